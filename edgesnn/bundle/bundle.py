@@ -1,0 +1,247 @@
+"""Reading a bundle: nothing is trusted before its hash matched.
+
+Refused: unknown schema versions, paths that leave the folder or pass through a link, files that are
+missing, longer, shorter or other than the manifest says, and a program whose hash differs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import ValidationError
+
+from edgesnn.bundle.manifest import SCHEMA, Manifest
+from edgesnn.errors import BundleError
+from edgesnn.program.program import Program
+from edgesnn.program.snn_format import read_program
+
+MANIFEST_NAME = "manifest.json"
+PROGRAM_NAME = "program.snn"
+TOKENIZER_NAME = "tokenizer.json"
+EVAL_NAME = "eval.npz"
+_MANIFEST_MAX_BYTES = 64 * 2**20
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EvalSlice:
+    """Held-out text as token ids.
+
+    Attributes:
+        ids: int32 ``[tokens]``, documents one after another.
+        doc_starts: int64 ``[documents + 1]``.
+        doc_bytes: UTF-8 bytes of the scored text of each document, int64 ``[documents]``.
+        teacher_top1: Whether the teacher's best token was right, per scored position, or None.
+    """
+
+    ids: npt.NDArray[np.int32]
+    doc_starts: npt.NDArray[np.int64]
+    doc_bytes: npt.NDArray[np.int64]
+    teacher_top1: npt.NDArray[np.integer] | None
+
+    def documents(self) -> list[npt.NDArray[np.int32]]:
+        """The documents, each int32 ``[length]``."""
+        return [self.ids[a:b] for a, b in zip(self.doc_starts[:-1], self.doc_starts[1:], strict=True)]
+
+
+class Bundle:
+    """One verified bundle.
+
+    Args:
+        path: The folder.
+
+    Raises:
+        BundleError: The folder is not a bundle or breaks one of its promises.
+        ProgramFormatError: ``program.snn`` breaks its format.
+
+    Attributes:
+        path: The folder.
+        manifest: Its manifest.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.manifest = _read_manifest(path)
+        for name, entry in self.manifest.files.items():
+            _verify(self.file(name), name, entry.sha256, entry.bytes)
+        self._program: Program | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of the model."""
+        return self.manifest.name
+
+    def file(self, name: str) -> Path:
+        """Path of a file that the manifest lists.
+
+        Raises:
+            BundleError: The manifest does not list it, or it is not a plain file inside the folder.
+        """
+        if name not in self.manifest.files:
+            raise BundleError(
+                f"bundle '{self.path}' has no file '{name}'",
+                remedy="export the bundle again with the format that makes it",
+            )
+        parts = PurePosixPath(name)
+        if parts.is_absolute() or ".." in parts.parts or "\\" in name or ":" in name:
+            raise BundleError(f"manifest names a path outside the bundle: '{name}'")
+        path = self.path / name
+        if path.resolve() != self.path.resolve() / name:
+            raise BundleError(f"file '{name}' of bundle '{self.path}' is a link")
+        return path
+
+    def has_export(self, export: str) -> bool:
+        """Whether a format was exported into this bundle."""
+        return export in self.manifest.exports
+
+    def export_file(self, export: str, role: str) -> Path:
+        """Path of one exported file.
+
+        Raises:
+            BundleError: The bundle was exported without it.
+        """
+        entry = self.manifest.exports.get(export)
+        if entry is None or role not in entry.files:
+            raise BundleError(
+                f"bundle '{self.path}' holds no {role} form of format '{export}'",
+                actual=", ".join(sorted(self.manifest.exports)) or "no exports",
+                remedy=f"edgesnn export ARTIFACT -o BUNDLE --format {export}",
+            )
+        return self.file(entry.files[role])
+
+    def size_of(self, names: tuple[str, ...]) -> int:
+        """Size in bytes of some of the bundle's files."""
+        return sum(self.manifest.files[name].bytes for name in names)
+
+    def program(self) -> Program:
+        """The integer program, read once.
+
+        Raises:
+            ProgramFormatError: The file breaks its format.
+            BundleError: Its hash is not the manifest's.
+        """
+        if self._program is None:
+            stored = read_program(self.file(PROGRAM_NAME))
+            if stored.hash != self.manifest.program_hash:
+                raise BundleError(
+                    f"{PROGRAM_NAME} of bundle '{self.path}' is another program than the manifest's",
+                    actual=stored.hash,
+                    limit=self.manifest.program_hash,
+                )
+            self._program = stored.program
+        return self._program
+
+    def eval_slice(self) -> EvalSlice | None:
+        """Held-out text for accuracy, or None when the student brought none.
+
+        Raises:
+            BundleError: The arrays do not fit together.
+        """
+        if EVAL_NAME not in self.manifest.files:
+            return None
+        return read_eval_slice(self.file(EVAL_NAME), self.program().vocab_size)
+
+
+def read_eval_slice(path: Path, vocab_size: int) -> EvalSlice:
+    """Read and check an ``eval.npz``.
+
+    Args:
+        path: The file.
+        vocab_size: Token ids must lie below it.
+
+    Returns:
+        The evaluation slice.
+
+    Raises:
+        BundleError: The file is no such archive, or its arrays do not fit together.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            ids = arrays["ids"].astype(np.int32)
+            starts = arrays["doc_starts"].astype(np.int64)
+            sizes = arrays["doc_bytes"].astype(np.int64)
+            teacher = arrays["teacher_top1"] if "teacher_top1" in arrays else None
+    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise BundleError(f"'{path}' is not an evaluation slice: {error}") from None
+    consistent = (
+        ids.ndim == starts.ndim == sizes.ndim == 1
+        and len(starts) == len(sizes) + 1
+        and len(starts) > 1
+        and starts[0] == 0
+        and starts[-1] == len(ids)
+        and bool((np.diff(starts) > 0).all())
+    )
+    if not consistent:
+        raise BundleError(
+            f"arrays of '{path}' do not fit together", remedy="train or export the student again"
+        )
+    if int(ids.min()) < 0 or int(ids.max()) >= vocab_size:
+        raise BundleError(
+            f"'{path}' holds token ids outside the vocabulary",
+            actual=f"{int(ids.min())}..{int(ids.max())}",
+            limit=f"0..{vocab_size - 1}",
+        )
+    return EvalSlice(ids, starts, sizes, teacher)
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, hex."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _read_manifest(folder: Path) -> Manifest:
+    path = folder / MANIFEST_NAME
+    if not folder.is_dir():
+        raise BundleError(f"bundle '{folder}' does not exist", remedy="edgesnn export ARTIFACT -o BUNDLE")
+    if not path.is_file():
+        raise BundleError(
+            f"'{folder}' is not a bundle: it has no {MANIFEST_NAME}",
+            remedy="edgesnn export ARTIFACT -o BUNDLE",
+        )
+    if path.stat().st_size > _MANIFEST_MAX_BYTES:
+        raise BundleError(
+            f"'{path}' is too large for a manifest", actual=path.stat().st_size, limit=_MANIFEST_MAX_BYTES
+        )
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError, OSError) as error:
+        raise BundleError(f"'{path}' is not JSON: {error}") from None
+    schema = raw.get("schema") if isinstance(raw, dict) else None
+    if schema != SCHEMA:
+        raise BundleError(
+            f"'{path}' has an unknown schema",
+            actual=schema,
+            limit=SCHEMA,
+            remedy="use a matching edgesnn version",
+        )
+    try:
+        return Manifest.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise BundleError(f"'{path}' breaks its schema at '{where}': {first['msg']}") from None
+
+
+def _verify(path: Path, name: str, sha256: str, size: int) -> None:
+    if not path.is_file():
+        raise BundleError(f"file '{name}' of the bundle is missing", actual=path)
+    actual_size = path.stat().st_size
+    if actual_size != size:
+        raise BundleError(
+            f"file '{name}' has another size than the manifest says", actual=actual_size, limit=size
+        )
+    actual = file_sha256(path)
+    if actual != sha256:
+        raise BundleError(
+            f"file '{name}' was changed after the export", actual=actual, limit=sha256, remedy="export again"
+        )

@@ -1,0 +1,72 @@
+"""Writing folders and files so that they appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from edgesnn.errors import OutputError
+
+
+@contextmanager
+def new_folder(target: Path, *, overwrite: bool) -> Iterator[Path]:
+    """A temporary folder beside the target that takes its place when the body succeeds.
+
+    Args:
+        target: The folder to make.
+        overwrite: Whether an existing folder is replaced.
+
+    Yields:
+        The temporary folder, on the same file system.
+
+    Raises:
+        OutputError: The target exists, or cannot be written.
+    """
+    if target.exists() and not overwrite:
+        raise OutputError(f"'{target}' exists already", remedy="name another folder or give --force")
+    if target.exists() and not target.is_dir():
+        raise OutputError(f"'{target}' is not a folder")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    except OSError as error:
+        raise OutputError(f"cannot write '{target}': {error.strerror or error}") from None
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        if target.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+            target.replace(old)
+            temporary.replace(target)
+            shutil.rmtree(old)
+        else:
+            temporary.replace(target)
+    except OSError as error:
+        raise OutputError(f"cannot write '{target}': {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_file(target: Path, content: bytes) -> None:
+    """Write a file so that it appears whole or not at all.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    temporary: Path | None = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        temporary = Path(name)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+        temporary.chmod(0o644)
+        temporary.replace(target)
+    except OSError as error:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        raise OutputError(f"cannot write '{target}': {error.strerror or error}") from None

@@ -1,0 +1,123 @@
+"""``edgesnn doctor``: what is missing for each runner, exporter and training, one remedy per line."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from importlib.util import find_spec
+
+from edgesnn import plugins, resources, targets
+from edgesnn.cli.output import JsonFlag, session
+from edgesnn.errors import EdgesnnError
+
+SCHEMA = "edgesnn.doctor/1"
+MINIMUM_PYTHON = (3, 11)
+
+#: The packages that edgesnn cannot do without, by import name.
+CORE_PACKAGES = ("numpy", "onnx", "onnxruntime", "safetensors", "tokenizers", "psutil", "scipy")
+REINSTALL = "pip install --force-reinstall edgesnn"
+TRAIN_EXTRA = "pip install 'edgesnn[train]'"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at.
+
+    Attributes:
+        area: What it belongs to: ``python``, ``package``, ``data``, ``runner``, ``exporter``, ``training``.
+        name: Its name.
+        ok: Whether nothing is missing.
+        found: What is there, for example a version, or what is wrong.
+        remedy: What to do about it; None where all is well.
+    """
+
+    area: str
+    name: str
+    ok: bool
+    found: str
+    remedy: str | None = None
+
+
+def doctor(as_json: JsonFlag = False) -> None:
+    """Say what is missing for each runner, exporter and training, one remedy per line.
+
+    The exit code is 0 whatever is missing: not everyone needs everything. With `--json`, the field
+    `missing` counts what is.
+    """
+    with session("doctor", as_json) as output:
+        checks = examine()
+        missing = sum(not check.ok for check in checks)
+        output.document(SCHEMA, {"missing": missing, "checks": [asdict(check) for check in checks]})
+        if as_json:
+            return
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=None, pad_edge=False, show_header=False)
+        table.add_column()
+        table.add_column(no_wrap=True)
+        table.add_column(overflow="fold")
+        for check in checks:
+            mark = Text("ok", style="green") if check.ok else Text("missing", style="yellow")
+            table.add_row(mark, Text(f"{check.area} {check.name}"), Text(check.found))
+        output.print(table)
+        output.print("")
+        for check in checks:
+            if check.remedy is not None:
+                output.print(Text(f"{check.area} {check.name}: {check.remedy}"))
+        output.print("nothing is missing" if missing == 0 else f"missing: {missing} of {len(checks)}")
+
+
+def examine() -> list[Check]:
+    """Look at everything; never raises for what it finds."""
+    return [
+        _python(),
+        *(_package("package", name, REINSTALL) for name in CORE_PACKAGES),
+        *(_data(kind) for kind in resources.KINDS),
+        *(_plugin("runner", plugin) for plugin in plugins.available(plugins.RUNNERS)),
+        *(_plugin("exporter", plugin) for plugin in plugins.available(plugins.EXPORTERS)),
+        _package("training", "torch", TRAIN_EXTRA),
+    ]
+
+
+def _python() -> Check:
+    ok = sys.version_info >= MINIMUM_PYTHON
+    needed = ".".join(map(str, MINIMUM_PYTHON))
+    found = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    return Check("python", "version", ok, found, None if ok else f"install Python {needed} or newer")
+
+
+def _package(area: str, name: str, remedy: str) -> Check:
+    if find_spec(name) is None:
+        return Check(area, name, False, "not installed", remedy)
+    try:
+        return Check(area, name, True, metadata.version(name))
+    except metadata.PackageNotFoundError:
+        return Check(area, name, True, "version unknown")
+
+
+def _data(kind: resources.Kind) -> Check:
+    try:
+        folder = resources.folder(kind)
+    except EdgesnnError as error:
+        return Check("data", kind, False, error.what, error.remedy)
+    count = sum(path.is_file() for path in folder.rglob("*"))
+    if count == 0:
+        return Check("data", kind, False, "the folder is empty", REINSTALL)
+    return Check("data", kind, True, f"{count} files")
+
+
+def _plugin(area: str, plugin: plugins.Plugin) -> Check:
+    if plugin.error is not None:
+        what, _, remedy = plugin.error.partition("; remedy: ")
+        return Check(
+            area, plugin.name, False, what, remedy or f"reinstall the package '{plugin.distribution}'"
+        )
+    if area == "runner":
+        reason = targets.why_not(plugin.name)
+        if reason is not None:
+            what, _, remedy = reason.partition("; remedy: ")
+            return Check(area, plugin.name, False, what, remedy or what)
+    return Check(area, plugin.name, True, "ready")

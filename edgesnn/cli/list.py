@@ -1,0 +1,175 @@
+"""``edgesnn list``: what is there, and what is missing of it."""
+
+from __future__ import annotations
+
+import tomllib
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from edgesnn import plugins, targets
+from edgesnn.cli.output import JsonFlag, Output, session
+from edgesnn.config import load_toml
+from edgesnn.errors import EdgesnnError
+from edgesnn.resources import files
+
+SCHEMA = "edgesnn.list/1"
+NONE = "-"
+REASONS = ("missing", "error")
+STYLES = {"ready": "", "missing": "yellow", "failed": "red"}
+
+Item = dict[str, Any]
+
+
+class Listing(StrEnum):
+    """What can be listed."""
+
+    TARGETS = "targets"
+    RUNNERS = "runners"
+    EXPORTERS = "exporters"
+    PROFILES = "profiles"
+    DEVICES = "devices"
+
+
+def list_(
+    what: Annotated[Listing, typer.Argument(help="What to list.", show_default=False)],
+    as_json: JsonFlag = False,
+) -> None:
+    """List targets, runners, exporters, profiles or devices.
+
+    A target is what `--target` takes: a device or a runner. A runner or an exporter that cannot be used
+    here is listed with the reason.
+    """
+    with session("list", as_json) as output:
+        items = {
+            Listing.TARGETS: _targets,
+            Listing.RUNNERS: _runners,
+            Listing.EXPORTERS: _exporters,
+            Listing.PROFILES: _profiles,
+            Listing.DEVICES: _devices,
+        }[what]()
+        output.document(SCHEMA, {"what": what.value, "items": items})
+        _show(items, output)
+        for item in items:
+            if item.get("error"):
+                output.warn(
+                    f"{what.value.removesuffix('s')} '{item['name']}' failed to load: {item['error']}"
+                )
+
+
+def _targets() -> list[Item]:
+    """Devices first, then the runners that can be named themselves."""
+    items = []
+    for device in targets.devices():
+        reasons = {runner: targets.why_not(runner) for runner in device.runners}
+        present = [runner for runner, reason in reasons.items() if reason is None]
+        items.append(
+            {
+                "name": device.name,
+                "kind": "device",
+                "description": device.description,
+                "runner": present[0] if present else None,
+                "missing": None if present else "; ".join(f"{name}: {why}" for name, why in reasons.items()),
+            }
+        )
+    for runner in _runners():
+        missing = runner["error"] or runner["missing"]
+        items.append(
+            {
+                "name": runner["name"],
+                "kind": "runner",
+                "description": runner["summary"],
+                "runner": None if missing else runner["name"],
+                "missing": missing,
+            }
+        )
+    return items
+
+
+def _runners() -> list[Item]:
+    items = []
+    for plugin in plugins.available(plugins.RUNNERS):
+        item: Item = {"name": plugin.name, "summary": None, "capabilities": [], "missing": None}
+        if plugin.error is None:
+            runner = plugins.load_runner(plugin.name)
+            item["summary"] = runner.summary
+            item["capabilities"] = sorted(capability.value for capability in runner.capabilities)
+            item["missing"] = targets.why_not(plugin.name)
+        items.append(item | {"package": plugin.distribution, "error": plugin.error})
+    return items
+
+
+def _exporters() -> list[Item]:
+    return [
+        {
+            "name": plugin.name,
+            "summary": None if plugin.error else plugins.load_exporter(plugin.name).summary,
+            "package": plugin.distribution,
+            "error": plugin.error,
+        }
+        for plugin in plugins.available(plugins.EXPORTERS)
+    ]
+
+
+def _profiles() -> list[Item]:
+    items = []
+    for name, path in files("profiles").items():
+        try:
+            description = tomllib.loads(path.read_text(encoding="utf-8")).get("description")
+            items.append({"name": name, "description": description, "error": None})
+        except (OSError, ValueError) as error:
+            items.append({"name": name, "description": None, "error": str(error)})
+    return items
+
+
+def _devices() -> list[Item]:
+    items: list[Item] = []
+    for name, path in files("targets", "devices").items():
+        try:
+            target = load_toml(path, targets.Target)
+        except EdgesnnError as error:
+            items.append({"name": name, "description": None, "runners": [], "error": error.sentence()})
+            continue
+        limits = {key: value for key, value in target.limits.model_dump().items() if value is not None}
+        items.append(
+            {
+                "name": target.name,
+                "description": target.description,
+                "runners": target.runners,
+                "limits": limits,
+                "error": None,
+            }
+        )
+    return items
+
+
+def _show(items: list[Item], output: Output) -> None:
+    """A table with one column per key, those left out in which nothing stands, then the reasons below it."""
+    from rich.table import Table
+    from rich.text import Text
+
+    if not items:
+        output.print("nothing")
+        return
+    columns = [key for key in items[0] if key not in REASONS and any(item.get(key) for item in items)]
+    troubled = any(item.get(reason) for item in items for reason in REASONS)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in [*columns, *(["state"] if troubled else [])]:
+        table.add_column(column, overflow="fold", no_wrap=column in ("name", "state"))
+    for item in items:
+        state = "failed" if item.get("error") else "missing" if item.get("missing") else "ready"
+        cells = [*(_cell(item.get(column)) for column in columns), *([state] if troubled else [])]
+        table.add_row(*(Text(cell, style=STYLES[state]) for cell in cells))
+    output.print(table)
+    for item in items:
+        if item.get("missing"):
+            output.print(Text(f"{item['name']}: {item['missing']}", style=STYLES["missing"]))
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {entry}" for key, entry in value.items()) or NONE
+    if isinstance(value, list):
+        return ", ".join(value) or NONE
+    return NONE if value is None else str(value)

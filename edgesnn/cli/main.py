@@ -1,0 +1,159 @@
+"""The entry point ``edgesnn``: finds the command that was typed and imports that one only.
+
+``edgesnn --help`` shows one line per command from the table below, so it imports none of them. Usage errors
+take the form of every other error (exit code 2; with ``--json`` a document), not typer's.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+
+from edgesnn import __version__
+from edgesnn.cli.output import Output
+from edgesnn.errors import EXIT_INTERRUPTED, EXIT_OK, EdgesnnError, InternalError, UsageError
+from edgesnn.names import suggestion, unknown
+
+#: Every command with its line in the help, in the order of the way through the house.
+#: Command NAME is the function NAME (``list_`` for ``list``) of the module ``edgesnn.cli.NAME``.
+COMMANDS: dict[str, str] = {
+    "train": "Distil a teacher into a student artifact.",
+    "export": "Compile a student artifact and write the bundle that devices run.",
+    "verify": "Compare every runnable target with golden, bit for bit.",
+    "generate": "Write text with a bundle or an artifact, streamed.",
+    "profile": "Measure a bundle on a target and write a run record.",
+    "demo": "Go the whole way on the reference student.",
+    "list": "List targets, runners, exporters, profiles or devices.",
+    "doctor": "Say what is missing for each runner, exporter and training.",
+}
+
+PROGRAM = "edgesnn"
+DESCRIPTION = (
+    "Compile spiking language models to one integer program, run it with the same bits everywhere, "
+    "and gate CI on what was measured."
+)
+EPILOG = (
+    "Exit codes: 0 ok, 1 user or model error, 2 usage, 3 a gate failed, 4 device fault, 5 internal error, "
+    "6 a required budget could not be decided, 130 interrupted."
+)
+
+
+def command_function(name: str) -> Callable[..., Any]:
+    """Import the function behind a command.
+
+    Args:
+        name: A key of `COMMANDS`.
+
+    Returns:
+        The function, its parameters annotated for typer.
+
+    Raises:
+        InternalError: The module or the function does not exist.
+    """
+    attribute = "list_" if name == "list" else name
+    try:
+        function: Callable[..., Any] = getattr(import_module(f"edgesnn.cli.{name}"), attribute)
+    except (ImportError, AttributeError) as error:
+        raise InternalError(
+            f"command '{name}' does not load: {error}",
+            remedy="see 'edgesnn doctor' for packages that are missing; if none is, this is a bug",
+        ) from error
+    return function
+
+
+def build_app(selected: str | None) -> typer.Typer:
+    """The application, in which only one command is real.
+
+    Args:
+        selected: The command to import; the others are there by name and line of help.
+    """
+    app = typer.Typer(
+        help=DESCRIPTION,
+        epilog=EPILOG,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_options)
+    for name, line in COMMANDS.items():
+        if name == selected:
+            app.command(name, short_help=line)(command_function(name))
+        else:
+            app.command(name, help=line)(_not_imported)
+    return app
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line.
+
+    Args:
+        arguments: What follows ``edgesnn``; nothing at all asks for the help.
+
+    Returns:
+        The exit code.
+    """
+    arguments = list(arguments) or ["--help"]
+    selected = next((argument for argument in arguments if not argument.startswith("-")), None)
+    options = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    try:
+        if selected is not None and selected not in COMMANDS:
+            raise unknown("command", selected, COMMANDS)
+        command = typer.main.get_command(build_app(selected))
+        outcome = command.main(arguments, prog_name=PROGRAM, standalone_mode=False)
+    except typer.TyperException as error:
+        return _report(_usage_error(error), selected, "--json" in options)
+    except EdgesnnError as error:
+        return _report(error, selected, "--json" in options)
+    except (typer.Abort, KeyboardInterrupt):
+        return EXIT_INTERRUPTED
+    return outcome if isinstance(outcome, int) else EXIT_OK
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        typer.echo(f"{PROGRAM} {__version__}")
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
+
+
+def _not_imported() -> None:
+    """Stand in for a command that was not selected and therefore never runs."""
+
+
+def _report(error: EdgesnnError, selected: str | None, json_mode: bool) -> int:
+    output = Output(selected or PROGRAM, json_mode)
+    output.fail(error)
+    return output.finish()
+
+
+def _usage_error(error: typer.TyperException) -> UsageError:
+    """What typer found wrong, in the house's form: the sentence, the nearest options, where help is."""
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else PROGRAM
+    option = getattr(error, "option_name", None)
+    if option is not None and hasattr(error, "possibilities"):
+        remedy = suggestion(option, error.possibilities or ()) or f"see: {path} --help"
+        return UsageError(f"'{path}' has no option '{option}'", remedy=remedy)
+    sentence = " ".join(error.format_message().replace("Value error, ", "").split()).rstrip(".")
+    return UsageError(sentence[:1].lower() + sentence[1:], remedy=f"see: {path} --help")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,251 @@
+"""``edgesnn train``: train a student and write its artifact."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgesnn.cli.output import JsonFlag, Output, session
+from edgesnn.errors import ConfigError, UsageError, missing_extra
+
+if TYPE_CHECKING:
+    from edgesnn.student.config import TrainConfig
+    from edgesnn.student.trainer import Progress, Trained
+
+_DATA, _MODEL, _NEURON, _LOOP, _RUN = "Data", "Architecture", "Neurons", "Training", "Run"
+
+_FLAT = (
+    "output_dir", "dataset", "dataset_path", "eval_path", "vocab_size", "max_length", "num_steps",
+    "batch_size", "grad_accum_steps", "lr", "scheduler", "warmup_steps", "seed", "log_interval",
+    "checkpoint_interval", "resume", "threads", "fp16",
+)  # fmt: skip
+"""Flags that are fields of the same name of TrainConfig."""
+
+_NEURON_FIELDS = {
+    "snn_timesteps": "num_timesteps",
+    "snn_surrogate": "surrogate_type",
+    "snn_threshold": "spike_threshold",
+    "surrogate_slope": "surrogate_slope",
+}
+
+
+def train(
+    context: typer.Context,
+    output_dir: Annotated[
+        str, typer.Option(help="Where the artifact goes; created if missing.", rich_help_panel=_RUN)
+    ] = "artifacts/snn_student",
+    dataset: Annotated[
+        str, typer.Option(help="'synthetic', or a name for --dataset-path.", rich_help_panel=_DATA)
+    ] = "synthetic",
+    dataset_path: Annotated[
+        str | None,
+        typer.Option(help="Training text, or .jsonl with prompt and response.", rich_help_panel=_DATA),
+    ] = None,
+    eval_path: Annotated[
+        str | None,
+        typer.Option(help="Held-out file; else 5 % of the documents are held out.", rich_help_panel=_DATA),
+    ] = None,
+    vocab_size: Annotated[
+        int, typer.Option(help="Ids of the learnt tokenizer.", rich_help_panel=_DATA)
+    ] = 4096,
+    max_length: Annotated[int, typer.Option(help="Tokens per sequence.", rich_help_panel=_DATA)] = 64,
+    dim: Annotated[int, typer.Option(help="Width of the residual stream.", rich_help_panel=_MODEL)] = 128,
+    depth: Annotated[int, typer.Option(help="Number of blocks.", rich_help_panel=_MODEL)] = 2,
+    num_heads: Annotated[int, typer.Option(help="Attention heads.", rich_help_panel=_MODEL)] = 4,
+    mlp_dim: Annotated[
+        int | None,
+        typer.Option(help="Hidden neurons of the MLP.", show_default="2 x dim", rich_help_panel=_MODEL),
+    ] = None,
+    rank: Annotated[int, typer.Option(help="Rank of the embedding.", rich_help_panel=_MODEL)] = 64,
+    windows: Annotated[
+        str, typer.Option(help="Context window of each head, in tokens.", rich_help_panel=_MODEL)
+    ] = "8,32,128,256",
+    shift_fraction: Annotated[
+        float, typer.Option(help="Share of channels that come a token late.", rich_help_panel=_MODEL)
+    ] = 0.5,
+    snn_timesteps: Annotated[int, typer.Option(help="Inner timesteps T.", rich_help_panel=_NEURON)] = 4,
+    snn_surrogate: Annotated[
+        str,
+        typer.Option(help="sigmoid, fast_sigmoid, triangular or arctan.", rich_help_panel=_NEURON),
+    ] = "sigmoid",
+    snn_threshold: Annotated[float, typer.Option(help="Spike threshold.", rich_help_panel=_NEURON)] = 1.0,
+    surrogate_slope: Annotated[
+        float, typer.Option(help="Slope of the surrogate.", rich_help_panel=_NEURON)
+    ] = 2.0,
+    num_steps: Annotated[int, typer.Option(help="Optimizer steps.", rich_help_panel=_LOOP)] = 50,
+    batch_size: Annotated[int, typer.Option(help="Sequences per batch.", rich_help_panel=_LOOP)] = 4,
+    grad_accum_steps: Annotated[
+        int, typer.Option(help="Batches per optimizer step.", rich_help_panel=_LOOP)
+    ] = 1,
+    lr: Annotated[float, typer.Option(help="Peak learning rate.", rich_help_panel=_LOOP)] = 1e-4,
+    scheduler: Annotated[
+        str, typer.Option(help="constant, cosine or linear.", rich_help_panel=_LOOP)
+    ] = "constant",
+    warmup_steps: Annotated[int, typer.Option(help="Steps of linear warm-up.", rich_help_panel=_LOOP)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of weights and data order.", rich_help_panel=_LOOP)] = 0,
+    preset: Annotated[
+        str | None,
+        typer.Option(help="'reference': our recipe; flags given override it.", rich_help_panel=_RUN),
+    ] = None,
+    log_interval: Annotated[
+        int, typer.Option(help="Steps between log lines; 0 for none.", rich_help_panel=_RUN)
+    ] = 5,
+    checkpoint_interval: Annotated[
+        int, typer.Option(help="Steps between checkpoints; 0 for none.", rich_help_panel=_RUN)
+    ] = 200,
+    resume: Annotated[
+        bool, typer.Option("--resume/--no-resume", help="Go on from a checkpoint.", rich_help_panel=_RUN)
+    ] = True,
+    threads: Annotated[
+        int | None, typer.Option(help="CPU threads.", show_default="torch's", rich_help_panel=_RUN)
+    ] = None,
+    fp16: Annotated[
+        bool, typer.Option("--fp16", help="Store matrices as float16.", rich_help_panel=_RUN)
+    ] = False,
+    no_git_tracking: Annotated[
+        bool, typer.Option("--no-git-tracking", help="Leave the git commit out.", rich_help_panel=_RUN)
+    ] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Train a spiking student on text and write its artifact directory."""
+    values = {key: value for key, value in locals().items() if key not in ("context", "json")}
+    with session("train", json) as output:
+        explicit = {
+            key
+            for key in values
+            if (source := context.get_parameter_source(key)) is not None and source.name != "DEFAULT"
+        }
+        config = make_config(values, explicit)
+        try:
+            import torch  # noqa: F401 - only asks whether it is there
+        except ImportError:
+            raise missing_extra("torch", "train", "training") from None
+        trained = _run(config, output)
+        output.document("edgesnn.train/1", {"directory": config.portable()["output_dir"], **trained.metadata})
+        _render(trained, output)
+
+
+def make_config(values: dict[str, Any], explicit: set[str]) -> TrainConfig:
+    """Join flags and preset.
+
+    Args:
+        values: Every flag's value, defaults included.
+        explicit: Names of the flags that were given, which win over the preset.
+
+    Raises:
+        ConfigError: A value is out of range.
+        UsageError: Unknown preset or unreadable windows.
+    """
+    from pydantic import ValidationError
+
+    from edgesnn.student.config import PRESETS, TrainConfig
+
+    preset = values["preset"]
+    if preset is not None and preset not in PRESETS:
+        raise UsageError(f"unknown preset '{preset}'", limit=", ".join(PRESETS))
+    base = PRESETS[preset] if preset is not None else {}
+    dim = values["dim"] if "dim" in explicit or not base else base["architecture_options"]["dim"]
+    options = {
+        "dim": dim,
+        "depth": values["depth"],
+        "num_heads": values["num_heads"],
+        "mlp_dim": values["mlp_dim"] if values["mlp_dim"] is not None else 2 * dim,
+        "rank": values["rank"],
+        "windows": _windows(values["windows"]),
+        "shift_channels": _shift_channels(values["shift_fraction"], dim),
+    }
+    names = {"shift_channels": "shift_fraction"}
+    kept = {k for k in base.get("architecture_options", {}) if names.get(k, k) not in explicit}
+    if "dim" in explicit:
+        kept.discard("mlp_dim")
+    options |= {k: base["architecture_options"][k] for k in kept}
+    neuron = {field: values[flag] for flag, field in _NEURON_FIELDS.items()}
+    given = {field for flag, field in _NEURON_FIELDS.items() if flag in explicit}
+    neuron |= {k: v for k, v in base.get("snn", {}).items() if k not in given}
+    flat = {name: values[name] for name in _FLAT}
+    flat |= {k: v for k, v in base.items() if k in flat and k not in explicit}
+    try:
+        return TrainConfig(
+            **flat,
+            git_tracking=not values["no_git_tracking"],
+            architecture_options=options,
+            snn=neuron,
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = str(first["loc"][-1]) if first["loc"] else ""
+        flag = {field: flag for flag, field in _NEURON_FIELDS.items()}.get(where, where).replace("_", "-")
+        raise ConfigError(
+            f"--{flag}: {first['msg']}" if flag else str(first["msg"]),
+            actual=first["input"] if flag else None,
+        ) from None
+
+
+def _windows(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise UsageError(
+            "--windows takes whole numbers with commas", actual=text, limit="8,32,128,256"
+        ) from None
+
+
+def _shift_channels(fraction: float, dim: int) -> int:
+    if not 0 <= fraction <= 1:
+        raise ConfigError("--shift-fraction is a share", actual=fraction, limit="0..1")
+    return int(fraction * dim)
+
+
+def _run(config: TrainConfig, output: Output) -> Trained:
+    """Train with a live display on a terminal and plain lines elsewhere."""
+    from edgesnn.student import train_student
+
+    if output.json_mode or not sys.stderr.isatty():
+        return train_student(config, _print_line)
+    with output.progress() as display:
+        task = display.add_task("training", total=config.num_steps, detail="")
+        rate = ""
+
+        def show(progress: Progress) -> None:
+            nonlocal rate
+            if progress.spike_rate is not None:
+                rate = f"  spikes {100 * progress.spike_rate:.1f} %"
+            detail = (
+                f"loss {progress.loss:.4f}  lr {progress.lr:.2e}{rate}  {progress.tokens_per_s:,.0f} tokens/s"
+            )
+            display.update(task, completed=progress.step, detail=detail)
+
+        return train_student(config, show)
+
+
+def _print_line(progress: Progress) -> None:
+    if not progress.logged:
+        return
+    rate = "" if progress.spike_rate is None else f"  spikes {100 * progress.spike_rate:.1f} %"
+    print(
+        f"step {progress.step}/{progress.num_steps}  loss {progress.loss:.4f}  lr {progress.lr:.2e}{rate}  "
+        f"{progress.tokens_per_s:,.0f} tokens/s  {progress.seconds_left:.0f} s left",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def _render(trained: Trained, output: Output) -> None:
+    from rich.table import Table
+
+    results = trained.metadata["training_results"]
+    quality = results["eval"]
+    table = Table(title=f"student in {trained.directory}", show_header=False)
+    table.add_row("parameters", f"{trained.metadata['student_params']:,}")
+    table.add_row("steps", f"{results['steps']:,}")
+    table.add_row("final loss", f"{results['final_loss']:.4f} nats per token")
+    if quality["bits_per_byte"] is not None:
+        table.add_row("held-out text", f"{quality['bits_per_byte']:.4f} bits per byte")
+    table.add_row("held-out top-1", f"{100 * quality['top1']:.1f} % of {quality['tokens']:,} tokens")
+    output.print(table)
+
+
+if __name__ == "__main__":
+    typer.run(train)

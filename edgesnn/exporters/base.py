@@ -1,0 +1,67 @@
+"""The contract of an exporter (entry-point group ``edgesnn.exporters``)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from edgesnn.program.float_program import FloatProgram
+from edgesnn.program.program import Program
+
+
+@dataclass(frozen=True, slots=True)
+class ExportSource:
+    """What an exporter is given.
+
+    Attributes:
+        program: The integer program.
+        float_program: The folded float32 student, the baseline.
+        name: Name of the model, for metadata inside files.
+        program_hash: Hash of the integer program, hex, for metadata inside files.
+    """
+
+    program: Program
+    float_program: FloatProgram
+    name: str
+    program_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExportResult:
+    """What an exporter made.
+
+    Attributes:
+        files: File name relative to the folder by role, for example ``{"sequence": "student.onnx"}``.
+        signatures: What a caller must know of each role: inputs, outputs, shapes, dtypes.
+    """
+
+    files: dict[str, str]
+    signatures: dict[str, Any] = field(default_factory=dict)
+
+
+class Exporter(Protocol):
+    """One file format.
+
+    Attributes:
+        name: Name on the command line.
+        summary: One line for ``edgesnn list exporters``.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+
+    def export(self, source: ExportSource, folder: Path) -> ExportResult:
+        """Write the files of this format into a folder.
+
+        Args:
+            source: The program and its float baseline.
+            folder: An existing, writable folder.
+
+        Returns:
+            The files by role and their signatures.
+
+        Raises:
+            ExportError: The format cannot carry this program.
+        """
+        ...

@@ -1,0 +1,1 @@
+"""What a profile measures: latency, memory, activity, statistics, budgets and their verdicts."""

@@ -1,0 +1,123 @@
+"""Plain results that one part of a profile hands to another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """Where a number comes from."""
+
+    MEASURED = "MEASURED"  #: taken on the device, or counted exactly
+    SIMULATED = "SIMULATED"  #: taken on a simulated device or meter
+    ESTIMATED = "ESTIMATED"  #: computed from a model of the device
+    ABSENT = "ABSENT"  #: there is no number, and a reason says why
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """Stands where a result would stand, and says why there is none.
+
+    Attributes:
+        reason: Why, as a clause without a full stop.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """One number of a run, or the reason why it is missing.
+
+    Attributes:
+        value: The number, or None when `kind` is ABSENT.
+        unit: Its unit, for example ``ms``.
+        kind: Where it comes from.
+        reason: Why it is absent; None when it is there.
+        how: How it was taken, in one clause.
+    """
+
+    value: float | None
+    unit: str
+    kind: Kind
+    reason: str | None = None
+    how: str | None = None
+
+
+def present(value: float, unit: str, how: str, kind: Kind = Kind.MEASURED) -> Quantity:
+    """A number that is there.
+
+    Args:
+        value: The number.
+        unit: Its unit.
+        how: How it was taken.
+        kind: Where it comes from.
+    """
+    return Quantity(value, unit, kind, None, how)
+
+
+def absent(unit: str, reason: str) -> Quantity:
+    """A number that is missing.
+
+    Args:
+        unit: The unit it would have.
+        reason: Why it is missing.
+    """
+    return Quantity(None, unit, Kind.ABSENT, reason, None)
+
+
+@dataclass(frozen=True, slots=True)
+class ParityResult:
+    """How one target's integer logits compare with golden's, bit for bit.
+
+    Attributes:
+        target: The target, as a user names it.
+        mismatches: Logits that differ, over all forms.
+        logits_compared: Logits compared, over all forms.
+        tokens: Tokens compared, over all forms.
+        forms: Mismatching logits by form that was compared: ``step``, ``sequence``, ``prefill``.
+        worst_layer: Name of the first value inside the network that differs, where that is known.
+        largest_difference: Largest magnitude of a difference, in integer logits.
+        text: What the token ids were taken from.
+        seconds: Time the comparison took.
+    """
+
+    target: str
+    mismatches: int
+    logits_compared: int
+    tokens: int
+    forms: dict[str, int] = field(default_factory=dict)
+    worst_layer: str | None = None
+    largest_difference: int = 0
+    text: str = ""
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AccuracyResult:
+    """Quality of the student on held-out text, measured once, on golden.
+
+    Attributes:
+        bits_per_byte: Cross entropy in bits, per UTF-8 byte of the scored text.
+        bits_per_byte_interval: 95 % interval by document bootstrap, or None with fewer than two documents.
+        top1: Share of scored positions whose best token was right, 0..1.
+        top1_interval: 95 % interval by document bootstrap, or None.
+        tokens: Scored positions.
+        documents: Documents.
+        retention: Top-1 of the student over top-1 of the teacher on identical text, or None.
+        retention_interval: 95 % interval by document bootstrap, or None.
+        retention_reason: Why `retention` is None; None when it is there.
+        text: Which text was scored.
+    """
+
+    bits_per_byte: float
+    bits_per_byte_interval: tuple[float, float] | None
+    top1: float
+    top1_interval: tuple[float, float] | None
+    tokens: int
+    documents: int
+    retention: float | None
+    retention_interval: tuple[float, float] | None
+    retention_reason: str | None
+    text: str

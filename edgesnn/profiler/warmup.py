@@ -1,0 +1,63 @@
+"""Warming up: by count, and until the running minimum settles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from edgesnn.runners.base import Runner
+
+#: The minimum has settled when this many steps in a row lower it by less than `SETTLED_SHARE`.
+SETTLED_STEPS = 32
+SETTLED_SHARE = 0.01
+#: Warming up ends after this many times the least count, settled or not.
+GIVE_UP_FACTOR = 20
+
+
+@dataclass(frozen=True, slots=True)
+class WarmUp:
+    """What warming up did.
+
+    Attributes:
+        steps: Steps run.
+        settled: Whether the running minimum settled.
+        minimum_ms: Fastest step.
+        typical_ms: Median of the last `SETTLED_STEPS` steps.
+    """
+
+    steps: int
+    settled: bool
+    minimum_ms: float
+    typical_ms: float
+
+
+def warm_up(runner: Runner, ids: npt.NDArray[np.int32], least: int) -> WarmUp:
+    """Run steps from a new context until the device is warm.
+
+    Args:
+        runner: An open runner with `Capability.STEP`.
+        ids: Token ids ``[length]``, repeated as often as needed.
+        least: Least number of steps.
+
+    Returns:
+        What it took.
+    """
+    runner.reset()
+    times: list[float] = []
+    minimum, since = float("inf"), 0
+    give_up = GIVE_UP_FACTOR * max(least, SETTLED_STEPS)
+    while len(times) < give_up:
+        elapsed = runner.step(ids[[len(times) % len(ids)]]).elapsed_ns / 1e6
+        times.append(elapsed)
+        since = 0 if elapsed < minimum * (1.0 - SETTLED_SHARE) else since + 1
+        minimum = min(minimum, elapsed)
+        if len(times) >= least and since >= SETTLED_STEPS:
+            break
+    return WarmUp(
+        steps=len(times),
+        settled=since >= SETTLED_STEPS,
+        minimum_ms=minimum,
+        typical_ms=float(np.median(times[-SETTLED_STEPS:])),
+    )

@@ -1,0 +1,1 @@
+"""The integer program: ops, compiler, golden interpreter and file format. Numpy only."""

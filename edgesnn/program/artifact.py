@@ -1,0 +1,184 @@
+"""Reading a student artifact with numpy alone: ``metadata.json`` and ``student.safetensors``.
+
+No torch is needed. A folder that holds only ``student.pt`` is converted by `edgesnn.student` first.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgesnn.errors import ArtifactError
+from edgesnn.program.float_program import Float32Array
+
+METADATA_NAME = "metadata.json"
+TENSORS_NAME = "student.safetensors"
+_METADATA_MAX_BYTES = 64 * 2**20
+_FLOATS = {"F32", "F16", "BF16"}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StudentArtifact:
+    """A trained student as it lies on disk.
+
+    Attributes:
+        path: The folder.
+        metadata: Content of ``metadata.json``.
+        tensors: The state dict, float32, by name.
+    """
+
+    path: Path
+    metadata: dict[str, Any]
+    tensors: dict[str, Float32Array]
+
+    def section(self, name: str) -> dict[str, Any]:
+        """A section of the metadata.
+
+        Raises:
+            ArtifactError: It is missing or no object.
+        """
+        section = self.metadata.get(name)
+        if not isinstance(section, dict):
+            raise ArtifactError(f"{METADATA_NAME} of '{self.path}' has no section '{name}'")
+        return section
+
+    def integer(self, section: str, key: str, low: int, high: int) -> int:
+        """An integer of the metadata within limits.
+
+        Raises:
+            ArtifactError: It is missing, no integer or out of range.
+        """
+        value = self.section(section).get(key)
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise ArtifactError(
+                f"'{section}.{key}' in {METADATA_NAME} of '{self.path}' is unusable",
+                actual=repr(value),
+                limit=f"an integer in {low}..{high}",
+            )
+        return value
+
+    def number(self, section: str, key: str) -> float:
+        """A positive finite number of the metadata.
+
+        Raises:
+            ArtifactError: It is missing, no number or not positive.
+        """
+        value = self.section(section).get(key)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
+            raise ArtifactError(
+                f"'{section}.{key}' in {METADATA_NAME} of '{self.path}' is unusable",
+                actual=repr(value),
+                limit="a positive number",
+            )
+        return float(value)
+
+    def tensor(self, name: str, shape: tuple[int, ...]) -> Float32Array:
+        """A tensor of the state dict.
+
+        Raises:
+            ArtifactError: It is missing or has another shape.
+        """
+        if name not in self.tensors:
+            raise ArtifactError(f"student '{self.path}' lacks the tensor '{name}'")
+        array = self.tensors[name]
+        if array.shape != shape:
+            raise ArtifactError(
+                f"tensor '{name}' of student '{self.path}' has the wrong shape",
+                actual=list(array.shape),
+                limit=list(shape),
+            )
+        return array
+
+    def expect_only(self, names: Iterable[str]) -> None:
+        """Refuse tensors that the architecture does not know.
+
+        Raises:
+            ArtifactError: There is such a tensor.
+        """
+        strange = sorted(set(self.tensors) - set(names))
+        if strange:
+            raise ArtifactError(
+                f"student '{self.path}' holds tensors that its architecture does not know",
+                actual=", ".join(strange[:5]),
+            )
+
+
+def read_metadata(folder: Path) -> dict[str, Any]:
+    """Read ``metadata.json`` of an artifact.
+
+    Raises:
+        ArtifactError: The folder or the file is missing or unreadable.
+    """
+    path = folder / METADATA_NAME
+    if not folder.is_dir():
+        raise ArtifactError(
+            f"student artifact '{folder}' does not exist", remedy="edgesnn train --output-dir makes one"
+        )
+    if not path.is_file():
+        raise ArtifactError(
+            f"'{folder}' is not a student artifact: it has no {METADATA_NAME}",
+            remedy="edgesnn train --output-dir makes one",
+        )
+    try:
+        if path.stat().st_size > _METADATA_MAX_BYTES:
+            raise ArtifactError(
+                f"'{path}' is too large", actual=path.stat().st_size, limit=_METADATA_MAX_BYTES
+            )
+        metadata = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError, OSError) as error:
+        raise ArtifactError(f"'{path}' is not JSON: {error}") from None
+    if not isinstance(metadata, dict):
+        raise ArtifactError(f"'{path}' holds no JSON object", actual=type(metadata).__name__)
+    return metadata
+
+
+def read_artifact(folder: Path) -> StudentArtifact:
+    """Read a student artifact.
+
+    Args:
+        folder: The folder that ``edgesnn train`` wrote.
+
+    Returns:
+        Metadata and tensors.
+
+    Raises:
+        ArtifactError: A file is missing, truncated or damaged, a tensor is no float or holds NaN.
+    """
+    metadata = read_metadata(folder)
+    path = folder / TENSORS_NAME
+    if not path.is_file():
+        raise ArtifactError(f"student '{folder}' has no {TENSORS_NAME}")
+    return StudentArtifact(folder, metadata, _read_tensors(path))
+
+
+def _read_tensors(path: Path) -> dict[str, Float32Array]:
+    from safetensors import SafetensorError, safe_open
+
+    tensors: dict[str, Float32Array] = {}
+    try:
+        with safe_open(path, framework="numpy") as stored:
+            for name in stored.keys():  # noqa: SIM118 - no mapping
+                dtype = stored.get_slice(name).get_dtype()
+                if dtype not in _FLOATS:
+                    raise ArtifactError(
+                        f"tensor '{name}' in '{path}' has the wrong dtype",
+                        actual=dtype,
+                        limit="F32, F16 or BF16",
+                    )
+                tensors[name] = np.asarray(stored.get_tensor(name)).astype(np.float32)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ArtifactError(
+            f"'{path}' is damaged or truncated: {error}", remedy="copy it again or train again"
+        ) from None
+    for name, array in tensors.items():
+        if not np.isfinite(array).all():
+            raise ArtifactError(
+                f"tensor '{name}' in '{path}' holds NaN or infinity",
+                remedy="the training diverged: resume from an earlier checkpoint",
+            )
+    return tensors

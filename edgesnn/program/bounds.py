@@ -1,0 +1,232 @@
+"""The proof that nothing overflows: interval analysis over a program's ops.
+
+Spikes are 0 or 1, so a current lies between the sum of its row's negative weights and the sum of its
+positive ones (sums of magnitudes would be twice as loose); the residual interval is the sum of its
+writers' intervals; the embedding's is its minimum and maximum over all rows of the vocabulary; a membrane's
+lower bound is ``lo_t = trunc(min(lo_{t-1}, 0) * n / 256) + 64 * I_min + b``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from edgesnn.errors import CompileError
+from edgesnn.program.golden import decay, trunc_shift
+from edgesnn.program.ops import (
+    CURRENT_LIMIT,
+    LIF,
+    MEMBRANE_MAX,
+    MEMBRANE_SCALE,
+    PRODUCT_LIMIT,
+    RESIDUAL_MAX,
+    Add,
+    Attend,
+    Count,
+    Embed,
+    Int8Array,
+    Linear,
+    Op,
+    Readout,
+    Saturate,
+    inputs_of,
+)
+from edgesnn.program.program import Program
+
+Int64Array = npt.NDArray[np.int64]
+_VOCAB_BLOCK = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """Per-channel bounds of a value, inclusive, int64 ``[c]``."""
+
+    low: Int64Array
+    high: Int64Array
+
+    @property
+    def magnitude(self) -> int:
+        """Largest possible magnitude over the channels."""
+        return int(max(np.abs(self.low).max(initial=0), np.abs(self.high).max(initial=0)))
+
+
+@dataclass(frozen=True, slots=True)
+class OpBound:
+    """What is proven of one op.
+
+    Attributes:
+        op: Its name.
+        kind: Its class.
+        low: Smallest value that can occur: of the output, or of the membrane for a LIF.
+        high: Largest value that can occur.
+        limit: What the magnitude must stay below, or None.
+        clip_reachable: For a LIF, whether the lower saturation can be reached before its last use.
+    """
+
+    op: str
+    kind: str
+    low: int
+    high: int
+    limit: int | None
+    clip_reachable: bool | None = None
+
+
+def embedding_codes(table: Int8Array, projection: Int8Array) -> Interval:
+    """Bounds of ``P @ E[token]`` over all rows of the vocabulary, per channel."""
+    low = np.full(projection.shape[1], np.iinfo(np.int64).max)
+    high = np.full(projection.shape[1], np.iinfo(np.int64).min)
+    right = projection.astype(np.float64)
+    for start in range(0, table.shape[0], _VOCAB_BLOCK):
+        codes = (table[start : start + _VOCAB_BLOCK].astype(np.float64) @ right).astype(np.int64)
+        low = np.minimum(low, codes.min(axis=0))
+        high = np.maximum(high, codes.max(axis=0))
+    return Interval(low, high)
+
+
+def signed_sums(weight: Int8Array) -> Interval:
+    """Bounds of a sum of some of a column's weights: of its negative ones, of its positive ones."""
+    wide = weight.astype(np.int64)
+    return Interval(np.minimum(wide, 0).sum(axis=0), np.maximum(wide, 0).sum(axis=0))
+
+
+def membrane_low(op: LIF, current: Interval, timesteps: int) -> list[Int64Array]:
+    """Lower bounds of the unclipped membrane at every inner timestep."""
+    lows: list[Int64Array] = []
+    low = np.zeros_like(current.low)
+    for _ in range(timesteps):
+        low = decay(np.minimum(np.maximum(low, -MEMBRANE_MAX), 0), op.decay)
+        low = low + MEMBRANE_SCALE * current.low + op.bias
+        lows.append(low)
+    return lows
+
+
+def _interval(op: Op, inputs: list[Interval], timesteps: int) -> Interval:
+    if isinstance(op, Embed):
+        codes = embedding_codes(op.table, op.projection)
+        return Interval(
+            trunc_shift(codes.low * op.multiplier, op.shift),
+            trunc_shift(codes.high * op.multiplier, op.shift),
+        )
+    if isinstance(op, Linear):
+        return signed_sums(op.weight)
+    if isinstance(op, Attend):
+        high = np.repeat(np.array(op.windows, np.int64) * op.head_dim, op.head_dim)
+        return Interval(np.zeros_like(high), high)
+    if isinstance(op, Add):
+        return Interval(inputs[0].low + inputs[1].low, inputs[0].high + inputs[1].high)
+    if isinstance(op, Saturate):
+        return Interval(
+            np.clip(inputs[0].low, -RESIDUAL_MAX, RESIDUAL_MAX),
+            np.clip(inputs[0].high, -RESIDUAL_MAX, RESIDUAL_MAX),
+        )
+    width = len(inputs[0].low)
+    top = timesteps if isinstance(op, Count) else 1
+    return Interval(np.zeros(width, np.int64), np.full(width, top, np.int64))
+
+
+def _bound(op: Op, inputs: list[Interval], made: Interval, timesteps: int, saturated: bool) -> OpBound:
+    kind = type(op).__name__
+    if isinstance(op, LIF):
+        lows = membrane_low(op, inputs[0], timesteps)
+        earlier = min((int(low.min()) for low in lows[:-1]), default=0)
+        top = MEMBRANE_MAX + MEMBRANE_SCALE * int(inputs[0].high.max()) + int(op.bias.max())
+        reach = earlier < -MEMBRANE_MAX
+        low = int(min(low.min() for low in lows))
+        bound = OpBound(op.name, kind, low, top, 2**31, reach)
+        if reach and not op.clip:
+            raise CompileError(
+                f"LIF '{op.name}' can reach its lower saturation but is marked as if it could not",
+                actual=earlier,
+                limit=-MEMBRANE_MAX,
+            )
+        return _require(bound)
+    if isinstance(op, Embed):
+        codes = embedding_codes(op.table, op.projection)
+        product = max(
+            int((np.abs(codes.low) * op.multiplier).max()), int((np.abs(codes.high) * op.multiplier).max())
+        )
+        _require(OpBound(op.name, kind, -product, product, PRODUCT_LIMIT))
+    if isinstance(op, Readout):
+        sums = signed_sums(op.weight)
+        z = np.maximum(np.abs(timesteps * sums.low + op.bias), np.abs(timesteps * sums.high + op.bias))
+        product = int((z * op.multiplier.astype(np.int64)).max())
+        return _require(OpBound(op.name, kind, -product, product, PRODUCT_LIMIT))
+    limit = CURRENT_LIMIT if isinstance(op, (Embed, Linear, Attend, Add, Saturate)) else None
+    if isinstance(op, Add) and saturated:
+        limit = 2**31
+    return _require(OpBound(op.name, kind, int(made.low.min()), int(made.high.max()), limit))
+
+
+def _require(bound: OpBound) -> OpBound:
+    worst = max(abs(bound.low), abs(bound.high))
+    if bound.limit is not None and worst >= bound.limit:
+        raise CompileError(
+            f"op '{bound.op}' ({bound.kind}) can overflow",
+            actual=worst,
+            limit=f"below {bound.limit}",
+            remedy="use fewer input channels, or retrain with smaller weights",
+        )
+    return bound
+
+
+def prove(program: Program) -> tuple[OpBound, ...]:
+    """Prove that nothing in a program overflows.
+
+    Args:
+        program: A program that `edgesnn.program.validate.check_program` accepts.
+
+    Returns:
+        One bound per op, in order.
+
+    Raises:
+        CompileError: An op can overflow; it is named, with the value and the limit.
+    """
+    intervals: dict[str, Interval] = {}
+    bounds: list[OpBound] = []
+    for op in program.ops:
+        inputs = [intervals[name] for name in inputs_of(op)]
+        made = _interval(op, inputs, program.timesteps)
+        saturated = all(isinstance(user, Saturate) for user in program.consumers(op.out))
+        bounds.append(_bound(op, inputs, made, program.timesteps, saturated))
+        intervals[op.out] = made
+    return tuple(bounds)
+
+
+def secure(program: Program) -> Program:
+    """Insert `Saturate` after every `Add` that no proof bounds, and mark where a LIF needs no clip.
+
+    Args:
+        program: A program as quantised.
+
+    Returns:
+        The same program, safe: `prove` accepts it unless an op other than `Add` overflows.
+    """
+    intervals: dict[str, Interval] = {}
+    renamed: dict[str, str] = {}
+    ops: list[Op] = []
+    for original in program.ops:
+        op = _renamed(original, renamed)
+        inputs = [intervals[name] for name in inputs_of(op)]
+        made = _interval(op, inputs, program.timesteps)
+        if isinstance(op, LIF):
+            lows = membrane_low(op, inputs[0], program.timesteps)
+            op = replace(op, clip=any(int(low.min()) < -MEMBRANE_MAX for low in lows[:-1]))
+        ops.append(op)
+        intervals[op.out] = made
+        if isinstance(op, Add) and made.magnitude >= CURRENT_LIMIT:
+            guard = Saturate(f"{op.name}.saturate", op.out, f"{op.out}.saturate")
+            ops.append(guard)
+            intervals[guard.out] = _interval(guard, [made], program.timesteps)
+            renamed[op.out] = guard.out
+    return replace(program, ops=tuple(ops))
+
+
+def _renamed(op: Op, names: Mapping[str, str]) -> Op:
+    if isinstance(op, Embed):
+        return op
+    if isinstance(op, Add):
+        return replace(op, left=names.get(op.left, op.left), right=names.get(op.right, op.right))
+    return replace(op, input=names.get(op.input, op.input))

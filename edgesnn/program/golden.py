@@ -1,0 +1,301 @@
+"""The golden interpreter: the definition of an integer program, executed in numpy.
+
+Every backend must give its spikes and logits bit for bit. It is written to be read and to be right;
+matrix products run in float32 or float64 BLAS where every partial sum is an integer that the format
+holds exactly (below 2**24 or 2**53), which the constructor checks.
+
+Three forms: `Golden.sequence` (whole sequences), `Golden.step` (one token and a `State`) and
+`Golden.prefill` (a sequence that leaves a state from which `step` continues).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from edgesnn.errors import TextError
+from edgesnn.program.ops import (
+    DECAY_DENOMINATOR,
+    MEMBRANE_MAX,
+    MEMBRANE_SCALE,
+    RESIDUAL_MAX,
+    Add,
+    Attend,
+    Count,
+    Embed,
+    Int8Array,
+    Int32Array,
+    Linear,
+    LIF,
+    Readout,
+    Saturate,
+    Shift,
+    inputs_of,
+)
+from edgesnn.program.program import Program
+from edgesnn.program.state import SpikeArray, State, ring_from_history
+
+IntArray = npt.NDArray[np.integer]
+#: Called with the name and array of every value while a program runs.
+Tap = Callable[[str, npt.NDArray[np.integer]], None]
+
+_QUERY_BLOCK = 128
+_FLOAT32_EXACT = 2**24
+
+
+def trunc_shift(value: npt.NDArray[np.int64], shift: int) -> npt.NDArray[np.int64]:
+    """``trunc(value / 2**shift)``: division that rounds toward zero, int64."""
+    return (value + np.where(value < 0, (1 << shift) - 1, 0)) >> shift
+
+
+def decay(membrane: npt.NDArray[np.int64], n: int) -> npt.NDArray[np.int64]:
+    """``trunc(V * n / 256)``, int64."""
+    return trunc_shift(membrane * n, DECAY_DENOMINATOR.bit_length() - 1)
+
+
+def lif_membranes(current: IntArray, op: LIF) -> tuple[npt.NDArray[np.int64], SpikeArray]:
+    """Membranes before reset, and spikes, of a LIF.
+
+    Args:
+        current: ``[.., T, c]``.
+        op: The LIF.
+
+    Returns:
+        Membranes int64 ``[.., T, c]`` as compared with the threshold, and spikes int8 of the same shape.
+    """
+    drive = current.astype(np.int64) * MEMBRANE_SCALE + op.bias
+    membranes = np.empty_like(drive)
+    spikes = np.empty(drive.shape, np.int8)
+    membrane = np.zeros_like(drive[..., 0, :])
+    for t in range(drive.shape[-2]):
+        membrane = np.clip(decay(membrane, op.decay) + drive[..., t, :], -MEMBRANE_MAX, MEMBRANE_MAX)
+        fired = membrane > op.threshold
+        membranes[..., t, :] = membrane
+        spikes[..., t, :] = fired
+        membrane = np.where(fired, 0, membrane)
+    return membranes, spikes
+
+
+def readout_codes(counts: IntArray, op: Readout) -> npt.NDArray[np.int64]:
+    """The int8 codes z8 of a readout, int64 ``[.., r]``, from counts ``[.., d]``."""
+    z = counts.astype(np.int64) @ op.weight.astype(np.int64) + op.bias
+    return np.clip(trunc_shift(z * op.multiplier, op.shift), -127, 127)
+
+
+class _Matrix:
+    """An int8 matrix ready for exact products with small non-negative or int8 integers.
+
+    Args:
+        weight: int8 ``[in, out]``.
+        largest: Largest magnitude on the other side.
+    """
+
+    def __init__(self, weight: Int8Array, largest: int) -> None:
+        sums = np.abs(weight.astype(np.int64)).sum(axis=0)
+        exact = int(sums.max(initial=0)) * largest < _FLOAT32_EXACT
+        self._weight = weight.astype(np.float32 if exact else np.float64)
+
+    def __call__(self, left: IntArray) -> Int32Array:
+        """``left @ weight``, int32."""
+        flat = left.reshape(-1, left.shape[-1]).astype(self._weight.dtype)
+        product = flat @ self._weight
+        return product.astype(np.int32).reshape(*left.shape[:-1], -1)
+
+
+class Golden:
+    """The interpreter of one program.
+
+    Args:
+        program: The program.
+    """
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self._linear = {op.name: _Matrix(op.weight, 1) for op in program.all(Linear)}
+        self._tied = _Matrix(np.ascontiguousarray(program.readout.table.T), 127)
+        embed = program.embed
+        codes = embed.table.astype(np.int64) @ embed.projection.astype(np.int64)
+        self._embedding = trunc_shift(codes * embed.multiplier, embed.shift).astype(np.int32)
+
+    def sequence(self, ids: IntArray, tap: Tap | None = None) -> Int32Array:
+        """Logits of whole sequences, each from an empty context.
+
+        Args:
+            ids: Token ids ``[batch, length]``.
+            tap: Sees every value by name, shape ``[batch, length, T, c]`` (counts and logits without T).
+
+        Returns:
+            Integer logits, int32 ``[batch, length, vocab]``.
+        """
+        return self._run(self._check(ids), None, tap, None)
+
+    def counts(self, ids: IntArray) -> Int32Array:
+        """Spike counts that reach the readout, int32 ``[batch, length, d]``, of whole sequences.
+
+        Args:
+            ids: Token ids ``[batch, length]``.
+        """
+        return self._run(self._check(ids), None, None, None, until=self.program.readout)
+
+    def prefill(self, ids: IntArray) -> tuple[Int32Array, State]:
+        """Logits of whole sequences, and the state after them.
+
+        Args:
+            ids: Token ids ``[batch, length]``, at least one token.
+
+        Returns:
+            Integer logits, int32 ``[batch, length, vocab]``, and the state from which `step` continues.
+        """
+        ids = self._check(ids)
+        history: dict[str, SpikeArray] = {}
+        logits = self._run(ids, None, None, history)
+        state = State(self.program, ids.shape[0])
+        state.load(history)
+        return logits, state
+
+    def step(self, tokens: IntArray, state: State, tap: Tap | None = None) -> Int32Array:
+        """Logits of one more token; the state is updated in place.
+
+        Args:
+            tokens: Token ids ``[batch]``.
+            state: The state, of the same batch.
+            tap: As in `sequence`, with length 1.
+
+        Returns:
+            Integer logits, int32 ``[batch, vocab]``.
+        """
+        ids = self._check(np.asarray(tokens)[:, None])
+        state.expire()
+        new: dict[str, SpikeArray] = {}
+        logits = self._run(ids, state, tap, new)
+        state.push(new)
+        return logits[:, 0]
+
+    def _check(self, ids: IntArray) -> npt.NDArray[np.int64]:
+        ids = np.asarray(ids)
+        if ids.ndim != 2 or ids.size == 0 or not np.issubdtype(ids.dtype, np.integer):
+            raise TextError(
+                "token ids must be a non-empty integer array [batch, length]",
+                actual=f"{ids.dtype} {list(ids.shape)}",
+            )
+        low, high = int(ids.min()), int(ids.max())
+        if low < 0 or high >= self.program.vocab_size:
+            raise TextError(
+                "token id outside the vocabulary",
+                actual=low if low < 0 else high,
+                limit=f"0..{self.program.vocab_size - 1}",
+                remedy="encode the text with the tokenizer.json of this student",
+            )
+        return ids.astype(np.int64)
+
+    def _run(
+        self,
+        ids: npt.NDArray[np.int64],
+        state: State | None,
+        tap: Tap | None,
+        out_state: dict[str, SpikeArray] | None,
+        until: Readout | None = None,
+    ) -> Int32Array:
+        values: dict[str, npt.NDArray[np.integer]] = {}
+        last_use = {name: op for op in self.program.ops for name in inputs_of(op)}
+        for op in self.program.ops:
+            result: npt.NDArray[np.integer]
+            if op is until:
+                return values[op.input].astype(np.int32, copy=False)
+            if isinstance(op, Embed):
+                x0 = self._embedding[ids]
+                result = np.repeat(x0[:, :, None, :], self.program.timesteps, axis=2)
+            elif isinstance(op, Linear):
+                result = self._linear[op.name](values[op.input])
+            elif isinstance(op, LIF):
+                result = lif_membranes(values[op.input], op)[1]
+            elif isinstance(op, Shift):
+                result = _shift(values[op.input].astype(np.int8), op, state, out_state)
+            elif isinstance(op, Attend):
+                result = _attend(values[op.input].astype(np.int8), op, state, out_state)
+            elif isinstance(op, Add):
+                result = values[op.left] + values[op.right]
+            elif isinstance(op, Saturate):
+                result = np.clip(values[op.input], -RESIDUAL_MAX, RESIDUAL_MAX)
+            elif isinstance(op, Count):
+                result = values[op.input].sum(axis=2, dtype=np.int32)
+            else:
+                result = self._tied(readout_codes(values[op.input], op))
+            values[op.out] = result
+            if tap is not None:
+                tap(op.out, result)
+            for name in inputs_of(op):
+                if last_use[name] is op:
+                    values.pop(name, None)
+        return values[self.program.readout.out].astype(np.int32, copy=False)
+
+
+def _shift(
+    spikes: SpikeArray, op: Shift, state: State | None, out_state: dict[str, SpikeArray] | None
+) -> SpikeArray:
+    name = f"shift.{op.name}"
+    moved = spikes[..., op.channels]
+    first = np.zeros_like(moved[:, :1]) if state is None else state.tensors[name][:, None]
+    if out_state is not None:
+        out_state[name] = moved[:, -1]
+    shifted = spikes.copy()
+    shifted[..., op.channels] = np.concatenate([first, moved[:, :-1]], axis=1)
+    return shifted
+
+
+def _attend(
+    qkv: SpikeArray, op: Attend, state: State | None, out_state: dict[str, SpikeArray] | None
+) -> Int32Array:
+    batch, length, timesteps, _ = qkv.shape
+    split = qkv.reshape(batch, length, timesteps, 3, len(op.windows), op.head_dim)
+    query, key, value = split[..., 0, :, :], split[..., 1, :, :], split[..., 2, :, :]
+    key_name, value_name = f"k.{op.name}", f"v.{op.name}"
+    if state is not None:
+        out = _attend_step(query[:, 0], key[:, 0], value[:, 0], op, state)[:, None]
+        if out_state is not None and op.ring > 0:
+            out_state[key_name], out_state[value_name] = key[:, 0], value[:, 0]
+    else:
+        out = _attend_sequence(query, key, value, op)
+        if out_state is not None and op.ring > 0:
+            keys = ring_from_history(key, op.ring).transpose(0, 2, 3, 4, 1).copy()
+            for head, window in enumerate(op.windows):
+                keys[:, :, head, :, : op.ring - (window - 1)] = 0
+            out_state[key_name] = keys
+            out_state[value_name] = ring_from_history(value, op.ring).transpose(0, 2, 3, 1, 4)
+    return out.reshape(batch, length, timesteps, op.channels)
+
+
+def _attend_step(
+    query: SpikeArray, key: SpikeArray, value: SpikeArray, op: Attend, state: State
+) -> Int32Array:
+    """One token against the ring and itself; all arrays ``[batch, T, heads, dh]``."""
+    own = np.einsum("bthd,bthd->bth", query.astype(np.int32), key.astype(np.int32))
+    out = own[..., None] * value.astype(np.int32)
+    if op.ring == 0:
+        return out
+    keys = state.tensors[f"k.{op.name}"].astype(np.float32)
+    values = state.tensors[f"v.{op.name}"].astype(np.float32)
+    scores = query.astype(np.float32)[..., None, :] @ keys
+    past = (scores @ values)[..., 0, :]
+    return out + past.astype(np.int32)
+
+
+def _attend_sequence(query: SpikeArray, key: SpikeArray, value: SpikeArray, op: Attend) -> Int32Array:
+    """Whole sequences in blocks of queries; arrays ``[batch, length, T, heads, dh]``."""
+    length = query.shape[1]
+    out = np.empty(query.shape, np.int32)
+    for head, window in enumerate(op.windows):
+        q = query[..., head, :].swapaxes(1, 2).astype(np.float32)
+        k = key[..., head, :].swapaxes(1, 2).astype(np.float32)
+        v = value[..., head, :].swapaxes(1, 2).astype(np.float32)
+        for start in range(0, length, _QUERY_BLOCK):
+            stop = min(start + _QUERY_BLOCK, length)
+            first = max(0, start - window + 1)
+            age = np.arange(start, stop)[:, None] - np.arange(first, stop)[None, :]
+            scores = q[:, :, start:stop] @ k[:, :, first:stop].swapaxes(-1, -2)
+            scores *= (age >= 0) & (age < window)
+            block = (scores @ v[:, :, first:stop]).astype(np.int32)
+            out[:, start:stop, :, head, :] = block.swapaxes(1, 2)
+    return out

@@ -1,0 +1,44 @@
+"""The data that ships with edgesnn: targets, profiles and the reference student.
+
+A wheel carries them inside the package (``edgesnn/_data``); in a source checkout they stand beside it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from edgesnn.errors import InternalError
+
+Kind = Literal["targets", "profiles", "reference"]
+KINDS: tuple[Kind, ...] = ("targets", "profiles", "reference")
+
+_PACKAGE = Path(__file__).parent
+
+
+def folder(kind: Kind) -> Path:
+    """The folder of one kind of shipped data.
+
+    Raises:
+        InternalError: The installation lacks it.
+    """
+    for candidate in (_PACKAGE / "_data" / kind, _PACKAGE.parent / kind):
+        if candidate.is_dir():
+            return candidate
+    raise InternalError(
+        f"this installation of edgesnn lacks its folder '{kind}'",
+        remedy="install it again: pip install --force-reinstall --no-deps edgesnn",
+    )
+
+
+def files(kind: Kind, below: str = "") -> dict[str, Path]:
+    """The TOML files of a kind by name (file name without ``.toml``), sorted.
+
+    Args:
+        kind: Kind of data.
+        below: Folder inside it, for example ``devices``.
+
+    Returns:
+        Paths by name.
+    """
+    return {path.stem: path for path in sorted((folder(kind) / below).glob("*.toml"))}

@@ -1,0 +1,1 @@
+"""Runners: one file per way to execute a bundle, all behind the contract of `edgesnn.runners.base`."""

@@ -1,0 +1,220 @@
+"""The contract of a runner: one device that holds one bundle (group ``edgesnn.runners``).
+
+A `Capability` says what a runner can do; callers ask before they call. Methods without the capability are
+never called by edgesnn.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import TracebackType
+from typing import Any, ClassVar, Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from edgesnn.bundle.bundle import Bundle
+
+IntArray = npt.NDArray[np.integer]
+
+
+class Capability(StrEnum):
+    """What a runner can do."""
+
+    STEP = "step"  #: one token at a time, with state
+    SEQUENCE = "sequence"  #: whole sequences
+    PREFILL = "prefill"  #: whole sequences that leave a state for `step`
+    BATCH = "batch"  #: more than one sequence side by side
+    LOGITS = "logits"  #: all logits come back
+    TOPK = "topk"  #: only the best tokens come back
+    EXACT = "exact"  #: executes the integer program; parity with golden is required
+    INTERMEDIATE = "intermediate"  #: can report values inside the network
+    DEVICE_CLOCK = "device-clock"  #: times are taken by the device's own clock
+    MARKER = "marker"  #: raises a line while a window runs
+    PATTERN = "pattern"  #: can play a coded load
+    INSTRUCTION_COUNT = "instruction-count"  #: counts instructions
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerOptions:
+    """How a runner executes.
+
+    Attributes:
+        threads: Threads inside one inference.
+        address: What followed the colon of the target, for example a serial number.
+    """
+
+    threads: int = 1
+    address: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceInfo:
+    """What runs, and on what.
+
+    Attributes:
+        device: Name of the device, for example the CPU's model name.
+        engine: The library that executes, for example ``onnxruntime``.
+        engine_version: Its version.
+        simulated: Whether the device is a simulation.
+        clock_hz: Resolution of the clock that times come from.
+        load_ms: Time to open the model, host clock.
+        model_files: Names of the bundle's files that this device needs.
+        model_bytes: Their size in bytes.
+        details: Anything else worth recording.
+    """
+
+    device: str
+    engine: str
+    engine_version: str
+    simulated: bool
+    clock_hz: float
+    load_ms: float
+    model_files: tuple[str, ...]
+    model_bytes: int
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Logits of one call.
+
+    Attributes:
+        logits: ``[batch, length, vocab]`` (`sequence`, `prefill`) or ``[batch, vocab]`` (`step`): int32
+            integer logits with `Capability.EXACT`, else float32.
+        elapsed_ns: Time of the call, nanoseconds, by the clock of the device or else the host.
+    """
+
+    logits: npt.NDArray[np.int32] | npt.NDArray[np.float32]
+    elapsed_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One measurement window: the device runs alone between two timestamps.
+
+    Attributes:
+        latencies_ns: Time of every inference (one step), int64 ``[n]``.
+        started_ns: Host time at the start, ``time.perf_counter_ns``.
+        ended_ns: Host time at the end.
+        output_sha256: Hash of all logits in order, hex.
+        tokens: Inferences in the window.
+    """
+
+    latencies_ns: npt.NDArray[np.int64]
+    started_ns: int
+    ended_ns: int
+    output_sha256: str
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClockReading:
+    """One exchange with the clock of the device.
+
+    Attributes:
+        device_ticks: What the device's clock said.
+        host_before_ns: Host time before the exchange.
+        host_after_ns: Host time after it.
+    """
+
+    device_ticks: int
+    host_before_ns: int
+    host_after_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Chip:
+    """One piece of a load pattern.
+
+    Attributes:
+        busy: Whether the device computes or idles.
+        seconds: For how long.
+    """
+
+    busy: bool
+    seconds: float
+
+
+class Runner(Protocol):
+    """One device that holds one bundle.
+
+    Attributes:
+        name: Name on the command line, before the colon of a target.
+        summary: One line for ``edgesnn list runners``.
+        capabilities: What it can do.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    capabilities: ClassVar[frozenset[Capability]]
+
+    @classmethod
+    def missing(cls) -> str | None:
+        """Why this runner cannot run here, or None when it can."""
+        ...
+
+    def open(self, bundle: Bundle, options: RunnerOptions) -> DeviceInfo:
+        """Load the bundle.
+
+        Raises:
+            BundleError: The bundle lacks the files this runner needs.
+            RunnerError: The engine refused them.
+        """
+        ...
+
+    def reset(self, batch: int = 1) -> None:
+        """Forget everything: a new context for ``batch`` sequences."""
+        ...
+
+    def step(self, tokens: IntArray) -> Output:
+        """Run one token per sequence, ids ``[batch]``, continuing the context."""
+        ...
+
+    def sequence(self, ids: IntArray) -> Output:
+        """Run whole sequences ``[batch, length]`` from empty contexts; the context is left alone."""
+        ...
+
+    def prefill(self, ids: IntArray) -> Output:
+        """Run whole sequences ``[batch, length]`` from empty contexts; `step` continues after them."""
+        ...
+
+    def window(self, ids: IntArray, repeat: int, warmup: int) -> Window:
+        """Run steps over ``ids [length]`` ``repeat`` times, each from a new context, and time each step.
+
+        Args:
+            ids: Token ids ``[length]``.
+            repeat: Passes over them.
+            warmup: Steps before the window that are not timed.
+        """
+        ...
+
+    def idle(self, seconds: float) -> None:
+        """Stay loaded and ready, not asleep, with nothing running."""
+        ...
+
+    def play(self, pattern: tuple[Chip, ...]) -> None:
+        """Compute and idle in a coded pattern."""
+        ...
+
+    def clock(self) -> ClockReading:
+        """Exchange one reading with the device's clock."""
+        ...
+
+    def close(self) -> None:
+        """Release the device; safe to call twice."""
+        ...
+
+    def __enter__(self) -> Self:
+        """Enter a context that closes the runner."""
+        ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the runner."""
+        ...

@@ -1,0 +1,30 @@
+"""The student: spiking language models, their training and their artifact. torch lives only here.
+
+Importing this package imports nothing heavy; each name below is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgesnn.student.artifact import load_student
+    from edgesnn.student.config import SnnConfig, TrainConfig
+    from edgesnn.student.trainer import Progress, train_student
+
+__all__ = ["Progress", "SnnConfig", "TrainConfig", "load_student", "train_student"]
+
+_HOME = {
+    "Progress": "trainer",
+    "SnnConfig": "config",
+    "TrainConfig": "config",
+    "load_student": "artifact",
+    "train_student": "trainer",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'edgesnn.student' has no attribute '{name}'")
+    return getattr(import_module(f"edgesnn.student.{_HOME[name]}"), name)

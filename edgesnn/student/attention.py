@@ -1,0 +1,117 @@
+"""Causal spiking attention with one context window per head; no softmax, no float state.
+
+    o_i = sum over j in (i - W_h, i] of (q_i . k_j) v_j        per inner timestep
+
+q, k and v are 0 or 1, so every sum is an integer that float32 holds exactly: the block form below gives the
+same bits as the definition, in time linear in the length. A block of queries is at least as long as the
+window, so it meets only its own keys and those of the block before it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+MIN_BLOCK = 16
+"""Below this a block is too small to be worth a matrix product of its own."""
+
+
+def _masks(block: int, window: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Masks of a query block over its own keys and over the block before it, each ``[block, block]``."""
+    query = torch.arange(block, device=like.device)[:, None]
+    key = torch.arange(block, device=like.device)[None, :]
+    own = (key <= query) & (key > query - window)
+    before = (key - block) > query - window
+    return own.to(like.dtype), before.to(like.dtype)
+
+
+class _Blocks:
+    """How one head's sequence of ``length`` tokens is cut for its window."""
+
+    def __init__(self, length: int, window: int) -> None:
+        self.length = length
+        self.window = min(window, length)
+        self.block = min(max(self.window, MIN_BLOCK), length)
+        self.padding = -length % self.block
+        self.count = (length + self.padding) // self.block
+        self.reaches_back = self.count > 1 and self.window > 1
+
+    def cut(self, x: Tensor) -> Tensor:
+        """``[N, L, dh] -> [N, blocks, block, dh]``, padded with silence."""
+        if self.padding:
+            x = torch.nn.functional.pad(x, (0, 0, 0, self.padding))
+        return x.reshape(x.shape[0], self.count, self.block, x.shape[2])
+
+    def join(self, x: Tensor) -> Tensor:
+        """The inverse of ``cut``."""
+        return x.reshape(x.shape[0], self.count * self.block, x.shape[3])[:, : self.length]
+
+
+class _WindowedAttention(torch.autograd.Function):
+    """All heads at once; the backward pass computes the scores again instead of keeping them."""
+
+    @staticmethod
+    def forward(ctx: Any, qkv: Tensor, windows: tuple[int, ...]) -> Tensor:  # noqa: D102 - torch's interface
+        n, length, _, heads, width = qkv.shape
+        ctx.save_for_backward(qkv)
+        ctx.windows = windows
+        out = qkv.new_empty((n, length, heads, width))
+        for h, window in enumerate(windows):
+            cuts = _Blocks(length, window)
+            q, k, v = (cuts.cut(qkv[:, :, part, h]) for part in range(3))
+            own, before = _masks(cuts.block, cuts.window, qkv)
+            o = (q @ k.transpose(2, 3)).mul_(own) @ v
+            if cuts.reaches_back:
+                o[:, 1:] += (q[:, 1:] @ k[:, :-1].transpose(2, 3)).mul_(before) @ v[:, :-1]
+            out[:, :, h] = cuts.join(o)
+        return out
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor, None]:  # noqa: D102 - torch's interface
+        (qkv,) = ctx.saved_tensors
+        length = qkv.shape[1]
+        grads = torch.empty_like(qkv)
+        for h, window in enumerate(ctx.windows):
+            cuts = _Blocks(length, window)
+            q, k, v = (cuts.cut(qkv[:, :, part, h]) for part in range(3))
+            g = cuts.cut(grad_out[:, :, h])
+            own, before = _masks(cuts.block, cuts.window, qkv)
+            gq, gk, gv = _pair_gradients(q, k, v, g, own)
+            if cuts.reaches_back:
+                bq, bk, bv = _pair_gradients(q[:, 1:], k[:, :-1], v[:, :-1], g[:, 1:], before)
+                gq[:, 1:] += bq
+                gk[:, :-1] += bk
+                gv[:, :-1] += bv
+            for part, grad in enumerate((gq, gk, gv)):
+                grads[:, :, part, h] = cuts.join(grad)
+        return grads, None
+
+
+def _pair_gradients(
+    q: Tensor, k: Tensor, v: Tensor, g: Tensor, mask: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of ``((q k^T) * mask) v`` for queries and keys of one pair of blocks."""
+    scores = (q @ k.transpose(2, 3)).mul_(mask)
+    grad_scores = (g @ v.transpose(2, 3)).mul_(mask)
+    return grad_scores @ k, grad_scores.transpose(2, 3) @ q, scores.transpose(2, 3) @ g
+
+
+def attend(qkv: Tensor, windows: tuple[int, ...]) -> Tensor:
+    """Windowed causal attention of all heads.
+
+    Args:
+        qkv: Spikes ``[T, B, L, 3 d]``: q, k, v one after the other, each head-major.
+        windows: Context window per head, in tokens, the token itself included.
+
+    Returns:
+        ``[T, B, L, d]`` integer-valued float32 currents, head-major.
+    """
+    timesteps, batch, length, width = qkv.shape
+    heads = len(windows)
+    split = qkv.reshape(timesteps * batch, length, 3, heads, width // (3 * heads))
+    out: Tensor = _WindowedAttention.apply(split, windows)  # type: ignore[no-untyped-call]
+    return out.view(timesteps, batch, length, width // 3)

@@ -1,0 +1,110 @@
+"""What a training run is told: frozen, validated, and importable without torch."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+SurrogateName = Literal["sigmoid", "fast_sigmoid", "triangular", "arctan"]
+SchedulerName = Literal["constant", "cosine", "linear"]
+
+NOT_COMPARED = frozenset({"output_dir", "log_interval", "checkpoint_interval", "git_tracking", "threads"})
+"""Fields that may differ between a checkpoint and the run that resumes it."""
+
+
+class SnnConfig(BaseModel):
+    """Neuron settings shared by every architecture."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    num_timesteps: int = Field(4, ge=1, le=127)
+    surrogate_type: SurrogateName = "sigmoid"
+    surrogate_slope: float = Field(2.0, gt=0)
+    surrogate_power: Literal[1, 2] = 2
+    spike_threshold: float = Field(1.0, gt=0)
+    decay_numerator: int = Field(230, ge=1, le=256)
+
+    def describe(self) -> dict[str, Any]:
+        """The ``snn_config`` of metadata.json."""
+        return {**self.model_dump(), "membrane_decay": round(self.decay_numerator / 256, 1)}
+
+
+class TrainConfig(BaseModel):
+    """Everything that decides a training run; the defaults are the guide's."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    output_dir: str = "artifacts/snn_student"
+    dataset: str = "synthetic"
+    dataset_path: str | None = None
+    eval_path: str | None = None
+    eval_tokens: int = Field(20_000, ge=1)
+    vocab_size: int = Field(4096, ge=259, le=65_536)
+    max_length: int = Field(64, ge=2)
+
+    architecture: str = "spiking_transformer"
+    architecture_options: dict[str, Any] = Field(default_factory=dict)
+    snn: SnnConfig = SnnConfig()
+
+    num_steps: int = Field(50, ge=1)
+    batch_size: int = Field(4, ge=1)
+    grad_accum_steps: int = Field(1, ge=1)
+    lr: float = Field(1e-4, gt=0)
+    scheduler: SchedulerName = "constant"
+    warmup_steps: int = Field(0, ge=0)
+    weight_decay: float = Field(0.02, ge=0)
+    clip_norm: float = Field(1.0, gt=0)
+    freeze_share: float = Field(0.15, ge=0, lt=1)
+    seed: int = Field(0, ge=0)
+
+    log_interval: int = Field(5, ge=0)
+    checkpoint_interval: int = Field(200, ge=0)
+    resume: bool = True
+    threads: int | None = Field(None, ge=1)
+    fp16: bool = False
+    git_tracking: bool = True
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TrainConfig:
+        if self.warmup_steps > self.num_steps:
+            raise ValueError(f"warmup_steps ({self.warmup_steps}) exceeds num_steps ({self.num_steps})")
+        return self
+
+    def portable(self) -> dict[str, Any]:
+        """The configuration as plain data without machine paths: absolute ones keep their last name."""
+        data = self.model_dump()
+        for key in ("output_dir", "dataset_path", "eval_path"):
+            if data[key] is not None and PurePath(data[key]).is_absolute():
+                data[key] = PurePath(data[key]).name
+        return data
+
+    def identity(self) -> dict[str, Any]:
+        """What a checkpoint must agree on for its run to go on."""
+        return {k: v for k, v in self.portable().items() if k not in NOT_COMPARED | {"resume"}}
+
+
+REFERENCE: dict[str, Any] = {
+    "max_length": 256,
+    "batch_size": 8,
+    "num_steps": 3600,
+    "lr": 3e-3,
+    "scheduler": "cosine",
+    "warmup_steps": 40,
+    "vocab_size": 4096,
+    "log_interval": 50,
+    "fp16": True,
+    "snn": {"surrogate_type": "fast_sigmoid", "surrogate_slope": 2.0},
+    "architecture_options": {
+        "dim": 128,
+        "depth": 2,
+        "num_heads": 4,
+        "mlp_dim": 256,
+        "rank": 64,
+        "windows": [8, 16, 64, 128],
+    },
+}
+"""``--preset reference``: the recipe of the shipped reference student."""
+
+PRESETS: dict[str, dict[str, Any]] = {"reference": REFERENCE}

@@ -1,0 +1,86 @@
+"""What a run needs before its first step: tokenizer, corpus and held-out slice."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgesnn.errors import TextError, TrainingError
+from edgesnn.student.batches import Corpus, encode_documents, make_corpus
+from edgesnn.student.bpe import learn_bpe
+from edgesnn.student.config import TrainConfig
+from edgesnn.student.data import Document, by_hash, load_documents, read_documents, split_held_out
+from edgesnn.student.evaluate import EvalSlice, make_slice
+from edgesnn.student.files import write_atomic
+from edgesnn.text.tokenizer import TextTokenizer, load_tokenizer
+
+LEARNT_TOKENIZER = "tokenizer.json"
+TOKENIZER_KEY = "tokenizer.key"
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Everything that is fixed before training.
+
+    Attributes:
+        tokenizer: Learnt on the training text.
+        corpus: Training segments.
+        held_out: What the student is scored on.
+        digest: Hash of the ids of both, which a resuming run must share.
+    """
+
+    tokenizer: TextTokenizer
+    corpus: Corpus
+    held_out: EvalSlice
+    digest: str
+
+
+def prepare(config: TrainConfig, work: Path) -> Prepared:
+    """Read and split the text, learn the tokenizer, encode.
+
+    Args:
+        config: The run.
+        work: Directory for the learnt tokenizer, so that a resumed run does not learn it again.
+
+    Raises:
+        TrainingError: The text is missing, empty or too short.
+    """
+    documents = load_documents(config.dataset, config.dataset_path)
+    if config.eval_path is not None:
+        train, held = documents, read_documents(Path(config.eval_path))
+    else:
+        train, held = split_held_out(documents)
+    tokenizer = _tokenizer(train, config.vocab_size, work)
+    corpus = make_corpus(encode_documents(train, tokenizer), config.max_length)
+    if len(corpus.ids) <= config.max_length:
+        raise TrainingError(
+            "the training text is too short for one sequence",
+            actual=f"{len(corpus.ids)} tokens",
+            limit=f"more than max-length {config.max_length}",
+            remedy="give more text or a smaller --max-length",
+        )
+    held_corpus = make_corpus(encode_documents(by_hash(held), tokenizer), config.max_length)
+    held_out = make_slice(held_corpus, tokenizer.byte_lengths(), config.eval_tokens)
+    digest = hashlib.sha256(corpus.ids.tobytes() + held_out.ids.tobytes()).hexdigest()
+    return Prepared(tokenizer, corpus, held_out, digest)
+
+
+def _tokenizer(documents: Sequence[Document], vocab_size: int, work: Path) -> TextTokenizer:
+    """The tokenizer of this text, learnt or read back."""
+    texts = [part for document in documents for part in document.plain]
+    hasher = hashlib.sha256(f"{vocab_size}\n".encode())
+    for text in texts:
+        hasher.update(text.encode("utf-8", "surrogatepass") + b"\0")
+    key = hasher.hexdigest()
+    path, key_path = work / LEARNT_TOKENIZER, work / TOKENIZER_KEY
+    if key_path.is_file() and key_path.read_text(encoding="ascii", errors="replace") == key:
+        try:
+            return load_tokenizer(path)
+        except TextError:
+            pass  # a damaged cache is learnt again
+    tokenizer = learn_bpe(texts, vocab_size)
+    write_atomic(path, tokenizer.to_json().encode("utf-8"))
+    write_atomic(key_path, key.encode("ascii"))
+    return tokenizer

@@ -1,0 +1,134 @@
+"""Reading a student's ``tokenizer.json`` and turning text into ids and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgesnn.errors import TextError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+END_OF_TEXT = "<|endoftext|>"
+USER = "<|user|>"
+ASSISTANT = "<|assistant|>"
+SPECIAL_TOKENS = (END_OF_TEXT, USER, ASSISTANT)
+"""Special tokens of our own tokenizers; their ids are their places in this tuple."""
+
+PROMPT_TEMPLATE = USER + "{prompt}" + ASSISTANT
+
+
+class TextTokenizer:
+    """Byte-level BPE with special tokens.
+
+    Args:
+        inner: The tokenizer of the ``tokenizers`` package.
+    """
+
+    def __init__(self, inner: Tokenizer) -> None:
+        self._inner = inner
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids, special tokens included."""
+        return int(self._inner.get_vocab_size())
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text; special tokens spelt out in it become their ids."""
+        return list(self._inner.encode(text, add_special_tokens=False).ids)
+
+    def encode_batch(self, texts: list[str]) -> list[list[int]]:
+        """Ids of several texts."""
+        return [list(e.ids) for e in self._inner.encode_batch(texts, add_special_tokens=False)]
+
+    def encode_prompt(self, prompt: str, template: str = PROMPT_TEMPLATE) -> list[int]:
+        """Ids of a prompt set into its template.
+
+        Special tokens that the prompt itself spells out stay plain text, so a prompt cannot play another
+        role.
+
+        Raises:
+            TextError: The template has no ``{prompt}``.
+        """
+        if "{prompt}" not in template:
+            raise TextError("the prompt template has no {prompt}", actual=template)
+        before, after = template.split("{prompt}", 1)
+        return [*self.encode(before), *self.encode_plain(prompt), *self.encode(after)]
+
+    def encode_plain(self, text: str) -> list[int]:
+        """Ids of a text in which nothing is a special token."""
+        ids: list[int] = []
+        rest = text
+        while rest:
+            found = [(rest.find(s), s) for s in self.specials() if s in rest]
+            if not found:
+                return ids + self.encode(rest)
+            at, special = min(found)
+            # one character of the special token joins the text before it, which breaks the match
+            cut = at + 1
+            ids += self.encode(rest[:cut])
+            rest = rest[cut:]
+            if len(special) == 1:
+                raise TextError("a special token of one character cannot be written as text", actual=special)
+        return ids
+
+    def decode(self, ids: list[int]) -> str:
+        """Text of ids, special tokens left out; bytes that are no UTF-8 become U+FFFD.
+
+        Raises:
+            TextError: An id is outside the vocabulary.
+        """
+        bad = next((i for i in ids if not 0 <= i < self.vocab_size), None)
+        if bad is not None:
+            raise TextError("token id outside the vocabulary", actual=bad, limit=f"0..{self.vocab_size - 1}")
+        return str(self._inner.decode(ids, skip_special_tokens=True))
+
+    def token_id(self, token: str) -> int:
+        """Id of one token by its spelling.
+
+        Raises:
+            TextError: No such token.
+        """
+        found = self._inner.token_to_id(token)
+        if found is None:
+            raise TextError(f"the tokenizer has no token '{token}'")
+        return int(found)
+
+    def specials(self) -> tuple[str, ...]:
+        """Spellings of the special tokens."""
+        added = self._inner.get_added_tokens_decoder()
+        return tuple(token.content for token in added.values() if token.special)
+
+    def byte_lengths(self) -> list[int]:
+        """UTF-8 bytes that each id stands for, 0 for special tokens.
+
+        In a byte-level vocabulary one character of a token's spelling is one byte.
+        """
+        special = set(self.specials())
+        spellings = [self._inner.id_to_token(i) for i in range(self.vocab_size)]
+        return [0 if s is None or s in special else len(s) for s in spellings]
+
+    def save(self, path: Path) -> None:
+        """Write ``tokenizer.json``."""
+        path.write_text(self.to_json(), encoding="utf-8")
+
+    def to_json(self) -> str:
+        """The content of ``tokenizer.json``."""
+        return str(self._inner.to_str(pretty=False))
+
+
+def load_tokenizer(path: Path) -> TextTokenizer:
+    """Read a ``tokenizer.json``.
+
+    Raises:
+        TextError: The file is missing or is no tokenizer.
+    """
+    from tokenizers import Tokenizer
+
+    if not path.is_file():
+        raise TextError(f"no tokenizer at '{path.name}'", actual="missing file")
+    try:
+        return TextTokenizer(Tokenizer.from_str(path.read_text(encoding="utf-8")))
+    except Exception as error:  # the package raises bare Exception for every malformed file
+        raise TextError(f"'{path.name}' is no tokenizer", actual=str(error)[:200]) from None
