@@ -166,7 +166,7 @@ def read_eval_slice(path: Path, vocab_size: int) -> EvalSlice:
             ids = arrays["ids"].astype(np.int32)
             starts = arrays["doc_starts"].astype(np.int64)
             sizes = arrays["doc_bytes"].astype(np.int64)
-            teacher = arrays["teacher_top1"] if "teacher_top1" in arrays else None
+            teacher = arrays.get("teacher_top1")
     except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise BundleError(f"'{path}' is not an evaluation slice: {error}") from None
     consistent = (

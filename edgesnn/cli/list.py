@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -113,13 +112,18 @@ def _exporters() -> list[Item]:
 
 
 def _profiles() -> list[Item]:
-    items = []
-    for name, path in files("profiles").items():
+    from edgesnn.profiler.profile import load_profile
+
+    items: list[Item] = []
+    for name in files("profiles"):
         try:
-            description = tomllib.loads(path.read_text(encoding="utf-8")).get("description")
-            items.append({"name": name, "description": description, "error": None})
-        except (OSError, ValueError) as error:
-            items.append({"name": name, "description": None, "error": str(error)})
+            profile = load_profile(name)
+        except EdgesnnError as error:
+            items.append({"name": name, "windows": None, "gates": {}, "error": error.sentence()})
+            continue
+        budgets = profile.budgets.model_dump()
+        gates = {budget: one["limit"] for budget, one in budgets.items() if one["required"]}
+        items.append({"name": name, "windows": profile.workload.windows, "gates": gates, "error": None})
     return items
 
 

@@ -150,6 +150,8 @@ def _usage_error(error: typer.TyperException) -> UsageError:
     option = getattr(error, "option_name", None)
     if option is not None and hasattr(error, "possibilities"):
         remedy = suggestion(option, error.possibilities or ()) or f"see: {path} --help"
+        if path == PROGRAM:
+            remedy = f"a command's options stand after its name; see: {path} --help"
         return UsageError(f"'{path}' has no option '{option}'", remedy=remedy)
     sentence = " ".join(error.format_message().replace("Value error, ", "").split()).rstrip(".")
     return UsageError(sentence[:1].lower() + sentence[1:], remedy=f"see: {path} --help")

@@ -33,6 +33,7 @@ _NEURON_FIELDS = {
 
 def train(
     context: typer.Context,
+    *,
     output_dir: Annotated[
         str, typer.Option(help="Where the artifact goes; created if missing.", rich_help_panel=_RUN)
     ] = "artifacts/snn_student",
@@ -167,11 +168,13 @@ def make_config(values: dict[str, Any], explicit: set[str]) -> TrainConfig:
     flat = {name: values[name] for name in _FLAT}
     flat |= {k: v for k, v in base.items() if k in flat and k not in explicit}
     try:
-        return TrainConfig(
-            **flat,
-            git_tracking=not values["no_git_tracking"],
-            architecture_options=options,
-            snn=neuron,
+        return TrainConfig.model_validate(
+            {
+                **flat,
+                "git_tracking": not values["no_git_tracking"],
+                "architecture_options": options,
+                "snn": neuron,
+            }
         )
     except ValidationError as error:
         first = error.errors()[0]

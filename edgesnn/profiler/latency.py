@@ -140,6 +140,7 @@ def measure_latency(
     workload: Workload,
     tokenizer: TextCodec,
     ids: npt.NDArray[np.int32],
+    *,
     context_window: int,
     on_progress: Progress,
 ) -> Latency:
@@ -162,7 +163,7 @@ def measure_latency(
     require_steps(runner)
     warm = warm_up(runner, ids, workload.warmup_tokens)
     context = context_window if workload.context is None else workload.context
-    windows = measure_windows(runner, workload, ids, context, warm, on_progress)
+    windows = measure_windows(runner, workload, ids, context=context, warm=warm, on_progress=on_progress)
     forward_ms = np.concatenate([w.counted_ms for w in windows])
     encode_ms = _encode_times(tokenizer, ids, workload.prompt_tokens)
     decode_ms = _decode_times(tokenizer, ids, len(forward_ms))
@@ -209,6 +210,7 @@ def measure_windows(
     runner: Runner,
     workload: Workload,
     ids: npt.NDArray[np.int32],
+    *,
     context: int,
     warm: WarmUp,
     on_progress: Progress,

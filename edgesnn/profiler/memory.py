@@ -28,7 +28,7 @@ class Probe:
 
     Attributes:
         interpreter_bytes: Peak resident set of the bare interpreter.
-        baseline_bytes: The same with edgesnn and the engine's libraries imported, before the bundle is opened.
+        baseline_bytes: The same with edgesnn and the engine's libraries imported, no bundle opened.
         loaded_bytes: Resident set after the runner opened the bundle.
         peak_bytes: Peak resident set at the end.
         load_ms: Time to check the bundle's hashes and open the runner.
@@ -53,6 +53,7 @@ def probe_memory(
     bundle: Path,
     runner: str,
     options: RunnerOptions,
+    *,
     tokens: int,
     timeout_s: float,
     python: str = sys.executable,

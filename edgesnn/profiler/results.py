@@ -34,8 +34,12 @@ class Quantity:
         value: The number, or None when `kind` is ABSENT.
         unit: Its unit, for example ``ms``.
         kind: Where it comes from.
-        reason: Why it is absent; None when it is there.
+        reason: Why it is absent, or what a number that is there cannot say; None otherwise.
         how: How it was taken, in one clause.
+        lower: Lower end of its 95 % interval, or None where it has none.
+        upper: Upper end, likewise.
+        n: Samples behind it, or None for an exact value.
+        effective_n: Independent samples that the interval stands on, or None.
     """
 
     value: float | None
@@ -43,9 +47,22 @@ class Quantity:
     kind: Kind
     reason: str | None = None
     how: str | None = None
+    lower: float | None = None
+    upper: float | None = None
+    n: int | None = None
+    effective_n: float | None = None
 
 
-def present(value: float, unit: str, how: str, kind: Kind = Kind.MEASURED) -> Quantity:
+def present(
+    value: float,
+    unit: str,
+    how: str,
+    kind: Kind = Kind.MEASURED,
+    *,
+    interval: tuple[float | None, float | None] | None = None,
+    n: int | None = None,
+    effective_n: float | None = None,
+) -> Quantity:
     """A number that is there.
 
     Args:
@@ -53,8 +70,12 @@ def present(value: float, unit: str, how: str, kind: Kind = Kind.MEASURED) -> Qu
         unit: Its unit.
         how: How it was taken.
         kind: Where it comes from.
+        interval: Its 95 % interval, if it has one.
+        n: Samples behind it.
+        effective_n: Independent samples that the interval stands on.
     """
-    return Quantity(value, unit, kind, None, how)
+    lower, upper = interval if interval is not None else (None, None)
+    return Quantity(value, unit, kind, None, how, lower, upper, n, effective_n)
 
 
 def absent(unit: str, reason: str) -> Quantity:

@@ -210,7 +210,7 @@ def _choose_exponent(
         for block, target in zip(counts, targets, strict=True):
             codes = readout_codes(block, readout).astype(np.float32)
             nats += score_positions(codes @ tied * np.float32(2.0**-exponent), target)[0]
-        scored[exponent] = nats / np.log(2) / total_bytes
+        scored[exponent] = float(nats / np.log(2) / total_bytes)
         made[exponent] = readout
     best = min(scored, key=lambda f: (scored[f], f))
     return Program(program.timesteps, (*program.ops[:-1], made[best])), scored

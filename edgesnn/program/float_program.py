@@ -171,7 +171,8 @@ def float_logits(program: FloatProgram, ids: npt.NDArray[np.integer]) -> Float32
     """
     counts, _ = run_float(program, ids)
     readout = program.readout
-    return (counts @ readout.weight + readout.bias) @ readout.table.T
+    logits = (counts @ readout.weight + readout.bias) @ readout.table.T
+    return logits.astype(np.float32, copy=False)
 
 
 def _lif(current: Float32Array, op: FloatLIF) -> Float32Array:

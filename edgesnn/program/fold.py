@@ -1,8 +1,9 @@
 """Folding: a student artifact becomes a list of float ops without any normalisation left.
 
 Every BatchNorm ``a * y + c`` with gain a > 0 that stands before a LIF divides into its threshold and bias:
-``V >= theta`` over ``a * I + c`` is ``V >= theta / a`` over ``I + c / a``. One that stands after Wo or W2 scales
-the rows of that matrix, and its offset moves into the bias of every later LIF that reads the residual stream.
+``V >= theta`` over ``a * I + c`` is ``V >= theta / a`` over ``I + c / a``. One that stands after Wo or W2
+scales the rows of that matrix, and its offset moves into the bias of every later LIF that reads the residual
+stream.
 
 One function per architecture, found by the ``architecture.name`` of the metadata.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -116,7 +118,7 @@ class _TransformerFolder:
         return vocab
 
     def _windows(self) -> tuple[int, ...]:
-        windows = self.artifact.section("architecture").get("windows")
+        windows: Any = self.artifact.section("architecture").get("windows")
         if self.dim % self.heads:
             raise ArtifactError(
                 f"dim of '{self.artifact.path}' is no multiple of num_heads",
@@ -127,7 +129,7 @@ class _TransformerFolder:
         fits = (
             isinstance(windows, list)
             and len(windows) == self.heads
-            and all(isinstance(w, int) and 1 <= w and w * head_dim < CURRENT_LIMIT for w in windows)
+            and all(isinstance(w, int) and w >= 1 and w * head_dim < CURRENT_LIMIT for w in windows)
         )
         if not fits or head_dim > HEAD_DIM_MAX:
             raise ArtifactError(

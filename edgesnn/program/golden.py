@@ -18,6 +18,7 @@ import numpy.typing as npt
 from edgesnn.errors import TextError
 from edgesnn.program.ops import (
     DECAY_DENOMINATOR,
+    LIF,
     MEMBRANE_MAX,
     MEMBRANE_SCALE,
     RESIDUAL_MAX,
@@ -28,7 +29,6 @@ from edgesnn.program.ops import (
     Int8Array,
     Int32Array,
     Linear,
-    LIF,
     Readout,
     Saturate,
     Shift,
@@ -101,7 +101,8 @@ class _Matrix:
         """``left @ weight``, int32."""
         flat = left.reshape(-1, left.shape[-1]).astype(self._weight.dtype)
         product = flat @ self._weight
-        return product.astype(np.int32).reshape(*left.shape[:-1], -1)
+        integers: Int32Array = product.astype(np.int32)
+        return integers.reshape(*left.shape[:-1], -1)
 
 
 class Golden:
@@ -254,16 +255,16 @@ def _attend(
     key_name, value_name = f"k.{op.name}", f"v.{op.name}"
     if state is not None:
         out = _attend_step(query[:, 0], key[:, 0], value[:, 0], op, state)[:, None]
-        if out_state is not None and op.ring > 0:
+        if out_state is not None and op.slots > 0:
             out_state[key_name], out_state[value_name] = key[:, 0], value[:, 0]
     else:
         out = _attend_sequence(query, key, value, op)
-        if out_state is not None and op.ring > 0:
-            keys = ring_from_history(key, op.ring).transpose(0, 2, 3, 4, 1).copy()
-            for head, window in enumerate(op.windows):
-                keys[:, :, head, :, : op.ring - (window - 1)] = 0
-            out_state[key_name] = keys
-            out_state[value_name] = ring_from_history(value, op.ring).transpose(0, 2, 3, 1, 4)
+        if out_state is not None and op.slots > 0:
+            rings = [(head, size) for head, (_, size) in enumerate(op.rings) if size > 0]
+            keys = [ring_from_history(key[:, :, :, head], size) for head, size in rings]
+            values = [ring_from_history(value[:, :, :, head], size) for head, size in rings]
+            out_state[key_name] = np.concatenate(keys, axis=1).transpose(0, 2, 3, 1)
+            out_state[value_name] = np.concatenate(values, axis=1).transpose(0, 2, 1, 3)
     return out.reshape(batch, length, timesteps, op.channels)
 
 
@@ -272,14 +273,15 @@ def _attend_step(
 ) -> Int32Array:
     """One token against the ring and itself; all arrays ``[batch, T, heads, dh]``."""
     own = np.einsum("bthd,bthd->bth", query.astype(np.int32), key.astype(np.int32))
-    out = own[..., None] * value.astype(np.int32)
-    if op.ring == 0:
-        return out
-    keys = state.tensors[f"k.{op.name}"].astype(np.float32)
-    values = state.tensors[f"v.{op.name}"].astype(np.float32)
-    scores = query.astype(np.float32)[..., None, :] @ keys
-    past = (scores @ values)[..., 0, :]
-    return out + past.astype(np.int32)
+    out: Int32Array = own[..., None] * value.astype(np.int32)
+    for head, (first, size) in enumerate(op.rings):
+        if size == 0:
+            continue
+        keys = state.tensors[f"k.{op.name}"][..., first : first + size].astype(np.float32)
+        values = state.tensors[f"v.{op.name}"][:, :, first : first + size].astype(np.float32)
+        scores = query[:, :, head, None].astype(np.float32) @ keys
+        out[:, :, head] += (scores @ values)[:, :, 0].astype(np.int32)
+    return out
 
 
 def _attend_sequence(query: SpikeArray, key: SpikeArray, value: SpikeArray, op: Attend) -> Int32Array:

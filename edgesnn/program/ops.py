@@ -157,6 +157,17 @@ class Attend:
         """Slots of the ring that a step needs: the longest window less the token itself."""
         return max(self.windows) - 1
 
+    @property
+    def slots(self) -> int:
+        """Tokens that a step remembers, over all heads: every window less the token itself."""
+        return sum(self.windows) - len(self.windows)
+
+    @property
+    def rings(self) -> tuple[tuple[int, int], ...]:
+        """First slot and number of slots of every head."""
+        sizes = [window - 1 for window in self.windows]
+        return tuple((sum(sizes[:head]), size) for head, size in enumerate(sizes))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Add:
@@ -207,7 +218,7 @@ class Count:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Readout:
-    """``z = c @ D + bias``; ``z8 = clip(trunc(z * multiplier / 2**shift), -127, 127)``; ``logits_q = z8 @ E.T``.
+    """``z = c @ D + bias``; ``z8 = clip(trunc(z * M / 2**shift), -127, 127)``; ``logits_q = z8 @ E.T``.
 
     Float logits are ``logits_q * 2**-exponent``: exact, because ``abs(logits_q) < 2**24``.
 

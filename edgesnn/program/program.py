@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from edgesnn.program.ops import (
+    LIF,
     Add,
     Attend,
     Count,
     Embed,
     Linear,
-    LIF,
     Op,
     Readout,
     Saturate,

@@ -17,7 +17,6 @@ from edgesnn.program.float_program import (
     FloatEmbed,
     FloatLIF,
     FloatLinear,
-    FloatOp,
     FloatProgram,
     FloatReadout,
 )
@@ -227,7 +226,7 @@ def quantise_readout(
 ) -> tuple[Readout, float]:
     """Quantise a readout for one exponent of the logits.
 
-    The code of channel j is ``z8_j = z_j * column_scale_j * 2**f``, so that ``E @ z8 * 2**-f`` are the logits.
+    The code of channel j is ``z8_j = z_j * column_scale_j * 2**f``, so ``E @ z8 * 2**-f`` are the logits.
 
     Args:
         op: The float readout.

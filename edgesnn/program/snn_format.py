@@ -1,9 +1,9 @@
-"""``program.snn``: the one binary form of a program, for golden, native engines and microcontrollers alike.
+r"""``program.snn``: the one binary form of a program, for golden, native engines and microcontrollers alike.
 
 Little-endian. A header of 128 bytes, a table of ops (128 bytes each), a table of tensors (64 bytes each),
 then the tensors, each at a multiple of 64 bytes, with zeros between::
 
-    header   0 magic "EDGESNN\\0"   8 u16 major, u16 minor   12 u32 0x01020304   16 u64 file bytes
+    header   0 magic "EDGESNN\0"   8 u16 major, u16 minor   12 u32 0x01020304   16 u64 file bytes
             24 u32 CRC-32 of bytes [0, 24) and [28, end)     28 u32 header bytes (128)
             32 u8[32] program hash: SHA-256 of bytes [64, end)
             64 u32 T, u32 ops, u32 tensors, u32 0            80 u64 offset of the ops, the tensors, the data
@@ -260,7 +260,7 @@ def _read_ops(data: bytes, count: int, table_at: int, tensors: list[_TensorArray
         sources = [names[source] for source in (first, second) if source != NONE]
         arrays = [tensors[ref] for ref in refs if ref != NONE]
         try:
-            ops.append(_build(_KINDS[kind - 1], name, sources, numbers, arrays, bool(flags)))
+            ops.append(_build(_KINDS[kind - 1], name, sources, numbers, arrays, clip=bool(flags)))
         except ValueError:
             raise ProgramFormatError(f"op '{name}' lacks inputs or tensors") from None
         names.append(name)
@@ -272,11 +272,11 @@ def _build(
     name: str,
     sources: list[str],
     numbers: list[int],
-    arrays: list[npt.NDArray[np.integer]],
+    tensors: list[_TensorArray],
+    *,
     clip: bool,
 ) -> Op:
     """One op from its record; a wrong count of inputs or tensors is a ValueError."""
-    tensors: list[npt.NDArray[np.integer]] = arrays
     if kind is Embed:
         () = sources
         table, projection, multiplier = tensors

@@ -3,19 +3,23 @@
 Two kinds of state, both 0/1 and int8, zero at reset:
 
 * ``shift.{name}``, ``[batch, T, channels]``: the previous token's spikes of the shifted channels.
-* ``k.{name}`` ``[batch, T, heads, dh, ring]`` and ``v.{name}`` ``[batch, T, heads, ring, dh]``: the keys and
-  values of the last ``ring = max(W_h) - 1`` tokens. Attention is a sum, so the order of slots is free: the
-  host writes token number n (counted since reset or prefill) into slot ``n mod ring``, and before token n it
-  zeroes, for every head with a shorter window, the key in slot ``(n - W_h) mod ring``, which has just left
-  that window.
+* ``k.{name}`` ``[batch, T, dh, slots]`` and ``v.{name}`` ``[batch, T, slots, dh]``: the keys and values of
+  past tokens. Every head owns a ring of ``W_h - 1`` neighbouring slots, head after head, so
+  ``slots = sum(W_h - 1)`` and a score of a head with a slot of another head is ignored. Attention is a sum, so
+  the order inside a ring is free: the host writes token number n (counted since reset or prefill) into slot
+  ``n mod (W_h - 1)`` of the ring of every head, over the token that has just left that window. A head with
+  ``W_h = 1`` owns no slot.
 
 A step reads the state and gives only this token's part: spikes ``[batch, T, channels]``, ``k`` and ``v``
-``[batch, T, heads, dh]``. A prefill gives whole state tensors, oldest token in slot 0, with n = 0 again.
+``[batch, T, heads, dh]``. A prefill gives whole state tensors, the oldest token first in every ring, with
+n = 0 again.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -50,10 +54,9 @@ def state_tensors(program: Program) -> tuple[StateTensor, ...]:
         if isinstance(op, Shift):
             shape = (program.timesteps, len(op.channels))
             tensors.append(StateTensor(f"shift.{op.name}", shape, "shift", op.name))
-        elif isinstance(op, Attend) and op.ring > 0:
-            heads = len(op.windows)
-            keys = (program.timesteps, heads, op.head_dim, op.ring)
-            values = (program.timesteps, heads, op.ring, op.head_dim)
+        elif isinstance(op, Attend) and op.slots > 0:
+            keys = (program.timesteps, op.head_dim, op.slots)
+            values = (program.timesteps, op.slots, op.head_dim)
             tensors.append(StateTensor(f"k.{op.name}", keys, "key", op.name))
             tensors.append(StateTensor(f"v.{op.name}", values, "value", op.name))
     return tuple(tensors)
@@ -65,17 +68,18 @@ class State:
     Args:
         program: The program.
         batch: Number of sequences that run side by side.
+        dtype: Element type of the tensors; engines of the float baseline hold the same 0 and 1 as float32.
 
     Attributes:
-        tensors: The arrays by name, int8, batch first.
+        tensors: The arrays by name, batch first.
         count: n, tokens stepped since reset or prefill.
     """
 
-    def __init__(self, program: Program, batch: int = 1) -> None:
+    def __init__(self, program: Program, batch: int = 1, dtype: npt.DTypeLike = np.int8) -> None:
         self.batch = batch
         self.count = 0
-        self.tensors: dict[str, SpikeArray] = {
-            tensor.name: np.zeros((batch, *tensor.shape), np.int8) for tensor in state_tensors(program)
+        self.tensors: dict[str, npt.NDArray[Any]] = {
+            tensor.name: np.zeros((batch, *tensor.shape), dtype) for tensor in state_tensors(program)
         }
         self._rings = tuple(
             (
@@ -83,36 +87,34 @@ class State:
                 self.tensors[f"v.{op.name}"],
                 f"k.{op.name}",
                 f"v.{op.name}",
-                op.ring,
-                tuple((head, w) for head, w in enumerate(op.windows) if w < op.ring + 1),
+                tuple((head, first, size) for head, (first, size) in enumerate(op.rings) if size > 0),
             )
             for op in program.all(Attend)
-            if op.ring > 0
+            if op.slots > 0
         )
         self._shifts = tuple(f"shift.{op.name}" for op in program.all(Shift))
 
     def expire(self) -> None:
-        """Zero the keys that left a shorter window. Call before each step."""
-        for keys, _, _, _, ring, shorter in self._rings:
-            for head, window in shorter:
-                keys[:, :, head, :, (self.count - window) % ring] = 0
+        """Nothing: in a ring as long as its window `push` overwrites the token that leaves."""
 
-    def push(self, new: dict[str, SpikeArray]) -> None:
+    def push(self, new: Mapping[str, npt.NDArray[Any]]) -> None:
         """Take in what a step gave. Call after each step.
 
         Args:
             new: This token's spikes by state tensor name: shift ``[batch, T, channels]``, key and value
                 ``[batch, T, heads, dh]``.
         """
-        for keys, values, key_name, value_name, ring, _ in self._rings:
-            slot = self.count % ring
-            keys[:, :, :, :, slot] = new[key_name]
-            values[:, :, :, slot, :] = new[value_name]
+        for keys, values, key_name, value_name, rings in self._rings:
+            key, value = new[key_name], new[value_name]
+            for head, first, size in rings:
+                slot = first + self.count % size
+                keys[:, :, :, slot] = key[:, :, head]
+                values[:, :, slot] = value[:, :, head]
         for name in self._shifts:
             self.tensors[name][...] = new[name]
         self.count += 1
 
-    def load(self, tensors: dict[str, SpikeArray]) -> None:
+    def load(self, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
         """Replace the whole state by what a prefill gave."""
         for name, array in self.tensors.items():
             array[...] = tensors[name]

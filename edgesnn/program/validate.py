@@ -130,15 +130,15 @@ def _check_op(op: Op, widths: list[int]) -> int:
         return _check_embed(op)
     width = widths[0]
     if isinstance(op, Linear):
-        _tensor(op, "weight", op.weight, np.int8, (width, None), -WEIGHT_MAX, WEIGHT_MAX)
+        _tensor(op, "weight", op.weight, np.int8, (width, None), low=-WEIGHT_MAX, high=WEIGHT_MAX)
         return int(op.weight.shape[1])
     if isinstance(op, LIF):
         _number(op, "decay", op.decay, 1, DECAY_DENOMINATOR)
-        _tensor(op, "threshold", op.threshold, np.int32, (width,), 1, THETA_MAX)
-        _tensor(op, "bias", op.bias, np.int32, (width,), -LIF_BIAS_MAX, LIF_BIAS_MAX)
+        _tensor(op, "threshold", op.threshold, np.int32, (width,), low=1, high=THETA_MAX)
+        _tensor(op, "bias", op.bias, np.int32, (width,), low=-LIF_BIAS_MAX, high=LIF_BIAS_MAX)
         return width
     if isinstance(op, Shift):
-        _tensor(op, "channels", op.channels, np.int32, (None,), 0, width - 1)
+        _tensor(op, "channels", op.channels, np.int32, (None,), low=0, high=width - 1)
         if not (np.diff(op.channels) > 0).all():
             raise ProgramFormatError(f"channels of '{op.name}' must ascend")
         return width
@@ -156,10 +156,12 @@ def _check_op(op: Op, widths: list[int]) -> int:
 
 
 def _check_embed(op: Embed) -> int:
-    _tensor(op, "table", op.table, np.int8, (None, None), -WEIGHT_MAX, WEIGHT_MAX)
-    _tensor(op, "projection", op.projection, np.int8, (op.table.shape[1], None), -WEIGHT_MAX, WEIGHT_MAX)
+    _tensor(op, "table", op.table, np.int8, (None, None), low=-WEIGHT_MAX, high=WEIGHT_MAX)
+    _tensor(
+        op, "projection", op.projection, np.int8, (op.table.shape[1], None), low=-WEIGHT_MAX, high=WEIGHT_MAX
+    )
     width = int(op.projection.shape[1])
-    _tensor(op, "multiplier", op.multiplier, np.int32, (width,), 0, 2**31 - 1)
+    _tensor(op, "multiplier", op.multiplier, np.int32, (width,), low=0, high=2**31 - 1)
     _number(op, "shift", op.shift, 0, _SHIFT_MAX)
     return width
 
@@ -179,11 +181,11 @@ def _check_attend(op: Attend, width: int) -> int:
 
 def _check_readout(op: Readout, width: int) -> int:
     rank = int(op.table.shape[1]) if op.table.ndim == 2 else 0
-    _tensor(op, "table", op.table, np.int8, (None, rank), -WEIGHT_MAX, WEIGHT_MAX)
+    _tensor(op, "table", op.table, np.int8, (None, rank), low=-WEIGHT_MAX, high=WEIGHT_MAX)
     _number(op, "rank", rank, 1, (LOGIT_LIMIT - 1) // (WEIGHT_MAX * WEIGHT_MAX))
-    _tensor(op, "weight", op.weight, np.int8, (width, rank), -WEIGHT_MAX, WEIGHT_MAX)
-    _tensor(op, "bias", op.bias, np.int32, (rank,), -(2**31) + 1, 2**31 - 1)
-    _tensor(op, "multiplier", op.multiplier, np.int32, (rank,), 0, 2**31 - 1)
+    _tensor(op, "weight", op.weight, np.int8, (width, rank), low=-WEIGHT_MAX, high=WEIGHT_MAX)
+    _tensor(op, "bias", op.bias, np.int32, (rank,), low=1 - 2**31, high=2**31 - 1)
+    _tensor(op, "multiplier", op.multiplier, np.int32, (rank,), low=0, high=2**31 - 1)
     _number(op, "shift", op.shift, 0, _SHIFT_MAX)
     _number(op, "exponent", op.exponent, -_EXPONENT_MAX, _EXPONENT_MAX)
     return int(op.table.shape[0])
@@ -200,6 +202,7 @@ def _tensor(
     array: npt.NDArray[np.integer],
     dtype: type[np.integer],
     shape: tuple[int | None, ...],
+    *,
     low: int,
     high: int,
 ) -> None:

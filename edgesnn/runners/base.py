@@ -81,7 +81,7 @@ class Output:
     """Logits of one call.
 
     Attributes:
-        logits: ``[batch, length, vocab]`` (`sequence`, `prefill`) or ``[batch, vocab]`` (`step`): int32
+        logits: ``[batch, length, vocab]`` (`sequence`) or ``[batch, vocab]`` (`step`, `prefill`): int32
             integer logits with `Capability.EXACT`, else float32.
         elapsed_ns: Time of the call, nanoseconds, by the clock of the device or else the host.
     """
@@ -177,7 +177,10 @@ class Runner(Protocol):
         ...
 
     def prefill(self, ids: IntArray) -> Output:
-        """Run whole sequences ``[batch, length]`` from empty contexts; `step` continues after them."""
+        """Run whole sequences ``[batch, length]`` from empty contexts; `step` continues after them.
+
+        Only the logits of the last token come back: a prompt needs no others.
+        """
         ...
 
     def window(self, ids: IntArray, repeat: int, warmup: int) -> Window:

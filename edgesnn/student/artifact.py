@@ -177,11 +177,7 @@ def load_student(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     metadata = read_metadata(directory)
     try:
         options = dict(metadata["architecture"])
-        neuron = {
-            key: metadata["snn_config"][key]
-            for key in SnnConfig.model_fields
-            if key in metadata["snn_config"]
-        }
+        neuron = dict(metadata["snn_config"])
         vocab_size = int(metadata["vocab_size"])
         name = options.pop("name")
     except (KeyError, TypeError, ValueError) as error:
@@ -189,10 +185,12 @@ def load_student(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
             f"{METADATA_FILE} lacks what a v2.0 student needs", actual=f"{type(error).__name__}: {error}"
         ) from None
     try:
-        model = registry.build(name, options, SnnConfig(**neuron), vocab_size)
+        model = registry.build(name, options, SnnConfig.from_metadata(neuron), vocab_size)
     except ConfigError as error:
         raise ArtifactError(error.what, actual=error.actual, limit=error.limit) from None
     except ValidationError as error:
-        raise ArtifactError(f"{METADATA_FILE}, snn_config: {error.errors()[0]['msg']}") from None
+        first = error.errors()[0]
+        where = ".".join(["snn_config", *map(str, first["loc"])])
+        raise ArtifactError(f"{METADATA_FILE}, {where}: {first['msg']}") from None
     model.load_state_dict(_check_state(read_state(directory), model))
     return model.eval(), metadata

@@ -70,7 +70,7 @@ class _WindowedAttention(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor, None]:  # noqa: D102 - torch's interface
         (qkv,) = ctx.saved_tensors
         length = qkv.shape[1]

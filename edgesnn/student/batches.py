@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edgesnn.student.data import Document
-from edgesnn.text.tokenizer import ASSISTANT, END_OF_TEXT, USER, TextTokenizer
+from edgesnn.text.tokenizer import SPECIAL_TOKENS, TextTokenizer
 
 IGNORED = -100
 """Target of a padding position."""
@@ -56,9 +57,9 @@ class Corpus:
 
 def encode_documents(documents: Sequence[Document], tokenizer: TextTokenizer) -> list[list[int]]:
     """Token ids of each document; plain parts cannot produce special tokens."""
-    special = {token: tokenizer.token_id(token) for token in (USER, ASSISTANT, END_OF_TEXT)}
+    special = [tokenizer.token_id(token) for token in SPECIAL_TOKENS]
     plain = [part for document in documents for part in document.plain]
-    risky = [any(token in part for token in special) for part in plain]
+    risky = [any(token in part for token in SPECIAL_TOKENS) for part in plain]
     fast = iter(tokenizer.encode_batch([part for part, r in zip(plain, risky, strict=True) if not r]))
     encoded = iter(
         [tokenizer.encode_plain(part) if r else next(fast) for part, r in zip(plain, risky, strict=True)]
@@ -67,7 +68,7 @@ def encode_documents(documents: Sequence[Document], tokenizer: TextTokenizer) ->
     for document in documents:
         ids: list[int] = []
         for part in document.parts:
-            ids.extend([special[part]] if part in special else next(encoded))
+            ids.extend([special[part]] if isinstance(part, int) else next(encoded))
         result.append(ids)
     return result
 
@@ -99,15 +100,13 @@ def pack_epoch(corpus: Corpus, room: int, seed: int, epoch: int) -> list[list[in
     """
     lengths = np.diff(corpus.starts)
     order = iter(np.random.default_rng([seed, epoch]).permutation(corpus.segments).tolist())
-    waiting = [segment for segment, _ in zip(order, range(LOOK_AHEAD), strict=False)]
+    waiting = list(islice(order, LOOK_AHEAD))
     sequences: list[list[int]] = []
     while waiting:
         sequence, left = [waiting[0]], room - int(lengths[waiting[0]])
         waiting.pop(0)
         while True:
-            waiting.extend(
-                segment for segment, _ in zip(order, range(LOOK_AHEAD - len(waiting)), strict=False)
-            )
+            waiting.extend(islice(order, LOOK_AHEAD - len(waiting)))
             fitting = [segment for segment in waiting if lengths[segment] <= left]
             if not fitting:
                 break
@@ -154,7 +153,7 @@ class BatchStream:
 
     def next_batch(self) -> Batch:
         """The next batch; a new epoch begins in the middle of one where the segments run out."""
-        rows = []
+        rows: list[list[int]] = []
         while len(rows) < self._batch_size:
             if self.cursor == len(self._sequences):
                 self.epoch += 1

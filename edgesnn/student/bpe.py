@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
-from edgesnn.errors import TrainingError
-from edgesnn.text.tokenizer import SPECIAL_TOKENS, TextTokenizer
+from edgesnn.errors import TextError, TrainingError
+from edgesnn.student.files import write_atomic
+from edgesnn.text.tokenizer import SPECIAL_TOKENS, TextTokenizer, load_tokenizer
 
 BYTES = 256
+
+TOKENIZER_FILE = "tokenizer.json"
+KEY_FILE = "tokenizer.key"
 
 
 def learn_bpe(texts: Iterable[str], vocab_size: int) -> TextTokenizer:
@@ -41,3 +47,31 @@ def learn_bpe(texts: Iterable[str], vocab_size: int) -> TextTokenizer:
     )
     tokenizer.train_from_iterator(texts, trainer)
     return TextTokenizer(tokenizer)
+
+
+def learn_cached(texts: Sequence[str], vocab_size: int, directory: Path) -> TextTokenizer:
+    """Learn a tokenizer, or read the one that an earlier call learnt from the same text.
+
+    Args:
+        texts: Documents without special tokens.
+        vocab_size: Wanted number of ids.
+        directory: Where the tokenizer and the hash of its text are kept.
+
+    Raises:
+        OutputError: The directory cannot be written.
+        TrainingError: ``vocab_size`` is too small.
+    """
+    hasher = hashlib.sha256(f"{vocab_size}\n".encode())
+    for text in texts:
+        hasher.update(text.encode("utf-8", "surrogatepass") + b"\0")
+    key = hasher.hexdigest()
+    path, key_path = directory / TOKENIZER_FILE, directory / KEY_FILE
+    if key_path.is_file() and key_path.read_text(encoding="ascii", errors="replace") == key:
+        try:
+            return load_tokenizer(path)
+        except TextError:
+            pass  # a damaged cache is learnt again
+    tokenizer = learn_bpe(texts, vocab_size)
+    write_atomic(path, tokenizer.to_json().encode("utf-8"))
+    write_atomic(key_path, key.encode("ascii"))
+    return tokenizer

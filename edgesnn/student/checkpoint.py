@@ -1,4 +1,4 @@
-"""Checkpoints: everything a killed run needs to go on bit for bit."""
+"""Checkpoints: everything a killed run needs to go on bit for bit, taken between two steps only."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import hashlib
 import io
 import json
 import random
+import signal
+import threading
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -18,6 +21,34 @@ from edgesnn.student.files import write_atomic
 
 CHECKPOINT_FILE = "checkpoint.pt"
 FORMAT = 1
+
+
+class DelayedInterrupt:
+    """Context in which the first Ctrl-C only sets ``requested``; the second one interrupts at once.
+
+    So a checkpoint never holds half a step. Outside the main thread Python allows no handlers, and SIGINT
+    keeps its meaning.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._previous: Any = None
+        self._installed = False
+
+    def __enter__(self) -> DelayedInterrupt:
+        if threading.current_thread() is threading.main_thread():
+            self._previous = signal.signal(signal.SIGINT, self._handle)
+            self._installed = True
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._installed:
+            signal.signal(signal.SIGINT, self._previous)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
 
 
 def rng_state() -> dict[str, Any]:

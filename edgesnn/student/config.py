@@ -27,8 +27,18 @@ class SnnConfig(BaseModel):
     decay_numerator: int = Field(230, ge=1, le=256)
 
     def describe(self) -> dict[str, Any]:
-        """The ``snn_config`` of metadata.json."""
-        return {**self.model_dump(), "membrane_decay": round(self.decay_numerator / 256, 1)}
+        """The ``snn_config`` of metadata.json; ``membrane_decay`` is the shortest decimal of n/256."""
+        exact = self.decay_numerator / 256
+        decimals = next(d for d in range(1, 9) if round(round(exact, d) * 256) == self.decay_numerator)
+        return {**self.model_dump(), "membrane_decay": round(exact, decimals)}
+
+    @classmethod
+    def from_metadata(cls, data: dict[str, Any]) -> SnnConfig:
+        """Read ``snn_config``; a decay given only as ``membrane_decay`` is rounded to n/256."""
+        known = {key: value for key, value in data.items() if key in cls.model_fields}
+        if "decay_numerator" not in known and "membrane_decay" in data:
+            known["decay_numerator"] = round(float(data["membrane_decay"]) * 256)
+        return cls.model_validate(known)
 
 
 class TrainConfig(BaseModel):
@@ -46,7 +56,7 @@ class TrainConfig(BaseModel):
 
     architecture: str = "spiking_transformer"
     architecture_options: dict[str, Any] = Field(default_factory=dict)
-    snn: SnnConfig = SnnConfig()
+    snn: SnnConfig = Field(default_factory=lambda: SnnConfig.model_validate({}))
 
     num_steps: int = Field(50, ge=1)
     batch_size: int = Field(4, ge=1)

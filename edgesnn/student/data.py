@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import re
 from collections.abc import Sequence
@@ -10,13 +11,35 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgesnn.errors import ConfigError, TrainingError
-from edgesnn.student.synthetic import synthetic_records
-from edgesnn.text.tokenizer import ASSISTANT, END_OF_TEXT, USER
+from edgesnn.text.tokenizer import ASSISTANT, END_OF_TEXT, SPECIAL_TOKENS, USER
 
 HELD_OUT_SHARE = 0.05
 """Share of the document groups that is held out where no file is given for it."""
 
 JSON_LINES = (".jsonl", ".ndjson")
+
+PLACES = ("station", "library", "museum", "harbour", "market", "school", "bakery", "park", "clinic", "hotel")
+TIMES = ("seven", "noon", "half past two", "a quarter to five", "six in the evening", "nine tonight")
+MINUTES = ("two", "five", "ten", "twelve", "fifteen", "twenty", "thirty", "forty-five")
+THINGS = ("keys", "umbrella", "passport", "charger", "notebook", "ticket", "gloves", "water bottle")
+PEOPLE = ("Anna", "Bo", "Carla", "Dev", "Emil", "Farah", "Goro", "Hanna")
+DIRECTIONS = ("left", "right", "straight ahead", "behind you")
+
+_TEMPLATES: tuple[tuple[str, str, tuple[tuple[str, ...], ...]], ...] = (
+    ("Set a timer for {0} minutes.", "Timer set: {0} minutes from now.", (MINUTES,)),
+    ("Remind me to take my {0} at {1}.", "I will remind you at {1} to take your {0}.", (THINGS, TIMES)),
+    ("Where is the {0}?", "The {0} is {1}.", (PLACES, DIRECTIONS)),
+    ("How far is the {0}?", "The {0} is {1} minutes away on foot.", (PLACES, MINUTES)),
+    ("Call {0} at {1}.", "I will call {0} at {1}.", (PEOPLE, TIMES)),
+    ("Tell {0} that I am {1} minutes late.", "Message to {0}: {1} minutes late.", (PEOPLE, MINUTES)),
+    ("Who is coming to the {1}?", "{0} is coming to the {1}.", (PEOPLE, PLACES)),
+    ("When does the {0} close?", "The {0} closes at {1}.", (PLACES, TIMES)),
+    ("Did I forget my {0}?", "Your {0} is still at the {1}.", (THINGS, PLACES)),
+    ("Take me to the {0}.", "Turn {1} and walk to the {0}.", (PLACES, DIRECTIONS[:3])),
+)
+"""The built-in data set: requests to smart glasses and answers, written for this project."""
+
+_END, _USER, _ASSISTANT = (SPECIAL_TOKENS.index(token) for token in (END_OF_TEXT, USER, ASSISTANT))
 
 _TITLE = re.compile(r"^ = [^=\n]+ = *$", re.MULTILINE)
 _BLANK_LINES = re.compile(r"\n[ \t]*(?:\n[ \t]*)+")
@@ -27,27 +50,27 @@ class Document:
     """One text that ends with end-of-text.
 
     Attributes:
-        parts: Pieces of plain text, with special tokens between them.
+        parts: Pieces of plain text, and special tokens as their places in ``SPECIAL_TOKENS``.
         group: Documents of one group never fall apart into training and held-out.
     """
 
-    parts: tuple[str, ...]
+    parts: tuple[str | int, ...]
     group: str
 
     @property
     def plain(self) -> tuple[str, ...]:
         """The pieces that are no special tokens."""
-        return tuple(part for part in self.parts if part not in (USER, ASSISTANT, END_OF_TEXT))
+        return tuple(part for part in self.parts if isinstance(part, str))
 
 
 def record_document(prompt: str, response: str) -> Document:
     """``<|user|>prompt<|assistant|>response<|endoftext|>``; records of one prompt are one group."""
-    return Document((USER, prompt, ASSISTANT, response, END_OF_TEXT), prompt)
+    return Document((_USER, prompt, _ASSISTANT, response, _END), prompt)
 
 
 def text_document(text: str) -> Document:
     """``text<|endoftext|>``."""
-    return Document((text, END_OF_TEXT), text)
+    return Document((text, _END), text)
 
 
 def split_text(text: str) -> list[str]:
@@ -128,6 +151,15 @@ def load_documents(dataset: str, dataset_path: str | None) -> list[Document]:
         limit="synthetic",
         remedy="give its text with --dataset-path FILE (plain text, or .jsonl with prompt and response)",
     )
+
+
+def synthetic_records() -> list[tuple[str, str]]:
+    """Every filling of the templates, as (prompt, response), in a fixed order."""
+    records = []
+    for prompt, response, lists in _TEMPLATES:
+        for words in itertools.product(*lists):
+            records.append((prompt.format(*words), response.format(*words)))
+    return records
 
 
 def _digest(text: str) -> bytes:

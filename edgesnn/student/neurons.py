@@ -22,7 +22,7 @@ class _LifOverTime(torch.autograd.Function):
     """Forward loops the timesteps and keeps the membranes; backward runs the loop in reverse."""
 
     @staticmethod
-    def forward(  # noqa: D102 - torch's interface
+    def forward(  # noqa: D102, PLR0917 - torch's interface
         ctx: Any, currents: Tensor, timesteps: int, beta: float, threshold: float, surrogate: Surrogate
     ) -> Tensor:
         constant = currents.shape[0] == 1
@@ -41,7 +41,7 @@ class _LifOverTime(torch.autograd.Function):
         return spikes
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad_spikes: Tensor) -> tuple[Tensor | None, ...]:  # noqa: D102
         membranes, spikes = ctx.saved_tensors
         constant, beta, threshold, surrogate = ctx.constants

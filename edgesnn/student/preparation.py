@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgesnn.errors import TextError, TrainingError
+from edgesnn.errors import TrainingError
 from edgesnn.student.batches import Corpus, encode_documents, make_corpus
-from edgesnn.student.bpe import learn_bpe
+from edgesnn.student.bpe import learn_cached
 from edgesnn.student.config import TrainConfig
-from edgesnn.student.data import Document, by_hash, load_documents, read_documents, split_held_out
+from edgesnn.student.data import by_hash, load_documents, read_documents, split_held_out
 from edgesnn.student.evaluate import EvalSlice, make_slice
-from edgesnn.student.files import write_atomic
-from edgesnn.text.tokenizer import TextTokenizer, load_tokenizer
-
-LEARNT_TOKENIZER = "tokenizer.json"
-TOKENIZER_KEY = "tokenizer.key"
+from edgesnn.text.tokenizer import TextTokenizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +47,7 @@ def prepare(config: TrainConfig, work: Path) -> Prepared:
         train, held = documents, read_documents(Path(config.eval_path))
     else:
         train, held = split_held_out(documents)
-    tokenizer = _tokenizer(train, config.vocab_size, work)
+    tokenizer = learn_cached([part for document in train for part in document.plain], config.vocab_size, work)
     corpus = make_corpus(encode_documents(train, tokenizer), config.max_length)
     if len(corpus.ids) <= config.max_length:
         raise TrainingError(
@@ -65,22 +60,3 @@ def prepare(config: TrainConfig, work: Path) -> Prepared:
     held_out = make_slice(held_corpus, tokenizer.byte_lengths(), config.eval_tokens)
     digest = hashlib.sha256(corpus.ids.tobytes() + held_out.ids.tobytes()).hexdigest()
     return Prepared(tokenizer, corpus, held_out, digest)
-
-
-def _tokenizer(documents: Sequence[Document], vocab_size: int, work: Path) -> TextTokenizer:
-    """The tokenizer of this text, learnt or read back."""
-    texts = [part for document in documents for part in document.plain]
-    hasher = hashlib.sha256(f"{vocab_size}\n".encode())
-    for text in texts:
-        hasher.update(text.encode("utf-8", "surrogatepass") + b"\0")
-    key = hasher.hexdigest()
-    path, key_path = work / LEARNT_TOKENIZER, work / TOKENIZER_KEY
-    if key_path.is_file() and key_path.read_text(encoding="ascii", errors="replace") == key:
-        try:
-            return load_tokenizer(path)
-        except TextError:
-            pass  # a damaged cache is learnt again
-    tokenizer = learn_bpe(texts, vocab_size)
-    write_atomic(path, tokenizer.to_json().encode("utf-8"))
-    write_atomic(key_path, key.encode("ascii"))
-    return tokenizer

@@ -13,7 +13,8 @@ what lets the compiler turn the student into an integer program.
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, cast
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -160,7 +161,7 @@ class SpikingTransformerLM(nn.Module):
         """
         linear, shift = nn.functional.linear, self.config.shift_channels
         x = linear(nn.functional.embedding(ids, self.embed.weight), self.embed.project.weight).unsqueeze(0)
-        for index, block in enumerate(self.blocks):
+        for index, block in enumerate(cast(Iterable[_Block], self.blocks)):
             attn, mlp, name = block.attn, block.mlp, f"blocks.{index}."
             s = shift_spikes(self._fire(attn.norm_in(x), name + "attn.in"), shift)
             qkv = self._fire(attn.norm_qkv(attn.qkv(s)), name + "attn.qkv")

@@ -35,7 +35,7 @@ class TrainLog:
         write_atomic(self._path, "".join(kept).encode("utf-8"))
 
     def add(
-        self, step: int, loss: float, lr: float, spike_rate: float | None, epoch: int, tokens_per_s: float
+        self, *, step: int, loss: float, lr: float, spike_rate: float | None, epoch: int, tokens_per_s: float
     ) -> None:
         """Append one line.
 

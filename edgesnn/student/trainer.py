@@ -17,19 +17,17 @@ from edgesnn.errors import TrainingError
 from edgesnn.student import registry
 from edgesnn.student.artifact import stored_state, write_artifact
 from edgesnn.student.batches import BatchStream, log_unigram
-from edgesnn.student.checkpoint import load_checkpoint, restore_rng, save_checkpoint
+from edgesnn.student.checkpoint import DelayedInterrupt, load_checkpoint, restore_rng, save_checkpoint
 from edgesnn.student.config import TrainConfig
 from edgesnn.student.evaluate import evaluate
 from edgesnn.student.files import make_directory
-from edgesnn.student.interrupt import DelayedInterrupt
-from edgesnn.student.losses import CrossEntropy, Loss
 from edgesnn.student.metadata import describe_run
+from edgesnn.student.objective import CrossEntropy, Loss, learning_rate, make_optimizer
 from edgesnn.student.preparation import Prepared, prepare
-from edgesnn.student.schedule import learning_rate
 from edgesnn.student.train_log import TrainLog
 
 WORK_DIRECTORY = "training"
-"""Inside the output directory; holds checkpoint and learnt tokenizer, removed when the artifact is written."""
+"""In the output directory; holds checkpoint and learnt tokenizer, removed once the artifact is written."""
 
 RECENT = 50
 """Steps whose mean is the final loss."""
@@ -125,16 +123,7 @@ class _Run:
             config.architecture, config.architecture_options, config.snn, vocab_size, unigram
         )
         self.student = cast(registry.Student, self.model)
-        matrices = [p for p in self.model.parameters() if p.ndim > 1]
-        vectors = [p for p in self.model.parameters() if p.ndim <= 1]
-        self.optimizer = torch.optim.AdamW(
-            [
-                {"params": matrices, "weight_decay": config.weight_decay},
-                {"params": vectors, "weight_decay": 0.0},
-            ],
-            lr=config.lr,
-            betas=(0.9, 0.98),
-        )
+        self.optimizer = make_optimizer(self.model, config)
         self.stream = BatchStream(prepared.corpus, config.max_length, config.batch_size, config.seed)
         self.log = TrainLog(directory)
         self.step = 0
@@ -207,13 +196,21 @@ class _Run:
                     logged=logged,
                 )
                 if logged:
-                    self.log.add(report.step, loss, lr, rate, self.stream.epoch, report.tokens_per_s)
+                    self.log.add(
+                        step=self.step,
+                        loss=loss,
+                        lr=lr,
+                        spike_rate=rate,
+                        epoch=self.stream.epoch,
+                        tokens_per_s=report.tokens_per_s,
+                    )
                 if on_progress is not None:
                     on_progress(report)
                 if interrupt.requested:
                     self.save()
                     raise KeyboardInterrupt
-                if config.checkpoint_interval and self.step % config.checkpoint_interval == 0:
+                due = config.checkpoint_interval and self.step % config.checkpoint_interval == 0
+                if due or (config.checkpoint_interval and self.step == config.num_steps):
                     self.save()
 
     def _step(self, lr: float, measure: bool) -> tuple[float, float | None]:

@@ -1,0 +1,66 @@
+# Everything happens inside this folder: the environment in .venv, downloads in .cache, results in build.
+#
+#   PYTHON=python3.12      another interpreter (default: the first of 3.11, 3.12, 3.13, 3.14 that is there)
+#   TORCH_INDEX=URL        where 'make test' finds torch. On most machines plain torch brings several GB of GPU
+#                          libraries; PyTorch's own index of CPU builds avoids them. Unset: pip's own
+#                          configuration decides.
+#   PIP_CACHE_DIR=FOLDER   a cache shared with other checkouts
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+export PIP_CACHE_DIR ?= $(CURDIR)/.cache/pip
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install -qq --constraint constraints.txt
+
+.PHONY: help setup setup-test demo test bench lint format docs constraints clean
+
+help:  ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
+
+setup: .venv/core.stamp  ## make .venv with what edgesnn needs to run (no torch)
+
+setup-test: .venv/test.stamp  ## add torch and what the tests need
+
+.venv/core.stamp: pyproject.toml constraints.txt tools/make_venv.sh
+	@[ -x $(BIN)/python ] && $(BIN)/python -c 'import pip' 2>/dev/null || bash tools/make_venv.sh
+	@echo "installing edgesnn into .venv"
+	@$(PIP) pip hatchling editables
+	@$(PIP) --no-build-isolation --editable .
+	@touch $@
+
+.venv/test.stamp: .venv/core.stamp
+	@echo "installing torch and the test tools into .venv"
+	@$(PIP) $(if $(TORCH_INDEX),--extra-index-url "$(TORCH_INDEX)") torch
+	@$(PIP) --no-build-isolation --editable '.[train,dev]'
+	@touch $@
+
+demo: setup  ## the whole way on the reference student
+	@$(BIN)/edgesnn demo
+
+test: setup-test  ## all checks and all tests, the slow ones too
+	@bash tools/check.sh all
+
+lint: setup-test  ## the checks without the tests
+	@bash tools/check.sh lint
+
+format: setup-test  ## put the code into the house's form
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: setup-test  ## every benchmark, one after the other
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+
+docs: setup-test  ## regenerate docs/cli.md and docs/schema/*.json
+	@$(BIN)/python -m edgesnn.cli.reference
+
+constraints:  ## resolve every dependency anew and pin the result
+	@bash tools/pin.sh
+
+clean:  ## remove everything that was made here
+	@rm -rf .venv .cache build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

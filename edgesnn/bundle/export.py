@@ -1,0 +1,137 @@
+"""Making a bundle: files of every format, manifest and hashes, all at once or not at all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from edgesnn import __version__
+from edgesnn.bundle.bundle import EVAL_NAME, MANIFEST_NAME, PROGRAM_NAME, TOKENIZER_NAME, Bundle, file_sha256
+from edgesnn.bundle.manifest import SCHEMA, ExportEntry, FileEntry, Manifest, StateEntry
+from edgesnn.bundle.writer import new_folder
+from edgesnn.errors import ExportError
+from edgesnn.exporters.base import Exporter, ExportSource
+from edgesnn.program.compile import Compiled
+from edgesnn.program.float_program import FloatProgram
+from edgesnn.program.program import Program
+from edgesnn.program.snn_format import to_bytes
+from edgesnn.program.state import state_tensors
+
+_RULES = {
+    "shift": "replaced after every step by the step's output",
+    "key": "token n is written into slot n mod ring; before token n, for every head with a window W shorter "
+    "than ring + 1, slot (n - W) mod ring is zeroed",
+    "value": "token n is written into slot n mod ring",
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BundleSource:
+    """What a bundle is made of.
+
+    Attributes:
+        name: Name of the model.
+        compiled: The integer program with its proof and report.
+        folded: The float32 baseline.
+        tokenizer: Path of the student's ``tokenizer.json``.
+        eval_slice: Path of its ``eval.npz``, or None.
+        student: Facts of the student for the manifest.
+        text: Prompt template and end-of-text token.
+    """
+
+    name: str
+    compiled: Compiled
+    folded: FloatProgram
+    tokenizer: Path
+    eval_slice: Path | None
+    student: dict[str, Any]
+    text: dict[str, Any]
+
+
+def write_bundle(
+    source: BundleSource,
+    exporters: Mapping[str, Exporter],
+    target: Path,
+    *,
+    overwrite: bool,
+    on_format: Callable[[str], None] | None = None,
+) -> Bundle:
+    """Write a bundle and read it back.
+
+    Args:
+        source: What it is made of.
+        exporters: The formats by name.
+        target: The folder to make.
+        overwrite: Whether an existing bundle is replaced.
+        on_format: Called with each format before it is written.
+
+    Returns:
+        The bundle, verified.
+
+    Raises:
+        OutputError: The folder cannot be written; nothing is left half-written.
+        ExportError: A format cannot carry the program.
+    """
+    with new_folder(target, overwrite=overwrite) as folder:
+        content = to_bytes(source.compiled.program)
+        digest = content[32:64].hex()
+        (folder / PROGRAM_NAME).write_bytes(content)
+        shutil.copyfile(source.tokenizer, folder / TOKENIZER_NAME)
+        if source.eval_slice is not None:
+            shutil.copyfile(source.eval_slice, folder / EVAL_NAME)
+        exports: dict[str, ExportEntry] = {}
+        for name, exporter in exporters.items():
+            if on_format is not None:
+                on_format(name)
+            result = exporter.export(
+                ExportSource(source.compiled.program, source.folded, source.name, digest), folder
+            )
+            exports[name] = ExportEntry(files=result.files, signatures=result.signatures)
+            for file in result.files.values():
+                if not (folder / file).is_file():
+                    raise ExportError(f"exporter '{name}' did not write its file '{file}'")
+        manifest = _manifest(source, digest, exports, folder)
+        text = manifest.model_dump_json(by_alias=True, indent=1)
+        (folder / MANIFEST_NAME).write_text(text + "\n", encoding="utf-8")
+    return Bundle(target)
+
+
+def _manifest(source: BundleSource, digest: str, exports: dict[str, ExportEntry], folder: Path) -> Manifest:
+    files = {
+        path.relative_to(folder).as_posix(): FileEntry(sha256=file_sha256(path), bytes=path.stat().st_size)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+    document = {
+        "schema": SCHEMA,
+        "producer": f"edgesnn {__version__}",
+        "name": source.name,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "program_hash": digest,
+        "files": files,
+        "exports": exports,
+        "state": _state(source.compiled.program),
+        "student": source.student,
+        "text": source.text,
+        "bounds": [asdict(bound) for bound in source.compiled.bounds],
+        "quantisation": json.loads(json.dumps(source.compiled.report(), allow_nan=False)),
+    }
+    return Manifest.model_validate(document)
+
+
+def _state(program: Program) -> list[StateEntry]:
+    return [
+        StateEntry(
+            name=tensor.name,
+            shape=["batch", *tensor.shape],
+            dtype="int8",
+            initial=0,
+            rule=_RULES[tensor.kind],
+        )
+        for tensor in state_tensors(program)
+    ]

@@ -1,0 +1,88 @@
+"""``edgesnn export``: compile a student artifact and write the bundle that devices run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgesnn.cli.output import JsonFlag, Output, session
+
+if TYPE_CHECKING:
+    from edgesnn.bundle.bundle import Bundle
+
+
+def export(
+    artifact: Annotated[Path, typer.Argument(help="Student artifact: the folder that edgesnn train wrote.")],
+    *,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the bundle to make.")],
+    formats: Annotated[
+        str | None, typer.Option("--format", help="Comma-separated formats; all by default.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the model; the artifact's folder by default.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing bundle.")] = False,
+    json_mode: JsonFlag = False,
+) -> None:
+    """Compile a student artifact into an integer program and write it in every format.
+
+    The bundle holds the program, the files of each format, the tokenizer, held-out text and a manifest with
+    hashes, the proof that nothing overflows, and what the integers cost on text.
+    """
+    with session("export", json_mode) as out:
+        from edgesnn.api import export_student
+
+        chosen = None if formats is None else [part.strip() for part in formats.split(",") if part.strip()]
+        with out.progress() as progress:
+            task = progress.add_task("reading", total=None, detail="")
+
+            def tell(stage: str, done: int, total: int) -> None:
+                progress.update(task, description=stage, completed=done, total=total)
+
+            bundle = export_student(artifact, output, chosen, overwrite=force, name=name, on_progress=tell)
+        out.document("edgesnn.export/1", summary(bundle))
+        render(out, bundle)
+
+
+def summary(bundle: Bundle) -> dict[str, Any]:
+    """The bundle as plain data for ``--json``."""
+    manifest = bundle.manifest
+    return {
+        "bundle": bundle.path.name,
+        "name": manifest.name,
+        "program_hash": manifest.program_hash,
+        "files": {name: entry.bytes for name, entry in manifest.files.items()},
+        "exports": {name: entry.files for name, entry in manifest.exports.items()},
+        "quantisation": manifest.quantisation,
+    }
+
+
+def render(out: Output, bundle: Bundle) -> None:
+    """Show what was written and what the integers cost."""
+    from rich.table import Table
+
+    manifest = bundle.manifest
+    files = Table(title=f"bundle {bundle.path}", title_justify="left")
+    files.add_column("file")
+    files.add_column("format, form")
+    files.add_column("bytes", justify="right")
+    roles = {
+        file: f"{export}, {role}"
+        for export, entry in manifest.exports.items()
+        for role, file in entry.files.items()
+    }
+    for name, entry in manifest.files.items():
+        files.add_row(name, roles.get(name, ""), f"{entry.bytes:,}")
+    out.print(files)
+    out.print(f"program {manifest.program_hash[:16]}, no overflow possible (proof in manifest.json)")
+    cost = manifest.quantisation.get("calibration")
+    if cost is None:
+        out.print("no held-out text in the artifact: the cost of the integers was not measured")
+        return
+    out.print(
+        f"integers cost {cost['loss_percent']:+.2f} % bits per byte: "
+        f"{cost['float_bits_per_byte']:.4f} float32, {cost['integer_bits_per_byte']:.4f} integer "
+        f"(MEASURED on {cost['source']}, {cost['tokens']:,} tokens)"
+    )

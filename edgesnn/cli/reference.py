@@ -1,0 +1,117 @@
+"""Writes ``docs/cli.md`` and ``docs/schema/*.json`` from the code, so that they cannot drift from it.
+
+``python -m edgesnn.cli.reference`` writes them into the checkout; a test compares them with `pages`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from edgesnn.cli.main import COMMANDS, DESCRIPTION, PROGRAM, build_app, command_function
+
+#: Documents that users or other programs read or write: file name, and the pydantic model behind it.
+SCHEMAS: dict[str, str] = {
+    "bundle-1.json": "edgesnn.bundle.manifest:Manifest",
+    "profile-1.json": "edgesnn.profiler.profile:Profile",
+    "run-1.json": "edgesnn.record.schema:RunRecord",
+    "target-1.json": "edgesnn.targets:Target",
+}
+
+INTRODUCTION = f"""# Command line
+
+<!-- Written by `make docs` from the live command line. Do not edit. -->
+
+{DESCRIPTION}
+
+Every command takes `--json`: stdout then holds one document with its schema's name and version, also when
+the command fails. Without it results go to stdout, progress and errors to stderr. `NO_COLOR` is honoured.
+
+| exit code | meaning |
+|---|---|
+| 0 | done |
+| 1 | the input is wrong: model, text, file |
+| 2 | the command is wrong: flag, name, configuration |
+| 3 | a gate failed: budget, regression, parity |
+| 4 | a device failed |
+| 5 | a bug of edgesnn; `EDGESNN_DEBUG=1` shows the traceback |
+| 6 | a required budget could not be decided |
+| 130 | interrupted |
+"""
+
+
+def pages() -> dict[str, str]:
+    """Every generated page: its path below ``docs`` and its content."""
+    schemas = {f"schema/{name}": _schema(value) for name, value in SCHEMAS.items()}
+    return {"cli.md": command_line(), **schemas}
+
+
+def command_line() -> str:
+    """The reference of the command line as Markdown."""
+    rows = (f"| [`{name}`](#{name}) | {line} |" for name, line in COMMANDS.items())
+    table = ["| command | |", "|---|---|", *rows]
+    return "\n".join([INTRODUCTION, *table, "", *(_command(name) for name in COMMANDS)])
+
+
+def write(folder: Path) -> list[Path]:
+    """Write every page below a folder.
+
+    Returns:
+        The files.
+    """
+    written = []
+    for name, content in pages().items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content, encoding="utf-8")
+        written.append(path)
+    return written
+
+
+def _command(name: str) -> str:
+    """The section of one command: usage, what it does, arguments, options by panel."""
+    # Any: the command's class is typer's own or click's, by the version of typer.
+    group: Any = typer.main.get_command(build_app(name))
+    command = group.commands[name]
+    context = command.context_class(command, info_name=f"{PROGRAM} {name}")
+    usage = " ".join(command.collect_usage_pieces(context))
+    panels: dict[str, list[str]] = {}
+    for parameter in command.get_params(context):
+        is_argument = parameter.param_type_name == "argument"
+        panel = getattr(parameter, "rich_help_panel", None) or ("Arguments" if is_argument else "Options")
+        record = parameter.get_help_record(context)
+        if record is not None:
+            panels.setdefault(panel, []).append(f"| `{_cell(record[0])}` | {_cell(record[1])} |")
+    lines = [f"## {name}", "", f"    {PROGRAM} {name} {usage}", "", _description(command_function(name)), ""]
+    for panel, rows in panels.items():
+        lines += [f"| {panel.lower()} | |", "|---|---|", *rows, ""]
+    return "\n".join(lines)
+
+
+def _description(function: Callable[..., Any]) -> str:
+    """The docstring of a command as a user sees it: without the sections for programmers."""
+    text = inspect.getdoc(function) or ""
+    for section in ("\nArgs:", "\nReturns:", "\nRaises:"):
+        text = text.partition(section)[0]
+    return text.strip()
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _schema(value: str) -> str:
+    module, _, name = value.partition(":")
+    model = getattr(import_module(module), name)
+    return json.dumps(model.model_json_schema(), indent=2, sort_keys=True) + "\n"
+
+
+if __name__ == "__main__":
+    for file in write(Path(__file__).parents[2] / "docs"):
+        print(file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file)

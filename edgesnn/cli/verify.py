@@ -1,0 +1,95 @@
+"""``edgesnn verify``: every runnable target against golden, bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgesnn.cli.output import JsonFlag, Output, session
+from edgesnn.errors import ParityError
+
+if TYPE_CHECKING:
+    from edgesnn.profiler.results import ParityResult
+
+
+def verify(
+    bundle: Annotated[Path, typer.Argument(help="Bundle: the folder that edgesnn export made.")],
+    target: Annotated[
+        list[str] | None, typer.Option("--target", help="Target to compare; repeatable. All by default.")
+    ] = None,
+    tokens: Annotated[int, typer.Option(min=1, help="Tokens to compare at least, per form.")] = 2000,
+    json_mode: JsonFlag = False,
+) -> None:
+    """Compare targets with the golden interpreter: sequence, step and prefill, alone and in batches.
+
+    Exit code 3 when a single logit differs; the first layer that differs is named.
+    """
+    with session("verify", json_mode) as out:
+        from dataclasses import asdict
+
+        from edgesnn.api import open_bundle, parity_targets, verify_bundle
+
+        opened = open_bundle(bundle)
+        skipped = {} if target else {n: r for n, r in parity_targets(opened).items() if r is not None}
+        with out.progress() as progress:
+            task = progress.add_task("verify", total=None, detail="")
+
+            def tell(stage: str, done: int, total: int) -> None:
+                progress.update(task, description=stage, completed=done, total=total)
+
+            results = verify_bundle(opened, target or None, tokens=tokens, on_progress=tell)
+        out.document(
+            "edgesnn.verify/1",
+            {
+                "bundle": opened.path.name,
+                "program_hash": opened.manifest.program_hash,
+                "targets": [asdict(result) for result in results],
+                "skipped": skipped,
+                "passed": all(result.mismatches == 0 for result in results),
+            },
+        )
+        render(out, results, skipped)
+        raise_on_mismatch(results)
+
+
+def render(out: Output, results: list[ParityResult], skipped: Mapping[str, str]) -> None:
+    """Show one row per target."""
+    from rich.table import Table
+
+    table = Table(title="parity with golden", title_justify="left")
+    for column in ("target", "forms", "tokens", "logits compared", "mismatches", "verdict"):
+        table.add_column(column, justify="left" if column in ("target", "forms", "verdict") else "right")
+    for result in results:
+        verdict = "[green]exact[/]" if result.mismatches == 0 else "[red]DIFFERS[/]"
+        table.add_row(
+            result.target,
+            ", ".join(result.forms),
+            f"{result.tokens:,}",
+            f"{result.logits_compared:,}",
+            f"{result.mismatches:,}",
+            verdict,
+        )
+    out.print(table)
+    for name, reason in skipped.items():
+        out.print(f"skipped {name}: {reason}")
+
+
+def raise_on_mismatch(results: list[ParityResult]) -> None:
+    """Fail when a target differs.
+
+    Raises:
+        ParityError: Names the target, the form and the first layer that differs.
+    """
+    for result in results:
+        if result.mismatches:
+            forms = ", ".join(f"{form} {count:,}" for form, count in result.forms.items() if count)
+            layer = result.worst_layer or "not known: this target cannot show values inside the network"
+            raise ParityError(
+                f"target '{result.target}' differs from golden; first layer that differs: {layer}",
+                actual=f"{result.mismatches:,} of {result.logits_compared:,} logits ({forms})",
+                limit="0",
+                remedy="the engine or the file is wrong: do not ship this build on that target",
+            )

@@ -1,0 +1,87 @@
+"""The three forms of a program as ONNX files: what the int8 and the float32 exporter share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from onnx import ModelProto
+
+from edgesnn.exporters.base import ExportResult
+from edgesnn.exporters.onnx_graph import Dim, Graph, save
+from edgesnn.exporters.onnx_network import Network, Numbers, Past
+from edgesnn.exporters.onnx_sequence import SequencePast
+from edgesnn.exporters.onnx_step import StepPast
+from edgesnn.program.float_program import FloatProgram
+from edgesnn.program.program import Program
+
+#: The roles of the three files, in the order they are written.
+ROLES = ("sequence", "step", "prefill")
+
+
+def build(
+    program: Program | FloatProgram,
+    role: str,
+    make_numbers: Callable[[Graph], Numbers],
+    metadata: dict[str, str],
+) -> tuple[ModelProto, dict[str, Any]]:
+    """Lower a program to one form.
+
+    Args:
+        program: The integer program or the folded float student.
+        role: ``sequence``, ``step`` or ``prefill``.
+        make_numbers: Gives the arithmetic of a graph.
+        metadata: For ``metadata_props``; the role is added.
+
+    Returns:
+        The checked model and its signature: inputs and outputs with name, dtype and shape.
+
+    Raises:
+        ExportError: The program has an op that ONNX cannot carry, or the checker refuses the graph.
+    """
+    graph = Graph(f"edgesnn_{role}")
+    numbers = make_numbers(graph)
+    vocab = int(program.readout.table.shape[0])
+    length: Dim = 1 if role == "step" else "seq_len"
+    ids = graph.input("input_ids", np.int64, ["batch", length])
+    past: Past
+    if role == "step":
+        past = StepPast(numbers, program.timesteps)
+    else:
+        past = SequencePast(numbers, program.timesteps, ids, keep_state=role == "prefill")
+    logits = Network(program, numbers, past).logits(ids)
+    shape: list[Dim] = ["batch", "seq_len", vocab] if role == "sequence" else ["batch", vocab]
+    graph.output("logits", logits, np.float32, shape)
+    return graph.model({**metadata, "role": role}), graph.signature()
+
+
+def write(
+    program: Program | FloatProgram,
+    make_numbers: Callable[[Graph], Numbers],
+    metadata: dict[str, str],
+    files: dict[str, str],
+    folder: Path,
+) -> ExportResult:
+    """Write the three forms.
+
+    Args:
+        program: The integer program or the folded float student.
+        make_numbers: Gives the arithmetic of a graph.
+        metadata: For ``metadata_props``.
+        files: File name by role.
+        folder: An existing, writable folder.
+
+    Returns:
+        The files and their signatures.
+
+    Raises:
+        ExportError: The program has an op that ONNX cannot carry.
+        OutputError: A file cannot be written.
+    """
+    signatures = {}
+    for role, file in files.items():
+        model, signatures[role] = build(program, role, make_numbers, metadata)
+        save(model, folder / file)
+    return ExportResult(dict(files), signatures)

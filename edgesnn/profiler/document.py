@@ -1,0 +1,148 @@
+"""A session as plain data and arrays: what the run record is made from."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgesnn.bundle.bundle import Bundle
+from edgesnn.profiler.activity import Activity
+from edgesnn.profiler.comparison import Comparison
+from edgesnn.profiler.latency import Latency
+from edgesnn.profiler.results import Absent, Kind
+from edgesnn.profiler.session import SessionResult
+from edgesnn.profiler.statistics import Drift
+
+
+def session_document(
+    result: SessionResult, bundle: Bundle, comparisons: Sequence[Comparison] = ()
+) -> dict[str, Any]:
+    """A session as plain data in the shape of the run record, without provenance.
+
+    Args:
+        result: The session.
+        bundle: The bundle that was profiled.
+        comparisons: Other engines beside it.
+
+    Returns:
+        JSON-like data.
+    """
+    program, device = bundle.program(), result.setting.device
+    latency = None if isinstance(result.latency, Absent) else result.latency
+    return {
+        "target": result.setting.target,
+        "model": {
+            "name": bundle.name,
+            "program_hash": bundle.manifest.program_hash,
+            "timesteps": program.timesteps,
+            "context_window": program.context_window,
+            "vocab_size": program.vocab_size,
+        },
+        "device": {
+            "runner": result.runner,
+            "device": device.device,
+            "engine": device.engine,
+            "engine_version": device.engine_version,
+            "simulated": device.simulated,
+            "clock_hz": device.clock_hz,
+            "threads": result.setting.options.threads,
+            "model_files": list(device.model_files),
+            "model_bytes": device.model_bytes,
+            "details": device.details,
+        },
+        "profile": result.profile.model_dump(mode="json", by_alias=True),
+        "verdict": {**dataclasses.asdict(result.verdict), "invalid": result.invalid},
+        "budgets": [dataclasses.asdict(budget) for budget in result.budgets],
+        "quantities": {name: dataclasses.asdict(q) for name, q in result.quantities.items()},
+        "not_measured": [
+            {"name": name, "reason": q.reason or ""}
+            for name, q in result.quantities.items()
+            if q.kind is Kind.ABSENT
+        ],
+        "latency": None if latency is None else _latency(latency, result.text),
+        "activity": None if isinstance(result.activity, Absent) else _activity(result.activity, result.text),
+        "parity": None if isinstance(result.parity, Absent) else dataclasses.asdict(result.parity),
+        "comparisons": [dataclasses.asdict(one) for one in comparisons],
+        "marks": list(result.marks),
+        "host": {
+            **dataclasses.asdict(result.host),
+            "before": dataclasses.asdict(result.before),
+            "after": dataclasses.asdict(result.after),
+        },
+        "started": result.started.isoformat(timespec="seconds"),
+        "seconds": result.seconds,
+    }
+
+
+def session_arrays(result: SessionResult) -> dict[str, npt.NDArray[np.generic]]:
+    """The raw times of a session, milliseconds unless the name says otherwise.
+
+    ``window_NN_latencies_ms`` holds every step of one window, the first ``context - 1`` of them with a
+    context that is not yet full.
+    """
+    arrays: dict[str, npt.NDArray[np.generic]] = {}
+    if not isinstance(result.memory, Absent):
+        arrays["memory_peak_bytes"] = np.array([p.peak_bytes for p in result.memory], np.int64)
+        arrays["memory_load_ms"] = np.array([p.load_ms for p in result.memory])
+        arrays["memory_cold_start_ms"] = np.array([p.cold_start_ms for p in result.memory])
+    latency = result.latency
+    if isinstance(latency, Absent):
+        return arrays
+    arrays["per_token_ms"] = latency.per_token_ms
+    arrays["text_decode_ms"] = latency.decode_ms
+    arrays["tokenise_prompt_ms"] = latency.encode_ms
+    for number, window in enumerate(latency.windows):
+        arrays[f"window_{number:02d}_latencies_ms"] = window.latencies_ms
+    if latency.first_token is not None:
+        arrays["first_token_ms"] = latency.first_token.total_ms
+        arrays["first_token_forward_ms"] = latency.first_token.forward_ms
+    return arrays
+
+
+def _latency(latency: Latency, text: str) -> dict[str, Any]:
+    origin = latency.windows[0].started_ns
+    first = latency.first_token
+    return {
+        "text": text,
+        "clock": latency.clock,
+        "context": latency.context,
+        "full_context": latency.full_context,
+        "autocorrelation_time": latency.per_token.autocorrelation_time,
+        "p99_note": latency.per_token.p99_note,
+        "warm_up": dataclasses.asdict(latency.warm_up),
+        "drift": _drift(latency.forward.drift),
+        "first_token_form": None if first is None else first.form,
+        "windows": [
+            {
+                "offset_s": (window.started_ns - origin) / 1e9,
+                "seconds": window.seconds,
+                "steps": len(window.latencies_ms),
+                "counted_steps": len(window.counted_ms),
+                "median_ms": float(np.median(window.counted_ms)),
+                "mean_ms": float(window.counted_ms.mean()),
+                "output_sha256": window.output_sha256,
+            }
+            for window in latency.windows
+        ],
+    }
+
+
+def _drift(drift: Drift | None) -> dict[str, Any] | None:
+    return None if drift is None else dataclasses.asdict(drift)
+
+
+def _activity(activity: Activity, text: str) -> dict[str, Any]:
+    return {
+        "kind": Kind.MEASURED,
+        "how": "counted on golden, one sequence from an empty context",
+        "text": text,
+        "tokens": activity.tokens,
+        "parameter_bytes": activity.parameter_bytes,
+        "state_bytes": activity.state_bytes,
+        "layers": [dataclasses.asdict(layer) for layer in activity.layers],
+        "ops": [dataclasses.asdict(op) for op in activity.ops],
+    }

@@ -1,0 +1,133 @@
+"""The machine that measures: what it is, and the state that moves its clock."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+_CPU = Path("/sys/devices/system/cpu/cpu0/cpufreq")
+#: A rise of the temperature by this much marks the run.
+HOT_RISE_C = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class HostState:
+    """What may change while a run lasts; None where it cannot be read.
+
+    Attributes:
+        governor: Frequency governor of the first core.
+        frequency_mhz: Its frequency now.
+        temperature_c: Hottest sensor of the processor.
+        load_average_1min: Runnable processes, mean of the last minute.
+        memory_available_bytes: Memory that can still be given out.
+    """
+
+    governor: str | None
+    frequency_mhz: float | None
+    temperature_c: float | None
+    load_average_1min: float | None
+    memory_available_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What does not change.
+
+    Attributes:
+        cpu: Model name of the processor.
+        machine: Instruction set, for example ``x86_64``.
+        physical_cores: Cores, or None where unknown.
+        logical_cores: Hardware threads.
+        usable_cores: Hardware threads that this process may use.
+        memory_bytes: Memory of the machine.
+        system: Operating system and its version.
+    """
+
+    cpu: str
+    machine: str
+    physical_cores: int | None
+    logical_cores: int
+    usable_cores: int
+    memory_bytes: int
+    system: str
+
+
+def read_host() -> Host:
+    """Describe this machine."""
+    logical = psutil.cpu_count() or 1
+    process = psutil.Process()
+    usable = len(process.cpu_affinity()) if hasattr(process, "cpu_affinity") else logical
+    return Host(
+        cpu=cpu_model(),
+        machine=platform.machine(),
+        physical_cores=psutil.cpu_count(logical=False),
+        logical_cores=logical,
+        usable_cores=usable,
+        memory_bytes=int(psutil.virtual_memory().total),
+        system=f"{platform.system()} {platform.release()}",
+    )
+
+
+def cpu_model() -> str:
+    """Model name of the processor; its architecture where the system does not tell."""
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip().lower() in ("model name", "hardware", "cpu model"):
+                return value.strip()
+    return platform.processor() or platform.machine() or "unknown"
+
+
+def read_state() -> HostState:
+    """Read what may change while a run lasts."""
+    frequency = _number(_CPU / "scaling_cur_freq")
+    try:
+        load: float | None = psutil.getloadavg()[0]
+    except OSError:
+        load = None
+    return HostState(
+        governor=_text(_CPU / "scaling_governor"),
+        frequency_mhz=None if frequency is None else frequency / 1000.0,
+        temperature_c=_temperature(),
+        load_average_1min=load,
+        memory_available_bytes=int(psutil.virtual_memory().available),
+    )
+
+
+def changes(before: HostState, after: HostState) -> list[str]:
+    """What moved between two states and may have moved the times, one clause each."""
+    found = []
+    if before.governor != after.governor:
+        found.append(f"the frequency governor changed from {before.governor} to {after.governor}")
+    if before.temperature_c is not None and after.temperature_c is not None:
+        rise = after.temperature_c - before.temperature_c
+        if rise >= HOT_RISE_C:
+            found.append(f"the processor got {rise:.0f} degrees hotter, to {after.temperature_c:.0f} C")
+    return found
+
+
+def _temperature() -> float | None:
+    """Hottest of the processor's sensors, or None."""
+    if not hasattr(psutil, "sensors_temperatures"):
+        return None
+    readings = psutil.sensors_temperatures()
+    for chip in ("coretemp", "k10temp", "zenpower", "cpu_thermal", "acpitz"):
+        if values := [r.current for r in readings.get(chip, []) if r.current and r.current > 0]:
+            return float(max(values))
+    return None
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="ascii").strip() or None
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _number(path: Path) -> float | None:
+    text = _text(path)
+    return float(text) if text is not None and text.isdigit() else None

@@ -1,0 +1,198 @@
+"""Parity: an engine's integer logits against golden's, bit for bit, in every form the engine has.
+
+Three forms, on sequences longer than the largest context window, alone and side by side: `sequence`; `step`
+from a new context; `prefill` of a part and `step` after it, which must continue exactly.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from edgesnn.errors import RunnerError
+from edgesnn.profiler.results import ParityResult
+from edgesnn.program.golden import Golden
+from edgesnn.program.program import Program
+from edgesnn.runners.base import Capability, Runner
+
+IntArray = npt.NDArray[np.integer]
+Int32Array = npt.NDArray[np.int32]
+Progress = Callable[[str, int, int], None]
+
+_PAST_WRAP = 1.5
+_BATCH = 3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ParityCase:
+    """One batch of token ids and what golden makes of them.
+
+    Attributes:
+        ids: Token ids ``[batch, length]``.
+        logits: Integer logits of golden ``[batch, length, vocab]``.
+    """
+
+    ids: npt.NDArray[np.int64]
+    logits: Int32Array
+
+
+class _Tally:
+    """Counts what differs."""
+
+    def __init__(self) -> None:
+        self.mismatches: dict[str, int] = {}
+        self.compared = 0
+        self.tokens = 0
+        self.largest = 0
+
+    def add(self, form: str, got: npt.NDArray[np.generic], want: Int32Array) -> None:
+        if got.shape != want.shape or got.dtype != np.int32:
+            raise RunnerError(
+                f"{form} returned logits of the wrong type or shape",
+                actual=f"{got.dtype} {list(got.shape)}",
+                limit=f"int32 {list(want.shape)}",
+            )
+        difference = np.abs(got.astype(np.int64) - want)
+        self.mismatches[form] = self.mismatches.get(form, 0) + int(np.count_nonzero(difference))
+        self.compared += want.size
+        self.tokens += want.size // want.shape[-1]
+        self.largest = max(self.largest, int(difference.max(initial=0)))
+
+
+def parity_ids(
+    program: Program, text: IntArray | None, tokens: int, seed: int = 0
+) -> list[npt.NDArray[np.int64]]:
+    """Token ids to compare on: text where there is some, random ids beside it.
+
+    Args:
+        program: The program.
+        text: Ids of real text, or None.
+        tokens: At least as many tokens in all.
+        seed: Seed of the random ids.
+
+    Returns:
+        Batches ``[batch, length]``: text and random ids, one sequence and three side by side, each longer
+        than the largest context window.
+    """
+    rng = np.random.default_rng(seed)
+    length = max(int(program.context_window * _PAST_WRAP) + 3, 32)
+    while 2 * (1 + _BATCH) * length < tokens:
+        length += 64
+    batches: list[npt.NDArray[np.int64]] = []
+    cursor = 0
+    for batch in (1, _BATCH):
+        batches.append(rng.integers(0, program.vocab_size, (batch, length)))
+        if text is not None and len(text) >= length:
+            rows = []
+            for _ in range(batch):
+                start = cursor % max(1, len(text) - length)
+                rows.append(np.asarray(text[start : start + length], np.int64))
+                cursor += length
+            batches.append(np.stack(rows))
+        else:
+            batches.append(rng.integers(0, program.vocab_size, (batch, length + 17)))
+    return batches
+
+
+def golden_cases(program: Program, batches: list[npt.NDArray[np.int64]]) -> list[ParityCase]:
+    """What golden makes of some token ids; shared by every target."""
+    golden = Golden(program)
+    return [ParityCase(ids, golden.sequence(ids)) for ids in batches]
+
+
+def verify_runner(
+    runner: Runner,
+    target: str,
+    program: Program,
+    cases: list[ParityCase],
+    *,
+    text: str,
+    on_progress: Progress | None = None,
+) -> ParityResult:
+    """Compare an open runner with golden.
+
+    Args:
+        runner: An open runner with `Capability.EXACT` and `Capability.LOGITS`.
+        target: Name of the target, for the result.
+        program: The program.
+        cases: Token ids with golden's logits.
+        text: What the ids were taken from, for the result.
+        on_progress: Called with a form, cases done and cases in all.
+
+    Returns:
+        The result; ``mismatches`` is 0 when every bit is the same.
+
+    Raises:
+        RunnerError: The runner gives logits of another type or shape, or dies.
+    """
+    started = time.perf_counter()
+    tally = _Tally()
+    able = runner.capabilities
+    checked = [case for case in cases if Capability.BATCH in able or case.ids.shape[0] == 1]
+    for done, (form, case) in enumerate(pairs := list(_plan(able, checked))):
+        if on_progress is not None:
+            on_progress(form, done, len(pairs))
+        _compare(runner, form, case, tally)
+    mismatches = sum(tally.mismatches.values())
+    return ParityResult(
+        target=target,
+        mismatches=mismatches,
+        logits_compared=tally.compared,
+        tokens=tally.tokens,
+        forms=tally.mismatches,
+        worst_layer=_first_wrong_value(runner, program, checked) if mismatches else None,
+        largest_difference=tally.largest,
+        text=text,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _plan(able: frozenset[Capability], cases: list[ParityCase]) -> Iterator[tuple[str, ParityCase]]:
+    for case in cases:
+        if Capability.SEQUENCE in able:
+            yield "sequence", case
+        if Capability.STEP in able:
+            yield "step", case
+        if Capability.PREFILL in able and Capability.STEP in able:
+            yield "prefill", case
+
+
+def _compare(runner: Runner, form: str, case: ParityCase, tally: _Tally) -> None:
+    batch, length = case.ids.shape
+    if form == "sequence":
+        tally.add(form, runner.sequence(case.ids).logits, case.logits)
+        return
+    if form == "step":
+        runner.reset(batch)
+        _compare_steps(runner, form, case, tally, range(length))
+        return
+    for cut in sorted({1, length // 7, length - length // 8}):
+        tally.add(form, runner.prefill(case.ids[:, :cut]).logits, case.logits[:, cut - 1])
+        stop = length if cut > length // 2 else min(length, cut + 24)
+        _compare_steps(runner, form, case, tally, range(cut, stop))
+
+
+def _compare_steps(runner: Runner, form: str, case: ParityCase, tally: _Tally, positions: range) -> None:
+    for i in positions:
+        tally.add(form, runner.step(case.ids[:, i]).logits, case.logits[:, i])
+
+
+def _first_wrong_value(runner: Runner, program: Program, cases: list[ParityCase]) -> str | None:
+    """Name of the first value inside the network that differs, when the runner can show its values."""
+    values_of = getattr(runner, "values", None)
+    if Capability.INTERMEDIATE not in runner.capabilities or values_of is None or not cases:
+        return None
+    ids = cases[0].ids
+    wanted: dict[str, npt.NDArray[np.integer]] = {}
+    Golden(program).sequence(ids, lambda name, value: wanted.__setitem__(name, value.copy()))
+    got: dict[str, npt.NDArray[np.integer]] = values_of(ids)
+    for op in program.ops:
+        if op.out in got and not np.array_equal(
+            got[op.out].astype(np.int64).reshape(-1), wanted[op.out].astype(np.int64).reshape(-1)
+        ):
+            return op.name
+    return None

@@ -1,0 +1,284 @@
+"""The run record, ``edgesnn.run/1``: what one profile found, with everything needed to judge it later.
+
+Every quantity says whether it was MEASURED, SIMULATED or ESTIMATED, or is ABSENT with a reason. A record
+holds no path of the machine that made it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+SCHEMA = "edgesnn.run/1"
+
+KindName = Literal["MEASURED", "SIMULATED", "ESTIMATED", "ABSENT"]
+Sha256 = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class Part(BaseModel):
+    """Base of everything in a record: frozen, no unknown keys, no NaN."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Quantity(Part):
+    """One number, or the reason why it is missing."""
+
+    value: float | None = Field(description="The number; null when kind is ABSENT.")
+    unit: str = Field(description="Unit of value, lower and upper.")
+    kind: KindName = Field(description="Where the number comes from.")
+    reason: str | None = Field(description="Why it is absent, or what a number that is there cannot say.")
+    how: str | None = Field(description="How it was taken.")
+    lower: float | None = Field(description="Lower end of its 95 % interval, null where it has none.")
+    upper: float | None = Field(description="Upper end of its 95 % interval, null where it has none.")
+    n: int | None = Field(description="Samples behind it.")
+    effective_n: float | None = Field(description="Independent samples that the interval stands on.")
+
+    @model_validator(mode="after")
+    def _absent_means_null_with_a_reason(self) -> Quantity:
+        if (self.value is None) != (self.kind == "ABSENT"):
+            raise ValueError("value must be null exactly when kind is ABSENT")
+        if self.kind == "ABSENT" and not self.reason:
+            raise ValueError("an absent quantity needs a reason")
+        return self
+
+
+class Model(Part):
+    """The model that ran."""
+
+    name: str = Field(description="Name of the bundle.")
+    program_hash: str = Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the integer program.")
+    timesteps: int = Field(ge=1, description="T, inner timesteps per token.")
+    context_window: int = Field(ge=1, description="Longest attention window, tokens.")
+    vocab_size: int = Field(ge=1, description="Token ids.")
+
+
+class Device(Part):
+    """What executed it."""
+
+    runner: str = Field(description="The runner that drove the device.")
+    device: str = Field(description="Name of the device.")
+    engine: str = Field(description="The library that executed.")
+    engine_version: str = Field(description="Its version.")
+    simulated: bool = Field(description="Whether the device is a simulation.")
+    clock_hz: float = Field(gt=0, description="Resolution of the clock behind the times.")
+    threads: int = Field(ge=1, description="Threads inside one inference.")
+    model_files: list[str] = Field(description="Files of the bundle that the device needs.")
+    model_bytes: int = Field(ge=0, description="Their size.")
+    details: dict[str, JsonValue] = Field(description="Anything else the runner told.")
+
+
+class Budget(Part):
+    """One budget, judged."""
+
+    name: str = Field(description="Key of the profile.")
+    subject: str = Field(description="What the budget speaks of.")
+    quantity: Quantity = Field(description="The value that is shown.")
+    side: Literal["<", "<=", ">"] = Field(description="On which side of the limit the value must lie.")
+    limit: float | None = Field(description="The limit; null only reports.")
+    required: bool = Field(description="Whether it gates.")
+    verdict: Literal["PASS", "FAIL", "UNDECIDED", "UNMEASURED", "REPORTED"]
+    reason: str | None = Field(description="Why.")
+    samples_needed: int | None = Field(description="Samples that would decide, where that can be said.")
+
+
+class Verdict(Part):
+    """The whole run, judged."""
+
+    verdict: Literal["PASS", "FAIL", "INVALID", "UNDECIDED"]
+    exit_code: Literal[0, 3, 4, 6] = Field(description="Exit code of the command.")
+    reasons: list[str] = Field(description="What stands in the way, or was excused.")
+    allow_unmeasured: bool = Field(description="Whether missing measurements were excused.")
+    invalid: str | None = Field(description="Why the run is invalid.")
+
+
+class NotMeasured(Part):
+    """A quantity that is missing."""
+
+    name: str
+    reason: str = Field(min_length=1)
+
+
+class WarmUp(Part):
+    """What warming up took."""
+
+    steps: int
+    settled: bool
+    minimum_ms: float
+    typical_ms: float
+
+
+class Drift(Part):
+    """First against last quarter of the forward passes."""
+
+    first_ms: float
+    last_ms: float
+    ratio: float
+    drifted: bool
+
+
+class Window(Part):
+    """One measurement window."""
+
+    offset_s: float = Field(description="Start, counted from the first window's.")
+    seconds: float
+    steps: int
+    counted_steps: int = Field(description="Steps whose context was full.")
+    median_ms: float = Field(description="Median forward pass of the counted steps.")
+    mean_ms: float = Field(description="Mean forward pass of the counted steps.")
+    output_sha256: str = Sha256
+
+
+class Latency(Part):
+    """How the times were taken."""
+
+    text: str = Field(description="What the token ids were taken from.")
+    clock: Literal["device", "host"]
+    context: int = Field(description="Tokens that every counted step saw at least, itself included.")
+    full_context: bool = Field(description="Whether that is the program's context window.")
+    autocorrelation_time: float = Field(ge=1, description="tau in samples; effective n = n / tau.")
+    p99_note: str | None = Field(description="What the sample cannot say about p99.")
+    warm_up: WarmUp
+    drift: Drift | None
+    first_token_form: Literal["prefill", "step"] | None
+    windows: list[Window]
+
+
+class Layer(Part):
+    """Activity of one LIF, per token."""
+
+    name: str
+    neurons: int
+    spikes_per_token: float
+    spike_rate: float
+    membrane_updates_per_token: float
+    silent_neurons: int
+
+
+class SynapticOp(Part):
+    """Synaptic operations of one op, per token."""
+
+    name: str
+    kind: Literal["embed", "linear", "attend", "readout"]
+    dense: float
+    effective: float
+    accumulates: bool
+
+
+class Activity(Part):
+    """Counts per layer and op."""
+
+    kind: KindName
+    how: str
+    text: str
+    tokens: int
+    parameter_bytes: int
+    state_bytes: int
+    layers: list[Layer]
+    ops: list[SynapticOp]
+
+
+class Parity(Part):
+    """Comparison with golden."""
+
+    target: str
+    mismatches: int
+    logits_compared: int
+    tokens: int
+    forms: dict[str, int]
+    worst_layer: str | None
+    largest_difference: int
+    text: str
+    seconds: float | None
+
+
+class Comparison(Part):
+    """Another engine on the same workload."""
+
+    target: str
+    engine: str | None
+    p50: Quantity
+    p95: Quantity
+    ratio: Quantity = Field(description="Median of this run over the other's: above 1 this run is slower.")
+    statement: str
+
+
+class HostState(Part):
+    """What may change while a run lasts."""
+
+    governor: str | None
+    frequency_mhz: float | None
+    temperature_c: float | None
+    load_average_1min: float | None
+    memory_available_bytes: int
+
+
+class Host(Part):
+    """The machine that measured."""
+
+    cpu: str
+    machine: str
+    physical_cores: int | None
+    logical_cores: int
+    usable_cores: int
+    memory_bytes: int
+    system: str
+    before: HostState
+    after: HostState
+
+
+class Provenance(Part):
+    """Which software, which command, which commit."""
+
+    command: list[str] = Field(description="The command line, paths shortened to their last part.")
+    python: str
+    packages: dict[str, str] = Field(description="Versions of the packages that matter.")
+    git_commit: str | None = Field(description="Commit of the working directory.")
+    git_dirty: bool | None = Field(description="Whether it had uncommitted changes.")
+    git_reason: str | None = Field(description="Why there is no commit.")
+
+
+class Arrays(Part):
+    """The raw arrays beside the record."""
+
+    file: str = Field(pattern=r"^[^/\\]+\.npz$", description="File name, in the folder of the record.")
+    sha256: str = Sha256
+    names: list[str]
+
+
+class RunRecord(Part):
+    """One run of ``edgesnn profile``."""
+
+    schema_name: Literal["edgesnn.run/1"] = Field(alias="schema")
+    edgesnn_version: str
+    created: str = Field(description="When the record was made, ISO 8601, UTC.")
+    started: str = Field(description="When measuring began, ISO 8601, UTC.")
+    seconds: float = Field(ge=0, description="How long measuring took.")
+    target: str = Field(description="The target as the user named it.")
+    model: Model
+    device: Device
+    profile: dict[str, Any] = Field(description="The profile that was applied, flags included.")
+    verdict: Verdict
+    budgets: list[Budget]
+    quantities: dict[str, Quantity] = Field(description="Every quantity by name.")
+    not_measured: list[NotMeasured]
+    latency: Latency | None
+    activity: Activity | None
+    parity: Parity | None
+    comparisons: list[Comparison]
+    marks: list[str] = Field(description="What may have moved the times.")
+    host: Host
+    provenance: Provenance
+    arrays: Arrays | None
+
+    @model_validator(mode="after")
+    def _names_what_is_missing(self) -> RunRecord:
+        absent = {name for name, quantity in self.quantities.items() if quantity.kind == "ABSENT"}
+        if absent != {entry.name for entry in self.not_measured}:
+            raise ValueError("not_measured must name exactly the absent quantities")
+        return self
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as JSON-like data."""
+        return self.model_dump(mode="json", by_alias=True)

@@ -1,0 +1,135 @@
+"""What every runner on this computer shares: windows, idling, load patterns and the host's clock."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import time
+from abc import ABC, abstractmethod
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from edgesnn.errors import RunnerError
+from edgesnn.runners.base import Chip, ClockReading, IntArray, Output, Window
+
+_CPUINFO = Path("/proc/cpuinfo")
+
+
+class HostRunner(ABC):
+    """A runner whose engine runs in this process and whose clock is ``time.perf_counter_ns``.
+
+    A subclass executes; this class measures. `last_token` keeps a token to compute with in `play`.
+    """
+
+    @classmethod
+    def missing(cls) -> str | None:
+        """Nothing is missing unless a subclass says so."""
+        return None
+
+    @abstractmethod
+    def reset(self, batch: int = 1) -> None:
+        """Forget everything: a new context for ``batch`` sequences."""
+
+    @abstractmethod
+    def step(self, tokens: IntArray) -> Output:
+        """Run one token per sequence, ids ``[batch]``, continuing the context."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release the engine; safe to call twice."""
+
+    def window(self, ids: IntArray, repeat: int, warmup: int) -> Window:
+        """Run steps over ``ids [length]`` ``repeat`` times, each from a new context, and time each step.
+
+        The hash covers all logits in order; hashing happens between the timed steps.
+
+        Raises:
+            RunnerError: There is nothing to run.
+        """
+        if ids.ndim != 1 or ids.size == 0 or repeat < 1:
+            raise RunnerError("a window needs at least one token", actual=f"{list(ids.shape)} x {repeat}")
+        tokens = [ids[i : i + 1] for i in range(len(ids))]
+        self.reset(1)
+        for i in range(warmup):
+            self.step(tokens[i % len(tokens)])
+        latencies = np.empty(len(tokens) * repeat, np.int64)
+        digest = hashlib.sha256()
+        started = time.perf_counter_ns()
+        index = 0
+        for _ in range(repeat):
+            self.reset(1)
+            for token in tokens:
+                output = self.step(token)
+                latencies[index] = output.elapsed_ns
+                digest.update(output.logits.tobytes())
+                index += 1
+        ended = time.perf_counter_ns()
+        self.reset(1)
+        return Window(latencies, started, ended, digest.hexdigest(), len(latencies))
+
+    def idle(self, seconds: float) -> None:
+        """Stay loaded with nothing running."""
+        time.sleep(seconds)
+
+    def play(self, pattern: tuple[Chip, ...]) -> None:
+        """Compute (token 0 from a new context, again and again) and idle in a coded pattern."""
+        token = np.zeros(1, np.int64)
+        deadline = time.perf_counter()
+        for chip in pattern:
+            deadline += chip.seconds
+            if chip.busy:
+                self.reset(1)
+                while time.perf_counter() < deadline:
+                    self.step(token)
+            else:
+                time.sleep(max(0.0, deadline - time.perf_counter()))
+        self.reset(1)
+
+    def clock(self) -> ClockReading:
+        """The device's clock is the host's."""
+        before = time.perf_counter_ns()
+        ticks = time.perf_counter_ns()
+        return ClockReading(ticks, before, time.perf_counter_ns())
+
+    def __enter__(self) -> Self:
+        """Enter a context that closes the runner."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the runner."""
+        self.close()
+
+
+def cpu_name() -> str:
+    """Model name of this computer's processor."""
+    try:
+        for line in _CPUINFO.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def cpu_flags() -> frozenset[str]:
+    """Instruction-set flags of this computer's processor, where the system tells; else empty."""
+    try:
+        for line in _CPUINFO.read_text(encoding="utf-8").splitlines():
+            if line.startswith(("flags", "Features")):
+                return frozenset(line.partition(":")[2].split())
+    except OSError:
+        pass
+    return frozenset()
+
+
+def not_open() -> RunnerError:
+    """The error of a runner that is used before `open` or after `close`."""
+    return RunnerError("the runner holds no bundle", remedy="call open first")

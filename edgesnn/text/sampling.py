@@ -1,0 +1,79 @@
+"""Choosing the next token from logits: greedy, temperature, top-k, top-p, with a seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from edgesnn.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingOptions:
+    """How the next token is chosen.
+
+    Attributes:
+        temperature: Divides the logits; 0 takes the best token (greedy).
+        top_k: Only the best k tokens can be drawn; 0 for all.
+        top_p: Only the fewest best tokens whose probability reaches this can be drawn; 1 for all.
+        seed: Seed of the draws (PCG64).
+    """
+
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            UsageError: An option is out of range.
+        """
+        if not 0 <= self.temperature < float("inf"):
+            raise UsageError("temperature out of range", actual=self.temperature, limit=">= 0")
+        if self.top_k < 0:
+            raise UsageError("top-k out of range", actual=self.top_k, limit=">= 0")
+        if not 0 < self.top_p <= 1:
+            raise UsageError("top-p out of range", actual=self.top_p, limit="in (0, 1]")
+        if self.seed < 0:
+            raise UsageError("seed out of range", actual=self.seed, limit=">= 0")
+
+
+class Sampler:
+    """Draws tokens; the same options and logits give the same tokens on every device.
+
+    Args:
+        options: How to choose.
+    """
+
+    def __init__(self, options: SamplingOptions) -> None:
+        self._options = options
+        self._rng = np.random.default_rng(options.seed)
+
+    def __call__(self, logits: npt.NDArray[np.floating]) -> int:
+        """The next token.
+
+        Args:
+            logits: Float logits ``[vocab]``.
+
+        Returns:
+            Its id; of equal logits the smallest id.
+        """
+        options = self._options
+        if options.temperature == 0:
+            return int(np.argmax(logits))
+        scaled = logits.astype(np.float64) / options.temperature
+        order = np.argsort(-scaled, kind="stable")
+        if options.top_k:
+            order = order[: options.top_k]
+        weights = np.exp(scaled[order] - scaled[order[0]])
+        probabilities = weights / weights.sum()
+        if options.top_p < 1:
+            kept = int(np.searchsorted(np.cumsum(probabilities), options.top_p)) + 1
+            order, probabilities = order[:kept], probabilities[:kept]
+            probabilities = probabilities / probabilities.sum()
+        drawn = int(np.searchsorted(np.cumsum(probabilities), self._rng.random(), side="right"))
+        return int(order[min(drawn, len(order) - 1)])

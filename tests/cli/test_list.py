@@ -1,0 +1,56 @@
+"""``edgesnn list``."""
+
+import pytest
+
+from edgesnn.cli import list as command
+from edgesnn.plugins import Plugin
+
+KEYS = {
+    "targets": {"name", "kind", "description", "runner", "missing"},
+    "runners": {"name", "summary", "capabilities", "missing", "package", "error"},
+    "exporters": {"name", "summary", "package", "error"},
+    "profiles": {"name", "windows", "gates", "error"},
+    "devices": {"name", "description", "runners", "limits", "error"},
+}
+
+
+@pytest.mark.parametrize("what", KEYS)
+def test_every_listing_is_a_document_and_a_table(edgesnn, what):
+    listed = edgesnn("list", what, "--json")
+    assert listed.exit_code == 0
+    assert listed.document["schema"] == "edgesnn.list/1"
+    assert listed.document["items"], "nothing ships?"
+    assert all(set(item) == KEYS[what] for item in listed.document["items"])
+    table = edgesnn("list", what)
+    assert table.exit_code == 0
+    assert all(item["name"] in table.stdout for item in listed.document["items"])
+
+
+def test_the_cpu_and_every_runner_are_targets(edgesnn):
+    targets = {item["name"]: item for item in edgesnn("list", "targets", "--json").document["items"]}
+    runners = [item["name"] for item in edgesnn("list", "runners", "--json").document["items"]]
+    assert {"cpu", *runners} == set(targets)
+    assert targets["cpu"]["runner"] in runners
+
+
+def test_golden_can_run_everywhere_and_says_what_it_can(edgesnn):
+    runners = {item["name"]: item for item in edgesnn("list", "runners", "--json").document["items"]}
+    assert runners["golden"]["missing"] is None
+    assert "exact" in runners["golden"]["capabilities"]
+
+
+def test_a_plugin_that_failed_is_listed_and_said_loudly(monkeypatch, capsys):
+    broken = Plugin("lava", "some:Runner", "edgesnn-lava", "runner 'lava' does not load")
+    monkeypatch.setattr(command.plugins, "available", lambda group: [broken])
+    command.list_(command.Listing.RUNNERS)
+    shown = capsys.readouterr()
+    assert "failed" in shown.out
+    assert "runner 'lava' failed to load" in shown.err
+
+
+def test_a_broken_profile_is_listed_with_its_error(monkeypatch, tmp_path):
+    path = tmp_path / "bad.toml"
+    path.write_text("x = = 1")
+    monkeypatch.setattr(command, "files", lambda *where: {str(path): path})
+    (item,) = command._profiles()
+    assert "not valid TOML" in item["error"]

@@ -1,0 +1,94 @@
+"""What a user gets: the wheel, built from the source distribution, in an environment of its own."""
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BIN = "Scripts" if os.name == "nt" else "bin"
+
+pytestmark = pytest.mark.slow
+
+
+def run(*arguments, cwd, environment=None):
+    """Run a program to its good end, without this checkout on its path."""
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    finished = subprocess.run(
+        [str(argument) for argument in arguments],
+        cwd=cwd,
+        env={**inherited, **(environment or {})},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    return finished.stdout
+
+
+@pytest.fixture(scope="module")
+def cache():
+    """Downloads are kept in the checkout's cache, or where pip is told to keep them."""
+    return {"PIP_CACHE_DIR": os.environ.get("PIP_CACHE_DIR", str(ROOT / ".cache" / "pip"))}
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory, cache):
+    """The wheel, made from the source distribution as a package index would."""
+    folder = tmp_path_factory.mktemp("dist")
+    isolation = ["--no-isolation"] if find_spec("hatchling") else []
+    run(sys.executable, "-m", "build", *isolation, "--outdir", folder, ROOT, cwd=folder, environment=cache)
+    (path,) = folder.glob("*.whl")
+    return path
+
+
+@pytest.fixture(scope="module")
+def program(wheel, tmp_path_factory, cache):
+    """The installed ``edgesnn``, in an environment that held nothing before."""
+    folder = tmp_path_factory.mktemp("user")
+    run(sys.executable, "-m", "venv", folder / "venv", cwd=folder)
+    python = folder / "venv" / BIN / "python"
+    install = [python, "-m", "pip", "install", "--quiet", "--no-compile"]
+    run(*install, "--constraint", ROOT / "constraints.txt", wheel, cwd=folder, environment=cache)
+    return folder / "venv" / BIN / "edgesnn"
+
+
+def test_the_wheel_holds_the_data_and_no_tests(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    for kind in ("targets", "profiles", "reference"):
+        shipped = {
+            path.relative_to(ROOT).as_posix()
+            for path in (ROOT / kind).rglob("*")
+            if path.is_file() and "__pycache__" not in path.parts
+        }
+        assert shipped, f"{kind} is empty"
+        assert {f"edgesnn/_data/{name}" for name in shipped} <= set(names)
+    assert "edgesnn/py.typed" in names
+    assert not [name for name in names if name.startswith(("tests/", "docs/", "tools/"))]
+
+
+def test_the_installed_program_shows_its_help_and_its_profiles(program, tmp_path):
+    assert "Usage: edgesnn" in run(program, "--help", cwd=tmp_path)
+    listed = json.loads(run(program, "list", "profiles", "--json", cwd=tmp_path))
+    shipped = {path.stem for path in (ROOT / "profiles").glob("*.toml")}
+    assert {item["name"] for item in listed["items"]} == shipped
+
+
+def test_the_installed_program_finds_its_runners_and_exporters(program, tmp_path):
+    for what in ("runners", "exporters", "targets"):
+        items = json.loads(run(program, "list", what, "--json", cwd=tmp_path))["items"]
+        assert items
+        assert [item for item in items if item.get("error")] == []
+
+
+def test_the_demo_runs_without_torch_and_leaves_the_folder_to_the_user(program, tmp_path):
+    run(program, "demo", cwd=tmp_path)
+    checks = json.loads(run(program, "doctor", "--json", cwd=tmp_path))["checks"]
+    (torch,) = [check for check in checks if check["name"] == "torch"]
+    assert torch["found"] == "not installed"
+    assert [check["name"] for check in checks if not check["ok"]] == ["torch"]

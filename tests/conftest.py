@@ -1,0 +1,59 @@
+"""What all tests share: the command line as a user meets it, and what the markers mean here."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """One command line that has run."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def document(self):
+        """The one JSON document that ``--json`` promises."""
+        return json.loads(self.stdout)
+
+
+@pytest.fixture
+def edgesnn(tmp_path):
+    """Runs ``edgesnn ARGUMENTS`` in a process of its own, in an empty folder, from this checkout."""
+
+    def run(*arguments, timeout=120, environment=None):
+        finished = subprocess.run(
+            [sys.executable, "-m", "edgesnn.cli.main", *map(str, arguments)],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100", **(environment or {})},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+        return Finished(finished.returncode, finished.stdout, finished.stderr)
+
+    return run
+
+
+def pytest_addoption(parser):
+    parser.addoption("--devices", action="store_true", help="run the tests that need attached hardware")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Skip, with its reason, what cannot run here."""
+    no_torch = find_spec("torch") is None
+    for item in items:
+        if item.get_closest_marker("torch") and no_torch:
+            item.add_marker(pytest.mark.skip(reason="torch is not installed: pip install 'edgesnn[train]'"))
+        if item.get_closest_marker("device") and not config.getoption("--devices"):
+            item.add_marker(pytest.mark.skip(reason="needs attached hardware: pytest --devices"))
