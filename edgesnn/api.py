@@ -11,17 +11,21 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgesnn.errors import ArtifactError, MissingExtraError, UsageError
+from edgesnn.errors import ArtifactError, EdgesnnError, MissingExtraError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
     from edgesnn.bundle.bundle import Bundle
-    from edgesnn.profiler.results import ParityResult
+    from edgesnn.profiler.comparison import Comparison
+    from edgesnn.profiler.profile import Profile
+    from edgesnn.profiler.results import AccuracyResult, ParityResult
+    from edgesnn.profiler.session import SessionResult
     from edgesnn.program.artifact import StudentArtifact
     from edgesnn.program.compile import CalibrationText, Compiled
     from edgesnn.program.float_program import FloatProgram
+    from edgesnn.record.files import Run
     from edgesnn.runners.base import Runner
     from edgesnn.text.generate import Piece
     from edgesnn.text.sampling import SamplingOptions
@@ -309,6 +313,129 @@ def verify_bundle(
                 )
             )
     return results
+
+
+def profile_bundle(
+    path: Path,
+    *,
+    target: str = "cpu",
+    profile: str = "smartglass",
+    allow_unmeasured: bool = False,
+    threads: int = 1,
+    windows: int | None = None,
+    min_window_seconds: float | None = None,
+    on_progress: Progress = _silent,
+) -> Run:
+    """Measure a bundle on a target and judge it by a profile.
+
+    Args:
+        path: The bundle.
+        target: Device or runner; a device takes its fastest runner that is present.
+        profile: Name of a profile that ships with edgesnn, or the path of a TOML file.
+        allow_unmeasured: Whether missing measurements are excused.
+        threads: Threads inside one inference.
+        windows: Measurement windows, instead of the profile's.
+        min_window_seconds: Least time of a window in seconds, instead of the profile's.
+        on_progress: Told what happens.
+
+    Returns:
+        The run: record and raw arrays, not written yet.
+
+    Raises:
+        UserError: The bundle is unusable.
+        UsageError: Target or profile does not exist or is wrong.
+        DeviceError: The target cannot run here, or failed.
+    """
+    from edgesnn import plugins
+    from edgesnn.bundle.bundle import TOKENIZER_NAME
+    from edgesnn.profiler.accuracy import measure_accuracy
+    from edgesnn.profiler.document import session_arrays, session_document
+    from edgesnn.profiler.profile import load_profile, override
+    from edgesnn.profiler.results import Absent
+    from edgesnn.profiler.session import Setting, run_session
+    from edgesnn.record.files import make_run
+    from edgesnn.record.provenance import collect_provenance
+    from edgesnn.runners.base import Capability, RunnerOptions
+    from edgesnn.targets import parse_target, resolve_target
+    from edgesnn.text.tokenizer import load_tokenizer
+
+    chosen = override(load_profile(profile), windows, min_window_seconds)
+    runner_class = plugins.load_runner(resolve_target(target)[0])
+    bundle = open_bundle(path)
+    tokenizer = load_tokenizer(bundle.file(TOKENIZER_NAME))
+    parity: ParityResult | Absent = Absent(f"{runner_class.name} does not run the integer program")
+    if Capability.EXACT in runner_class.capabilities:
+        parity = verify_bundle(bundle, [target], on_progress=on_progress)[0]
+    held_out = bundle.eval_slice()
+    accuracy: AccuracyResult | Absent = Absent("the bundle has no held-out text")
+    if held_out is not None:
+        accuracy = measure_accuracy(
+            bundle.program(),
+            held_out,
+            "held-out text of the bundle",
+            on_progress=lambda done, total: on_progress("accuracy on golden", done, total),
+        )
+    options = RunnerOptions(threads=threads, address=parse_target(target).address)
+    with runner_class() as runner:
+        device = runner.open(bundle, options)
+        result = run_session(
+            runner,
+            bundle,
+            chosen,
+            tokenizer,
+            accuracy=accuracy,
+            parity=parity,
+            on_progress=on_progress,
+            setting=Setting(target, device, options, allow_unmeasured),
+        )
+    comparisons = _compare_others(bundle, chosen, result, on_progress)
+    document = session_document(result, bundle, comparisons)
+    return make_run(document, session_arrays(result), collect_provenance())
+
+
+def _compare_others(
+    bundle: Bundle, profile: Profile, result: SessionResult, on_progress: Progress
+) -> list[Comparison]:
+    """The other engines of this computer beside the one that was profiled; golden is no engine."""
+    from edgesnn import plugins
+    from edgesnn.profiler.comparison import compare_forward, no_comparison
+    from edgesnn.profiler.results import Absent
+    from edgesnn.runners.base import Capability
+
+    comparisons: list[Comparison] = []
+    if isinstance(result.latency, Absent):
+        return comparisons
+    for plugin in plugins.available(plugins.RUNNERS):
+        if plugin.name in ("golden", result.runner):
+            continue
+        if plugin.error is not None:
+            comparisons.append(no_comparison(plugin.name, Absent(plugin.error)))
+            continue
+        runner_class = plugins.load_runner(plugin.name)
+        if Capability.STEP not in runner_class.capabilities:
+            continue
+        reason = runner_class.missing()
+        if reason is not None:
+            comparisons.append(no_comparison(plugin.name, Absent(reason)))
+            continue
+        try:
+            with runner_class() as runner:
+                device = runner.open(bundle, result.setting.options)
+                comparisons.append(
+                    compare_forward(
+                        runner,
+                        bundle,
+                        profile,
+                        result.latency,
+                        target=plugin.name,
+                        subject_target=result.setting.target,
+                        device=device,
+                        on_progress=on_progress,
+                    )
+                )
+        except EdgesnnError as error:
+            comparisons.append(no_comparison(plugin.name, Absent(error.what)))
+    return comparisons
 
 
 class _RunnerModel:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import psutil
 
+from edgesnn.runners.host import cpu_name
+
 _CPU = Path("/sys/devices/system/cpu/cpu0/cpufreq")
 #: A rise of the temperature by this much marks the run.
 HOT_RISE_C = 10.0
@@ -61,7 +63,7 @@ def read_host() -> Host:
     process = psutil.Process()
     usable = len(process.cpu_affinity()) if hasattr(process, "cpu_affinity") else logical
     return Host(
-        cpu=cpu_model(),
+        cpu=cpu_name() or "unknown",
         machine=platform.machine(),
         physical_cores=psutil.cpu_count(logical=False),
         logical_cores=logical,
@@ -69,17 +71,6 @@ def read_host() -> Host:
         memory_bytes=int(psutil.virtual_memory().total),
         system=f"{platform.system()} {platform.release()}",
     )
-
-
-def cpu_model() -> str:
-    """Model name of the processor; its architecture where the system does not tell."""
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
-            key, _, value = line.partition(":")
-            if key.strip().lower() in ("model name", "hardware", "cpu model"):
-                return value.strip()
-    return platform.processor() or platform.machine() or "unknown"
 
 
 def read_state() -> HostState:

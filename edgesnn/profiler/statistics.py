@@ -173,11 +173,21 @@ def percentile(values: FloatArray, q: float, tau: float | None = None) -> Percen
         q: Which percentile, 0..1.
         tau: Autocorrelation time of the ranks, if it is known already.
     """
-    n = len(values)
     ordered = np.sort(values)
-    value = float(ordered[max(0, math.ceil(n * q) - 1)])
     tau = rank_autocorrelation_time(values) if tau is None else tau
-    tau = max(tau, autocorrelation_time((values <= value).astype(np.float64)))
+    at_most = values <= ordered[_nearest_rank(len(values), q)]
+    return _with_interval(ordered, q, max(tau, autocorrelation_time(at_most.astype(np.float64))))
+
+
+def _nearest_rank(n: int, q: float) -> int:
+    """Index of the order statistic ``ceil(n * q)``."""
+    return max(0, math.ceil(n * q - 1e-9) - 1)
+
+
+def _with_interval(ordered: FloatArray, q: float, tau: float) -> Percentile:
+    """A percentile of sorted values whose order had that autocorrelation time."""
+    n = len(ordered)
+    value = float(ordered[_nearest_rank(n, q)])
     effective = n / tau
     m = max(1, int(effective))
     low, high = order_interval(m, q)
@@ -193,6 +203,9 @@ def percentile(values: FloatArray, q: float, tau: float | None = None) -> Percen
 def drift(values: FloatArray) -> Drift | None:
     """Compare the medians of the first and the last quarter of a series.
 
+    The autocorrelation time is that of the quarter less its straight line: a trend is what is looked for, and
+    must not count as correlation that widens the interval.
+
     Args:
         values: Times in milliseconds, in the order they were taken.
 
@@ -202,13 +215,22 @@ def drift(values: FloatArray) -> Drift | None:
     n = len(values)
     if n < DRIFT_MIN_SAMPLES:
         return None
-    first, last = percentile(values[: n // 4], 0.5), percentile(values[-(n // 4) :], 0.5)
+    first, last = _trending_median(values[: n // 4]), _trending_median(values[-(n // 4) :])
     ratio = last.value_ms / first.value_ms if first.value_ms > 0 else 1.0
-    ends = (first.lower_ms, first.upper_ms, last.lower_ms, last.upper_ms)
-    disjoint = None not in ends and disjoint_intervals(
-        (ends[0] or 0.0, ends[1] or 0.0), (ends[2] or 0.0, ends[3] or 0.0)
-    )
-    return Drift(first.value_ms, last.value_ms, ratio, disjoint and abs(ratio - 1.0) >= DRIFT_THRESHOLD)
+    shown = False
+    if None not in (first.lower_ms, first.upper_ms, last.lower_ms, last.upper_ms):
+        shown = disjoint_intervals(
+            (first.lower_ms or 0.0, first.upper_ms or 0.0), (last.lower_ms or 0.0, last.upper_ms or 0.0)
+        )
+    return Drift(first.value_ms, last.value_ms, ratio, shown and abs(ratio - 1.0) >= DRIFT_THRESHOLD)
+
+
+def _trending_median(quarter: FloatArray) -> Percentile:
+    at = np.arange(len(quarter), dtype=np.float64)
+    slope, intercept = np.polyfit(at, quarter, 1)
+    residual = np.round(quarter - (slope * at + intercept), 9)  # what rounding leaves has ranks, too
+    tau = rank_autocorrelation_time(residual)
+    return _with_interval(np.sort(quarter), 0.5, tau)
 
 
 def disjoint_intervals(a: tuple[float, float], b: tuple[float, float]) -> bool:
