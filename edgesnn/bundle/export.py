@@ -14,7 +14,7 @@ from edgesnn import __version__
 from edgesnn.bundle.bundle import EVAL_NAME, MANIFEST_NAME, PROGRAM_NAME, TOKENIZER_NAME, Bundle, file_sha256
 from edgesnn.bundle.manifest import SCHEMA, ExportEntry, FileEntry, Manifest, StateEntry
 from edgesnn.bundle.writer import new_folder
-from edgesnn.errors import ExportError
+from edgesnn.errors import ExportError, OutputError
 from edgesnn.exporters.base import Exporter, ExportSource
 from edgesnn.program.compile import Compiled
 from edgesnn.program.float_program import FloatProgram
@@ -24,9 +24,9 @@ from edgesnn.program.state import state_tensors
 
 _RULES = {
     "shift": "replaced after every step by the step's output",
-    "key": "token n is written into slot n mod ring; before token n, for every head with a window W shorter "
-    "than ring + 1, slot (n - W) mod ring is zeroed",
-    "value": "token n is written into slot n mod ring",
+    "key": "every head of window W owns W - 1 neighbouring slots, heads in order; after step n, counted from "
+    "0 at reset or prefill, the output of a head is written into its slot n mod (W - 1)",
+    "value": "the slots of key; after step n the output of a head is written into its slot n mod (W - 1)",
 }
 
 
@@ -74,9 +74,14 @@ def write_bundle(
         The bundle, verified.
 
     Raises:
-        OutputError: The folder cannot be written; nothing is left half-written.
+        OutputError: The folder cannot be written, or is no bundle and must not be replaced; nothing is left
+            half-written.
         ExportError: A format cannot carry the program.
     """
+    if overwrite and target.is_dir() and any(target.iterdir()) and not (target / MANIFEST_NAME).is_file():
+        raise OutputError(
+            f"'{target}' is not a bundle and is not replaced", remedy="name another folder, or empty this one"
+        )
     with new_folder(target, overwrite=overwrite) as folder:
         content = to_bytes(source.compiled.program)
         digest = content[32:64].hex()

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -32,8 +32,8 @@ def demo(
 ) -> None:
     """Export, verify, profile and talk to the reference student that ships with edgesnn.
 
-    Needs no torch, no device and no network. The verdicts are printed; the exit code is 0 when the whole chain
-    worked, whatever this computer's speed.
+    Needs no torch, no device and no network. The verdicts are printed; the exit code is 0 when the whole
+    chain worked, whatever this computer's speed.
     """
     with session("demo", json_mode) as out:
         from edgesnn import resources
@@ -45,12 +45,12 @@ def demo(
             output / "bundle",
             output / "run.json",
         )
-        with _step(out, steps, "export", f"edgesnn export {_shown(student)} -o {bundle_path}"):
+        with _step(out, steps, "export", f"edgesnn export {student.name} -o {bundle_path}"):
             _export(out, student, bundle_path)
         with _step(out, steps, "verify", f"edgesnn verify {bundle_path}"):
             results = _verify(out, bundle_path)
         with _step(out, steps, "profile", f"edgesnn profile {bundle_path} --profile quick -o {record_path}"):
-            record = _profile(out, bundle_path, record_path)
+            record = _profile(out, bundle_path, record_path, results)
         with _step(out, steps, "generate", f'edgesnn generate {bundle_path} "{_PROMPT}"'):
             text = _generate(bundle_path)
             out.print(f"  [bold]{_PROMPT}[/]\n  {text.strip()}")
@@ -95,14 +95,6 @@ def _step(out: Output, steps: dict[str, float], name: str, command: str) -> Iter
     steps[name] = round(time.perf_counter() - started, 2)
 
 
-def _shown(student: Path) -> str:
-    return student.name
-
-
-def _progress(out: Output) -> Any:
-    return out.progress()
-
-
 def _export(out: Output, student: Path, target: Path) -> None:
     from edgesnn.api import export_student
 
@@ -121,7 +113,7 @@ def _export(out: Output, student: Path, target: Path) -> None:
     out.print(
         f"  {facts['student_params']:,} parameters became one integer program of "
         f"{manifest.files['program.snn'].bytes:,} bytes (hash {manifest.program_hash[:12]})\n"
-        f"  int8 weights, int32 membranes, no overflow possible: proven for {len(manifest.bounds)} operations\n"
+        f"  int8 weights, int32 membranes; no overflow possible: proof by {len(manifest.bounds)} bounds\n"
         f"  cost of the integers on held-out text: {cost['loss_percent']:+.2f} % bits per byte (MEASURED)"
     )
 
@@ -144,7 +136,7 @@ def _verify(out: Output, bundle_path: Path) -> list[ParityResult]:
     return results
 
 
-def _profile(out: Output, bundle_path: Path, record_path: Path) -> RunRecord:
+def _profile(out: Output, bundle_path: Path, record_path: Path, verified: list[ParityResult]) -> RunRecord:
     from edgesnn.api import profile_bundle
     from edgesnn.record.files import write_run
 
@@ -155,6 +147,7 @@ def _profile(out: Output, bundle_path: Path, record_path: Path) -> RunRecord:
             target="cpu",
             profile="quick",
             allow_unmeasured=True,
+            verified=verified,
             on_progress=lambda stage, done, total: progress.update(
                 task, description=stage, completed=done, total=total
             ),

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgesnn.cli.output import JsonFlag, Output, session
+from edgesnn.errors import UsageError
 
 if TYPE_CHECKING:
     from edgesnn.bundle.bundle import Bundle
 
 
 def export(
-    artifact: Annotated[Path, typer.Argument(help="Student artifact: the folder that edgesnn train wrote.")],
+    artifact: Annotated[
+        Path, typer.Argument(help="Student artifact: the folder that edgesnn train wrote, or reference.")
+    ],
     *,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the bundle to make.")],
     formats: Annotated[
@@ -35,6 +38,8 @@ def export(
         from edgesnn.api import export_student
 
         chosen = None if formats is None else [part.strip() for part in formats.split(",") if part.strip()]
+        if chosen == []:
+            raise UsageError("--format names no format", remedy="see: edgesnn list exporters")
         with out.progress() as progress:
             task = progress.add_task("reading", total=None, detail="")
 

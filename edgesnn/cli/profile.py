@@ -206,7 +206,9 @@ def _why(budget: Budget) -> str:
 
 def _latency_table(record: RunRecord) -> Table:
     columns = ("min", "p50", "p90", "p95", "p99", "max")
-    table = _table("latency in ms, 95 % intervals", "", "n", "effective n", *columns)
+    table = _table(
+        "latency in ms, 95 % intervals (?: too few independent samples)", "", "n", "effective n", *columns
+    )
     for title, prefix in _ROWS:
         median = record.quantities[f"{prefix}.p50"]
         if median.value is None:

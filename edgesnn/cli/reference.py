@@ -50,7 +50,7 @@ the command fails. Without it results go to stdout, progress and errors to stder
 
 def pages() -> dict[str, str]:
     """Every generated page: its path below ``docs`` and its content."""
-    schemas = {f"schema/{name.replace('/', '-')}.json": _schema(name) for name in SCHEMAS}
+    schemas = {f"schema/{_short(name)}.schema.json": _schema(name) for name in SCHEMAS}
     return {"cli.md": command_line(), **schemas}
 
 
@@ -106,6 +106,10 @@ def _description(function: Callable[..., Any]) -> str:
 
 def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
+
+
+def _short(name: str) -> str:
+    return name.removeprefix(f"{PROGRAM}.").partition("/")[0]
 
 
 def _schema(name: str) -> str:

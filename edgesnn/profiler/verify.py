@@ -133,7 +133,12 @@ def verify_runner(
     tally = _Tally()
     able = runner.capabilities
     checked = [case for case in cases if Capability.BATCH in able or case.ids.shape[0] == 1]
-    for done, (form, case) in enumerate(pairs := list(_plan(able, checked))):
+    pairs = list(_plan(able, checked))
+    if not pairs:
+        raise RunnerError(
+            f"target '{target}' has no form that can be compared", actual=", ".join(sorted(able))
+        )
+    for done, (form, case) in enumerate(pairs):
         if on_progress is not None:
             on_progress(form, done, len(pairs))
         _compare(runner, form, case, tally)

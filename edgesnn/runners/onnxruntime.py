@@ -14,7 +14,7 @@ from edgesnn.errors import RunnerError, TextError
 from edgesnn.program.program import Program
 from edgesnn.program.state import State, state_tensors
 from edgesnn.runners.base import Capability, DeviceInfo, IntArray, Output, RunnerOptions
-from edgesnn.runners.host import HostRunner, cpu_flags, cpu_name, not_open
+from edgesnn.runners.host import HostRunner, check_batch, cpu_flags, cpu_name, not_open
 from edgesnn.runners.onnx_guard import check_onnx
 
 _STATE_DTYPES = {"tensor(int8)": np.int8, "tensor(float)": np.float32}
@@ -96,14 +96,8 @@ class _OnnxRunner(HostRunner):
         session, state = self._session("step"), self._state
         if state is None:
             raise not_open()
+        check_batch(tokens, state.batch)
         ids = self._check(np.asarray(tokens)[:, None])
-        if ids.shape[0] != state.batch:
-            raise RunnerError(
-                "step got another number of sequences than the context holds",
-                actual=ids.shape[0],
-                limit=state.batch,
-                remedy="call reset with the number of sequences",
-            )
         started = time.perf_counter_ns()
         state.expire()
         results = self._run(session, self._outputs, {"input_ids": ids, **state.tensors})
@@ -161,12 +155,14 @@ class _OnnxRunner(HostRunner):
         return np.int8
 
     def _check(self, ids: IntArray) -> npt.NDArray[np.int64]:
-        checked = np.ascontiguousarray(ids, np.int64)
-        if checked.ndim != 2 or checked.size == 0:
-            raise TextError(
-                "token ids must be a non-empty integer array [batch, length]", actual=list(checked.shape)
-            )
         vocab = self._require_program().vocab_size
+        given = np.asarray(ids)
+        if given.ndim != 2 or given.size == 0 or not np.issubdtype(given.dtype, np.integer):
+            raise TextError(
+                "token ids must be a non-empty integer array [batch, length]",
+                actual=f"{given.dtype} {list(given.shape)}",
+            )
+        checked = np.ascontiguousarray(given, np.int64)
         if int(checked.min()) < 0 or int(checked.max()) >= vocab:
             raise TextError(
                 "token id outside the vocabulary",

@@ -45,6 +45,7 @@ def make_record(parts, bundle, make_profile, tmp_path):
                 subject_target="cpu",
                 device=parts.device,
                 on_progress=parts.silent,
+                subject_runner=parts.Runner(),
             )
             if not isinstance(result.latency, Absent)
             else no_comparison("onnxruntime-fp32", Absent("not here"))

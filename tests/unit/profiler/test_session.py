@@ -1,5 +1,6 @@
 import dataclasses
 
+import numpy as np
 import pytest
 
 from edgesnn.errors import RunnerError
@@ -149,13 +150,13 @@ def test_every_quantity_is_there_or_has_a_reason(run):
         assert quantity.value is not None or quantity.reason, name
 
 
-def test_a_faster_float_engine_is_called_faster(run, parts, bundle, make_profile):
+def test_a_slower_engine_is_called_slower_and_a_faster_one_faster(run, parts, bundle, make_profile):
     profile = make_profile()
     result = run(profile=profile)
 
-    def against(nanoseconds):
+    def against(nanoseconds, subject_runner):
         return compare_forward(
-            parts.Runner(step_ns=nanoseconds),
+            parts.Runner(step_ns=nanoseconds, rng=np.random.default_rng(1)),
             bundle,
             profile,
             result.latency,
@@ -163,11 +164,34 @@ def test_a_faster_float_engine_is_called_faster(run, parts, bundle, make_profile
             subject_target="int",
             device=parts.device,
             on_progress=parts.silent,
+            subject_runner=subject_runner,
         )
 
-    faster, slower = against(1_000_000), against(4_000_000)
-    assert faster.ratio.value == pytest.approx(2.0, rel=0.05)
-    assert "int is slower than float: 1.99" in faster.statement
-    assert "int is faster than float" in slower.statement
-    assert "no difference" in against(2_000_000).statement
+    faster = against(1_000_000, parts.Runner())
+    assert faster.ratio.value == pytest.approx(2.0, rel=0.01)
+    assert faster.ratio.lower > 1.9
+    assert faster.ratio.n == 6
+    assert "int is slower than float: 1.99 times" in faster.statement
+    assert "int is faster than float" in against(4_000_000, parts.Runner()).statement
+    unsteady = parts.Runner(step_ns=lambda window, n: np.full(n, 1_800_000 + 400_000 * (window % 2)))
+    assert "no difference between int and float shown" in against(2_000_000, unsteady).statement
+
+
+def test_engines_that_cannot_alternate_are_shown_without_a_claim(run, parts, bundle, make_profile):
+    profile = make_profile()
+    found = compare_forward(
+        parts.Runner(step_ns=1_000_000),
+        bundle,
+        profile,
+        run(profile=profile).latency,
+        target="float",
+        subject_target="int",
+        device=parts.device,
+        on_progress=parts.silent,
+    )
+    assert found.ratio.lower is None
+    assert "claims nothing" in found.statement
+
+
+def test_an_engine_that_is_not_there_is_named_with_its_reason():
     assert no_comparison("float", Absent("not installed")).ratio.reason == "not installed"

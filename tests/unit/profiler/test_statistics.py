@@ -3,16 +3,13 @@ import pytest
 from scipy.signal import lfilter
 from scipy.stats import norm
 
+from edgesnn.profiler.early_stopping import judge_limit, minimum_samples, shows_above, shows_below
 from edgesnn.profiler.statistics import (
     PERCENTILES,
     autocorrelation_time,
     drift,
-    judge_limit,
-    minimum_samples,
     order_interval,
     percentile,
-    shows_above,
-    shows_below,
     summarise,
 )
 
@@ -96,6 +93,15 @@ def test_a_false_pass_is_rare_when_the_percentile_lies_on_the_limit():
     limit = norm.ppf(0.95)
     passes = sum(judge_limit(_series(rng, 400, 0.5), limit, 0.95).shown_below for _ in range(300))
     assert passes / 300 <= 0.03
+
+
+def test_correlated_samples_near_the_limit_count_less_than_far_from_it():
+    values = 10.0 + _series(np.random.default_rng(6), 120, 0.95)
+    far, near = judge_limit(values, 50.0, 0.95), judge_limit(values, 16.0, 0.95)
+    assert (far.n, far.margin, far.shown_below) == (120, True, True)
+    assert near.tau > 5
+    assert not near.shown_below
+    assert judge_limit(values, 2.0, 0.95).shown_above
 
 
 def test_a_limit_far_away_is_decided_and_a_close_one_says_how_many_samples_would_do():
