@@ -31,7 +31,9 @@ def integer_numbers(program: Program) -> MakeNumbers:
 
     def make(graph: Graph, role: str) -> IntegerNumbers:
         # One token has so few rows that Mul and Div, one node less, are the faster decay.
-        return IntegerNumbers(graph, frozenset() if role == "step" else narrow)
+        if role == "step":
+            return IntegerNumbers(graph)
+        return IntegerNumbers(graph, narrow, many_rows=role == "sequence")
 
     return make
 

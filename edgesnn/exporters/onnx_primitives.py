@@ -47,6 +47,7 @@ class IntegerNumbers:
     Args:
         graph: The graph they are appended to.
         narrow_lifs: Names of the LIFs whose decay is exact in float32 (`exact_in_float32`).
+        many_rows: Whether the graph reads out many positions at once.
 
     Attributes:
         state_dtype: Of state tensors.
@@ -55,8 +56,11 @@ class IntegerNumbers:
 
     state_dtype = np.dtype(np.int8)
 
-    def __init__(self, graph: Graph, narrow_lifs: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, graph: Graph, narrow_lifs: frozenset[str] = frozenset(), many_rows: bool = False
+    ) -> None:
         self.graph = graph
+        self._many_rows = many_rows
         self._narrow_lifs = narrow_lifs
 
     def embed(self, op: Embed, ids: str) -> str:
@@ -66,7 +70,12 @@ class IntegerNumbers:
         """
         graph = self.graph
         zero = graph.constant(np.uint8(ZERO_POINT))
-        rows = graph.op("Gather", self.table(op.table), ids, axis=1)
+        if self._many_rows:
+            rows = graph.op("Gather", graph.constant(op.table.T), ids, axis=1)
+            rows = graph.op("Add", graph.cast(rows, np.int32), graph.constant(np.int32(ZERO_POINT)))
+            rows = graph.cast(rows, np.uint8)
+        else:
+            rows = graph.op("Gather", self.table(op.table), ids, axis=1)
         rows = graph.op("Transpose", rows, perm=[1, 2, 0])
         projection = graph.constant(_unsigned(op.projection))
         codes = graph.op("MatMulInteger", rows, projection, zero, zero)
@@ -206,13 +215,30 @@ class IntegerNumbers:
         """Float32 logits of z, int32 ``[.., r]``: multiply, shift, clip, tied product, power of two."""
         graph = self.graph
         scaled = self.divide(graph.op("Mul", z, graph.constant(op.multiplier, np.int32)), op.shift)
+        product = self._tied_many(op, scaled) if self._many_rows else self._tied_one(op, scaled)
+        scale = graph.constant(np.float32(2.0**-op.exponent))
+        return graph.op("Mul", graph.cast(product, np.float32), scale)
+
+    def _tied_one(self, op: Readout, scaled: str) -> str:
+        """``clip(scaled) @ E.T``, both sides uint8: the faster kernel for one row."""
+        graph, zero = self.graph, self.graph.constant(np.uint8(ZERO_POINT))
         low, high = graph.constant(np.int32(-127)), graph.constant(np.int32(127))
         codes = graph.op("Clip", scaled, low, high)
         codes = graph.cast(graph.op("Add", codes, graph.constant(np.int32(ZERO_POINT))), np.uint8)
-        zero = graph.constant(np.uint8(ZERO_POINT))
-        product = graph.op("MatMulInteger", codes, self.table(op.table), zero, zero)
-        scale = graph.constant(np.float32(2.0**-op.exponent))
-        return graph.op("Mul", graph.cast(product, np.float32), scale)
+        return graph.op("MatMulInteger", codes, self.table(op.table), zero, zero)
+
+    def _tied_many(self, op: Readout, scaled: str) -> str:
+        """The same as positive and negative parts times ``[E.T; -E.T]``: uint8 times int8.
+
+        A pair makes at most 2 * 127 * 127 = 32,258. The second half of the table is made when the model is
+        loaded, not stored.
+        """
+        graph, zero = self.graph, self.graph.constant(np.int32(0))
+        high, table = graph.constant(np.int32(127)), graph.constant(op.table.T)
+        parts = [graph.op("Clip", part, zero, high) for part in (scaled, graph.op("Neg", scaled))]
+        codes = graph.cast(graph.op("Concat", *parts, axis=-1), np.uint8)
+        signed = graph.op("Concat", table, graph.op("Neg", table), axis=0)
+        return graph.op("MatMulInteger", codes, signed)
 
 
 def exact_in_float32(program: Program) -> frozenset[str]:

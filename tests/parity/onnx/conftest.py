@@ -105,11 +105,13 @@ def run_primitive(request: pytest.FixtureRequest) -> Callable[..., np.ndarray]:
         make: Callable[..., str],
         x: np.ndarray,
         out: Any,
+        *,
         narrow: frozenset[str] = frozenset(),
+        many_rows: bool = False,
         rank: int | None = None,
     ) -> Any:
         graph = Graph("primitive")
-        numbers = IntegerNumbers(graph, narrow)
+        numbers = IntegerNumbers(graph, narrow, many_rows)
         shape = [f"d{axis}" for axis in range(x.ndim)]
         result = make(numbers, graph.input("x", x.dtype, shape))
         graph.output("y", result, out, [f"y{axis}" for axis in range(rank or x.ndim)])

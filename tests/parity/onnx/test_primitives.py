@@ -52,7 +52,7 @@ def test_decay_in_float32_is_exact_up_to_the_bound_that_admits_it(
     membrane = np.concatenate([edge, -edge, rng.integers(-limit, limit + 1, 60_000), np.arange(-999, 999)])
     membrane = membrane.astype(np.int32)[None]
     narrow = frozenset({"lif"})
-    got = run_primitive(lambda numbers, x: numbers.decay(make_lif(n), x), membrane, np.int32, narrow)
+    got = run_primitive(lambda numbers, x: numbers.decay(make_lif(n), x), membrane, np.int32, narrow=narrow)
     np.testing.assert_array_equal(got, decay(membrane.astype(np.int64), n))
 
 
@@ -124,9 +124,10 @@ def test_a_linear_is_exact_at_the_extremes(sign: int, run_primitive: RunPrimitiv
     np.testing.assert_array_equal(got, 64 * (spikes.astype(np.int64) @ weight.astype(np.int64)))
 
 
+@pytest.mark.parametrize("many_rows", [False, True])
 @pytest.mark.parametrize("shift", [0, 7, 16, 30, 31])
 def test_the_embedding_multiplies_and_shifts_exactly_at_the_extremes(
-    shift: int, run_primitive: RunPrimitive
+    shift: int, many_rows: bool, run_primitive: RunPrimitive
 ) -> None:
     rng = np.random.default_rng(shift)
     table = rng.choice([-127, 127], (40, 64)).astype(np.int8)
@@ -139,13 +140,16 @@ def test_the_embedding_multiplies_and_shifts_exactly_at_the_extremes(
         multiplier = np.full(24, 1)
     op = Embed("embed", "x0", table, projection, multiplier.astype(np.int32), shift)
     ids = np.arange(40, dtype=np.int64).reshape(2, 20)
-    got = run_primitive(lambda numbers, x: numbers.embed(op, x), ids, np.int32, rank=3)
+    got = run_primitive(lambda numbers, x: numbers.embed(op, x), ids, np.int32, rank=3, many_rows=many_rows)
     expected = 64 * trunc_shift(codes * op.multiplier, shift)
     np.testing.assert_array_equal(got, expected.astype(np.int32).reshape(2, 20, 24))
 
 
+@pytest.mark.parametrize("many_rows", [False, True])
 @pytest.mark.parametrize("shift", [0, 13, 15, 31])
-def test_the_readout_clips_at_127_and_truncates_negatives(shift: int, run_primitive: RunPrimitive) -> None:
+def test_the_readout_clips_at_127_and_truncates_negatives(
+    shift: int, many_rows: bool, run_primitive: RunPrimitive
+) -> None:
     rng = np.random.default_rng(shift)
     timesteps, dim, rank, vocab = 3, 40, 12, 50
     weight = rng.integers(-127, 128, (dim, rank)).astype(np.int8)
@@ -160,7 +164,9 @@ def test_the_readout_clips_at_127_and_truncates_negatives(shift: int, run_primit
     codes = readout_codes(spikes.sum(axis=1), op)
     expected = codes @ table.astype(np.int64).T
     flat = spikes.reshape(64, timesteps * dim)
-    got = run_primitive(lambda numbers, x: numbers.readout(op, x, timesteps), flat, np.float32)
+    got = run_primitive(
+        lambda numbers, x: numbers.readout(op, x, timesteps), flat, np.float32, many_rows=many_rows
+    )
     np.testing.assert_array_equal(got * 2.0**10, expected)
 
 
