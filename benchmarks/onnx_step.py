@@ -4,7 +4,7 @@
 
 The student is a random program of the flagship's shape. Every engine runs ten tokens in turn, so that a
 noisy machine disturbs all of them alike; the table gives minimum and median. A step includes the host's care
-for the state (`State.expire`, `State.push`). Sequences are 64 tokens; their times are per token.
+for the state (`State.push`). Sequences are 64 tokens; their times are per token.
 """
 
 from __future__ import annotations
@@ -97,7 +97,6 @@ def onnx_step(model: Any, program: Program, dtype: Any, bound: bool) -> Callable
 
         def run(token: int) -> None:
             ids[0, 0] = token
-            state.expire()
             out = session.run(names, feed)
             state.push({name.removeprefix("new."): part for name, part in zip(names, out, strict=True)})
 
@@ -114,7 +113,6 @@ def onnx_step(model: Any, program: Program, dtype: Any, bound: bool) -> Callable
 
     def run_bound(token: int) -> None:
         ids[0, 0] = token
-        state.expire()
         session.run_with_iobinding(binding)
         state.push(new)
 

@@ -22,12 +22,8 @@ from edgesnn.program.program import Program
 from edgesnn.program.snn_format import to_bytes
 from edgesnn.program.state import state_tensors
 
-_RULES = {
-    "shift": "replaced after every step by the step's output",
-    "key": "every head of window W owns W - 1 neighbouring slots, heads in order; after step n, counted from "
-    "0 at reset or prefill, the output of a head is written into its slot n mod (W - 1)",
-    "value": "the slots of key; after step n the output of a head is written into its slot n mod (W - 1)",
-}
+_RING = "token n is written, for every head h, into slot first_h + n mod (W_h - 1)"
+_RULES = {"shift": "replaced after every step by the step's output", "key": _RING, "value": _RING}
 
 
 @dataclass(frozen=True, slots=True, eq=False)

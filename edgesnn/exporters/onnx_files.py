@@ -51,7 +51,10 @@ def build(
         past = StepPast(numbers, program.timesteps)
     else:
         past = SequencePast(numbers, program.timesteps, ids, keep_state=role == "prefill")
-    logits = Network(program, numbers, past).logits(ids)
+    network = Network(program, numbers, past)
+    logits = network.logits(ids)
+    if role == "sequence":
+        network.label_spikes()
     shape: list[Dim] = ["batch", "seq_len", vocab] if role == "sequence" else ["batch", vocab]
     graph.output("logits", logits, np.float32, shape)
     return graph.model({**metadata, "role": role}), graph.signature()

@@ -188,6 +188,12 @@ class Network:
             raise ExportError("the program has no readout, so the graph would have no logits")
         return result
 
+    def label_spikes(self) -> None:
+        """Name the spikes of every LIF as the program does, so that engines can be compared inside."""
+        for op in self.program.ops:
+            if isinstance(op, LIF | FloatLIF):
+                self.numbers.graph.label(self._values[op.out].name, op.out)
+
     def _unary(self, op: object, value: Value) -> Value:
         if isinstance(op, Linear | FloatLinear):
             return Value(self.numbers.linear(op, value.name), int(op.weight.shape[1]))

@@ -94,9 +94,6 @@ class State:
         )
         self._shifts = tuple(f"shift.{op.name}" for op in program.all(Shift))
 
-    def expire(self) -> None:
-        """Nothing: in a ring as long as its window `push` overwrites the token that leaves."""
-
     def push(self, new: Mapping[str, npt.NDArray[Any]]) -> None:
         """Take in what a step gave. Call after each step.
 

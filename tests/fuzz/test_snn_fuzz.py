@@ -15,7 +15,23 @@ from tests.support.programs import smallest
 from tests.support.snn_reader import fix_up
 
 EDITS = 1000
-NUMBERS = (0, 1, 2, 63, 64, 127, 128, 255, 2**15, 2**16 - 1, 2**23 - 2, 2**31 - 1, 2**31, 2**32 - 2, 2**32 - 1)
+NUMBERS = (
+    0,
+    1,
+    2,
+    63,
+    64,
+    127,
+    128,
+    255,
+    2**15,
+    2**16 - 1,
+    2**23 - 2,
+    2**31 - 1,
+    2**31,
+    2**32 - 2,
+    2**32 - 1,
+)
 
 
 @pytest.fixture(scope="module")
@@ -98,4 +114,6 @@ def test_random_bytes_are_refused():
             raw = rng.randbytes(size)
             assert not check(raw)
             if size >= 128:
-                assert not check(fix_up(struct.pack("<8sHHIQ", b"EDGESNN\0", 1, 0, 0x01020304, size) + raw[24:]))
+                assert not check(
+                    fix_up(struct.pack("<8sHHIQ", b"EDGESNN\0", 1, 0, 0x01020304, size) + raw[24:])
+                )

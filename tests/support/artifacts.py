@@ -14,7 +14,15 @@ TEXT = (
 )
 
 #: Sizes of the tiny student; every head has another window, one of them 1.
-TINY = {"dim": 16, "depth": 2, "num_heads": 2, "mlp_dim": 24, "rank": 8, "windows": [1, 6], "shift_channels": 8}
+TINY = {
+    "dim": 16,
+    "depth": 2,
+    "num_heads": 2,
+    "mlp_dim": 24,
+    "rank": 8,
+    "windows": [1, 6],
+    "shift_channels": 8,
+}
 
 
 def tiny_tokenizer(vocab_size: int = 280) -> Tokenizer:

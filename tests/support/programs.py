@@ -135,4 +135,3 @@ def residual(*weights, names=("first", "second", "third")) -> Program:
         ),
     ]
     return Program(2, tuple(ops))
-

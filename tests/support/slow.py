@@ -109,7 +109,9 @@ def run(program, ids: list[int], see=None) -> list[list[int]]:
         elif isinstance(op, Saturate):
             value = [[[saturated(x, 2**17 - 1) for x in row] for row in token] for token in values[op.input]]
         elif isinstance(op, Count):
-            value = [[sum(row[c] for row in token) for c in range(len(token[0]))] for token in values[op.input]]
+            value = [
+                [sum(row[c] for row in token) for c in range(len(token[0]))] for token in values[op.input]
+            ]
         else:
             value, products = [], []
             columns = [column(op.weight, j) for j in range(op.weight.shape[1])]

@@ -33,7 +33,9 @@ def parse(data: bytes) -> dict:
         offset, length = struct.unpack_from("<QQ", data, at + 24)
         code = {1: "b", 2: "i"}[dtype]
         values = struct.unpack_from(f"<{length // struct.calcsize(code)}{code}", data, offset)
-        tensors.append({"dtype": {1: "int8", 2: "int32"}[dtype], "shape": shape, "values": values, "at": offset})
+        tensors.append(
+            {"dtype": {1: "int8", 2: "int32"}[dtype], "shape": shape, "values": values, "at": offset}
+        )
     ops = []
     for i in range(n_ops):
         at = ops_at + 128 * i
@@ -119,7 +121,10 @@ def worked_example() -> str:
     ops_at, tensors_at, data_at = seen["at"]
     lines = [f"header, {len(data)} bytes in all", *dump(data, 0, 128)]
     for i, op in enumerate(seen["ops"]):
-        lines += [f"op {i}: {op['kind']} '{op['name']}'", *dump(data, ops_at + 128 * i, ops_at + 128 * (i + 1))]
+        lines += [
+            f"op {i}: {op['kind']} '{op['name']}'",
+            *dump(data, ops_at + 128 * i, ops_at + 128 * (i + 1)),
+        ]
     for i, tensor in enumerate(seen["tensors"]):
         at, shape = tensors_at + 64 * i, list(tensor["shape"])
         lines += [f"tensor {i}: {tensor['dtype']} {shape} {list(tensor['values'])}", *dump(data, at, at + 64)]

@@ -54,7 +54,6 @@ def test_prefill_then_step_equals_the_sequence_on_most_positions(case: Any) -> N
     state = State(program, 2, np.float32)
     state.load({name.removeprefix("state."): tensor for name, tensor in prefilled.items()})
     for position in range(12, 40):
-        state.expire()
         result = run["step"]({"input_ids": ids[:, position : position + 1], **state.tensors})
         rows.append(result.pop("logits"))
         state.push({name.removeprefix("new."): new for name, new in result.items()})

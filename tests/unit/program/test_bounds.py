@@ -264,7 +264,9 @@ def test_attention_reaches_its_bound_when_everything_fires():
     qkv = next(op for op in program.ops if op.name.endswith("qkv_lif"))
     fires = with_op(program, qkv.name, bias=full32(18, 2**24), threshold=full32(18, 1))
     seen = []
-    Golden(fires).sequence(np.zeros((1, 9), np.int64), lambda n, v: seen.append(v) if n == attend.out else None)
+    Golden(fires).sequence(
+        np.zeros((1, 9), np.int64), lambda n, v: seen.append(v) if n == attend.out else None
+    )
     assert seen[0].max() == bound(fires, attend.name).high == 5 * 3
     assert seen[0][0, -1, 0].tolist() == [2 * 3] * 3 + [5 * 3] * 3
 

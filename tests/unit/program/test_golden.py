@@ -123,7 +123,9 @@ def test_counts_are_what_reaches_the_readout(mixed):
 
 # The neuron -----------------------------------------------------------------------------------------------
 
-currents = st.one_of(st.integers(-(2**17) + 1, 2**17 - 1), st.sampled_from((-(2**17) + 1, -1, 0, 1, 2**17 - 1)))
+currents = st.one_of(
+    st.integers(-(2**17) + 1, 2**17 - 1), st.sampled_from((-(2**17) + 1, -1, 0, 1, 2**17 - 1))
+)
 biases = st.one_of(st.integers(-(2**30), 2**30), st.integers(-300, 300), st.sampled_from((-(2**30), 2**30)))
 thresholds = st.one_of(st.integers(1, THETA_MAX), st.integers(1, 200), st.sampled_from((1, THETA_MAX)))
 

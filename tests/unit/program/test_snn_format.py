@@ -113,7 +113,9 @@ def test_the_same_program_gives_the_same_bytes_whatever_its_values_are_called(da
     program = smallest()
     renamed = with_op(program, program.ops[0].name, out="other")
     second = replace(renamed.ops[1], input="other")
-    readers = (replace(op, left="other") if getattr(op, "left", None) == "x0" else op for op in renamed.ops[2:])
+    readers = (
+        replace(op, left="other") if getattr(op, "left", None) == "x0" else op for op in renamed.ops[2:]
+    )
     assert to_bytes(replace(renamed, ops=(renamed.ops[0], second, *readers))) == data
 
 

@@ -89,7 +89,8 @@ def test_a_prefill_puts_the_oldest_token_first_and_counts_from_zero(program):
     for head, (first, size) in enumerate(attend.rings):
         for slot in range(size):
             np.testing.assert_array_equal(
-                state.tensors[f"k.{attend.name}"][0, :, :, first + slot], spikes[0, 20 - size + slot, :, 1, head]
+                state.tensors[f"k.{attend.name}"][0, :, :, first + slot],
+                spikes[0, 20 - size + slot, :, 1, head],
             )
 
 

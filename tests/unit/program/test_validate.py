@@ -13,7 +13,9 @@ from edgesnn.program.random_program import RandomShape, random_program
 from edgesnn.program.validate import check_program
 from tests.support.programs import with_op
 
-SHAPE = RandomShape(vocab=9, dim=6, depth=1, windows=(1, 3), mlp=5, rank=4, timesteps=2, shifted=3, saturate=True)
+SHAPE = RandomShape(
+    vocab=9, dim=6, depth=1, windows=(1, 3), mlp=5, rank=4, timesteps=2, shifted=3, saturate=True
+)
 
 
 @pytest.fixture
@@ -99,7 +101,9 @@ def test_timesteps_outside_1_to_127_are_refused(program, timesteps):
 
 def test_a_rank_whose_logits_are_not_exact_in_float32_is_refused():
     check_program(random_program(replace(SHAPE, rank=1040)))
-    with pytest.raises(ProgramFormatError, match="rank of 'readout' out of range; actual: 1041; limit: 1..1040"):
+    with pytest.raises(
+        ProgramFormatError, match="rank of 'readout' out of range; actual: 1041; limit: 1..1040"
+    ):
         check_program(random_program(replace(SHAPE, rank=1041)))
 
 
