@@ -1,5 +1,7 @@
 """Verifying: one wrong bit anywhere is found, and nothing passes that was not compared."""
 
+import io
+
 import numpy as np
 import onnx
 import pytest
@@ -36,18 +38,20 @@ def verified(runner, bundle, cases):
     return verify_runner(runner, "under test", bundle.program(), cases, text="random token ids")
 
 
+FILES = {"sequence": "student.onnx", "step": "student.step.onnx", "prefill": "student.prefill.onnx"}
+
+
 def flipped_weight(folder, role):
-    """One weight of the last matrix of a graph changed by one."""
-    path = (
-        folder
-        / {"sequence": "student.onnx", "step": "student.step.onnx", "prefill": "student.prefill.onnx"}[role]
-    )
+    """One weight of the largest int8 matrix of a graph changed by one bit."""
+    path = folder / FILES[role]
     model = onnx.load(path)
-    for tensor in model.graph.initializer:
-        if tensor.data_type == onnx.TensorProto.INT8 and len(tensor.dims) == 2:
-            array = numpy_helper.to_array(tensor).copy()
-            array[0, 0] += 1 if array[0, 0] < 100 else -1
-            tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+    matrices = [
+        t for t in model.graph.initializer if t.data_type == onnx.TensorProto.INT8 and len(t.dims) == 2
+    ]
+    tensor = max(matrices, key=lambda t: np.prod(t.dims))
+    array = numpy_helper.to_array(tensor).copy()
+    array[1, 1] ^= 1
+    tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
     return replace_file(folder, path.name, model.SerializeToString())
 
 
@@ -68,7 +72,8 @@ def test_one_flipped_weight_is_found_in_the_form_that_has_it(tmp_path, role):
     (result,) = verify_bundle(damaged, ["onnxruntime"], tokens=300)
     assert result.mismatches > 0
     assert result.forms[role] > 0
-    assert [form for form, count in result.forms.items() if count] == [role]
+    wrong = {form for form, count in result.forms.items() if count}
+    assert wrong == ({"step", "prefill"} if role == "step" else {role})  # a prefill is continued by steps
     assert result.largest_difference > 0
 
 
@@ -181,7 +186,7 @@ def test_sequences_are_longer_than_the_largest_window_alone_and_side_by_side(bun
         assert {len(ids) for ids in batches} == {1, 3}
         assert all(ids.shape[1] > 1.5 * program.context_window for ids in batches)
         assert sum(ids.size for ids in batches) >= tokens
-        assert all(0 <= ids.min() and ids.max() < program.vocab_size for ids in batches)
+        assert all(ids.min() >= 0 and ids.max() < program.vocab_size for ids in batches)
 
 
 def test_text_is_used_where_it_is_long_enough_and_random_ids_beside_it(bundle):
@@ -193,8 +198,11 @@ def test_text_is_used_where_it_is_long_enough_and_random_ids_beside_it(bundle):
     assert all((a == b).all() for a, b in zip(batches, again, strict=True))
 
 
-def test_text_that_is_too_short_is_not_claimed(bundle):
-    assert verify_bundle(bundle, ["golden"], tokens=20_000)[0].text == "random token ids"
+def test_text_that_is_too_short_is_not_claimed(tmp_path):
+    content = io.BytesIO()
+    np.savez(content, ids=np.arange(9), doc_starts=np.array([0, 9]), doc_bytes=np.array([20]))
+    bundle = replace_file(copied_bundle(tmp_path / "bundle"), "eval.npz", content.getvalue())
+    assert verify_bundle(bundle, ["golden"], tokens=1)[0].text == "random token ids"
 
 
 def test_progress_names_target_and_form(bundle):

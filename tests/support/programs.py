@@ -105,7 +105,7 @@ def one_layer(weight, threshold, bias, *, decay=230, timesteps=4, table=None, cl
 
 
 def residual(*weights, names=("first", "second", "third")) -> Program:
-    """A residual stream of several writers, each a Linear of the same spikes, each read by a LIF at the end."""
+    """A residual stream of several writers, each a Linear of the same spikes, read by one LIF."""
     weights = [np.asarray(weight, np.int8) for weight in weights]
     fan_in, width = weights[0].shape
     table = np.ones((1, 1), np.int8)

@@ -38,9 +38,9 @@ def column(matrix, index: int) -> list[int]:
     return [int(row[index]) for row in matrix]
 
 
-def attend(q: list, k: list, v: list, windows: tuple[int, ...], dh: int, i: int) -> list[int]:
-    """Token i's output; ``q[j]`` and so on are the spikes of token j at one inner timestep."""
-    out = []
+def attend(qkv: list[list], windows: tuple[int, ...], dh: int, i: int) -> list[int]:
+    """Token i's output; ``qkv[p][j]`` are the spikes of q, k or v of token j at one inner timestep."""
+    (q, k, v), out = qkv, []
     for head, window in enumerate(windows):
         part = slice(head * dh, (head + 1) * dh)
         scores = {j: dot(q[i][part], k[j][part]) for j in range(max(0, i - window + 1), i + 1)}
@@ -48,7 +48,7 @@ def attend(q: list, k: list, v: list, windows: tuple[int, ...], dh: int, i: int)
     return out
 
 
-def run(program, ids: list[int], see=None) -> list[list[int]]:
+def run(program, ids: list[int], see=None) -> list[list[int]]:  # noqa: PLR0912 - one branch per op
     """Integer logits of every token of one sequence.
 
     Args:
@@ -97,9 +97,9 @@ def run(program, ids: list[int], see=None) -> list[list[int]]:
             width, source = op.head_dim * len(op.windows), values[op.input]
             value = [[] for _ in ids]
             for t in range(T):
-                q, k, v = ([token[t][p * width : (p + 1) * width] for token in source] for p in range(3))
+                qkv = [[token[t][p * width : (p + 1) * width] for token in source] for p in range(3)]
                 for i in range(len(ids)):
-                    value[i].append(attend(q, k, v, op.windows, op.head_dim, i))
+                    value[i].append(attend(qkv, op.windows, op.head_dim, i))
         elif isinstance(op, Add):
             left, right = values[op.left], values[op.right]
             value = [

@@ -108,11 +108,11 @@ def test_the_worst_token_reaches_the_bound_of_a_current():
         table = np.where(sign * weight[:, :1].T > 0, 127, -127).astype(np.int8)
         program = one_layer(weight, [1] * 3, [0] * 3, table=np.vstack([table, -table]))
         program = with_op(program, "embed", projection=np.eye(8, dtype=np.int8), multiplier=full32(8, 2))
-        seen = []
-        Golden(program).sequence(np.array([[0, 1]]), lambda n, v: seen.append(v) if n == "i" else None)
+        seen = {}
+        Golden(program).sequence(np.array([[0, 1]]), seen.__setitem__)
         made = signed_sums(weight)
-        assert seen[0][..., 0].max() == made.high[0]
-        assert seen[0][..., 0].min() == made.low[0]
+        assert seen["i"][..., 0].max() == made.high[0]
+        assert seen["i"][..., 0].min() == made.low[0]
 
 
 def full32(size, value):
@@ -168,7 +168,7 @@ def test_leaving_out_a_clip_that_cannot_be_reached_changes_no_spike(program, see
     ids = np.random.default_rng(seed).integers(0, program.vocab_size, (1, 3))
     free = [op for op in secured.all(LIF) if not op.clip]
     seen = {}
-    Golden(secured).sequence(ids, lambda name, value: seen.__setitem__(name, value))
+    Golden(secured).sequence(ids, seen.__setitem__)
     for op in free:
         current, spikes = seen[op.input].astype(np.int64), seen[op.out]
         membrane = np.zeros_like(current[:, :, 0])

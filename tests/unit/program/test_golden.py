@@ -117,7 +117,7 @@ def test_rows_of_a_batch_are_independent(mixed):
 def test_counts_are_what_reaches_the_readout(mixed):
     ids, seen = np.arange(20)[None], {}
     golden = Golden(mixed)
-    golden.sequence(ids, lambda name, value: seen.__setitem__(name, value))
+    golden.sequence(ids, seen.__setitem__)
     np.testing.assert_array_equal(golden.counts(ids), seen[mixed.readout.input])
 
 
@@ -229,7 +229,7 @@ def test_products_beyond_float32_are_exact():
     shape = RandomShape(vocab=7, dim=1032, depth=1, windows=(1,) * 8, mlp=4, rank=3, timesteps=1, shifted=0)
     program = random_program(shape, 0)
     seen = {}
-    logits = Golden(program).sequence(rng.integers(0, 7, (1, 3)), lambda n, v: seen.__setitem__(n, v))
+    logits = Golden(program).sequence(rng.integers(0, 7, (1, 3)), seen.__setitem__)
     codes = readout_codes(seen[program.readout.input], program.readout)
     table = program.readout.table.astype(np.int64)
     np.testing.assert_array_equal(logits, codes @ table.T)

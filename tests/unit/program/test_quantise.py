@@ -1,4 +1,4 @@
-"""Quantising: thresholds that fire where the student fires, shared scales, multipliers that never overflow."""
+"""Quantising: thresholds that fire where the student does, shared scales, multipliers that never overflow."""
 
 from dataclasses import replace
 from fractions import Fraction

@@ -75,9 +75,9 @@ def test_a_second_reader_written_from_the_page_sees_the_same_program(data):
         arrays = [getattr(op, field) for field in FIELDS[found["kind"]][1]]
         for ref, array in zip(found["tensors"], arrays, strict=True):
             tensor = seen["tensors"][ref]
-            array = np.array(array, np.int32) if isinstance(op, Attend) else array
-            assert (tensor["dtype"], tensor["shape"]) == (array.dtype.name, array.shape)
-            assert tensor["values"] == tuple(array.ravel().tolist())
+            wanted = np.array(array, np.int32) if isinstance(op, Attend) else array
+            assert (tensor["dtype"], tensor["shape"]) == (wanted.dtype.name, wanted.shape)
+            assert tensor["values"] == tuple(wanted.ravel().tolist())
             assert tensor["at"] % 64 == 0
         numbers = [getattr(op, field) for field in FIELDS[found["kind"]][0]]
         numbers += [len(op.windows)] if isinstance(op, Attend) else []

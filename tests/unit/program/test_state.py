@@ -55,7 +55,7 @@ def test_token_n_lies_in_slot_n_modulo_the_ring_of_every_head_and_nothing_else_d
     golden, state, seen = Golden(program), State(program, 2), {}
     for i in range(length + 1):
         golden.step(ids[:, i], state)
-    golden.sequence(ids, lambda name, value: seen.__setitem__(name, value))
+    golden.sequence(ids, seen.__setitem__)
     for op in program.all(Shift):
         np.testing.assert_array_equal(
             state.tensors[f"shift.{op.name}"], seen[op.input][:, -1][..., op.channels]
@@ -81,7 +81,7 @@ def test_token_n_lies_in_slot_n_modulo_the_ring_of_every_head_and_nothing_else_d
 def test_a_prefill_puts_the_oldest_token_first_and_counts_from_zero(program):
     golden, ids = Golden(program), np.random.default_rng(0).integers(0, 31, (1, 20))
     seen = {}
-    golden.sequence(ids, lambda name, value: seen.__setitem__(name, value))
+    golden.sequence(ids, seen.__setitem__)
     _, state = golden.prefill(ids)
     assert state.count == 0
     attend = next(program.all(Attend))
