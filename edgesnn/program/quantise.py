@@ -54,6 +54,7 @@ class LayerReport:
         kind: Its class.
         relative_error: Root mean square of the rounding over root mean square of the values, or None.
         dead: Neurons whose threshold lies above the range: they can never fire.
+        floored: Neurons whose threshold lies below 1/64 of a current and was raised to it.
         stock: Whether a LIF's threshold and bias are those of a stock Loihi neuron; None for other ops.
     """
 
@@ -61,6 +62,7 @@ class LayerReport:
     kind: str
     relative_error: float | None = None
     dead: int = 0
+    floored: int = 0
     stock: bool | None = None
 
 
@@ -217,9 +219,9 @@ def _lif(op: FloatLIF, scale: _Float64Array, stock_grid: bool) -> tuple[LIF, Lay
         if moved is not None:
             theta, bias = moved
             stock = True
-    dead = int((exact > THETA_MAX).sum())
+    dead, floored = int((exact > THETA_MAX).sum()), int((exact < 1).sum())
     made = LIF(op.name, op.input, op.out, op.decay, theta, bias, clip=True)
-    return made, LayerReport(op.name, "LIF", None, dead, stock)
+    return made, LayerReport(op.name, "LIF", None, dead, floored, stock)
 
 
 def quantise_readout(

@@ -66,6 +66,14 @@ def test_the_bound_of_a_membrane_holds_for_every_drive_and_is_reached_by_the_low
         assert slow.lif([low] * timesteps, n, 100, bias)[0] == lows
 
 
+def test_the_bound_of_a_membrane_counts_with_a_reset_before_every_timestep():
+    """A bias alone drives the neuron above its threshold: it is at 0 again, not at what it had reached."""
+    program = one_layer([[1]], [100], [1000], decay=256, timesteps=3)
+    op = next(op for op in program.ops if op.name == "lif")
+    assert [int(low[0]) for low in membrane_low(op, signed_interval(0, 0), 3)] == [1000] * 3
+    assert slow.lif([0, 0, 0], 256, 100, 1000)[0] == [1000] * 3
+
+
 def signed_interval(low, high):
     from edgesnn.program.bounds import Interval
 
@@ -138,6 +146,15 @@ def test_secure_guards_exactly_the_additions_that_can_leave_the_range():
         prove(wide)
 
 
+def test_an_addition_is_guarded_from_2_17_on():
+    """516 * 127 + 4 is 2**16."""
+    half = np.append(np.full(516, 127), 4)[:, None]
+    below = np.append(np.full(516, 127), 3)[:, None]
+    assert [op.name for op in secure(residual(half, half)).all(Saturate)] == ["second.add.saturate"]
+    assert not list(secure(residual(half, below)).all(Saturate))
+    assert not list(secure(residual(-half, -below)).all(Saturate))
+
+
 def test_every_later_reader_sees_the_guarded_stream():
     secured = secure(residual(full(1032, 1, 127), full(1032, 1, 127), full(1032, 1, 127)))
     adds = list(secured.all(Add))
@@ -197,6 +214,7 @@ def test_clip_is_kept_exactly_where_the_lower_saturation_can_be_reached_before_t
     assert [op.clip for op in secure(deep(full(1032, 1, -127), -edge, 2)).all(LIF)] == [False, False]
     assert [op.clip for op in secure(deep(full(1032, 1, -127), -edge - 1, 2)).all(LIF)] == [False, True]
     assert [op.clip for op in secure(deep(full(1032, 1, -127), -edge - 1, 1)).all(LIF)] == [False, False]
+    prove(secure(deep(full(1032, 1, -127), -edge - 1, 1)))
 
 
 def test_a_lif_that_lies_about_its_clip_is_refused_by_name():
