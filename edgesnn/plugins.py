@@ -29,7 +29,7 @@ RUNNERS = "edgesnn.runners"
 
 #: What a class must have to count as a plug-in of a group.
 GROUPS: dict[str, tuple[str, ...]] = {
-    EXPORTERS: ("name", "summary", "export"),
+    EXPORTERS: ("name", "summary", "missing", "export"),
     RUNNERS: ("name", "summary", "capabilities", "missing", "open", "close"),
 }
 

@@ -12,13 +12,14 @@ if TYPE_CHECKING:
     from edgesnn.api.bundles import bundle_of, open_bundle
     from edgesnn.api.generation import generate_text
     from edgesnn.api.profiling import profile_bundle
-    from edgesnn.api.students import compile_student, export_student, read_student
+    from edgesnn.api.students import compile_student, export_student, format_reasons, read_student
     from edgesnn.api.verification import parity_targets, verify_bundle
 
 __all__ = [
     "bundle_of",
     "compile_student",
     "export_student",
+    "format_reasons",
     "generate_text",
     "open_bundle",
     "parity_targets",
@@ -31,6 +32,7 @@ _ROOMS = {
     "bundle_of": "bundles",
     "compile_student": "students",
     "export_student": "students",
+    "format_reasons": "students",
     "generate_text": "generation",
     "open_bundle": "bundles",
     "parity_targets": "verification",

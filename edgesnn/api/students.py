@@ -101,6 +101,14 @@ def _calibration_text(path: Path, vocab_size: int) -> CalibrationText | None:
     return CalibrationText(documents, part.doc_bytes, source)
 
 
+def format_reasons() -> dict[str, str | None]:
+    """Every format by name, with the reason why it cannot be written here, or None."""
+    reasons: dict[str, str | None] = {}
+    for plugin in plugins.available(plugins.EXPORTERS):
+        reasons[plugin.name] = plugin.error or plugins.load_exporter(plugin.name).missing()
+    return reasons
+
+
 def export_student(
     path: Path,
     output: Path,
@@ -115,7 +123,7 @@ def export_student(
     Args:
         path: The student artifact.
         output: The folder to make.
-        formats: Names of exporters; None for all that load.
+        formats: Names of exporters; None for all that can write here (`format_reasons` tells).
         overwrite: Whether an existing bundle is replaced.
         name: Name of the model; the artifact folder's by default.
         on_progress: Told what happens.
@@ -127,7 +135,7 @@ def export_student(
         UserError: Student, format or output folder is unusable; nothing is left half-written.
     """
     path = student_folder(path)
-    chosen = list(formats) if formats is not None else plugins.names(plugins.EXPORTERS)
+    chosen = formats if formats is not None else [n for n, why in format_reasons().items() if why is None]
     exporters = {format_name: plugins.load_exporter(format_name)() for format_name in chosen}
     if output.exists() and not overwrite:
         raise OutputError(f"'{output}' exists already", remedy="name another folder or give --force")

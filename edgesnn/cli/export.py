@@ -21,7 +21,8 @@ def export(
     *,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the bundle to make.")],
     formats: Annotated[
-        str | None, typer.Option("--format", help="Comma-separated formats; all by default.")
+        str | None,
+        typer.Option("--format", help="Comma-separated formats; by default all that can be written here."),
     ] = None,
     name: Annotated[
         str | None, typer.Option(help="Name of the model; the artifact's folder by default.")
@@ -35,7 +36,7 @@ def export(
     hashes, the proof that nothing overflows, and what the integers cost on text.
     """
     with session("export", json_mode) as out:
-        from edgesnn.api import export_student
+        from edgesnn.api import export_student, format_reasons
 
         chosen = None if formats is None else [part.strip() for part in formats.split(",") if part.strip()]
         if chosen == []:
@@ -47,8 +48,11 @@ def export(
                 progress.update(task, description=stage, completed=done, total=total)
 
             bundle = export_student(artifact, output, chosen, overwrite=force, name=name, on_progress=tell)
-        out.document("edgesnn.export/1", summary(bundle))
+        skipped = {} if chosen else {name: why for name, why in format_reasons().items() if why is not None}
+        out.document("edgesnn.export/1", {**summary(bundle), "skipped": skipped})
         render(out, bundle)
+        for format_name, reason in skipped.items():
+            out.print(f"skipped {format_name}: {reason}")
 
 
 def summary(bundle: Bundle) -> dict[str, Any]:
