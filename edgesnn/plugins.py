@@ -90,6 +90,14 @@ def load_exporter(name: str) -> type[Exporter]:
     return cast("type[Exporter]", load(EXPORTERS, name))
 
 
+def exporter_misses(name: str) -> str | None:
+    """Why a format cannot be written here, or None when it can."""
+    try:
+        return load_exporter(name).missing()
+    except EdgesnnError as error:
+        return error.sentence()
+
+
 def load(group: str, name: str) -> type[Any]:
     """Import one plug-in.
 

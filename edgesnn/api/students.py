@@ -103,10 +103,7 @@ def _calibration_text(path: Path, vocab_size: int) -> CalibrationText | None:
 
 def format_reasons() -> dict[str, str | None]:
     """Every format by name, with the reason why it cannot be written here, or None."""
-    reasons: dict[str, str | None] = {}
-    for plugin in plugins.available(plugins.EXPORTERS):
-        reasons[plugin.name] = plugin.error or plugins.load_exporter(plugin.name).missing()
-    return reasons
+    return {name: plugins.exporter_misses(name) for name in plugins.names(plugins.EXPORTERS)}
 
 
 def export_student(
