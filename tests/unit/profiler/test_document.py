@@ -85,9 +85,9 @@ def test_a_session_that_measured_nothing_still_makes_a_record(make_record, parts
 
 @pytest.fixture
 def shown(monkeypatch, capsys):
-    def show(record):
+    def show(record, details=True):
         monkeypatch.setenv("COLUMNS", "200")
-        command.render(Output("profile", json_mode=False), record)
+        command.render(Output("profile", json_mode=False), record, details=details)
         return capsys.readouterr().out
 
     return show
@@ -109,6 +109,16 @@ def test_the_tables_show_budgets_intervals_comparisons_and_what_is_missing(make_
         "power.mean",
     ):
         assert words in text
+
+
+def test_without_details_the_numbers_stand_alone(make_record, shown):
+    record = make_record(power_mw={"limit": 100.0, "required": True}).record
+    text = shown(record, details=False)
+    assert "one generated token with full context, p95" in text
+    assert "verdict: UNDECIDED (exit code 6)" in text
+    assert "spikes per layer" not in text
+    assert "host clock" not in text
+    assert len(text.splitlines()) < len(shown(record).splitlines())
 
 
 def test_a_record_without_latency_is_shown_too(make_record, parts, shown):
