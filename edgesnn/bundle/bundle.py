@@ -37,13 +37,16 @@ class EvalSlice:
         ids: int32 ``[tokens]``, documents one after another.
         doc_starts: int64 ``[documents + 1]``.
         doc_bytes: UTF-8 bytes of the scored text of each document, int64 ``[documents]``.
-        teacher_top1: Whether the teacher's best token was right, per scored position, or None.
+        positions: Places in ``ids`` where a native token of the teacher starts, ascending, never a document's
+            first: int64 ``[p]``. Retention looks at these only; None without a teacher.
+        teacher_top1: The teacher's best token at these places, int32 ``[p]``, or None.
     """
 
     ids: npt.NDArray[np.int32]
     doc_starts: npt.NDArray[np.int64]
     doc_bytes: npt.NDArray[np.int64]
-    teacher_top1: npt.NDArray[np.integer] | None
+    positions: npt.NDArray[np.int64] | None = None
+    teacher_top1: npt.NDArray[np.int32] | None = None
 
     def documents(self) -> list[npt.NDArray[np.int32]]:
         """The documents, each int32 ``[length]``."""
@@ -166,7 +169,7 @@ def read_eval_slice(path: Path, vocab_size: int) -> EvalSlice:
             ids = arrays["ids"].astype(np.int32)
             starts = arrays["doc_starts"].astype(np.int64)
             sizes = arrays["doc_bytes"].astype(np.int64)
-            teacher = arrays.get("teacher_top1")
+            places, best = arrays.get("positions"), arrays.get("teacher_top1")
     except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise BundleError(f"'{path}' is not an evaluation slice: {error}") from None
     consistent = (
@@ -187,7 +190,25 @@ def read_eval_slice(path: Path, vocab_size: int) -> EvalSlice:
             actual=f"{int(ids.min())}..{int(ids.max())}",
             limit=f"0..{vocab_size - 1}",
         )
-    return EvalSlice(ids, starts, sizes, teacher)
+    if places is None or best is None:
+        return EvalSlice(ids, starts, sizes)
+    fitting = (
+        places.ndim == 1
+        and places.shape == best.shape
+        and len(places) > 0
+        and places[0] >= 0
+        and places[-1] < len(ids)
+        and bool((np.diff(places) > 0).all())
+        and not np.isin(places, starts[:-1]).any()
+    )
+    if not fitting:
+        raise BundleError(
+            f"the teacher's answers in '{path}' do not fit its text",
+            actual=f"{best.shape} answers at {places.shape} places",
+            limit=f"ascending places below {len(ids)}, none a document's first",
+            remedy="train the student again",
+        )
+    return EvalSlice(ids, starts, sizes, places.astype(np.int64), best.astype(np.int32))
 
 
 def file_sha256(path: Path) -> str:
