@@ -10,7 +10,7 @@ import hashlib
 import io
 import json
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -39,21 +39,27 @@ class EvalSlice:
         ids: int32 ``[tokens]``, documents one after another.
         doc_starts: int64 ``[documents + 1]``.
         doc_bytes: UTF-8 bytes of the scored text of each document, int64 ``[documents]``.
-        teacher_top1: Whether the teacher's best token was right, per scored position, or None.
+        positions: Places in ``ids`` where a native token of the teacher starts, ascending, never a document's
+            first: int64 ``[p]``. Retention looks at these only; None without a teacher.
+        teacher_top1: The teacher's best token at these places, int32 ``[p]``, or None.
     """
 
     ids: npt.NDArray[np.int32]
     doc_starts: npt.NDArray[np.int64]
     doc_bytes: npt.NDArray[np.int64]
-    teacher_top1: npt.NDArray[np.integer] | None
+    positions: npt.NDArray[np.int64] | None = None
+    teacher_top1: npt.NDArray[np.int32] | None = None
 
     def first(self, tokens: int) -> EvalSlice:
         """The first documents, as many as hold at least this many tokens; all when there are fewer."""
         count = int(np.searchsorted(self.doc_starts, tokens, side="left"))
         count = min(max(count, 1), len(self.doc_bytes))
         end = int(self.doc_starts[count])
-        teacher = None if self.teacher_top1 is None else self.teacher_top1[: end - count]
-        return EvalSlice(self.ids[:end], self.doc_starts[: count + 1], self.doc_bytes[:count], teacher)
+        part = EvalSlice(self.ids[:end], self.doc_starts[: count + 1], self.doc_bytes[:count])
+        if self.positions is None or self.teacher_top1 is None:
+            return part
+        answers = int(np.searchsorted(self.positions, end))
+        return replace(part, positions=self.positions[:answers], teacher_top1=self.teacher_top1[:answers])
 
     def documents(self) -> list[npt.NDArray[np.int32]]:
         """The documents, each int32 ``[length]``."""
@@ -173,7 +179,7 @@ def read_eval_slice(path: Path, vocab_size: int) -> EvalSlice:
     Raises:
         BundleError: The file is no such archive, or its arrays do not fit together.
     """
-    arrays = _read_arrays(path, ("ids", "doc_starts", "doc_bytes", "teacher_top1"))
+    arrays = _read_arrays(path, ("ids", "doc_starts", "doc_bytes", "positions", "teacher_top1"))
     missing = [name for name in ("ids", "doc_starts", "doc_bytes") if name not in arrays]
     if missing:
         raise BundleError(f"'{path}' is not an evaluation slice: it lacks {', '.join(missing)}")
@@ -181,7 +187,6 @@ def read_eval_slice(path: Path, vocab_size: int) -> EvalSlice:
         if array.dtype.kind not in "bui":
             raise BundleError(f"'{name}' of '{path}' holds no integers", actual=array.dtype)
     ids, starts, sizes = arrays["ids"], arrays["doc_starts"], arrays["doc_bytes"]
-    teacher = arrays.get("teacher_top1")
     consistent = (
         ids.ndim == starts.ndim == sizes.ndim == 1
         and len(starts) == len(sizes) + 1
@@ -192,7 +197,6 @@ def read_eval_slice(path: Path, vocab_size: int) -> EvalSlice:
         and len(ids) > len(sizes)
         and bool((sizes >= 0).all())
         and bool(sizes.any())
-        and (teacher is None or teacher.shape == (len(ids) - len(sizes),))
     )
     if not consistent:
         raise BundleError(
@@ -204,7 +208,38 @@ def read_eval_slice(path: Path, vocab_size: int) -> EvalSlice:
             actual=f"{int(ids.min())}..{int(ids.max())}",
             limit=f"0..{vocab_size - 1}",
         )
-    return EvalSlice(ids.astype(np.int32), starts.astype(np.int64), sizes.astype(np.int64), teacher)
+    scored = EvalSlice(ids.astype(np.int32), starts.astype(np.int64), sizes.astype(np.int64))
+    places, best = arrays.get("positions"), arrays.get("teacher_top1")
+    if places is None or best is None:
+        return scored
+    _check_answers(path, places, best, scored)
+    return replace(scored, positions=places.astype(np.int64), teacher_top1=best.astype(np.int32))
+
+
+def _check_answers(
+    path: Path, places: npt.NDArray[np.integer], best: npt.NDArray[np.integer], scored: EvalSlice
+) -> None:
+    """Refuse teacher's answers that do not fit the text.
+
+    Raises:
+        BundleError: They do not.
+    """
+    fitting = (
+        places.ndim == 1
+        and places.shape == best.shape
+        and len(places) > 0
+        and int(places[0]) >= 0
+        and int(places[-1]) < len(scored.ids)
+        and bool((np.diff(places.astype(np.int64)) > 0).all())
+        and not np.isin(places, scored.doc_starts[:-1]).any()
+    )
+    if not fitting:
+        raise BundleError(
+            f"the teacher's answers in '{path}' do not fit its text",
+            actual=f"{best.shape} answers at {places.shape} places",
+            limit=f"ascending places below {len(scored.ids)}, none a document's first",
+            remedy="train the student again",
+        )
 
 
 def _read_arrays(path: Path, names: tuple[str, ...]) -> dict[str, npt.NDArray[np.integer]]:

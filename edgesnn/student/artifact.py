@@ -59,7 +59,7 @@ def write_artifact(
 
     weights, arrays = io.BytesIO(), io.BytesIO()
     torch.save(state, weights)
-    np.savez(arrays, ids=held_out.ids, doc_starts=held_out.doc_starts, doc_bytes=held_out.doc_bytes)
+    np.savez(arrays, allow_pickle=False, **held_out.arrays())
     contents = {
         TORCH_FILE: weights.getvalue(),
         SAFETENSORS_FILE: safetensors.torch.save(state),

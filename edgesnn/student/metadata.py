@@ -11,6 +11,7 @@ from torch import nn
 
 from edgesnn.student import registry
 from edgesnn.student.config import TrainConfig
+from edgesnn.student.preparation import Prepared
 from edgesnn.text.tokenizer import END_OF_TEXT, PROMPT_TEMPLATE
 
 
@@ -26,22 +27,25 @@ def git_commit() -> str | None:
 
 
 def describe_run(
-    config: TrainConfig, model: nn.Module, vocab_size: int, results: dict[str, Any]
+    config: TrainConfig, model: nn.Module, prepared: Prepared, results: dict[str, Any]
 ) -> dict[str, Any]:
     """Everything a later room needs to know of a student, without machine paths.
 
     Args:
         config: The run.
         model: The trained student.
-        vocab_size: Ids of its tokenizer.
+        prepared: Its text and tokenizer.
         results: The ``training_results``.
     """
+    portable = config.portable()
+    cache = prepared.cache
+    teacher = None if cache is None else str(cache.cache.manifest["key"]["teacher"])
     architecture = registry.find(config.architecture)
     dataset = config.dataset if config.dataset_path is None else PurePath(config.dataset_path).name
     return {
         "model_type": architecture.model_type,
         "architecture_version": architecture.version,
-        "vocab_size": vocab_size,
+        "vocab_size": prepared.tokenizer.vocab_size,
         "student_params": sum(p.numel() for p in model.parameters()),
         "architecture": cast(registry.Student, model).describe(),
         "snn_config": config.snn.describe(),
@@ -49,20 +53,40 @@ def describe_run(
             "num_steps": config.num_steps,
             "batch_size": config.batch_size,
             "grad_accum_steps": config.grad_accum_steps,
-            "teacher_model": None,
+            "teacher_model": teacher,
             "lr": config.lr,
             "scheduler": config.scheduler,
             "warmup_steps": config.warmup_steps,
-            "temperature": None,
+            "temperature": config.temperature if config.teacher_model is not None else None,
             "dataset": dataset,
             "max_length": config.max_length,
+            "alpha": config.weights[0],
+            "alpha_kd": config.weights[1],
+            "spike_rate": config.spike_rate,
         },
-        "config": config.portable(),
+        "config": portable,
         "training_results": results,
         "metadata": {
             "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "git_commit": git_commit() if config.git_tracking else None,
         },
-        "tokenizer": {"file": "tokenizer.json", "kind": "byte-level-bpe"},
+        "tokenizer": describe_tokenizer(config, prepared),
         "text": {"prompt_template": PROMPT_TEMPLATE, "end_of_text": END_OF_TEXT},
+    }
+
+
+def describe_tokenizer(config: TrainConfig, prepared: Prepared) -> dict[str, Any]:
+    """The tokenizer and, where it was cut out of a teacher's, whose."""
+    described: dict[str, Any] = {"file": "tokenizer.json", "kind": "byte-level-bpe"}
+    if prepared.cache is None:
+        return {**described, "name": None}
+    key = prepared.cache.cache.manifest["key"]
+    return {
+        **described,
+        "name": key["teacher"],
+        "trimmed_from": {
+            "teacher": key["teacher"],
+            "tokenizer_sha256": key["tokenizer"],
+            "map": key["trimming"],
+        },
     }

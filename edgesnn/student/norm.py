@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from edgesnn.student.fused_lif import kernels_for
+from edgesnn.student.neurons import Statistics
+
 MIN_GAIN = 0.05
 """Gains stay at or above this, so that a norm folds into a positive threshold."""
 
@@ -13,7 +16,8 @@ class FoldableNorm(nn.Module):
     """``weight * (y - mean) / sqrt(var + eps) + bias`` per channel.
 
     While training and not frozen, mean and variance are those of the batch over all leading axes;
-    otherwise the running ones, so that the layer is the affine that is deployed.
+    otherwise the running ones, so that the layer is the affine that is deployed. The layer holds parameters
+    and statistics; `edgesnn.student.neurons` applies them together with what follows.
 
     Args:
         channels: Size of the last axis.
@@ -37,23 +41,30 @@ class FoldableNorm(nn.Module):
         self.register_buffer("running_mean", torch.zeros(channels))
         self.register_buffer("running_var", torch.ones(channels))
 
+    def statistics(self, y: Tensor, update: bool = True) -> Statistics:
+        """What y ``[..., C]`` is normalised with.
+
+        Args:
+            y: The currents.
+            update: Whether the batch's statistics join the running ones; False where a checkpointed pass
+                runs again.
+        """
+        if not self.training or self.frozen:
+            return Statistics(self.running_mean, torch.rsqrt(self.running_var + self.eps), False)
+        with torch.no_grad():
+            mean, variance = kernels_for(y).moments(y.detach())
+            if update:
+                rows = y.numel() // y.shape[-1]
+                unbiased = variance * (rows / max(rows - 1, 1))
+                self.running_mean.lerp_(mean.float(), self.momentum)
+                self.running_var.lerp_(unbiased.float(), self.momentum)
+            return Statistics(mean.float(), torch.rsqrt(variance + self.eps).float(), True)
+
     def forward(self, y: Tensor) -> Tensor:
-        """Normalise ``[..., C]``."""
-        if self.training and not self.frozen:
-            flat = y.reshape(-1, y.shape[-1])
-            out = nn.functional.batch_norm(
-                flat,
-                self.running_mean,
-                self.running_var,
-                self.weight,
-                self.bias,
-                training=True,
-                momentum=self.momentum,
-                eps=self.eps,
-            )
-            return out.view(y.shape)
-        scale = self.weight * torch.rsqrt(self.running_var + self.eps)
-        return torch.addcmul(self.bias - self.running_mean * scale, y, scale)
+        """Normalise ``[..., C]`` with the statistics of `statistics`, here taken as constants."""
+        stats = self.statistics(y)
+        gain = self.weight * stats.rstd
+        return torch.addcmul(self.bias - stats.mean * gain, y, gain)
 
     @torch.no_grad()
     def constrain_(self) -> None:

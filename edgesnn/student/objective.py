@@ -14,6 +14,32 @@ from torch import Tensor, nn
 
 from edgesnn.student.batches import IGNORED, Batch
 from edgesnn.student.config import TrainConfig
+from edgesnn.student.distil_loss import distil_loss
+from edgesnn.student.teacher_rows import CacheReader
+
+
+class Distillation:
+    """Cross-entropy with the text and, where the cache has a row, KL from the teacher.
+
+    Args:
+        cache: The teacher's distributions, or None for the text alone.
+        config: Temperature and weights.
+    """
+
+    def __init__(self, cache: CacheReader | None, config: TrainConfig) -> None:
+        self._cache = cache
+        self._tau = config.temperature
+        self._ce, self._kd = config.weights
+        self.parts: dict[str, float] = {}
+
+    def __call__(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Loss per scored position; ``parts`` then holds its two parts."""
+        rows = None if self._cache is None else self._cache.rows_at(batch.places)
+        loss, ce, kd = distil_loss(
+            logits, batch.targets, rows, tau=self._tau, alpha_ce=self._ce, alpha_kd=self._kd
+        )
+        self.parts = {"ce": float(ce), "kd": float(kd)}
+        return loss
 
 
 class Loss(Protocol):

@@ -12,6 +12,7 @@ from edgesnn.student.bpe import learn_cached
 from edgesnn.student.config import TrainConfig
 from edgesnn.student.data import by_hash, load_documents, read_documents, split_held_out
 from edgesnn.student.evaluate import EvalSlice, make_slice
+from edgesnn.student.teacher_rows import CacheReader
 from edgesnn.text.tokenizer import TextTokenizer
 
 
@@ -24,12 +25,14 @@ class Prepared:
         corpus: Training segments.
         held_out: What the student is scored on.
         digest: Hash of the ids of both, which a resuming run must share.
+        cache: What the teacher said of the training text, or None.
     """
 
     tokenizer: TextTokenizer
     corpus: Corpus
     held_out: EvalSlice
     digest: str
+    cache: CacheReader | None = None
 
 
 def prepare(config: TrainConfig, work: Path) -> Prepared:
@@ -49,6 +52,19 @@ def prepare(config: TrainConfig, work: Path) -> Prepared:
         train, held = split_held_out(documents)
     tokenizer = learn_cached([part for document in train for part in document.plain], config.vocab_size, work)
     corpus = make_corpus(encode_documents(train, tokenizer), config.max_length)
+    require_text(corpus, config)
+    held_corpus = make_corpus(encode_documents(by_hash(held), tokenizer), config.max_length)
+    held_out = make_slice(held_corpus, tokenizer.byte_lengths(), config.eval_tokens)
+    digest = hashlib.sha256(corpus.ids.tobytes() + held_out.ids.tobytes()).hexdigest()
+    return Prepared(tokenizer, corpus, held_out, digest)
+
+
+def require_text(corpus: Corpus, config: TrainConfig) -> None:
+    """Refuse a corpus that cannot fill one sequence.
+
+    Raises:
+        TrainingError: It is too short.
+    """
     if len(corpus.ids) <= config.max_length:
         raise TrainingError(
             "the training text is too short for one sequence",
@@ -56,7 +72,3 @@ def prepare(config: TrainConfig, work: Path) -> Prepared:
             limit=f"more than max-length {config.max_length}",
             remedy="give more text or a smaller --max-length",
         )
-    held_corpus = make_corpus(encode_documents(by_hash(held), tokenizer), config.max_length)
-    held_out = make_slice(held_corpus, tokenizer.byte_lengths(), config.eval_tokens)
-    digest = hashlib.sha256(corpus.ids.tobytes() + held_out.ids.tobytes()).hexdigest()
-    return Prepared(tokenizer, corpus, held_out, digest)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+import torch
 from pydantic import BaseModel, ValidationError
 from torch import Tensor, nn
 
@@ -40,6 +41,48 @@ class Student(Protocol):
 
     def describe(self) -> dict[str, Any]:
         """The architecture dictionary of metadata.json, ``name`` included."""
+        ...
+
+
+@runtime_checkable
+class Tunable(Protocol):
+    """What a model may offer besides; without it the trainer computes in float32 and sets no spike rate."""
+
+    def set_precision(self, dtype: torch.dtype) -> None:
+        """Dtype of spikes and matrix products."""
+        ...
+
+    def set_segments(self, segments: Tensor | None) -> None:
+        """Number of the context of each token ``[B, L]`` of the following batches; None: a row is one."""
+        ...
+
+    def set_checkpointing(self, enabled: bool) -> None:
+        """Switch gradient checkpointing on or off."""
+        ...
+
+    def set_rate_target(self, target: float | None) -> None:
+        """Penalise spike rates above a target; `take_penalty` then gives the penalty."""
+        ...
+
+    def take_penalty(self) -> Tensor | None:
+        """The penalty of the last forward pass."""
+        ...
+
+
+@runtime_checkable
+class IntegerAware(Protocol):
+    """A model that can run its own integer program while training; without it there is no such phase."""
+
+    def set_integer_aware(self, fp16: bool, exponent: int) -> None:
+        """Make the forward pass the integer program, with straight-through gradients."""
+        ...
+
+    def leave_integer_aware(self) -> None:
+        """Back to the float forward pass."""
+        ...
+
+    def logit_reach(self, ids: Tensor) -> Tensor:
+        """Largest magnitude of each readout channel on some text."""
         ...
 
 

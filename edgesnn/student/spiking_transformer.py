@@ -14,21 +14,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
+from torch.nn.functional import linear
+from torch.utils.checkpoint import checkpoint
 
 from edgesnn.student.attention import attend
 from edgesnn.student.config import SnnConfig
-from edgesnn.student.neurons import Lif, shift_spikes
+from edgesnn.student.neurons import Lif, add_norm, shift_spikes
 from edgesnn.student.norm import FoldableNorm
+
+if TYPE_CHECKING:
+    from edgesnn.student.integer_aware import IntegerForward
 
 UNIGRAM_SCALE = 0.25
 """Column 0 of E is the centred log-unigram times this; z[0] starts at its inverse, so logits start there."""
 
 RESIDUAL_GAIN = 0.5
+
+
+def rate_penalty(spikes: Tensor, target: float) -> Tensor:
+    """Square of the excess of a layer's spike rate over the target, in units of the target."""
+    excess = torch.relu(spikes.mean(dtype=torch.float32) / target - 1)
+    return excess * excess
 
 
 class SpikingTransformerConfig(BaseModel):
@@ -146,9 +157,16 @@ class SpikingTransformerLM(nn.Module):
         self.embed = _Embedding(vocab_size, config, log_unigram)
         self.blocks = nn.ModuleList(_Block(config) for _ in range(config.depth))
         self.readout = _Readout(config)
-        self._lif = Lif(snn)
+        self.lif = Lif(snn)
         self._recording = False
         self._rates: dict[str, float] = {}
+        self._dtype = torch.float32
+        self._checkpointing = False
+        self._rate_target: float | None = None
+        self._penalty: Tensor | None = None
+        self._integer: IntegerForward | None = None
+        self.segments: Tensor | None = None
+        self.first: Tensor | None = None
 
     def forward(self, ids: Tensor) -> Tensor:
         """Logits of the next token.
@@ -157,28 +175,127 @@ class SpikingTransformerLM(nn.Module):
             ids: int64 ``[B, L]``; every row starts a new context.
 
         Returns:
-            float32 ``[B, L, V]``.
+            Logits ``[B, L, V]``, float32 or what `set_precision` asked for.
         """
-        linear, shift = nn.functional.linear, self.config.shift_channels
+        self._penalty = None
+        if self._integer is not None:
+            return self._integer.forward(ids)
         x = linear(nn.functional.embedding(ids, self.embed.weight), self.embed.project.weight).unsqueeze(0)
         for index, block in enumerate(cast(Iterable[_Block], self.blocks)):
-            attn, mlp, name = block.attn, block.mlp, f"blocks.{index}."
-            s = shift_spikes(self._fire(attn.norm_in(x), name + "attn.in"), shift)
-            qkv = self._fire(attn.norm_qkv(attn.qkv(s)), name + "attn.qkv")
-            a = self._fire(attn.norm_out(attend(qkv, self.config.windows)), name + "attn.out")
-            x = x + attn.norm_res(attn.out(a))
-            s = shift_spikes(self._fire(mlp.norm_in(x), name + "mlp.in"), shift)
-            h = self._fire(mlp.norm_up(mlp.up(s)), name + "mlp.up")
-            x = x + mlp.norm_res(mlp.down(h))
-        count = self._fire(self.readout.norm(x), "readout").sum(dim=0)
-        z = linear(count, self.readout.weight, self.readout.bias)
-        return linear(z, self.embed.weight)
+            if self._checkpointing and self.training and torch.is_grad_enabled():
+                # reentrant: its first pass runs without gradients, which tells it from the second
+                x, penalty = checkpoint(self._block, index, block, x, use_reentrant=True)
+            else:
+                x, penalty = self._block(index, block, x)
+            self._add_penalty(penalty)
+        spikes = self.fire(x, self.readout.norm, "readout")
+        self._add_penalty(self._penalty_of(spikes))
+        count, table = spikes.sum(dim=0), self.embed.weight
+        z = linear(count, self.readout.weight.to(count.dtype), self.readout.bias.to(count.dtype))
+        return linear(z, table.to(z.dtype))
 
-    def _fire(self, currents: Tensor, name: str) -> Tensor:
-        spikes = self._lif(currents)
-        if self._recording:
-            self._rates[name] = float(spikes.detach().mean())
+    def _block(self, index: int, block: _Block, x: Tensor) -> tuple[Tensor, Tensor]:
+        """One block: the residual stream after it, and its spike-rate penalty."""
+        attn, mlp, name, shift = block.attn, block.mlp, f"blocks.{index}.", self.config.shift_channels
+        fired = [self.fire(x, attn.norm_in, name + "attn.in")]
+        qkv = linear(shift_spikes(fired[-1], shift, self.first), self._cast(attn.qkv.weight))
+        fired.append(self.fire(qkv, attn.norm_qkv, name + "attn.qkv"))
+        fired.append(
+            self.fire(attend(fired[-1], self.config.windows, self.segments), attn.norm_out, name + "attn.out")
+        )
+        x = self._add(x, linear(fired[-1], self._cast(attn.out.weight)), attn.norm_res)
+        fired.append(self.fire(x, mlp.norm_in, name + "mlp.in"))
+        up = linear(shift_spikes(fired[-1], shift, self.first), self._cast(mlp.up.weight))
+        fired.append(self.fire(up, mlp.norm_up, name + "mlp.up"))
+        x = self._add(x, linear(fired[-1], self._cast(mlp.down.weight)), mlp.norm_res)
+        penalty = sum((self._penalty_of(spikes) for spikes in fired), torch.zeros((), device=x.device))
+        return x, penalty
+
+    def _cast(self, weight: Tensor) -> Tensor:
+        return weight.to(self._dtype)
+
+    def _updating(self) -> bool:
+        """False in the second pass of a checkpointed block, which must not count its batch again."""
+        return not (self._checkpointing and torch.is_grad_enabled())
+
+    def fire(self, currents: Tensor, norm: FoldableNorm, name: str) -> Tensor:
+        """Spikes of normalised currents; the rate is recorded by name."""
+        stats = norm.statistics(currents, self._updating() or norm is self.readout.norm)
+        spikes = self.lif.normalised(currents, norm.weight, norm.bias, stats, self._dtype)
+        self.record(spikes, name)
         return spikes
+
+    def _add(self, x: Tensor, y: Tensor, norm: FoldableNorm) -> Tensor:
+        return add_norm(x, y, norm.weight, norm.bias, norm.statistics(y, self._updating()))
+
+    def record(self, spikes: Tensor, name: str) -> None:
+        """Keep the spike rate of a layer where rates are recorded."""
+        if self._recording:
+            self._rates[name] = float(spikes.detach().mean(dtype=torch.float32))
+
+    def _penalty_of(self, spikes: Tensor) -> Tensor:
+        if self._rate_target is None or not self.training:
+            return torch.zeros((), device=spikes.device)
+        return rate_penalty(spikes, self._rate_target)
+
+    def _add_penalty(self, penalty: Tensor) -> None:
+        self._penalty = penalty if self._penalty is None else self._penalty + penalty
+
+    def take_penalty(self) -> Tensor | None:
+        """The spike-rate penalty of the last forward pass, or None where no target is set."""
+        penalty, self._penalty = self._penalty, None
+        return penalty if self._rate_target is not None else None
+
+    def set_rate_target(self, target: float | None) -> None:
+        """Penalise layers whose share of spikes exceeds ``target``."""
+        self._rate_target = target
+
+    def set_precision(self, dtype: torch.dtype) -> None:
+        """Dtype of spikes and matrix products; parameters, residual stream and norms stay float32."""
+        self._dtype = dtype
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Dtype of spikes and matrix products."""
+        return self._dtype
+
+    def set_segments(self, segments: Tensor | None) -> None:
+        """Contexts of the following batches.
+
+        Args:
+            segments: int ``[B, L]``, the number of each token's context, ascending in a row; None where every
+                row is one context.
+        """
+        self.segments, self.first = segments, None
+        if segments is not None:
+            self.first = torch.nn.functional.pad(segments[:, 1:] != segments[:, :-1], (1, 0), value=True)
+
+    def set_checkpointing(self, enabled: bool) -> None:
+        """Compute the inside of every block again in the backward pass instead of keeping it."""
+        self._checkpointing = enabled
+
+    def set_integer_aware(self, fp16: bool, exponent: int) -> None:
+        """From now on the forward pass is the compiler's integer program, with straight-through gradients.
+
+        Args:
+            fp16: Whether matrices will be stored as float16.
+            exponent: Of the integer logits, ``logits = logits_q * 2**-exponent``.
+        """
+        from edgesnn.student.integer_aware import IntegerForward
+
+        self._integer = IntegerForward(self, fp16, exponent)
+
+    def leave_integer_aware(self) -> None:
+        """Back to the float forward pass."""
+        self._integer = None
+
+    def logit_reach(self, ids: Tensor) -> Tensor:
+        """Largest magnitude of each readout channel on some text, float32 ``[r]``."""
+        x = linear(nn.functional.embedding(ids, self.embed.weight), self.embed.project.weight).unsqueeze(0)
+        for index, block in enumerate(cast(Iterable[_Block], self.blocks)):
+            x, _ = self._block(index, block, x)
+        count = self.fire(x, self.readout.norm, "readout").sum(dim=0).float()
+        return linear(count, self.readout.weight, self.readout.bias).abs().amax(dim=(0, 1))
 
     def constrain_(self) -> None:
         """Project the parameters to what the compiler can fold."""

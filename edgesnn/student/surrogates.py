@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import get_args
 
 import torch
@@ -24,6 +25,32 @@ Surrogate = Callable[[Tensor], Tensor]
 """Maps ``u = V - threshold`` (a scratch tensor that may be overwritten) to the surrogate derivative."""
 
 SURROGATE_NAMES: tuple[str, ...] = get_args(SurrogateName)
+
+
+@dataclass(frozen=True, slots=True)
+class SurrogateSpec:
+    """A surrogate and how the compiled kernel knows it.
+
+    Attributes:
+        derivative: The function in torch.
+        kernel_kind: Number of the formula in ``fused_lif.c``, None where only torch has it.
+        kernel_slope: The slope as that formula wants it.
+    """
+
+    derivative: Surrogate
+    kernel_kind: int | None
+    kernel_slope: float
+
+
+def make_surrogate_spec(name: str, slope: float, power: int = 2) -> SurrogateSpec:
+    """As `make_surrogate`, for the kernels.
+
+    Raises:
+        ConfigError: Unknown name or a slope that is not positive.
+    """
+    kinds = {"fast_sigmoid": 0 if power == 2 else 3, "triangular": 1, "arctan": 2}
+    scaled = 0.5 * math.pi * slope if name == "arctan" else slope
+    return SurrogateSpec(make_surrogate(name, slope, power), kinds.get(name), scaled)
 
 
 def make_surrogate(name: str, slope: float, power: int = 2) -> Surrogate:

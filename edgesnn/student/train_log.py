@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from edgesnn.errors import OutputError
 from edgesnn.student.files import write_atomic
@@ -34,22 +35,12 @@ class TrainLog:
                     kept.append(line + "\n")
         write_atomic(self._path, "".join(kept).encode("utf-8"))
 
-    def add(
-        self, *, step: int, loss: float, lr: float, spike_rate: float | None, epoch: int, tokens_per_s: float
-    ) -> None:
-        """Append one line.
+    def add(self, entry: dict[str, Any]) -> None:
+        """Append one line; ``entry`` has a ``step``.
 
         Raises:
             OutputError: The file cannot be written.
         """
-        entry = {
-            "step": step,
-            "loss": loss,
-            "lr": lr,
-            "spike_rate": spike_rate,
-            "epoch": epoch,
-            "tokens_per_s": round(tokens_per_s, 1),
-        }
         try:
             with self._path.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(entry) + "\n")

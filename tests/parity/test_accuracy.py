@@ -44,17 +44,21 @@ def test_without_a_teacher_retention_is_absent_with_its_reason(program, held_out
     assert result.retention_reason == NO_TEACHER
 
 
+def _answered(held_out, right):
+    """A teacher that answers at every scored place, always right or never."""
+    places = np.setdiff1d(np.arange(len(held_out.ids)), held_out.doc_starts[:-1])
+    best = held_out.ids[places] + (0 if right else 1)
+    return replace(held_out, positions=places, teacher_top1=best.astype(np.int32))
+
+
 def test_retention_is_right_answers_over_the_teachers(program, held_out):
-    count = len(held_out.ids) - len(held_out.doc_bytes)
-    teacher = replace(held_out, teacher_top1=np.ones(count, np.int8))
-    result = measure_accuracy(program, teacher, "text")
+    result = measure_accuracy(program, _answered(held_out, right=True), "text")
     assert result.retention == pytest.approx(result.top1)
     assert result.retention_reason is None
 
 
 def test_a_teacher_that_is_never_right_gives_no_ratio(program, held_out):
-    count = len(held_out.ids) - len(held_out.doc_bytes)
-    result = measure_accuracy(program, replace(held_out, teacher_top1=np.zeros(count, np.int8)), "text")
+    result = measure_accuracy(program, _answered(held_out, right=False), "text")
     assert result.retention is None
     assert result.retention_reason == TEACHER_NEVER_RIGHT
 

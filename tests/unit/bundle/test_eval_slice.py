@@ -16,7 +16,9 @@ GOOD = {
     "doc_starts": np.array([0, 3, 7], np.int64),
     "doc_bytes": np.array([5, 9], np.int64),
 }
-TEACHER = np.array([1, 0, 1, 1, 0], np.int8)
+PLACES = np.array([1, 2, 4, 6], np.int64)
+TEACHER = np.array([4, 0, 3, 1], np.int32)
+ANSWERS = {"positions": PLACES, "teacher_top1": TEACHER}
 
 
 @pytest.fixture
@@ -36,7 +38,7 @@ def refused(path, message="not an evaluation slice"):
 
 
 def test_a_good_slice_gives_its_documents(path):
-    made = read_eval_slice(written(path, teacher_top1=TEACHER), 5)
+    made = read_eval_slice(written(path, **ANSWERS), 5)
     assert [document.tolist() for document in made.documents()] == [[0, 4, 2], [1, 3, 0, 2]]
     assert (made.ids.dtype, made.doc_starts.dtype, made.doc_bytes.dtype) == (np.int32, np.int64, np.int64)
     assert made.teacher_top1.tolist() == TEACHER.tolist()
@@ -45,10 +47,11 @@ def test_a_good_slice_gives_its_documents(path):
 
 @pytest.mark.parametrize(("tokens", "documents"), [(0, 1), (1, 1), (3, 1), (4, 2), (7, 2), (1000, 2)])
 def test_the_first_documents_hold_as_many_tokens_as_asked(path, tokens, documents):
-    whole = read_eval_slice(written(path, teacher_top1=TEACHER), 5)
+    whole = read_eval_slice(written(path, **ANSWERS), 5)
     part = whole.first(tokens)
     assert len(part.doc_bytes) == documents
-    assert len(part.teacher_top1) == sum(len(document) - 1 for document in part.documents())
+    assert part.positions.tolist() == [place for place in PLACES if place < len(part.ids)]
+    assert part.teacher_top1.tolist() == TEACHER[: len(part.positions)].tolist()
 
 
 def test_compressed_archives_and_other_widths_of_integers_are_read(path):
@@ -72,8 +75,6 @@ def test_compressed_archives_and_other_widths_of_integers_are_read(path):
         {"ids": GOOD["ids"][None]},
         {"ids": np.zeros(0, np.int32), "doc_starts": np.array([0]), "doc_bytes": np.zeros(0, np.int64)},
         {"ids": np.array([1, 2]), "doc_starts": np.array([0, 1, 2])},
-        {"teacher_top1": TEACHER[:-1]},
-        {"teacher_top1": TEACHER[None]},
     ],
     ids=[
         "end beyond",
@@ -89,12 +90,26 @@ def test_compressed_archives_and_other_widths_of_integers_are_read(path):
         "two dimensions",
         "no tokens",
         "nothing to score",
-        "teacher too short",
-        "teacher of two dimensions",
     ],
 )
 def test_arrays_that_do_not_fit_together_are_refused(path, changes):
     refused(written(path, **changes), "do not fit together")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"teacher_top1": TEACHER[:-1]},
+        {"positions": PLACES[None], "teacher_top1": TEACHER[None]},
+        {"positions": PLACES[::-1].copy()},
+        {"positions": np.array([1, 2, 3, 6])},
+        {"positions": np.array([1, 2, 4, 7])},
+        {"positions": np.zeros(0, np.int64), "teacher_top1": np.zeros(0, np.int32)},
+    ],
+    ids=["too short", "two dimensions", "descending", "a document's first token", "beyond the end", "none"],
+)
+def test_answers_of_a_teacher_that_do_not_fit_the_text_are_refused(path, changes):
+    refused(written(path, **(ANSWERS | changes)), "do not fit its text")
 
 
 @pytest.mark.parametrize("token", [-1, 5, 2**31 - 1])

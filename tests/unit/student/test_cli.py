@@ -14,6 +14,8 @@ from edgesnn.student import trainer  # noqa: E402
 pytestmark = pytest.mark.torch
 
 TINY = [
+    "--teacher-model",
+    "none",
     "--dim",
     "16",
     "--depth",
@@ -53,9 +55,9 @@ def test_a_short_training_prints_one_document_and_plain_progress_lines(run, tmp_
 
 def test_defaults_are_the_guides(run, monkeypatch):
     seen = []
-    monkeypatch.setattr(trainer, "train_student", lambda config, _: seen.append(config) or 1 / 0)
+    monkeypatch.setattr(trainer, "train_student", lambda config, *_, **__: seen.append(config) or 1 / 0)
     monkeypatch.setattr("edgesnn.student.train_student", trainer.train_student, raising=False)
-    run("--json")
+    run("--teacher-model", "gpt2", "--json")
     run("--preset", "reference", "--lr", "0.001", "--dim", "64", "--snn-timesteps", "2", "--json")
     plain, preset = seen
     assert (plain.output_dir, plain.dataset, plain.max_length) == ("artifacts/snn_student", "synthetic", 64)
@@ -82,7 +84,7 @@ def test_defaults_are_the_guides(run, monkeypatch):
         (["--windows", "8"], 2, "one per head"),
         (["--shift-fraction", "2"], 2, "--shift-fraction"),
         (["--preset", "huge"], 2, "unknown preset"),
-        (["--dataset", "wikitext-2"], 2, "--dataset-path"),
+        (["--dataset", "wikitext-3"], 2, "--dataset-path"),
         (["--dataset-path", "none.txt"], 1, "missing file"),
     ],
 )
@@ -93,14 +95,43 @@ def test_a_wrong_flag_is_one_clear_error(run, flags, code, message):
 
 
 def test_ctrl_c_exits_with_130(run, monkeypatch):
-    def interrupt(config, _):
+    def interrupt(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("edgesnn.student.train_student", interrupt, raising=False)
     assert run(*TINY).exit_code == 130
 
 
-def test_no_teacher_flags_are_offered_yet(run):
-    result = run("--help")
-    assert result.exit_code == 0
-    assert "teacher" not in result.stdout and "--snn-timesteps" in result.stdout
+GUIDE = {
+    "--dataset": "synthetic",
+    "--dataset-path": None,
+    "--output-dir": "artifacts/snn_student",
+    "--num-steps": 50,
+    "--batch-size": 4,
+    "--grad-accum-steps": 1,
+    "--max-length": 64,
+    "--lr": 1e-4,
+    "--temperature": 1.0,
+    "--scheduler": "constant",
+    "--warmup-steps": 0,
+    "--snn-timesteps": 4,
+    "--snn-surrogate": "sigmoid",
+    "--snn-threshold": 1.0,
+    "--log-interval": 5,
+    "--no-git-tracking": False,
+    "--export-onnx": False,
+}
+
+
+def test_every_flag_of_the_guide_is_there_with_its_default():
+    app = typer.Typer()
+    app.command("train")(train)
+    parameters = {name: p for p in typer.main.get_command(app).params for name in p.opts}
+    assert {flag: parameters[flag].default for flag in GUIDE} == GUIDE
+
+
+def test_a_teacher_must_be_named_or_declined(run):
+    result = run("--num-steps", "1", "--json")
+    assert result.exit_code == 2
+    error = json.loads(result.stdout)["error"]
+    assert "--teacher-model is missing" in error["what"] and "--teacher-model none" in error["remedy"]

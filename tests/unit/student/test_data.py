@@ -121,7 +121,7 @@ def test_a_missing_file_and_an_unknown_data_set_are_errors(tmp_path):
     with pytest.raises(TrainingError, match="missing file"):
         load_documents("synthetic", str(tmp_path / "none.txt"))
     with pytest.raises(ConfigError, match="--dataset-path"):
-        load_documents("wikitext-2", None)
+        load_documents("wikitext-3", None)
 
 
 def test_the_held_out_split_shares_no_prompt_and_does_not_depend_on_order():
@@ -157,7 +157,11 @@ def test_batches_score_the_next_token_mask_padding_and_know_their_place():
     batch = stream.next_batch()
     flat = batch.ids[0].tolist()
     assert sorted(flat[:7]) == [0, 0, 1, 1, 5, 6, 7]
-    assert batch.targets[0].tolist() == [*flat[1:7], IGNORED, IGNORED]
+    # what begins a context is no target of the one before it
+    wanted = [IGNORED if i == 1 else i for i in flat[1:7]]
+    assert batch.targets[0].tolist() == [*wanted, IGNORED, IGNORED]
+    second = flat[1:].index(1) + 1
+    assert batch.segments[0].tolist() == [0] * second + [1] * (7 - second) + [-1]
     places = batch.positions[0]
     assert torch.equal(torch.from_numpy(corpus.ids)[places[:7]].long(), batch.ids[0, :7])
     assert places[7:].tolist() == [-1]
