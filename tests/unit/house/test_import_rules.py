@@ -16,7 +16,10 @@ ALLOWED = {
     "program": {"numpy", "safetensors"},
     "record": {"numpy", "pydantic"},
     "runners": {"numpy", "onnxruntime"},
-    "student": {"numpy", "torch", "safetensors", "tokenizers", "pydantic"},
+    "student": {
+        "numpy", "torch", "safetensors", "tokenizers", "pydantic",
+        "transformers", "datasets", "accelerate", "matplotlib",
+    },  # fmt: skip
     "text": {"numpy", "tokenizers"},
     "api": {"numpy"},
     "config": {"pydantic"},
