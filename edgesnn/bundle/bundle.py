@@ -7,6 +7,7 @@ missing, longer, shorter or other than the manifest says, and a program whose ha
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import zipfile
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ PROGRAM_NAME = "program.snn"
 TOKENIZER_NAME = "tokenizer.json"
 EVAL_NAME = "eval.npz"
 _MANIFEST_MAX_BYTES = 64 * 2**20
+_EVAL_MAX_BYTES = 2**30
 _CHUNK = 1 << 20
 
 
@@ -44,6 +46,14 @@ class EvalSlice:
     doc_starts: npt.NDArray[np.int64]
     doc_bytes: npt.NDArray[np.int64]
     teacher_top1: npt.NDArray[np.integer] | None
+
+    def first(self, tokens: int) -> EvalSlice:
+        """The first documents, as many as hold at least this many tokens; all when there are fewer."""
+        count = int(np.searchsorted(self.doc_starts, tokens, side="left"))
+        count = min(max(count, 1), len(self.doc_bytes))
+        end = int(self.doc_starts[count])
+        teacher = None if self.teacher_top1 is None else self.teacher_top1[: end - count]
+        return EvalSlice(self.ids[:end], self.doc_starts[: count + 1], self.doc_bytes[:count], teacher)
 
     def documents(self) -> list[npt.NDArray[np.int32]]:
         """The documents, each int32 ``[length]``."""
@@ -91,6 +101,8 @@ class Bundle:
         parts = PurePosixPath(name)
         if parts.is_absolute() or ".." in parts.parts or "\\" in name or ":" in name:
             raise BundleError(f"manifest names a path outside the bundle: '{name}'")
+        if not name.isprintable():
+            raise BundleError("manifest names a file that no system can hold", actual=ascii(name))
         path = self.path / name
         if path.resolve() != self.path.resolve() / name:
             raise BundleError(f"file '{name}' of bundle '{self.path}' is a link")
@@ -161,21 +173,26 @@ def read_eval_slice(path: Path, vocab_size: int) -> EvalSlice:
     Raises:
         BundleError: The file is no such archive, or its arrays do not fit together.
     """
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            ids = arrays["ids"].astype(np.int32)
-            starts = arrays["doc_starts"].astype(np.int64)
-            sizes = arrays["doc_bytes"].astype(np.int64)
-            teacher = arrays.get("teacher_top1")
-    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise BundleError(f"'{path}' is not an evaluation slice: {error}") from None
+    arrays = _read_arrays(path, ("ids", "doc_starts", "doc_bytes", "teacher_top1"))
+    missing = [name for name in ("ids", "doc_starts", "doc_bytes") if name not in arrays]
+    if missing:
+        raise BundleError(f"'{path}' is not an evaluation slice: it lacks {', '.join(missing)}")
+    for name, array in arrays.items():
+        if array.dtype.kind not in "bui":
+            raise BundleError(f"'{name}' of '{path}' holds no integers", actual=array.dtype)
+    ids, starts, sizes = arrays["ids"], arrays["doc_starts"], arrays["doc_bytes"]
+    teacher = arrays.get("teacher_top1")
     consistent = (
         ids.ndim == starts.ndim == sizes.ndim == 1
         and len(starts) == len(sizes) + 1
         and len(starts) > 1
         and starts[0] == 0
         and starts[-1] == len(ids)
-        and bool((np.diff(starts) > 0).all())
+        and bool((starts[1:] > starts[:-1]).all())
+        and len(ids) > len(sizes)
+        and bool((sizes >= 0).all())
+        and bool(sizes.any())
+        and (teacher is None or teacher.shape == (len(ids) - len(sizes),))
     )
     if not consistent:
         raise BundleError(
@@ -187,7 +204,28 @@ def read_eval_slice(path: Path, vocab_size: int) -> EvalSlice:
             actual=f"{int(ids.min())}..{int(ids.max())}",
             limit=f"0..{vocab_size - 1}",
         )
-    return EvalSlice(ids, starts, sizes, teacher)
+    return EvalSlice(ids.astype(np.int32), starts.astype(np.int64), sizes.astype(np.int64), teacher)
+
+
+def _read_arrays(path: Path, names: tuple[str, ...]) -> dict[str, npt.NDArray[np.integer]]:
+    """Some arrays of an npz archive, those that it has; pickles are refused, not run."""
+    try:
+        with path.open("rb") as stream, zipfile.ZipFile(stream) as archive:
+            members = {name: f"{name}.npy" for name in names if f"{name}.npy" in archive.namelist()}
+            size = sum(archive.getinfo(member).file_size for member in members.values())
+            if size > _EVAL_MAX_BYTES:
+                raise BundleError(
+                    f"'{path}' is too large for an evaluation slice", actual=size, limit=_EVAL_MAX_BYTES
+                )
+            arrays: dict[str, npt.NDArray[np.integer]] = {}
+            for name, member in members.items():
+                content = io.BytesIO(archive.read(member))
+                arrays[name] = np.lib.format.read_array(content, allow_pickle=False)
+            return arrays
+    except BundleError:
+        raise
+    except Exception as error:  # zipfile, zlib and numpy raise many kinds for a damaged archive
+        raise BundleError(f"'{path}' is not an evaluation slice: {error}") from None
 
 
 def file_sha256(path: Path) -> str:
@@ -208,11 +246,11 @@ def _read_manifest(folder: Path) -> Manifest:
             f"'{folder}' is not a bundle: it has no {MANIFEST_NAME}",
             remedy="edgesnn export ARTIFACT -o BUNDLE",
         )
-    if path.stat().st_size > _MANIFEST_MAX_BYTES:
-        raise BundleError(
-            f"'{path}' is too large for a manifest", actual=path.stat().st_size, limit=_MANIFEST_MAX_BYTES
-        )
     try:
+        if path.stat().st_size > _MANIFEST_MAX_BYTES:
+            raise BundleError(
+                f"'{path}' is too large for a manifest", actual=path.stat().st_size, limit=_MANIFEST_MAX_BYTES
+            )
         raw = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError, OSError) as error:
         raise BundleError(f"'{path}' is not JSON: {error}") from None
@@ -233,14 +271,17 @@ def _read_manifest(folder: Path) -> Manifest:
 
 
 def _verify(path: Path, name: str, sha256: str, size: int) -> None:
-    if not path.is_file():
-        raise BundleError(f"file '{name}' of the bundle is missing", actual=path)
-    actual_size = path.stat().st_size
-    if actual_size != size:
-        raise BundleError(
-            f"file '{name}' has another size than the manifest says", actual=actual_size, limit=size
-        )
-    actual = file_sha256(path)
+    try:
+        if not path.is_file():
+            raise BundleError(f"file '{name}' of the bundle is missing", actual=path)
+        actual_size = path.stat().st_size
+        if actual_size != size:
+            raise BundleError(
+                f"file '{name}' has another size than the manifest says", actual=actual_size, limit=size
+            )
+        actual = file_sha256(path)
+    except OSError as error:
+        raise BundleError(f"file '{name}' of the bundle cannot be read: {error.strerror or error}") from None
     if actual != sha256:
         raise BundleError(
             f"file '{name}' was changed after the export", actual=actual, limit=sha256, remedy="export again"

@@ -14,7 +14,7 @@ from edgesnn import __version__
 from edgesnn.bundle.bundle import EVAL_NAME, MANIFEST_NAME, PROGRAM_NAME, TOKENIZER_NAME, Bundle, file_sha256
 from edgesnn.bundle.manifest import SCHEMA, ExportEntry, FileEntry, Manifest, StateEntry
 from edgesnn.bundle.writer import new_folder
-from edgesnn.errors import ExportError
+from edgesnn.errors import ExportError, OutputError
 from edgesnn.exporters.base import Exporter, ExportSource
 from edgesnn.program.compile import Compiled
 from edgesnn.program.float_program import FloatProgram
@@ -22,12 +22,8 @@ from edgesnn.program.program import Program
 from edgesnn.program.snn_format import to_bytes
 from edgesnn.program.state import state_tensors
 
-_RULES = {
-    "shift": "replaced after every step by the step's output",
-    "key": "token n is written into slot n mod ring; before token n, for every head with a window W shorter "
-    "than ring + 1, slot (n - W) mod ring is zeroed",
-    "value": "token n is written into slot n mod ring",
-}
+_RING = "token n is written, for every head h, into slot first_h + n mod (W_h - 1)"
+_RULES = {"shift": "replaced after every step by the step's output", "key": _RING, "value": _RING}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,9 +70,14 @@ def write_bundle(
         The bundle, verified.
 
     Raises:
-        OutputError: The folder cannot be written; nothing is left half-written.
+        OutputError: The folder cannot be written, or is no bundle and must not be replaced; nothing is left
+            half-written.
         ExportError: A format cannot carry the program.
     """
+    if overwrite and target.is_dir() and any(target.iterdir()) and not (target / MANIFEST_NAME).is_file():
+        raise OutputError(
+            f"'{target}' is not a bundle and is not replaced", remedy="name another folder, or empty this one"
+        )
     with new_folder(target, overwrite=overwrite) as folder:
         content = to_bytes(source.compiled.program)
         digest = content[32:64].hex()

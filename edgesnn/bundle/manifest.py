@@ -10,7 +10,7 @@ SCHEMA = "edgesnn.bundle/1"
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class FileEntry(_Strict):
@@ -82,6 +82,6 @@ class Manifest(_Strict):
     exports: dict[str, ExportEntry]
     state: list[StateEntry]
     student: dict[str, Any]
-    text: dict[str, Any]
+    text: dict[str, str | None]
     bounds: list[dict[str, Any]]
     quantisation: dict[str, Any]

@@ -39,16 +39,27 @@ def new_folder(target: Path, *, overwrite: bool) -> Iterator[Path]:
         yield temporary
         temporary.chmod(0o755)
         if target.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-            target.replace(old)
-            temporary.replace(target)
-            shutil.rmtree(old)
+            _exchange(temporary, target)
         else:
             temporary.replace(target)
     except OSError as error:
         raise OutputError(f"cannot write '{target}': {error.strerror or error}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _exchange(new: Path, target: Path) -> None:
+    """Put a folder in the place of another, or leave that one where it was."""
+    old = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        target.replace(old)
+        try:
+            new.replace(target)
+        except OSError:
+            old.replace(target)
+            raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def write_file(target: Path, content: bytes) -> None:

@@ -115,8 +115,9 @@ def _plugin(area: str, plugin: plugins.Plugin) -> Check:
         return Check(
             area, plugin.name, False, what, remedy or f"reinstall the package '{plugin.distribution}'"
         )
-    if area == "runner":
-        reason = targets.why_not(plugin.name)
+    if area in ("runner", "exporter"):
+        load = targets.why_not if area == "runner" else plugins.exporter_misses
+        reason = load(plugin.name)
         if reason is not None:
             what, _, remedy = reason.partition("; remedy: ")
             return Check(area, plugin.name, False, what, remedy or what)

@@ -8,17 +8,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgesnn.cli.output import JsonFlag, Output, session
+from edgesnn.errors import UsageError
 
 if TYPE_CHECKING:
     from edgesnn.bundle.bundle import Bundle
 
 
 def export(
-    artifact: Annotated[Path, typer.Argument(help="Student artifact: the folder that edgesnn train wrote.")],
+    artifact: Annotated[
+        Path, typer.Argument(help="Student artifact: the folder that edgesnn train wrote, or reference.")
+    ],
     *,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the bundle to make.")],
     formats: Annotated[
-        str | None, typer.Option("--format", help="Comma-separated formats; all by default.")
+        str | None,
+        typer.Option("--format", help="Comma-separated formats; by default all that can be written here."),
     ] = None,
     name: Annotated[
         str | None, typer.Option(help="Name of the model; the artifact's folder by default.")
@@ -32,9 +36,11 @@ def export(
     hashes, the proof that nothing overflows, and what the integers cost on text.
     """
     with session("export", json_mode) as out:
-        from edgesnn.api import export_student
+        from edgesnn.api import export_student, format_reasons
 
         chosen = None if formats is None else [part.strip() for part in formats.split(",") if part.strip()]
+        if chosen == []:
+            raise UsageError("--format names no format", remedy="see: edgesnn list exporters")
         with out.progress() as progress:
             task = progress.add_task("reading", total=None, detail="")
 
@@ -42,8 +48,11 @@ def export(
                 progress.update(task, description=stage, completed=done, total=total)
 
             bundle = export_student(artifact, output, chosen, overwrite=force, name=name, on_progress=tell)
-        out.document("edgesnn.export/1", summary(bundle))
+        skipped = {} if chosen else {name: why for name, why in format_reasons().items() if why is not None}
+        out.document("edgesnn.export/1", {**summary(bundle), "skipped": skipped})
         render(out, bundle)
+        for format_name, reason in skipped.items():
+            out.print(f"skipped {format_name}: {reason}")
 
 
 def summary(bundle: Bundle) -> dict[str, Any]:

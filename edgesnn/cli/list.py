@@ -104,6 +104,7 @@ def _exporters() -> list[Item]:
         {
             "name": plugin.name,
             "summary": None if plugin.error else plugins.load_exporter(plugin.name).summary,
+            "missing": None if plugin.error else plugins.exporter_misses(plugin.name),
             "package": plugin.distribution,
             "error": plugin.error,
         }

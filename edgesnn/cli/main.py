@@ -21,13 +21,13 @@ from edgesnn.names import suggestion, unknown
 #: Every command with its line in the help, in the order of the way through the house.
 #: Command NAME is the function NAME (``list_`` for ``list``) of the module ``edgesnn.cli.NAME``.
 COMMANDS: dict[str, str] = {
-    "train": "Distil a teacher into a student artifact.",
-    "export": "Compile a student artifact and write the bundle that devices run.",
+    "train": "Train a spiking student on text and write its artifact.",
+    "export": "Compile a student artifact into a bundle that devices run.",
     "verify": "Compare every runnable target with golden, bit for bit.",
     "generate": "Write text with a bundle or an artifact, streamed.",
     "profile": "Measure a bundle on a target and write a run record.",
     "demo": "Go the whole way on the reference student.",
-    "list": "List targets, runners, exporters, profiles or devices.",
+    "list": "List targets, runners, exporters, profiles, devices.",
     "doctor": "Say what is missing for each runner, exporter and training.",
 }
 
@@ -76,6 +76,8 @@ def build_app(selected: str | None) -> typer.Typer:
         epilog=EPILOG,
         add_completion=False,
         pretty_exceptions_enable=False,
+        # Rich's help imports a Markdown parser: the overview, asked for most, does without.
+        rich_markup_mode="rich" if selected else None,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_options)

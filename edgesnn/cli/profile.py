@@ -80,6 +80,9 @@ def profile(
         float | None,
         typer.Option("--window-seconds", min=0, help="Least time of a window, instead of the profile's."),
     ] = None,
+    details: Annotated[
+        bool, typer.Option("--details", help="Say how each number was taken, and show every layer.")
+    ] = False,
     json_mode: JsonFlag = False,
 ) -> None:
     """Measure a bundle on a target, judge it by a profile, write a run record.
@@ -113,7 +116,7 @@ def profile(
         record = write_run(run, path).record
         document = record.to_json()
         out.document(str(document.pop("schema")), document)
-        render(out, record)
+        render(out, record, details=details)
         out.print(f"\nrun record: {path}")
         out.exit_with(record.verdict.exit_code)
 
@@ -125,8 +128,14 @@ def default_path(record: RunRecord) -> Path:
     return Path("runs") / f"{name}.json"
 
 
-def render(out: Output, record: RunRecord) -> None:
-    """Show a record: the budgets first, then the numbers behind them, then what is missing."""
+def render(out: Output, record: RunRecord, *, details: bool) -> None:
+    """Show a record: the budgets first, then the numbers behind them, then what is missing.
+
+    Args:
+        out: The streams of the command.
+        record: The record.
+        details: Whether to say how each number was taken, and to show every layer.
+    """
     from rich.markup import escape
 
     device, model = record.device, record.model
@@ -137,14 +146,17 @@ def render(out: Output, record: RunRecord) -> None:
         f"{device.threads} thread{'s' if device.threads > 1 else ''}), program {model.program_hash[:12]}, "
         f"T = {model.timesteps}, context window {model.context_window}\n"
     )
-    out.print(_budgets_table(record))
+    out.print(_budgets_table(record, details))
     if record.latency is not None:
-        out.print(_latency_table(record))
-        out.print(_rows_table("breakdown and throughput", _BREAKDOWN, record))
-    out.print(_rows_table("memory and size", _MEMORY, record))
-    out.print(_rows_table("quality", _QUALITY, record))
+        out.print(_latency_table(record, details))
+    rows = {"quality": _QUALITY, "memory and size": _MEMORY}
+    if record.latency is not None:
+        rows = {"breakdown and throughput": _BREAKDOWN, **rows}
     if record.activity is not None:
-        out.print(_rows_table("activity per token", _ACTIVITY, record))
+        rows["activity per token"] = _ACTIVITY
+    for title, names in rows.items():
+        out.print(_rows_table(title, names, record, details))
+    if record.activity is not None and details:
         out.print(_layers_table(record))
     if record.comparisons:
         out.print(_comparisons_table(record))
@@ -181,8 +193,8 @@ def _families(names: list[str]) -> str:
     return ", ".join(found[0] if len(found) == 1 else f"{family}.*" for family, found in families.items())
 
 
-def _budgets_table(record: RunRecord) -> Table:
-    table = _table("budgets", "budget", "value", "limit", "verdict", "why")
+def _budgets_table(record: RunRecord, details: bool) -> Table:
+    table = _table("budgets", "budget", "value", "limit", "verdict", *(["why"] if details else []))
     for budget in record.budgets:
         if budget.limit is None and budget.quantity.value is None:
             continue
@@ -193,7 +205,7 @@ def _budgets_table(record: RunRecord) -> Table:
             _shown(budget.quantity),
             limit,
             _coloured(budget.verdict) + gate,
-            _escaped(_why(budget)),
+            *([_escaped(_why(budget))] if details else []),
         )
     return table
 
@@ -204,9 +216,11 @@ def _why(budget: Budget) -> str:
     return budget.quantity.reason or budget.quantity.how or ""
 
 
-def _latency_table(record: RunRecord) -> Table:
-    columns = ("min", "p50", "p90", "p95", "p99", "max")
-    table = _table("latency in ms, 95 % intervals", "", "n", "effective n", *columns)
+def _latency_table(record: RunRecord, details: bool) -> Table:
+    columns = ("min", "p50", "p90", "p95", "p99", "max") if details else ("p50", "p95", "max")
+    table = _table(
+        "latency in ms, 95 % intervals (?: too few independent samples)", "", "n", "effective n", *columns
+    )
     for title, prefix in _ROWS:
         median = record.quantities[f"{prefix}.p50"]
         if median.value is None:
@@ -217,12 +231,12 @@ def _latency_table(record: RunRecord) -> Table:
     return table
 
 
-def _rows_table(title: str, rows: tuple[tuple[str, str], ...], record: RunRecord) -> Table:
-    table = _table(title, "", "value", "kind", "how")
+def _rows_table(title: str, rows: tuple[tuple[str, str], ...], record: RunRecord, details: bool) -> Table:
+    table = _table(title, "", "value", *(["kind", "how"] if details else []))
     for label, name in rows:
         quantity = record.quantities[name]
         why = quantity.how if quantity.value is not None else quantity.reason
-        table.add_row(label, _shown(quantity), quantity.kind, _escaped(why or ""))
+        table.add_row(label, _shown(quantity), *([quantity.kind, _escaped(why or "")] if details else []))
     return table
 
 

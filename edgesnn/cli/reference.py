@@ -16,13 +16,15 @@ import typer
 
 from edgesnn.cli.main import COMMANDS, DESCRIPTION, PROGRAM, build_app, command_function
 
-#: Documents that users or other programs read or write: file name, and the pydantic model behind it.
+#: Documents that other programs and users read or write, by schema name: the pydantic model behind each, or
+#: the function that gives its schema.
 SCHEMAS: dict[str, str] = {
-    "bundle-1.json": "edgesnn.bundle.manifest:Manifest",
-    "profile-1.json": "edgesnn.profiler.profile:Profile",
-    "run-1.json": "edgesnn.record.schema:RunRecord",
-    "target-1.json": "edgesnn.targets:Target",
+    "edgesnn.bundle/1": "edgesnn.bundle.manifest:Manifest",
+    "edgesnn.profile/1": "edgesnn.profiler.profile:Profile",
+    "edgesnn.run/1": "edgesnn.record.schema:run_schema",
+    "edgesnn.target/1": "edgesnn.targets:Target",
 }
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 INTRODUCTION = f"""# Command line
 
@@ -48,7 +50,7 @@ the command fails. Without it results go to stdout, progress and errors to stder
 
 def pages() -> dict[str, str]:
     """Every generated page: its path below ``docs`` and its content."""
-    schemas = {f"schema/{name}": _schema(value) for name, value in SCHEMAS.items()}
+    schemas = {f"schema/{_short(name)}.schema.json": _schema(name) for name in SCHEMAS}
     return {"cli.md": command_line(), **schemas}
 
 
@@ -106,10 +108,15 @@ def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
-def _schema(value: str) -> str:
-    module, _, name = value.partition(":")
-    model = getattr(import_module(module), name)
-    return json.dumps(model.model_json_schema(), indent=2, sort_keys=True) + "\n"
+def _short(name: str) -> str:
+    return name.removeprefix(f"{PROGRAM}.").partition("/")[0]
+
+
+def _schema(name: str) -> str:
+    module, _, attribute = SCHEMAS[name].partition(":")
+    source: Any = getattr(import_module(module), attribute)
+    schema = source.model_json_schema() if hasattr(source, "model_json_schema") else source()
+    return json.dumps({"$schema": DIALECT, "$id": name, **schema}, indent=2, sort_keys=True) + "\n"
 
 
 if __name__ == "__main__":

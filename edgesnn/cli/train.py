@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -119,10 +120,8 @@ def train(
             if (source := context.get_parameter_source(key)) is not None and source.name != "DEFAULT"
         }
         config = make_config(values, explicit)
-        try:
-            import torch  # noqa: F401 - only asks whether it is there
-        except ImportError:
-            raise missing_extra("torch", "train", "training") from None
+        if find_spec("torch") is None:
+            raise missing_extra("torch", "train", "training")
         trained = _run(config, output)
         output.document("edgesnn.train/1", {"directory": config.portable()["output_dir"], **trained.metadata})
         _render(trained, output)

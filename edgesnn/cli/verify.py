@@ -86,7 +86,7 @@ def raise_on_mismatch(results: list[ParityResult]) -> None:
     for result in results:
         if result.mismatches:
             forms = ", ".join(f"{form} {count:,}" for form, count in result.forms.items() if count)
-            layer = result.worst_layer or "not known: this target cannot show values inside the network"
+            layer = result.worst_layer or "not known (this form shows no values inside)"
             raise ParityError(
                 f"target '{result.target}' differs from golden; first layer that differs: {layer}",
                 actual=f"{result.mismatches:,} of {result.logits_compared:,} logits ({forms})",

@@ -51,6 +51,11 @@ class Exporter(Protocol):
     name: ClassVar[str]
     summary: ClassVar[str]
 
+    @classmethod
+    def missing(cls) -> str | None:
+        """Why this format cannot be written here, or None when it can."""
+        ...
+
     def export(self, source: ExportSource, folder: Path) -> ExportResult:
         """Write the files of this format into a folder.
 

@@ -64,12 +64,12 @@ class Band:
         end = graph.ints(int(np.iinfo(np.int64).max))
         return graph.op("Slice", constant(seen[:, None]), width, end, graph.ints(3))
 
-    def rows(self, blocks: str) -> str:
+    def rows(self, blocks: str, timesteps: int) -> str:
         """``[1, T, batch, heads, blocks, 64, dh]`` as ``[T, batch, length, channels]``."""
         graph = self._graph
-        rows = graph.op("Transpose", blocks, perm=[1, 2, 4, 5, 3, 6, 0])
+        rows = graph.op("Transpose", blocks, perm=[0, 1, 2, 4, 5, 3, 6])
         size = graph.op("Mul", self._blocks, graph.ints(BLOCK))
-        shape = graph.op("Concat", graph.ints(0, 0), size, graph.ints(self._op.channels), axis=0)
+        shape = graph.op("Concat", graph.ints(timesteps, -1), size, graph.ints(self._op.channels), axis=0)
         rows = graph.op("Reshape", rows, shape)
         return graph.op("Slice", rows, graph.ints(0), self._length, graph.ints(2))
 

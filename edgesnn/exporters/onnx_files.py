@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from onnx import ModelProto
@@ -17,14 +17,14 @@ from edgesnn.exporters.onnx_step import StepPast
 from edgesnn.program.float_program import FloatProgram
 from edgesnn.program.program import Program
 
-#: The roles of the three files, in the order they are written.
-ROLES = ("sequence", "step", "prefill")
+#: Makes the arithmetic of the graph of a role.
+MakeNumbers: TypeAlias = Callable[[Graph, str], Numbers]
 
 
 def build(
     program: Program | FloatProgram,
     role: str,
-    make_numbers: Callable[[Graph], Numbers],
+    make_numbers: MakeNumbers,
     metadata: dict[str, str],
 ) -> tuple[ModelProto, dict[str, Any]]:
     """Lower a program to one form.
@@ -32,7 +32,7 @@ def build(
     Args:
         program: The integer program or the folded float student.
         role: ``sequence``, ``step`` or ``prefill``.
-        make_numbers: Gives the arithmetic of a graph.
+        make_numbers: Gives the arithmetic of a graph of a role.
         metadata: For ``metadata_props``; the role is added.
 
     Returns:
@@ -42,7 +42,7 @@ def build(
         ExportError: The program has an op that ONNX cannot carry, or the checker refuses the graph.
     """
     graph = Graph(f"edgesnn_{role}")
-    numbers = make_numbers(graph)
+    numbers = make_numbers(graph, role)
     vocab = int(program.readout.table.shape[0])
     length: Dim = 1 if role == "step" else "seq_len"
     ids = graph.input("input_ids", np.int64, ["batch", length])
@@ -51,7 +51,10 @@ def build(
         past = StepPast(numbers, program.timesteps)
     else:
         past = SequencePast(numbers, program.timesteps, ids, keep_state=role == "prefill")
-    logits = Network(program, numbers, past).logits(ids)
+    network = Network(program, numbers, past)
+    logits = network.logits(ids)
+    if role == "sequence":
+        network.label_spikes()
     shape: list[Dim] = ["batch", "seq_len", vocab] if role == "sequence" else ["batch", vocab]
     graph.output("logits", logits, np.float32, shape)
     return graph.model({**metadata, "role": role}), graph.signature()
@@ -59,7 +62,7 @@ def build(
 
 def write(
     program: Program | FloatProgram,
-    make_numbers: Callable[[Graph], Numbers],
+    make_numbers: MakeNumbers,
     metadata: dict[str, str],
     files: dict[str, str],
     folder: Path,
@@ -68,7 +71,7 @@ def write(
 
     Args:
         program: The integer program or the folded float student.
-        make_numbers: Gives the arithmetic of a graph.
+        make_numbers: Gives the arithmetic of a graph of a role.
         metadata: For ``metadata_props``.
         files: File name by role.
         folder: An existing, writable folder.

@@ -110,6 +110,10 @@ class Graph:
             value = self.op("Identity", self._renamed.get(value, value))
         self._renamed[value] = name
 
+    def label(self, value: str, name: str) -> None:
+        """Give a value that is no output a name that a reader of the file can find."""
+        self._renamed.setdefault(value, name)
+
     def signature(self) -> dict[str, list[dict[str, Any]]]:
         """Names, dtypes and shapes of inputs and outputs as plain data."""
         return {"inputs": _plain(self._inputs), "outputs": _plain(self._outputs)}

@@ -58,6 +58,9 @@ class Numbers(Protocol):
     def saturate(self, op: Any, current: str) -> str:
         """A current inside its bounds."""
 
+    def steady(self, op: Any, current: str, timesteps: int, axis: int) -> str | None:
+        """The spike value of a current that is the same at every timestep, if there is a shorter way."""
+
     def drive(self, op: Any, current: str) -> str:
         """What a timestep adds to the membrane."""
 
@@ -90,9 +93,6 @@ class Numbers(Protocol):
 
     def both(self, first: str, second: str) -> str:
         """Where two spike values are 1, as a spike value."""
-
-    def keep(self, spikes: str, mask: npt.NDArray[np.bool_]) -> str:
-        """A spike value where a constant is true, else 0."""
 
     def product(self, left: str, right: str) -> str:
         """Matrix product, a current."""
@@ -188,6 +188,12 @@ class Network:
             raise ExportError("the program has no readout, so the graph would have no logits")
         return result
 
+    def label_spikes(self) -> None:
+        """Name the spikes of every LIF as the program does, so that engines can be compared inside."""
+        for op in self.program.ops:
+            if isinstance(op, LIF | FloatLIF):
+                self.numbers.graph.label(self._values[op.out].name, op.out)
+
     def _unary(self, op: object, value: Value) -> Value:
         if isinstance(op, Linear | FloatLinear):
             return Value(self.numbers.linear(op, value.name), int(op.weight.shape[1]))
@@ -245,6 +251,10 @@ def lif(op: LIF | FloatLIF, value: Value, numbers: Numbers, past: Past, timestep
         Name of the spike value, timesteps along ``past.axis``.
     """
     graph = numbers.graph
+    if value.steady:
+        steady = numbers.steady(op, value.name, timesteps, past.axis)
+        if steady is not None:
+            return steady
     drive = numbers.drive(op, value.name)
     if value.steady or timesteps == 1:
         drives = [drive] * timesteps

@@ -1,8 +1,8 @@
 """The past inside a sequence: shifts along it, banded attention, and the state it leaves.
 
-Values are laid out ``[T, batch, length, channels]``: an inner timestep is one contiguous piece. Attention runs
-in blocks of 64 queries against only those key blocks that a window can reach, so the cost is linear in the
-length. Lengths that are no multiple of 64 are padded inside and cut again.
+Values are laid out ``[T, batch, length, channels]``: an inner timestep is one contiguous piece. Attention
+runs in blocks of 64 queries against only those key blocks that a window can reach, so the cost is linear in
+the length. Lengths that are no multiple of 64 are padded inside and cut again.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 
 from edgesnn.exporters.onnx_band import Band
 from edgesnn.exporters.onnx_channels import replace_channels
-from edgesnn.exporters.onnx_graph import Graph
+from edgesnn.exporters.onnx_graph import Dim, Graph
 from edgesnn.exporters.onnx_network import Numbers, Value
 from edgesnn.program.ops import Attend, Shift
 
@@ -63,7 +63,7 @@ class SequencePast:
             last = self._slice(self.numbers.to_state(moved), -1, None, _LENGTH_AXIS)
             rows = self._graph.op("Transpose", last, perm=[1, 0, 2, 3])
             rows = self._graph.op("Reshape", rows, self._graph.ints(0, self.timesteps, count))
-            shape = ["batch", self.timesteps, count]
+            shape: list[Dim] = ["batch", self.timesteps, count]
             self._graph.output(f"state.shift.{op.name}", rows, self.numbers.state_dtype, shape)
         return shifted
 
@@ -81,7 +81,7 @@ class SequencePast:
         value = band.keys(numbers.to_state(parts[2]))
         scores = numbers.masked(numbers.product(query, key), band.mask(numbers.mask))
         blocks = numbers.product(scores, value)
-        return numbers.attended(band.rows(blocks))
+        return numbers.attended(band.rows(blocks, self.timesteps))
 
     def _one_later(self, spikes: str) -> str:
         earlier = self._slice(spikes, 0, -1, _LENGTH_AXIS)
@@ -105,8 +105,8 @@ class SequencePast:
         keys, values = (graph.op("Concat", *slots, axis=_LENGTH_AXIS) for slots in rings)
         keys = graph.op("Transpose", keys, perm=[1, 0, 3, 2])
         values = graph.op("Transpose", values, perm=[1, 0, 2, 3])
-        keys_shape = ["batch", steps, head_dim, op.slots]
-        values_shape = ["batch", steps, op.slots, head_dim]
+        keys_shape: list[Dim] = ["batch", steps, head_dim, op.slots]
+        values_shape: list[Dim] = ["batch", steps, op.slots, head_dim]
         graph.output(f"state.k.{op.name}", keys, numbers.state_dtype, keys_shape)
         graph.output(f"state.v.{op.name}", values, numbers.state_dtype, values_shape)
 

@@ -50,34 +50,31 @@ class StepPast:
         return shifted
 
     def attend(self, op: Attend, spikes: Value) -> str:
-        """Attend to the ring and to the token itself."""
+        """Attend to the rings and to the token itself."""
         graph, numbers = self._graph, self.numbers
         heads, head_dim = len(op.windows), op.head_dim
-        query, key, value = graph.ops("Split", 3, spikes.name, axis=-1)
-        blocks = np.kron(np.eye(heads, dtype=bool), np.ones((head_dim, head_dim), dtype=bool))
-        score = numbers.product(numbers.left(numbers.both(query, key)), numbers.ones(blocks))
-        attended = numbers.gate(value, score)
+        split = graph.op("Reshape", spikes.name, graph.ints(0, 0, 3 * heads, head_dim))
+        query, key, value = graph.ops("Split", 3, split, axis=2)
+        everywhere = numbers.ones(np.ones((head_dim, head_dim), dtype=bool))
+        own = numbers.product(numbers.left(numbers.both(query, key)), everywhere)
+        attended = numbers.gate(value, own)
         if op.slots > 0:
-            attended = graph.op("Add", attended, self._attend_ring(op, query, key, value))
+            attended = graph.op("Add", attended, self._attend_rings(op, query, key, value))
+        attended = graph.op("Reshape", attended, graph.ints(0, 0, op.channels))
         return numbers.attended(attended)
 
-    def _attend_ring(self, op: Attend, query: str, key: str, value: str) -> str:
+    def _attend_rings(self, op: Attend, query: str, key: str, value: str) -> str:
+        """All heads against all slots, one product per timestep; scores with foreign slots are dropped."""
         graph, numbers = self._graph, self.numbers
-        heads, head_dim, steps = len(op.windows), op.head_dim, self.timesteps
+        heads, head_dim, steps, dtype = len(op.windows), op.head_dim, self.timesteps, numbers.state_dtype
         for kind, spikes in (("k", key), ("v", value)):
-            rows = graph.op("Reshape", numbers.to_state(spikes), graph.ints(0, 0, heads, head_dim))
-            shape = ["batch", steps, heads, head_dim]
-            graph.output(f"new.{kind}.{op.name}", rows, numbers.state_dtype, shape)
-        keys = graph.input(f"k.{op.name}", numbers.state_dtype, ["batch", steps, head_dim, op.slots])
-        values = graph.input(f"v.{op.name}", numbers.state_dtype, ["batch", steps, op.slots, head_dim])
-        asked = graph.op("Reshape", numbers.left(query), graph.ints(0, 0, heads, head_dim))
-        scores = numbers.product(asked, keys)
-        if heads > 1:
-            scores = numbers.masked(scores, numbers.mask(_owners(op)))
-        else:
-            scores = numbers.narrow(scores)
-        past = numbers.product(scores, values)
-        return graph.op("Reshape", past, graph.ints(0, 0, op.channels))
+            new = numbers.to_state(spikes)
+            graph.output(f"new.{kind}.{op.name}", new, dtype, ["batch", steps, heads, head_dim])
+        keys = graph.input(f"k.{op.name}", dtype, ["batch", steps, head_dim, op.slots])
+        values = graph.input(f"v.{op.name}", dtype, ["batch", steps, op.slots, head_dim])
+        scores = numbers.product(numbers.left(query), keys)
+        owned = numbers.masked(scores, numbers.mask(_owners(op))) if heads > 1 else numbers.narrow(scores)
+        return numbers.product(owned, values)
 
 
 def _owners(op: Attend) -> npt.NDArray[np.bool_]:

@@ -17,6 +17,7 @@ _RESAMPLES = 2000
 _LEVEL = 0.95
 
 NO_TEACHER = "the student was trained on text, without a teacher to compare with"
+TEACHER_NEVER_RIGHT = "the teacher's best token was never right on this text"
 
 
 def measure_accuracy(
@@ -53,8 +54,9 @@ def measure_accuracy(
         starts = np.concatenate([[0], np.cumsum(scores.positions)])
         right = np.asarray(held_out.teacher_top1, np.int64)
         teacher = np.array([right[a:b].sum() for a, b in zip(starts[:-1], starts[1:], strict=True)])
-        retention = float(scores.hits.sum() / teacher.sum())
-        retention_interval = bootstrap_ratio(scores.hits, teacher, seed)
+        if teacher.sum() > 0:
+            retention = float(scores.hits.sum() / teacher.sum())
+            retention_interval = bootstrap_ratio(scores.hits, teacher, seed)
     return AccuracyResult(
         bits_per_byte=scores.bits_per_byte,
         bits_per_byte_interval=bootstrap_ratio(scores.nats / np.log(2), scores.doc_bytes, seed),
@@ -64,9 +66,15 @@ def measure_accuracy(
         documents=len(documents),
         retention=retention,
         retention_interval=retention_interval,
-        retention_reason=None if retention is not None else NO_TEACHER,
+        retention_reason=_why_no_retention(retention, held_out),
         text=text,
     )
+
+
+def _why_no_retention(retention: float | None, held_out: EvalSlice) -> str | None:
+    if retention is not None:
+        return None
+    return NO_TEACHER if held_out.teacher_top1 is None else TEACHER_NEVER_RIGHT
 
 
 def bootstrap_ratio(

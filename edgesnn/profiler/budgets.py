@@ -2,8 +2,8 @@
 
 PASS and FAIL are claims that the data show; what they do not show is UNDECIDED, with what would decide it;
 what nobody measured is UNMEASURED. Percentile budgets use the MLPerf early-stopping bound
-(`edgesnn.profiler.statistics.judge_limit`), intervals must lie wholly on one side of the limit, and counts
-compare exactly.
+(`edgesnn.profiler.early_stopping`), intervals must lie wholly on one side of the limit, and counts compare
+exactly.
 
 The whole run: 3 when a required budget FAILs, else 4 when the run is invalid, else 6 when a required
 budget is UNDECIDED or UNMEASURED (the latter is excused by ``--allow-unmeasured``), else 0.
@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from edgesnn.errors import EXIT_OK, DeviceError, GateError, UndecidedError
+from edgesnn.profiler.early_stopping import CONFIDENCE, judge_limit
 from edgesnn.profiler.profile import Limit
 from edgesnn.profiler.results import Kind, Quantity
-from edgesnn.profiler.statistics import EARLY_STOPPING_CONFIDENCE, FloatArray, judge_limit
+from edgesnn.profiler.statistics import FloatArray
 
 NO_METER = "no meter was given"
 
@@ -205,11 +206,12 @@ def judge_percentile(spec: BudgetSpec, quantity: Quantity, values_ms: FloatArray
     if quantity.value is None or limit is None:
         return judge_value(spec, quantity)
     test = judge_limit(values_ms, limit, q)
-    seen = f"{test.over} of {test.n} independent samples at or over the limit"
+    counted = "samples" if test.margin else "independent samples"
+    seen = f"{test.over} of {test.n} {counted} at or over the limit"
     if test.shown_below:
-        return _verdict(spec, quantity, Verdict.PASS, f"{seen}; confidence {EARLY_STOPPING_CONFIDENCE}")
+        return _verdict(spec, quantity, Verdict.PASS, f"{seen}; confidence {CONFIDENCE}")
     if test.shown_above:
-        return _verdict(spec, quantity, Verdict.FAIL, f"{seen}; confidence {EARLY_STOPPING_CONFIDENCE}")
+        return _verdict(spec, quantity, Verdict.FAIL, f"{seen}; confidence {CONFIDENCE}")
     if test.samples_needed is None:
         reason = f"{seen}: too close to the limit for any number of samples"
     else:

@@ -1,22 +1,31 @@
-"""The forward pass of another engine on the same workload: is the integer program faster, or slower?"""
+"""The forward pass of another engine on the same workload: is the run's engine faster, or slower?
+
+A machine's speed changes from minute to minute by more than engines differ, so windows of both engines
+alternate (A B, B A, A B ..), and the claim stands on the ratios within pairs: the 95 % interval of the mean
+log ratio, Student t over the pairs.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import t as student_t
 
 from edgesnn.bundle.bundle import Bundle
-from edgesnn.profiler.latency import Latency, Progress, measure_windows, require_steps
-from edgesnn.profiler.profile import Profile
+from edgesnn.profiler.latency import Latency, MeasuredWindow, Progress, measure_windows, require_steps
+from edgesnn.profiler.profile import Profile, Workload
 from edgesnn.profiler.results import Absent, Kind, Quantity, absent, present
 from edgesnn.profiler.session import workload_ids
-from edgesnn.profiler.statistics import Percentile, disjoint_intervals, percentile
+from edgesnn.profiler.statistics import CONFIDENCE, FloatArray, percentile
 from edgesnn.profiler.warmup import warm_up
 from edgesnn.runners.base import DeviceInfo, Runner
 
-#: Windows that a comparison takes at most; the run itself takes what its profile says.
-COMPARISON_WINDOWS = 3
+#: Pairs of windows for every window of the profile, and at most.
+PAIRS_PER_WINDOW = 2
+MOST_PAIRS = 8
+#: Longest time of one window's counted steps.
+WINDOW_SECONDS = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +37,7 @@ class Comparison:
         engine: Its engine and version; None when it did not run.
         p50: Median of its forward pass, or why there is none.
         p95: 95th percentile likewise.
-        ratio: Median of the run's forward pass over this one's: above 1 the run is the slower one.
+        ratio: The run's forward pass over this one's: above 1 the run is the slower one.
         statement: That in words.
     """
 
@@ -50,8 +59,9 @@ def compare_forward(
     subject_target: str,
     device: DeviceInfo,
     on_progress: Progress,
+    subject_runner: Runner | None = None,
 ) -> Comparison:
-    """Time another engine's forward pass under the run's workload, after the run.
+    """Time another engine's forward pass under the run's workload.
 
     Args:
         runner: The other runner, open.
@@ -61,37 +71,55 @@ def compare_forward(
         target: The other target.
         subject_target: The run's target.
         device: What opening the other runner returned.
-        on_progress: Told of every window.
+        on_progress: Told of every pair of windows.
+        subject_runner: The run's runner, still open, to alternate with. None where both cannot be open at
+            once: then the run's own windows are set against the other's, and nothing is claimed.
 
     Returns:
-        The comparison; "slower" and "faster" only where the medians' 95 % intervals are disjoint.
+        The comparison; "slower" and "faster" only where the interval of the ratio excludes 1.
 
     Raises:
-        RunnerError: The other runner cannot step, or failed.
+        RunnerError: A runner cannot step, or failed.
     """
     require_steps(runner)
     ids, _ = workload_ids(bundle)
-    workload = profile.workload
-    warm = warm_up(runner, ids, workload.warmup_tokens)
-    fewer = workload.model_copy(update={"windows": min(workload.windows, COMPARISON_WINDOWS)})
-    windows = measure_windows(runner, fewer, ids, context=subject.context, warm=warm, on_progress=on_progress)
-    times = np.concatenate([w.counted_ms for w in windows])
+    warm = warm_up(runner, ids, profile.workload.warmup_tokens)
+    one = _one_window(profile.workload)
+
+    def window(of: Runner) -> MeasuredWindow:
+        return measure_windows(of, one, ids, context=subject.context, warm=warm, on_progress=_silent)[0]
+
+    pairs = min(MOST_PAIRS, PAIRS_PER_WINDOW * profile.workload.windows)
+    own: list[MeasuredWindow] = []
+    other: list[MeasuredWindow] = []
+    for number in range(pairs):
+        on_progress(f"comparing with {target}", number, pairs)
+        if subject_runner is None:
+            other.append(window(runner))
+        elif number % 2:
+            other.append(window(runner))
+            own.append(window(subject_runner))
+        else:
+            own.append(window(subject_runner))
+            other.append(window(runner))
+    on_progress(f"comparing with {target}", pairs, pairs)
     kind = Kind.SIMULATED if device.simulated else Kind.MEASURED
-    how = f"forward pass of one step, {len(windows)} windows, context of at least {subject.context} tokens"
-
-    def quantity(p: Percentile) -> Quantity:
-        interval = (p.lower_ms, p.upper_ms)
-        return present(
-            p.value_ms, "ms", how, kind, interval=interval, n=len(times), effective_n=p.effective_n
+    times = np.concatenate([w.counted_ms for w in other])
+    if own:
+        ratio, statement = _paired(_medians(own), _medians(other), subject_target, target, kind)
+    else:
+        value = subject.forward.percentile(0.5).value_ms / float(np.median(times))
+        ratio = present(value, "ratio", "ratio of medians, windows not alternated", kind)
+        statement = (
+            f"{subject_target} took {value:.2f} times the time of {target} per step; "
+            "windows did not alternate, so this claims nothing"
         )
-
-    own, other = subject.forward.percentile(0.5), percentile(times, 0.5)
-    ratio, statement = _ratio(own, other, subject_target, target, kind)
+    how = f"forward pass of one step, {pairs} windows, context of at least {subject.context} tokens"
     return Comparison(
         target=target,
         engine=f"{device.engine} {device.engine_version}",
-        p50=quantity(other),
-        p95=quantity(percentile(times, 0.95)),
+        p50=_percentile(times, 0.5, how, kind),
+        p95=_percentile(times, 0.95, how, kind),
         ratio=ratio,
         statement=statement,
     )
@@ -104,27 +132,50 @@ def no_comparison(target: str, reason: Absent) -> Comparison:
         target: Its target.
         reason: Why.
     """
-    nothing = absent("ms", reason.reason)
-    return Comparison(
-        target, None, nothing, nothing, absent("ratio", reason.reason), f"{target}: {reason.reason}"
+    nothing, ratio = absent("ms", reason.reason), absent("ratio", reason.reason)
+    return Comparison(target, None, nothing, nothing, ratio, f"{target}: {reason.reason}")
+
+
+def _silent(stage: str, done: int, total: int) -> None:
+    """Progress of a single window, which nobody needs."""
+
+
+def _one_window(workload: Workload) -> Workload:
+    seconds = min(workload.min_window_seconds, WINDOW_SECONDS)
+    return workload.model_copy(update={"windows": 1, "min_window_seconds": seconds})
+
+
+def _medians(windows: list[MeasuredWindow]) -> FloatArray:
+    return np.array([float(np.median(w.counted_ms)) for w in windows])
+
+
+def _percentile(times: FloatArray, q: float, how: str, kind: Kind) -> Quantity:
+    found = percentile(times, q)
+    return present(
+        found.value_ms,
+        "ms",
+        how,
+        kind,
+        interval=(found.lower_ms, found.upper_ms),
+        n=len(times),
+        effective_n=found.effective_n,
     )
 
 
-def _ratio(
-    own: Percentile, other: Percentile, own_target: str, other_target: str, kind: Kind
+def _paired(
+    own_ms: FloatArray, other_ms: FloatArray, own: str, other: str, kind: Kind
 ) -> tuple[Quantity, str]:
-    ratio = own.value_ms / other.value_ms
-    ends = (own.lower_ms, own.upper_ms, other.lower_ms, other.upper_ms)
-    low_own, high_own, low, high = ends
-    how = "ratio of medians; interval from both medians' 95 % intervals, so at least 90 %"
-    if low_own is None or high_own is None or low is None or high is None or low <= 0:
-        statement = f"{own_target} against {other_target}: too few samples to compare"
-        return present(ratio, "ratio", how, kind), statement
-    interval = (low_own / high, high_own / low)
-    if not disjoint_intervals((low_own, high_own), (low, high)):
-        word = f"no difference from {other_target} shown"
-    elif ratio > 1.0:
-        word = f"{own_target} is slower than {other_target}: {ratio:.2f} times its time per step"
-    else:
-        word = f"{own_target} is faster than {other_target}: {ratio:.2f} times its time per step"
-    return present(ratio, "ratio", how, kind, interval=interval), word
+    """The ratio of two engines from the medians of alternating windows, and what it says."""
+    logs = np.log(own_ms / other_ms)
+    n = len(logs)
+    ratio = float(np.exp(logs.mean()))
+    half = float(student_t.ppf((1.0 + CONFIDENCE) / 2.0, n - 1) * logs.std(ddof=1) / np.sqrt(n))
+    low, high = ratio * float(np.exp(-half)), ratio * float(np.exp(half))
+    how = f"mean log ratio of the medians of {n} alternating pairs of windows, Student t"
+    quantity = present(ratio, "ratio", how, kind, interval=(low, high), n=n)
+    interval = f"{ratio:.2f} times its time per step (95 % interval {low:.2f} to {high:.2f})"
+    if low > 1.0:
+        return quantity, f"{own} is slower than {other}: {interval}"
+    if high < 1.0:
+        return quantity, f"{own} is faster than {other}: {interval}"
+    return quantity, f"no difference between {own} and {other} shown: {interval}"

@@ -8,9 +8,13 @@ from pathlib import Path
 
 import psutil
 
+from edgesnn.runners.host import cpu_name
+
 _CPU = Path("/sys/devices/system/cpu/cpu0/cpufreq")
 #: A rise of the temperature by this much marks the run.
 HOT_RISE_C = 10.0
+#: A load average above this share of the cores marks the run.
+BUSY_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,7 @@ def read_host() -> Host:
     process = psutil.Process()
     usable = len(process.cpu_affinity()) if hasattr(process, "cpu_affinity") else logical
     return Host(
-        cpu=cpu_model(),
+        cpu=cpu_name() or "unknown",
         machine=platform.machine(),
         physical_cores=psutil.cpu_count(logical=False),
         logical_cores=logical,
@@ -69,17 +73,6 @@ def read_host() -> Host:
         memory_bytes=int(psutil.virtual_memory().total),
         system=f"{platform.system()} {platform.release()}",
     )
-
-
-def cpu_model() -> str:
-    """Model name of the processor; its architecture where the system does not tell."""
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
-            key, _, value = line.partition(":")
-            if key.strip().lower() in ("model name", "hardware", "cpu model"):
-                return value.strip()
-    return platform.processor() or platform.machine() or "unknown"
 
 
 def read_state() -> HostState:
@@ -98,9 +91,20 @@ def read_state() -> HostState:
     )
 
 
-def changes(before: HostState, after: HostState) -> list[str]:
-    """What moved between two states and may have moved the times, one clause each."""
+def disturbances(host: Host, before: HostState, after: HostState) -> list[str]:
+    """What may have moved the times, one clause each.
+
+    Args:
+        host: The machine.
+        before: Its state before the session.
+        after: Its state after it.
+    """
     found = []
+    if before.load_average_1min is not None and before.load_average_1min > BUSY_SHARE * host.usable_cores:
+        found.append(
+            f"the machine was busy before the run: load average {before.load_average_1min:.1f} "
+            f"on {host.usable_cores} cores"
+        )
     if before.governor != after.governor:
         found.append(f"the frequency governor changed from {before.governor} to {after.governor}")
     if before.temperature_c is not None and after.temperature_c is not None:

@@ -282,7 +282,7 @@ def measure_first_token(
         encoded = time.perf_counter_ns() - before
         if prefill:
             output = runner.prefill(prompt[None, :])
-            logits, forward = output.logits[0, -1], output.elapsed_ns
+            logits, forward = output.logits[0], output.elapsed_ns
         else:
             runner.reset()
             outputs = [runner.step(prompt[[n]]) for n in range(len(prompt))]

@@ -19,7 +19,7 @@ def peak_resident() -> tuple[int, str]:
     if status.is_file():
         for line in status.read_text(encoding="ascii", errors="replace").splitlines():
             if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024, "VmHWM of /proc/self/status"
+                return int(line.split()[1]) * 1024, "VmHWM of the process status"
     if sys.platform == "win32":
         import psutil
 

@@ -91,7 +91,10 @@ def latency_quantities(latency: Latency | Absent, device: DeviceInfo) -> Quantit
         effective_n=decode.effective_n,
     )
     found["breakdown.outside_steps"] = present(
-        outside, "ms", "window less its steps, per step: transport and host loop; not subtracted", kind
+        outside,
+        "ms",
+        "window less its steps, per step: transport, host loop, hashing the answers; no part of the latency",
+        kind,
     )
     found["throughput.generated"] = present(
         latency.tokens_per_second,

@@ -25,7 +25,7 @@ from edgesnn.profiler.budgets import (
     overall,
     undecided,
 )
-from edgesnn.profiler.host import Host, HostState, changes, read_host, read_state
+from edgesnn.profiler.host import Host, HostState, disturbances, read_host, read_state
 from edgesnn.profiler.latency import Latency, Progress, TextCodec, measure_latency
 from edgesnn.profiler.memory import Probe, probe_memory
 from edgesnn.profiler.profile import Profile
@@ -86,7 +86,7 @@ class SessionResult:
         host: This machine.
         before: Its state before.
         after: Its state after.
-        marks: What may have moved the times: drift, governor, temperature, not warm.
+        marks: What may have moved the times: not warm, drift, a busy machine, governor, temperature.
         invalid: Why the run is invalid, or None.
         started: When it began, UTC.
         seconds: How long it took.
@@ -157,7 +157,7 @@ def run_session(
         on_progress("activity on golden", 0, 1)
         activity = count_activity(bundle.program(), np.resize(ids, workload.activity_tokens))
         on_progress("activity on golden", 1, 1)
-    after = read_state()
+    after, host = read_state(), read_host()
     quantities: Quantities = {
         **latency_quantities(latency, setting.device),
         **memory_quantities(memory),
@@ -181,10 +181,10 @@ def run_session(
         activity=activity,
         accuracy=accuracy,
         parity=parity,
-        host=read_host(),
+        host=host,
         before=before,
         after=after,
-        marks=(*_marks(latency), *changes(before, after)),
+        marks=(*_marks(latency), *disturbances(host, before, after)),
         invalid=invalid,
         started=started,
         seconds=time.perf_counter() - clock,

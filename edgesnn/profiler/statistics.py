@@ -1,4 +1,4 @@
-"""Statistics of latencies: percentiles with intervals, drift, and what a sample can show about a limit.
+"""Statistics of latencies: percentiles with distribution-free intervals, effective sample size, drift.
 
 Nothing here assumes a distribution. Neighbouring calls are correlated (caches, clocks and interrupts last
 longer than one call), so every interval stands on an effective number of samples that is stated beside it:
@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import betainc
 from scipy.stats import binom, rankdata
 
 FloatArray = npt.NDArray[np.float64]
@@ -173,11 +172,21 @@ def percentile(values: FloatArray, q: float, tau: float | None = None) -> Percen
         q: Which percentile, 0..1.
         tau: Autocorrelation time of the ranks, if it is known already.
     """
-    n = len(values)
     ordered = np.sort(values)
-    value = float(ordered[max(0, math.ceil(n * q) - 1)])
     tau = rank_autocorrelation_time(values) if tau is None else tau
-    tau = max(tau, autocorrelation_time((values <= value).astype(np.float64)))
+    at_most = values <= ordered[_nearest_rank(len(values), q)]
+    return _with_interval(ordered, q, max(tau, autocorrelation_time(at_most.astype(np.float64))))
+
+
+def _nearest_rank(n: int, q: float) -> int:
+    """Index of the order statistic ``ceil(n * q)``."""
+    return max(0, math.ceil(n * q - 1e-9) - 1)
+
+
+def _with_interval(ordered: FloatArray, q: float, tau: float) -> Percentile:
+    """A percentile of sorted values whose order had that autocorrelation time."""
+    n = len(ordered)
+    value = float(ordered[_nearest_rank(n, q)])
     effective = n / tau
     m = max(1, int(effective))
     low, high = order_interval(m, q)
@@ -193,6 +202,9 @@ def percentile(values: FloatArray, q: float, tau: float | None = None) -> Percen
 def drift(values: FloatArray) -> Drift | None:
     """Compare the medians of the first and the last quarter of a series.
 
+    The autocorrelation time is that of the quarter less its straight line: a trend is what is looked for, and
+    must not count as correlation that widens the interval.
+
     Args:
         values: Times in milliseconds, in the order they were taken.
 
@@ -202,13 +214,22 @@ def drift(values: FloatArray) -> Drift | None:
     n = len(values)
     if n < DRIFT_MIN_SAMPLES:
         return None
-    first, last = percentile(values[: n // 4], 0.5), percentile(values[-(n // 4) :], 0.5)
+    first, last = _trending_median(values[: n // 4]), _trending_median(values[-(n // 4) :])
     ratio = last.value_ms / first.value_ms if first.value_ms > 0 else 1.0
-    ends = (first.lower_ms, first.upper_ms, last.lower_ms, last.upper_ms)
-    disjoint = None not in ends and disjoint_intervals(
-        (ends[0] or 0.0, ends[1] or 0.0), (ends[2] or 0.0, ends[3] or 0.0)
-    )
-    return Drift(first.value_ms, last.value_ms, ratio, disjoint and abs(ratio - 1.0) >= DRIFT_THRESHOLD)
+    shown = False
+    if None not in (first.lower_ms, first.upper_ms, last.lower_ms, last.upper_ms):
+        shown = disjoint_intervals(
+            (first.lower_ms or 0.0, first.upper_ms or 0.0), (last.lower_ms or 0.0, last.upper_ms or 0.0)
+        )
+    return Drift(first.value_ms, last.value_ms, ratio, shown and abs(ratio - 1.0) >= DRIFT_THRESHOLD)
+
+
+def _trending_median(quarter: FloatArray) -> Percentile:
+    at = np.arange(len(quarter), dtype=np.float64)
+    slope, intercept = np.polyfit(at, quarter, 1)
+    residual = np.round(quarter - (slope * at + intercept), 9)  # what rounding leaves has ranks, too
+    tau = rank_autocorrelation_time(residual)
+    return _with_interval(np.sort(quarter), 0.5, tau)
 
 
 def disjoint_intervals(a: tuple[float, float], b: tuple[float, float]) -> bool:
@@ -242,120 +263,3 @@ def summarise(values: FloatArray) -> Summary:
         p99_note=note,
         drift=drift(values),
     )
-
-
-# --- what a sample shows about a limit on a percentile ------------------------------------------------------
-
-#: Confidence of a verdict on a percentile (MLPerf inference rules, appendix on early stopping).
-EARLY_STOPPING_CONFIDENCE = 0.99
-_MOST_SAMPLES = 10_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class LimitTest:
-    """What a series shows about "percentile q lies below the limit".
-
-    Attributes:
-        n: Independent samples that the test counts: samples over tau, rounded down.
-        over: Samples at or over the limit that it counts: over tau, rounded to the worse side.
-        tau: Autocorrelation time, the larger of the ranks' and that of "at or over the limit".
-        shown_below: The percentile lies below the limit, with confidence 0.99.
-        shown_above: The percentile lies at or above it, with confidence 0.99.
-        samples_needed: Samples of such a series that would decide if the share over the limit stays;
-            None when decided, or when ten million would not do.
-    """
-
-    n: int
-    over: int
-    tau: float
-    shown_below: bool
-    shown_above: bool
-    samples_needed: int | None
-
-
-def shows_below(n: int, over: int, q: float, confidence: float = EARLY_STOPPING_CONFIDENCE) -> bool:
-    """MLPerf early stopping: ``I_q(h, t + 1) <= 1 - confidence`` with h under and t over the limit.
-
-    I is the regularised incomplete beta function; the expression is the probability of at most t samples over
-    the limit if exactly a share 1 - q of all calls were over it (tolerance d = 0). Source: MLPerf inference
-    rules, appendix "early stopping".
-
-    Args:
-        n: Independent samples, h + t.
-        over: t.
-        q: The percentile, 0..1.
-        confidence: c.
-    """
-    under = n - over
-    return under > 0 and float(betainc(under, over + 1, q)) <= 1.0 - confidence
-
-
-def shows_above(n: int, over: int, q: float, confidence: float = EARLY_STOPPING_CONFIDENCE) -> bool:
-    """The mirror of `shows_below`: so many samples over the limit would be that unlikely if q were below it.
-
-    Args:
-        n: Independent samples.
-        over: How many are at or over the limit.
-        q: The percentile, 0..1.
-        confidence: c.
-    """
-    return over > 0 and float(betainc(over, n - over + 1, 1.0 - q)) <= 1.0 - confidence
-
-
-def minimum_samples(q: float, over: int = 0, confidence: float = EARLY_STOPPING_CONFIDENCE) -> int:
-    """Least n that shows a percentile below its limit with a given number over it.
-
-    Args:
-        q: The percentile, 0..1.
-        over: Samples over the limit.
-        confidence: c.
-
-    Returns:
-        n, under and over together: 44, 90 and 459 for p90, p95 and p99 with none over.
-    """
-    low, high = over, over + 1
-    while not shows_below(high, over, q, confidence):
-        low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if shows_below(middle, over, q, confidence) else (middle, high)
-    return high
-
-
-def judge_limit(values: FloatArray, limit: float, q: float) -> LimitTest:
-    """Judge a limit on a percentile.
-
-    The bound counts independent samples and neighbours are correlated, so both counts are divided by the
-    autocorrelation time first.
-
-    Args:
-        values: Times in milliseconds, in the order they were taken.
-        limit: The percentile must lie below it.
-        q: The percentile, 0..1.
-    """
-    over_all = values >= limit
-    tau = max(rank_autocorrelation_time(values), autocorrelation_time(over_all.astype(np.float64)))
-    n, over = int(len(values) / tau), int(over_all.sum()) / tau
-    worse = min(n, math.ceil(over))
-    below, above = shows_below(n, worse, q), shows_above(n, math.floor(over), q)
-    needed = None if below or above else _samples_needed(n, over, q)
-    return LimitTest(n, worse, tau, below, above, None if needed is None else math.ceil(needed * tau))
-
-
-def _samples_needed(n: int, over: float, q: float) -> int | None:
-    rate = over / n if n else 0.0
-
-    def decides(m: int) -> bool:
-        if rate <= 1.0 - q:
-            return shows_below(m, math.ceil(rate * m - 1e-9), q)
-        return shows_above(m, math.floor(rate * m + 1e-9), q)
-
-    low, high = n, max(2 * n, 2)
-    while not decides(high):
-        low, high = high, 2 * high
-        if high > _MOST_SAMPLES:
-            return None
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if decides(middle) else (middle, high)
-    return high

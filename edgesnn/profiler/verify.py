@@ -17,7 +17,7 @@ from edgesnn.errors import RunnerError
 from edgesnn.profiler.results import ParityResult
 from edgesnn.program.golden import Golden
 from edgesnn.program.program import Program
-from edgesnn.runners.base import Capability, Runner
+from edgesnn.runners.base import Capability, Inspectable, Runner
 
 IntArray = npt.NDArray[np.integer]
 Int32Array = npt.NDArray[np.int32]
@@ -133,7 +133,12 @@ def verify_runner(
     tally = _Tally()
     able = runner.capabilities
     checked = [case for case in cases if Capability.BATCH in able or case.ids.shape[0] == 1]
-    for done, (form, case) in enumerate(pairs := list(_plan(able, checked))):
+    pairs = list(_plan(able, checked))
+    if not pairs:
+        raise RunnerError(
+            f"target '{target}' has no form that can be compared", actual=", ".join(sorted(able))
+        )
+    for done, (form, case) in enumerate(pairs):
         if on_progress is not None:
             on_progress(form, done, len(pairs))
         _compare(runner, form, case, tally)
@@ -144,7 +149,7 @@ def verify_runner(
         logits_compared=tally.compared,
         tokens=tally.tokens,
         forms=tally.mismatches,
-        worst_layer=_first_wrong_value(runner, program, checked) if mismatches else None,
+        worst_layer=_first_wrong_layer(runner, program, checked, tally.mismatches),
         largest_difference=tally.largest,
         text=text,
         seconds=time.perf_counter() - started,
@@ -181,18 +186,22 @@ def _compare_steps(runner: Runner, form: str, case: ParityCase, tally: _Tally, p
         tally.add(form, runner.step(case.ids[:, i]).logits, case.logits[:, i])
 
 
-def _first_wrong_value(runner: Runner, program: Program, cases: list[ParityCase]) -> str | None:
-    """Name of the first value inside the network that differs, when the runner can show its values."""
-    values_of = getattr(runner, "values", None)
-    if Capability.INTERMEDIATE not in runner.capabilities or values_of is None or not cases:
+def _first_wrong_layer(
+    runner: Runner, program: Program, cases: list[ParityCase], forms: dict[str, int]
+) -> str | None:
+    """The first layer whose spikes differ in the sequence form, where the runner can show them.
+
+    Every spike right and logits wrong is the readout. None when the sequence form is right.
+    """
+    if not isinstance(runner, Inspectable) or Capability.INTERMEDIATE not in runner.capabilities:
         return None
-    ids = cases[0].ids
-    wanted: dict[str, npt.NDArray[np.integer]] = {}
-    Golden(program).sequence(ids, lambda name, value: wanted.__setitem__(name, value.copy()))
-    got: dict[str, npt.NDArray[np.integer]] = values_of(ids)
-    for op in program.ops:
-        if op.out in got and not np.array_equal(
-            got[op.out].astype(np.int64).reshape(-1), wanted[op.out].astype(np.int64).reshape(-1)
-        ):
-            return op.name
-    return None
+    if not forms.get("sequence"):
+        return None
+    for case in cases:
+        wanted: dict[str, npt.NDArray[np.integer]] = {}
+        Golden(program).sequence(case.ids, wanted.__setitem__)
+        got = runner.values(case.ids)
+        for op in program.ops:
+            if op.out in got and not np.array_equal(got[op.out], wanted[op.out]):
+                return op.name
+    return program.readout.name

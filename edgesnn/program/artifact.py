@@ -19,6 +19,7 @@ from edgesnn.program.float_program import Float32Array
 METADATA_NAME = "metadata.json"
 TENSORS_NAME = "student.safetensors"
 _METADATA_MAX_BYTES = 64 * 2**20
+_NUMBER_MAX = float(np.finfo(np.float32).max)
 _FLOATS = {"F32", "F16", "BF16"}
 
 
@@ -69,7 +70,7 @@ class StudentArtifact:
             ArtifactError: It is missing, no number or not positive.
         """
         value = self.section(section).get(key)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= _NUMBER_MAX:
             raise ArtifactError(
                 f"'{section}.{key}' in {METADATA_NAME} of '{self.path}' is unusable",
                 actual=repr(value),
@@ -157,20 +158,17 @@ def read_artifact(folder: Path) -> StudentArtifact:
 
 
 def _read_tensors(path: Path) -> dict[str, Float32Array]:
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError, deserialize
 
     tensors: dict[str, Float32Array] = {}
     try:
-        with safe_open(path, framework="numpy") as stored:
-            for name in stored.keys():  # noqa: SIM118 - no mapping
-                dtype = stored.get_slice(name).get_dtype()
-                if dtype not in _FLOATS:
-                    raise ArtifactError(
-                        f"tensor '{name}' in '{path}' has the wrong dtype",
-                        actual=dtype,
-                        limit="F32, F16 or BF16",
-                    )
-                tensors[name] = np.asarray(stored.get_tensor(name)).astype(np.float32)
+        for name, stored in deserialize(path.read_bytes()):  # type: ignore[no-untyped-call]
+            dtype = stored["dtype"]
+            if dtype not in _FLOATS:
+                raise ArtifactError(
+                    f"tensor '{name}' in '{path}' has the wrong dtype", actual=dtype, limit="F32, F16 or BF16"
+                )
+            tensors[name] = _floats(dtype, stored["data"]).reshape(stored["shape"])
     except (SafetensorError, OSError, ValueError) as error:
         raise ArtifactError(
             f"'{path}' is damaged or truncated: {error}", remedy="copy it again or train again"
@@ -182,3 +180,10 @@ def _read_tensors(path: Path) -> dict[str, Float32Array]:
                 remedy="the training diverged: resume from an earlier checkpoint",
             )
     return tensors
+
+
+def _floats(dtype: str, data: bytes) -> Float32Array:
+    """Little-endian numbers as float32; a bfloat16 is the upper half of a float32."""
+    if dtype == "BF16":
+        return (np.frombuffer(data, "<u2").astype(np.uint32) << 16).view(np.float32)
+    return np.frombuffer(data, "<f4" if dtype == "F32" else "<f2").astype(np.float32)

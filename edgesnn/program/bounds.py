@@ -152,6 +152,8 @@ def _bound(op: Op, inputs: list[Interval], made: Interval, timesteps: int, satur
     if isinstance(op, Readout):
         sums = signed_sums(op.weight)
         z = np.maximum(np.abs(timesteps * sums.low + op.bias), np.abs(timesteps * sums.high + op.bias))
+        # z itself is int32 on devices; proven first, its product with a multiplier cannot leave int64
+        _require(OpBound(op.name, kind, -int(z.max()), int(z.max()), PRODUCT_LIMIT))
         product = int((z * op.multiplier.astype(np.int64)).max())
         return _require(OpBound(op.name, kind, -product, product, PRODUCT_LIMIT))
     limit = CURRENT_LIMIT if isinstance(op, (Embed, Linear, Attend, Add, Saturate)) else None
@@ -216,7 +218,8 @@ def secure(program: Program) -> Program:
             op = replace(op, clip=any(int(low.min()) < -MEMBRANE_MAX for low in lows[:-1]))
         ops.append(op)
         intervals[op.out] = made
-        if isinstance(op, Add) and made.magnitude >= CURRENT_LIMIT:
+        guarded = all(isinstance(user, Saturate) for user in program.consumers(original.out))
+        if isinstance(op, Add) and made.magnitude >= CURRENT_LIMIT and not guarded:
             guard = Saturate(f"{op.name}.saturate", op.out, f"{op.out}.saturate")
             ops.append(guard)
             intervals[guard.out] = _interval(guard, [made], program.timesteps)

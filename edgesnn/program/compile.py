@@ -25,6 +25,8 @@ Progress = Callable[[str, int, int], None]
 #: Exponents tried below the largest at which no code of the calibration text is clipped.
 _EXPONENTS_TRIED = 4
 _CLIPPED_TOO = 2
+#: Documents run side by side.
+_BATCH = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -187,7 +189,7 @@ def _choose_exponent(
     targets: list[npt.NDArray[np.integer]] = []
     reach = np.zeros(table.shape[1])
     done = 0
-    for chosen, ids in padded_batches(text.documents, 8):
+    for chosen, ids in padded_batches(text.documents, _BATCH):
         batch_counts = golden.counts(ids)
         for row, i in enumerate(chosen):
             length = len(text.documents[i]) - 1
@@ -222,16 +224,19 @@ def _calibrate(folded: FloatProgram, program: Program, text: CalibrationText, te
     lifs = {op.out: op.name for op in program.all(LIF)}
     slots = 0
     best: dict[str, dict[bytes, npt.NDArray[np.integer]]] = {"float": {}, "integer": {}}
+    batches = (chosen for chosen, _ in padded_batches(text.documents, _BATCH))
 
     def integer(ids: IntArray) -> npt.NDArray[np.float32]:
         nonlocal slots
+        lengths = np.array([len(text.documents[i]) for i in next(batches)])
+        held = np.arange(ids.shape[1]) < lengths[:, None]
 
         def tap(name: str, value: npt.NDArray[np.integer]) -> None:
             if name in lifs:
-                count = value.sum(axis=(0, 1, 2), dtype=np.int64)
+                count = value[held].sum(axis=(0, 1), dtype=np.int64)
                 fired[lifs[name]] = fired.get(lifs[name], 0) + count
 
-        slots += ids.size * program.timesteps
+        slots += int(held.sum()) * program.timesteps
         logits = golden.sequence(ids, tap) * np.float32(program.logit_scale)
         best["integer"][ids.tobytes()] = logits.argmax(axis=-1)
         return logits
@@ -243,13 +248,21 @@ def _calibrate(folded: FloatProgram, program: Program, text: CalibrationText, te
 
     total = len(text.documents)
     exact = score_documents(
-        integer, text.documents, text.doc_bytes, on_progress=lambda n: tell("calibrating integers", n, total)
+        integer,
+        text.documents,
+        text.doc_bytes,
+        batch=_BATCH,
+        on_progress=lambda n: tell("calibrating integers", n, total),
     )
     real = score_documents(
-        floating, text.documents, text.doc_bytes, on_progress=lambda n: tell("calibrating float32", n, total)
+        floating,
+        text.documents,
+        text.doc_bytes,
+        batch=_BATCH,
+        on_progress=lambda n: tell("calibrating float32", n, total),
     )
     same = compared = 0
-    for chosen, ids in padded_batches(text.documents, 8):
+    for chosen, ids in padded_batches(text.documents, _BATCH):
         agree = best["float"][ids.tobytes()] == best["integer"][ids.tobytes()]
         for row, i in enumerate(chosen):
             length = len(text.documents[i]) - 1

@@ -10,8 +10,9 @@ One function per architecture, found by the ``architecture.name`` of the metadat
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ import numpy.typing as npt
 from edgesnn.errors import ArtifactError, CompileError
 from edgesnn.program.artifact import METADATA_NAME, StudentArtifact
 from edgesnn.program.float_program import (
+    Float32Array,
     FloatEmbed,
     FloatLIF,
     FloatLinear,
@@ -55,28 +57,42 @@ def fold(artifact: StudentArtifact) -> FloatProgram:
         CompileError: Its architecture has no integer program; the operations in the way are named.
         ArtifactError: Metadata or tensors do not fit the architecture.
     """
-    model_type = artifact.metadata.get("model_type")
+    return folder_for(artifact.path, artifact.metadata)(artifact)
+
+
+def folder_for(path: Path, metadata: Mapping[str, Any]) -> Callable[[StudentArtifact], FloatProgram]:
+    """The folding function of a student, before any tensor is read.
+
+    Args:
+        path: The artifact, for the error.
+        metadata: Content of its ``metadata.json``.
+
+    Raises:
+        CompileError: Its architecture has no integer program; the operations in the way are named.
+    """
+    model_type = metadata.get("model_type")
     if model_type == "SpikingStudentLM":
         raise CompileError(
-            f"student '{artifact.path}' (SpikingStudentLM v1.0) has no integer program: LayerNorm, softmax "
+            f"student '{path}' (SpikingStudentLM v1.0) has no integer program: LayerNorm, softmax "
             "attention without a causal mask, GELU and dense activations stand in the way",
             remedy="train a SpikingTransformerLM with edgesnn train",
         )
-    name = artifact.section("architecture").get("name")
-    if model_type != "SpikingTransformerLM" or name not in FOLDERS:
+    architecture = metadata.get("architecture")
+    name = architecture.get("name") if isinstance(architecture, dict) else None
+    if model_type != "SpikingTransformerLM" or not isinstance(name, str) or name not in FOLDERS:
         raise CompileError(
-            f"student '{artifact.path}' has an unknown architecture",
+            f"student '{path}' has an unknown architecture",
             actual=f"model_type {model_type!r}, architecture {name!r}",
             limit=f"SpikingTransformerLM with one of {sorted(FOLDERS)}",
         )
-    version = artifact.metadata.get("architecture_version")
+    version = metadata.get("architecture_version")
     if not isinstance(version, str) or not version.startswith("v2."):
         raise CompileError(
-            f"{METADATA_NAME} of '{artifact.path}' has an unknown architecture_version",
+            f"{METADATA_NAME} of '{path}' has an unknown architecture_version",
             actual=repr(version),
             limit="v2.x",
         )
-    return FOLDERS[name](artifact)
+    return FOLDERS[name]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +145,7 @@ class _TransformerFolder:
         fits = (
             isinstance(windows, list)
             and len(windows) == self.heads
-            and all(isinstance(w, int) and w >= 1 and w * head_dim < CURRENT_LIMIT for w in windows)
+            and all(type(w) is int and w >= 1 and w * head_dim < CURRENT_LIMIT for w in windows)
         )
         if not fits or head_dim > HEAD_DIM_MAX:
             raise ArtifactError(
@@ -161,15 +177,28 @@ class _TransformerFolder:
         )
 
     def lif(self, name: str, source: str, norm: _Affine, offset: _Float64Array | float = 0.0) -> str:
-        threshold = (self.threshold / norm.gain).astype(np.float32)
-        bias = (norm.offset / norm.gain + offset).astype(np.float32)
+        threshold = self.finite(name, "threshold", self.threshold / norm.gain)
+        bias = self.finite(name, "bias", norm.offset / norm.gain + offset)
         self.ops.append(FloatLIF(name, source, name, self.decay, threshold, bias))
         return name
 
     def linear(self, name: str, source: str, weight: _Float64Array) -> str:
         """A linear from ``weight [out, in]``."""
-        self.ops.append(FloatLinear(name, source, name, np.ascontiguousarray(weight.T, np.float32)))
+        self.ops.append(FloatLinear(name, source, name, self.finite(name, "weight", weight.T)))
         return name
+
+    def finite(self, name: str, what: str, array: _Float64Array) -> Float32Array:
+        """A folded array as float32.
+
+        Raises:
+            CompileError: It leaves the range of float32.
+        """
+        if not (np.abs(array) <= np.finfo(np.float32).max).all():
+            raise CompileError(
+                f"the folded {what} of '{name}' of '{self.artifact.path}' leaves the range of float32",
+                remedy="a norm's gain or variance is extreme: train again with another seed or learning rate",
+            )
+        return np.ascontiguousarray(array, np.float32)
 
     def shift(self, name: str, source: str) -> str:
         if self.shifted == 0:

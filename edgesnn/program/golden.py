@@ -168,7 +168,6 @@ class Golden:
             Integer logits, int32 ``[batch, vocab]``.
         """
         ids = self._check(np.asarray(tokens)[:, None])
-        state.expire()
         new: dict[str, SpikeArray] = {}
         logits = self._run(ids, state, tap, new)
         state.push(new)

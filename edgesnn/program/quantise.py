@@ -42,6 +42,7 @@ _Float64Array = npt.NDArray[np.float64]
 #: Above this median threshold a LIF's values move to the grid of stock Loihi neurons.
 STOCK_MEDIAN = 64 * 64
 _MAX_SHIFT = 31
+_BIAS_CODE_MAX = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,7 @@ class LayerReport:
         kind: Its class.
         relative_error: Root mean square of the rounding over root mean square of the values, or None.
         dead: Neurons whose threshold lies above the range: they can never fire.
+        floored: Neurons whose threshold lies below 1/64 of a current and was raised to it.
         stock: Whether a LIF's threshold and bias are those of a stock Loihi neuron; None for other ops.
     """
 
@@ -60,6 +62,7 @@ class LayerReport:
     kind: str
     relative_error: float | None = None
     dead: int = 0
+    floored: int = 0
     stock: bool | None = None
 
 
@@ -216,9 +219,9 @@ def _lif(op: FloatLIF, scale: _Float64Array, stock_grid: bool) -> tuple[LIF, Lay
         if moved is not None:
             theta, bias = moved
             stock = True
-    dead = int((exact > THETA_MAX).sum())
+    dead, floored = int((exact > THETA_MAX).sum()), int((exact < 1).sum())
     made = LIF(op.name, op.input, op.out, op.decay, theta, bias, clip=True)
-    return made, LayerReport(op.name, "LIF", None, dead, stock)
+    return made, LayerReport(op.name, "LIF", None, dead, floored, stock)
 
 
 def quantise_readout(
@@ -239,10 +242,12 @@ def quantise_readout(
         The integer readout, and the relative rounding error of D.
     """
     largest = np.abs(op.weight).max(axis=0).astype(np.float64)
-    silent = np.maximum(np.abs(op.bias).astype(np.float64), 1e-12) / 2**12
-    scale = np.where(largest > 0, largest / WEIGHT_MAX, silent)
+    magnitude = np.abs(op.bias).astype(np.float64)
+    silent = np.maximum(magnitude, 1e-12) / 2**12
+    # where the bias dwarfs the weights it sets the scale, so that its code leaves room for the multiplier
+    scale = np.where(largest > 0, np.maximum(largest / WEIGHT_MAX, magnitude / _BIAS_CODE_MAX), silent)
     weight = _codes(op.weight, scale)
-    bias = np.clip(np.rint(op.bias / scale), -(2**30), 2**30).astype(np.int32)
+    bias = np.rint(op.bias / scale).astype(np.int32)
     sums = signed_sums(weight)
     reach = np.maximum(np.abs(timesteps * sums.low + bias), np.abs(timesteps * sums.high + bias))
     multiplier, shift = multiply_shift(scale * column_scale * 2.0**exponent, reach)

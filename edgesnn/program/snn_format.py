@@ -109,9 +109,6 @@ def to_bytes(program: Program) -> bytes:
     op_table = b""
     for op in program.ops:
         refs = [_intern(array, tensors, numbers) for array in _tensors_of(op)]
-        name = op.name.encode("ascii")
-        if len(name) > 63:
-            raise ProgramFormatError(f"op name '{op.name}' is too long", actual=len(name), limit=63)
         sources = [maker[source] for source in inputs_of(op)]
         values = _numbers_of(op)
         op_table += _OP.pack(
@@ -121,7 +118,13 @@ def to_bytes(program: Program) -> bytes:
             channels[op.out],
             *(values + [0] * (8 - len(values))),
             *(refs + [NONE] * (4 - len(refs))),
-            name,
+            op.name.encode("ascii"),
+        )
+    if len(program.ops) > OPS_MAX or len(tensors) > TENSORS_MAX:
+        raise ProgramFormatError(
+            "the program is too long for program.snn",
+            actual=f"{len(program.ops)} ops, {len(tensors)} tensors",
+            limit=f"{OPS_MAX} ops, {TENSORS_MAX} tensors",
         )
     tensor_table, data = _layout(tensors, HEADER_BYTES + len(op_table))
     ops_at = HEADER_BYTES

@@ -5,7 +5,7 @@ Two kinds of state, both 0/1 and int8, zero at reset:
 * ``shift.{name}``, ``[batch, T, channels]``: the previous token's spikes of the shifted channels.
 * ``k.{name}`` ``[batch, T, dh, slots]`` and ``v.{name}`` ``[batch, T, slots, dh]``: the keys and values of
   past tokens. Every head owns a ring of ``W_h - 1`` neighbouring slots, head after head, so
-  ``slots = sum(W_h - 1)`` and a score of a head with a slot of another head is ignored. Attention is a sum, so
+  ``slots = sum(W_h - 1)``; a score of a head with a slot of another head is ignored. Attention is a sum, so
   the order inside a ring is free: the host writes token number n (counted since reset or prefill) into slot
   ``n mod (W_h - 1)`` of the ring of every head, over the token that has just left that window. A head with
   ``W_h = 1`` owns no slot.
@@ -93,9 +93,6 @@ class State:
             if op.slots > 0
         )
         self._shifts = tuple(f"shift.{op.name}" for op in program.all(Shift))
-
-    def expire(self) -> None:
-        """Nothing: in a ring as long as its window `push` overwrites the token that leaves."""
 
     def push(self, new: Mapping[str, npt.NDArray[Any]]) -> None:
         """Take in what a step gave. Call after each step.

@@ -37,7 +37,10 @@ from edgesnn.program.ops import (
 from edgesnn.program.program import Program
 
 _SHIFT_MAX = 31
-_EXPONENT_MAX = 126
+#: ``logits_q * 2**-exponent`` and the factor itself are normal float32 numbers in this range.
+_EXPONENT_MIN, _EXPONENT_MAX = -104, 126
+#: Bytes that an op's name may have.
+_NAME_MAX = 63
 
 
 class Kind(Enum):
@@ -92,6 +95,12 @@ def check_program(program: Program) -> None:
     names: set[str] = set()
     read: set[str] = set()
     for index, op in enumerate(ops):
+        if not 0 < len(op.name) <= _NAME_MAX or any(not "!" <= letter <= "~" for letter in op.name):
+            raise ProgramFormatError(
+                "name of an op out of range",
+                actual=repr(op.name),
+                limit=f"1..{_NAME_MAX} printable ASCII letters",
+            )
         if op.name in names:
             raise ProgramFormatError(f"two ops are called '{op.name}'")
         names.add(op.name)
@@ -187,7 +196,7 @@ def _check_readout(op: Readout, width: int) -> int:
     _tensor(op, "bias", op.bias, np.int32, (rank,), low=1 - 2**31, high=2**31 - 1)
     _tensor(op, "multiplier", op.multiplier, np.int32, (rank,), low=0, high=2**31 - 1)
     _number(op, "shift", op.shift, 0, _SHIFT_MAX)
-    _number(op, "exponent", op.exponent, -_EXPONENT_MAX, _EXPONENT_MAX)
+    _number(op, "exponent", op.exponent, _EXPONENT_MIN, _EXPONENT_MAX)
     return int(op.table.shape[0])
 
 

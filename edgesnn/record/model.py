@@ -200,7 +200,7 @@ class Comparison(Part):
     engine: str | None
     p50: Quantity
     p95: Quantity
-    ratio: Quantity = Field(description="Median of this run over the other's: above 1 this run is slower.")
+    ratio: Quantity = Field(description="Time of this run over the other's: above 1 this run is slower.")
     statement: str
 
 

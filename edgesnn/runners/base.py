@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import TracebackType
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -135,6 +135,15 @@ class Chip:
 
     busy: bool
     seconds: float
+
+
+@runtime_checkable
+class Inspectable(Protocol):
+    """What a runner with `Capability.INTERMEDIATE` can do beside the contract."""
+
+    def values(self, ids: IntArray) -> dict[str, npt.NDArray[np.int8]]:
+        """Spike values ``[batch, length, T, c]`` by name, of whole sequences ``[batch, length]``."""
+        ...
 
 
 class Runner(Protocol):

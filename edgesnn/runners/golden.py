@@ -12,7 +12,7 @@ from edgesnn.bundle.bundle import PROGRAM_NAME, Bundle
 from edgesnn.program.golden import Golden
 from edgesnn.program.state import State
 from edgesnn.runners.base import Capability, DeviceInfo, IntArray, Output, RunnerOptions
-from edgesnn.runners.host import HostRunner, cpu_name, not_open
+from edgesnn.runners.host import HostRunner, check_batch, cpu_name, not_open
 
 
 class GoldenRunner(HostRunner):
@@ -63,6 +63,7 @@ class GoldenRunner(HostRunner):
         """Run one token per sequence, ids ``[batch]``; integer logits ``[batch, vocab]``."""
         golden = self._engine()
         state = self._state or State(golden.program)
+        check_batch(tokens, state.batch)
         started = time.perf_counter_ns()
         logits = golden.step(tokens, state)
         return Output(logits, time.perf_counter_ns() - started)

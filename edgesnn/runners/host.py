@@ -130,6 +130,21 @@ def cpu_flags() -> frozenset[str]:
     return frozenset()
 
 
+def check_batch(tokens: IntArray, batch: int) -> None:
+    """Refuse a step of another number of sequences than the context holds.
+
+    Raises:
+        RunnerError: The numbers differ.
+    """
+    if np.shape(tokens) != (batch,):
+        raise RunnerError(
+            "step got another number of sequences than the context holds",
+            actual=list(np.shape(tokens)),
+            limit=[batch],
+            remedy="call reset with the number of sequences",
+        )
+
+
 def not_open() -> RunnerError:
     """The error of a runner that is used before `open` or after `close`."""
     return RunnerError("the runner holds no bundle", remedy="call open first")

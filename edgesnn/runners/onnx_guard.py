@@ -15,7 +15,7 @@ _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 _DEPTH_MAX = 16
 
 # Field numbers of onnx.proto.
-_MODEL_GRAPH, _MODEL_OPSET, _MODEL_FUNCTIONS = 7, 8, 25
+_MODEL_GRAPH, _MODEL_OPSET, _MODEL_TRAINING, _MODEL_FUNCTIONS = 7, 8, 20, 25
 _OPSET_DOMAIN = 1
 _GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_SPARSE = 1, 5, 15
 _NODE_ATTRIBUTE, _NODE_DOMAIN = 5, 7
@@ -40,8 +40,9 @@ def check_onnx(data: bytes, name: str) -> None:
             if field == _MODEL_GRAPH and isinstance(value, memoryview):
                 graphs += 1
                 _check_graph(value, name, 0)
-            elif field == _MODEL_FUNCTIONS:
-                raise BundleError(f"'{name}' defines functions of its own", remedy="export the student again")
+            elif field in (_MODEL_FUNCTIONS, _MODEL_TRAINING):
+                what = "functions of its own" if field == _MODEL_FUNCTIONS else "how to train it"
+                raise BundleError(f"'{name}' defines {what}", remedy="export the student again")
             elif field == _MODEL_OPSET and isinstance(value, memoryview):
                 _check_domain(value, _OPSET_DOMAIN, name)
     except (IndexError, ValueError):
@@ -117,6 +118,8 @@ def _fields(message: memoryview) -> Iterator[tuple[int, memoryview | int]]:
     while position < len(message):
         key, position = _varint(message, position)
         number, wire = key >> 3, key & 7
+        if key >> 32 or number == 0:  # C++ readers drop the upper bits and would see another field
+            raise ValueError("a field number is out of range")
         if wire == _VARINT:
             value, position = _varint(message, position)
             yield number, value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,13 +12,16 @@ import numpy.typing as npt
 
 from edgesnn.bundle.bundle import Bundle
 from edgesnn.errors import RunnerError, TextError
+from edgesnn.program.ops import LIF
 from edgesnn.program.program import Program
 from edgesnn.program.state import State, state_tensors
 from edgesnn.runners.base import Capability, DeviceInfo, IntArray, Output, RunnerOptions
-from edgesnn.runners.host import HostRunner, cpu_flags, cpu_name, not_open
+from edgesnn.runners.host import HostRunner, check_batch, cpu_flags, cpu_name, not_open
 from edgesnn.runners.onnx_guard import check_onnx
+from edgesnn.runners.onnx_taps import with_outputs
 
 _STATE_DTYPES = {"tensor(int8)": np.int8, "tensor(float)": np.float32}
+_DTYPES = {**_STATE_DTYPES, "tensor(int64)": np.int64}
 _VNNI = frozenset({"avx512_vnni", "avx_vnni"})
 
 
@@ -32,6 +36,7 @@ class _OnnxRunner(HostRunner):
         self._program: Program | None = None
         self._options = RunnerOptions()
         self._state: State | None = None
+        self._bound: BoundStep | None = None
         self._outputs: list[str] = []
         self._new: list[str] = []
 
@@ -96,20 +101,15 @@ class _OnnxRunner(HostRunner):
         session, state = self._session("step"), self._state
         if state is None:
             raise not_open()
+        check_batch(tokens, state.batch)
         ids = self._check(np.asarray(tokens)[:, None])
-        if ids.shape[0] != state.batch:
-            raise RunnerError(
-                "step got another number of sequences than the context holds",
-                actual=ids.shape[0],
-                limit=state.batch,
-                remedy="call reset with the number of sequences",
-            )
+        bound = self._bound
+        if bound is None or bound.state is not state:
+            bound = self._bound = BoundStep(session, state, self._new)
         started = time.perf_counter_ns()
-        state.expire()
-        results = self._run(session, self._outputs, {"input_ids": ids, **state.tensors})
-        state.push(dict(zip(self._new, results[1:], strict=True)))
+        logits = bound.run(ids)
         elapsed = time.perf_counter_ns() - started
-        return Output(self._promised(results[0]), elapsed)
+        return Output(self._promised(logits), elapsed)
 
     def sequence(self, ids: IntArray) -> Output:
         """Run whole sequences ``[batch, length]``; logits ``[batch, length, vocab]``.
@@ -144,7 +144,7 @@ class _OnnxRunner(HostRunner):
     def close(self) -> None:
         """Release the sessions."""
         self._sessions.clear()
-        self._bundle = self._program = self._state = None
+        self._bundle = self._program = self._state = self._bound = None
 
     def _promised(self, logits: npt.NDArray[np.float32]) -> npt.NDArray[np.int32] | npt.NDArray[np.float32]:
         return logits
@@ -161,12 +161,14 @@ class _OnnxRunner(HostRunner):
         return np.int8
 
     def _check(self, ids: IntArray) -> npt.NDArray[np.int64]:
-        checked = np.ascontiguousarray(ids, np.int64)
-        if checked.ndim != 2 or checked.size == 0:
-            raise TextError(
-                "token ids must be a non-empty integer array [batch, length]", actual=list(checked.shape)
-            )
         vocab = self._require_program().vocab_size
+        given = np.asarray(ids)
+        if given.ndim != 2 or given.size == 0 or not np.issubdtype(given.dtype, np.integer):
+            raise TextError(
+                "token ids must be a non-empty integer array [batch, length]",
+                actual=f"{given.dtype} {list(given.shape)}",
+            )
+        checked = np.ascontiguousarray(given, np.int64)
         if int(checked.min()) < 0 or int(checked.max()) >= vocab:
             raise TextError(
                 "token id outside the vocabulary",
@@ -200,15 +202,71 @@ class _OnnxRunner(HostRunner):
         try:
             results: list[Any] = session.run(names, feed)
         except Exception as error:  # onnxruntime's own exceptions share no base class
-            raise RunnerError(f"ONNX Runtime failed: {str(error)[:300]}") from error
+            raise _failed(error) from error
         return results
 
 
-def _load(path: Path, threads: int) -> Any:
+class BoundStep:
+    """The step graph bound to the arrays of one state, so that a step copies nothing but its own part.
+
+    Args:
+        session: The session of a step graph.
+        state: The state; its arrays are read in place.
+        names: Names of the state tensors.
+    """
+
+    def __init__(self, session: Any, state: State, names: list[str]) -> None:
+        import onnxruntime
+
+        self.state = state
+        self._session = session
+        self._binding = session.io_binding()
+        self._ids = np.zeros((state.batch, 1), np.int64)
+        self._new: dict[str, npt.NDArray[Any]] = {}
+        self._values: list[Any] = []
+        for name, array in {"input_ids": self._ids, **state.tensors}.items():
+            self._values.append(onnxruntime.OrtValue.ortvalue_from_numpy(array))
+            self._binding.bind_ortvalue_input(name, self._values[-1])
+        for item in session.get_outputs():
+            dtype = _DTYPES[item.type]
+            shape = [state.batch if isinstance(dim, str) else dim for dim in item.shape]
+            array = self._new[item.name.removeprefix("new.")] = np.zeros(shape, dtype)
+            self._values.append(onnxruntime.OrtValue.ortvalue_from_numpy(array))
+            self._binding.bind_ortvalue_output(item.name, self._values[-1])
+        self._logits = self._new.pop("logits")
+
+    def run(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """Run one token per sequence and keep the state.
+
+        Args:
+            ids: Token ids ``[batch, 1]``.
+
+        Returns:
+            Logits ``[batch, vocab]``, a copy.
+
+        Raises:
+            RunnerError: ONNX Runtime failed.
+        """
+        self._ids[...] = ids
+        try:
+            self._session.run_with_iobinding(self._binding)
+        except Exception as error:  # onnxruntime's own exceptions share no base class
+            raise _failed(error) from error
+        self.state.push(self._new)
+        return self._logits.copy()
+
+
+def _failed(error: Exception) -> RunnerError:
+    return RunnerError(f"ONNX Runtime failed: {str(error)[:300]}")
+
+
+def _load(path: Path, threads: int, taps: Sequence[str] = ()) -> Any:
     import onnxruntime
 
     data = path.read_bytes()
     check_onnx(data, path.name)
+    if taps:
+        data = with_outputs(data, taps)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -235,9 +293,28 @@ class OnnxRuntimeRunner(_OnnxRunner):
             Capability.BATCH,
             Capability.LOGITS,
             Capability.EXACT,
+            Capability.INTERMEDIATE,
         }
     )
     export: ClassVar[str] = "onnx"
+
+    def values(self, ids: IntArray) -> dict[str, npt.NDArray[np.int8]]:
+        """Spikes of every LIF by value name, int8 ``[batch, length, T, c]``, of whole sequences.
+
+        Raises:
+            TextError: A token id is outside the vocabulary.
+            RunnerError: The file does not name its values, or ONNX Runtime failed.
+        """
+        if self._bundle is None:
+            raise not_open()
+        names = [op.out for op in self._require_program().all(LIF)]
+        path = self._bundle.export_file(self.export, "sequence")
+        session = _load(path, self._options.threads, names)
+        results = self._run(session, names, {"input_ids": self._check(ids)})
+        return {
+            name: (value != 0).transpose(1, 2, 0, 3).astype(np.int8)
+            for name, value in zip(names, results, strict=True)
+        }
 
     def _promised(self, logits: npt.NDArray[np.float32]) -> npt.NDArray[np.int32]:
         """Integer logits: the graph multiplies them by a power of two, which loses nothing."""

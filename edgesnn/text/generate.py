@@ -13,7 +13,8 @@ from edgesnn.errors import TextError
 from edgesnn.text.sampling import Sampler, SamplingOptions
 from edgesnn.text.tokenizer import TextTokenizer
 
-_REPLACEMENT = "�"
+_REPLACEMENT = "\ufffd"
+_WAITING_MAX = 3
 
 
 class LanguageModel(Protocol):
@@ -56,10 +57,16 @@ class TextStream:
         """Text that became certain with this token."""
         self._pending.append(token)
         text = self._tokenizer.decode(self._pending)
-        if text.endswith(_REPLACEMENT) and len(self._pending) < 8:
+        if not text.endswith(_REPLACEMENT):
+            self._pending.clear()
+            return text
+        # an incomplete character has at most three bytes, so at most that many tokens must wait
+        certain, waiting = self._pending[:-_WAITING_MAX], self._pending[-_WAITING_MAX:]
+        before = self._tokenizer.decode(certain) if certain else ""
+        if not before or before + self._tokenizer.decode(waiting) != text:
             return ""
-        self._pending.clear()
-        return text
+        self._pending = waiting
+        return before
 
     def flush(self) -> str:
         """What is left at the end; bytes that are no UTF-8 become U+FFFD."""

@@ -65,7 +65,9 @@ class Sampler:
         options = self._options
         if options.temperature == 0:
             return int(np.argmax(logits))
-        scaled = logits.astype(np.float64) / options.temperature
+        wide = logits.astype(np.float64)
+        with np.errstate(over="ignore"):  # at the smallest temperatures only the best token is left
+            scaled = (wide - wide.max()) / options.temperature
         order = np.argsort(-scaled, kind="stable")
         if options.top_k:
             order = order[: options.top_k]

@@ -8,7 +8,7 @@ from edgesnn.plugins import Plugin
 KEYS = {
     "targets": {"name", "kind", "description", "runner", "missing"},
     "runners": {"name", "summary", "capabilities", "missing", "package", "error"},
-    "exporters": {"name", "summary", "package", "error"},
+    "exporters": {"name", "summary", "missing", "package", "error"},
     "profiles": {"name", "windows", "gates", "error"},
     "devices": {"name", "description", "runners", "limits", "error"},
 }

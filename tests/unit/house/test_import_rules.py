@@ -10,12 +10,12 @@ PACKAGE = Path(__file__).parents[3] / "edgesnn"
 
 ALLOWED = {
     "bundle": {"numpy", "pydantic"},
-    "cli": {"typer", "rich", "numpy", "pydantic"},
-    "exporters": {"numpy", "onnx", "ml_dtypes"},
+    "cli": {"pydantic", "rich", "typer"},
+    "exporters": {"numpy", "onnx"},
     "profiler": {"numpy", "scipy", "pydantic", "psutil"},
     "program": {"numpy", "safetensors"},
     "record": {"numpy", "pydantic"},
-    "runners": {"numpy", "onnxruntime", "psutil"},
+    "runners": {"numpy", "onnxruntime"},
     "student": {"numpy", "torch", "safetensors", "tokenizers", "pydantic"},
     "text": {"numpy", "tokenizers"},
     "api": {"numpy"},

@@ -17,6 +17,10 @@ class Twice:
     name = "twice"
     summary = "a plug-in of a test"
 
+    @classmethod
+    def missing(cls):
+        return None
+
     def export(self, source, folder):
         return None
 """
@@ -78,7 +82,7 @@ def test_a_plugin_that_says_which_extra_it_misses_keeps_its_own_error(install):
 
 @pytest.mark.parametrize(
     ("code", "found"),
-    [("Twice = 3", "a int|lacks"), ("class Twice:\n    name = 'x'", "lacks summary, export")],
+    [("Twice = 3", "a int|lacks"), ("class Twice:\n    name = 'x'", "lacks summary, missing, export")],
 )
 def test_a_plugin_without_the_contract_is_refused(install, code, found):
     install("other", code, {"odd": "Twice"})

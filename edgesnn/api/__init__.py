@@ -1,0 +1,49 @@
+"""The few functions that join the rooms; the command line is a thin layer over them.
+
+A function's room is imported when the function is first asked for, so importing this package is cheap.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgesnn.api.bundles import bundle_of, open_bundle
+    from edgesnn.api.generation import generate_text
+    from edgesnn.api.profiling import profile_bundle
+    from edgesnn.api.students import compile_student, export_student, format_reasons, read_student
+    from edgesnn.api.verification import parity_targets, verify_bundle
+
+__all__ = [
+    "bundle_of",
+    "compile_student",
+    "export_student",
+    "format_reasons",
+    "generate_text",
+    "open_bundle",
+    "parity_targets",
+    "profile_bundle",
+    "read_student",
+    "verify_bundle",
+]
+
+_ROOMS = {
+    "bundle_of": "bundles",
+    "compile_student": "students",
+    "export_student": "students",
+    "format_reasons": "students",
+    "generate_text": "generation",
+    "open_bundle": "bundles",
+    "parity_targets": "verification",
+    "profile_bundle": "profiling",
+    "read_student": "students",
+    "verify_bundle": "verification",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a function from its module."""
+    if name not in _ROOMS:
+        raise AttributeError(f"module 'edgesnn.api' has no attribute '{name}'")
+    return getattr(import_module(f"edgesnn.api.{_ROOMS[name]}"), name)

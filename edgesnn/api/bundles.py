@@ -1,0 +1,43 @@
+"""Opening bundles."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from edgesnn.api.progress import Progress, silent
+from edgesnn.api.students import export_student, student_folder
+from edgesnn.bundle.bundle import MANIFEST_NAME, Bundle
+from edgesnn.program.artifact import METADATA_NAME
+
+
+def open_bundle(path: Path) -> Bundle:
+    """Open a bundle and verify every hash.
+
+    Raises:
+        BundleError: It is no bundle or breaks one of its promises.
+    """
+    return Bundle(path)
+
+
+@contextmanager
+def bundle_of(path: Path, on_progress: Progress = silent) -> Iterator[Bundle]:
+    """A bundle at a path, or one made from the student artifact there and removed afterwards.
+
+    Args:
+        path: A bundle or a student artifact.
+        on_progress: Told what happens.
+
+    Yields:
+        The bundle.
+    """
+    path = student_folder(path)
+    if (path / MANIFEST_NAME).is_file() or not (path / METADATA_NAME).is_file():
+        yield open_bundle(path)
+        return
+    with tempfile.TemporaryDirectory(prefix="edgesnn-") as folder:
+        yield export_student(
+            path, Path(folder) / "bundle", ["onnx"], name=path.resolve().name, on_progress=on_progress
+        )

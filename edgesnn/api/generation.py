@@ -1,0 +1,107 @@
+"""Text out of a bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgesnn import plugins
+from edgesnn.api.bundles import bundle_of
+from edgesnn.api.progress import Progress, silent
+from edgesnn.bundle.bundle import TOKENIZER_NAME
+from edgesnn.errors import TextError, UsageError
+from edgesnn.runners.base import Capability, Runner, RunnerOptions
+from edgesnn.targets import parse_target, resolve_target
+from edgesnn.text.generate import Piece, generate
+from edgesnn.text.sampling import SamplingOptions
+from edgesnn.text.tokenizer import load_tokenizer
+
+
+class _RunnerModel:
+    """A runner as a language model of float logits."""
+
+    def __init__(self, runner: Runner, scale: float) -> None:
+        self._runner = runner
+        self._scale = scale
+
+    def prompt(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """Start a new context; logits after the last token."""
+        if Capability.PREFILL in self._runner.capabilities:
+            return self._float(self._runner.prefill(ids[None, :]).logits[0])
+        self._runner.reset(1)
+        for token in ids[:-1]:
+            self._runner.step(token[None])
+        return self._float(self._runner.step(ids[-1:]).logits[0])
+
+    def next(self, token: int) -> npt.NDArray[np.float32]:
+        """Continue by one token; logits after it."""
+        return self._float(self._runner.step(np.array([token], np.int64)).logits[0])
+
+    def _float(self, logits: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+
+        if np.issubdtype(logits.dtype, np.integer):
+            return logits.astype(np.float32) * np.float32(self._scale)
+        return logits.astype(np.float32)
+
+
+def generate_text(
+    path: Path,
+    prompt: str,
+    options: SamplingOptions,
+    *,
+    target: str = "cpu",
+    max_tokens: int = 64,
+    raw: bool = False,
+    on_progress: Progress = silent,
+) -> Iterator[Piece]:
+    """Stream text after a prompt.
+
+    Args:
+        path: A bundle or a student artifact.
+        prompt: The prompt.
+        options: How tokens are chosen.
+        target: Where to run.
+        max_tokens: At most so many tokens.
+        raw: Whether the prompt is taken as it is, without the student's template.
+        on_progress: Told what happens before the first token.
+
+    Yields:
+        Pieces of text.
+
+    Raises:
+        TextError: The prompt has no tokens.
+        UserError: Bundle or artifact is unusable.
+        DeviceError: The target cannot run here.
+    """
+    if max_tokens < 1:
+        raise UsageError("max-tokens out of range", actual=max_tokens, limit=">= 1")
+    try:
+        prompt.encode("utf-8")
+    except UnicodeEncodeError:
+        raise TextError("the prompt is no text: it holds bytes that are no UTF-8") from None
+    with ExitStack() as stack:
+        runner_class = plugins.load_runner(resolve_target(target)[0])
+        bundle = stack.enter_context(bundle_of(path, on_progress))
+        tokenizer = load_tokenizer(bundle.file(TOKENIZER_NAME))
+        template = bundle.manifest.text.get("prompt_template")
+        end = bundle.manifest.text.get("end_of_text")
+        if raw or not template:
+            ids = tokenizer.encode_plain(prompt)
+        else:
+            ids = tokenizer.encode_prompt(prompt, template)
+        runner = stack.enter_context(runner_class())
+        runner.open(bundle, RunnerOptions(address=parse_target(target).address))
+        model = _RunnerModel(runner, bundle.program().logit_scale)
+        yield from generate(
+            model,
+            tokenizer,
+            ids,
+            options,
+            max_tokens=max_tokens,
+            stop_token=tokenizer.token_id(end) if end else None,
+        )

@@ -1,0 +1,148 @@
+"""Measuring a bundle on a target."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgesnn import plugins
+from edgesnn.api.bundles import open_bundle
+from edgesnn.api.progress import Progress, silent
+from edgesnn.api.verification import verify_bundle
+from edgesnn.bundle.bundle import TOKENIZER_NAME, Bundle
+from edgesnn.errors import EdgesnnError
+from edgesnn.profiler.accuracy import measure_accuracy
+from edgesnn.profiler.comparison import Comparison, compare_forward, no_comparison
+from edgesnn.profiler.document import session_arrays, session_document
+from edgesnn.profiler.profile import Profile, load_profile, override
+from edgesnn.profiler.results import Absent, AccuracyResult, ParityResult
+from edgesnn.profiler.session import SessionResult, Setting, run_session
+from edgesnn.record.files import Run, make_run
+from edgesnn.record.provenance import collect_provenance
+from edgesnn.runners.base import Capability, Runner, RunnerOptions
+from edgesnn.targets import parse_target, resolve_target
+from edgesnn.text.tokenizer import load_tokenizer
+
+
+def profile_bundle(
+    path: Path,
+    *,
+    target: str = "cpu",
+    profile: str = "smartglass",
+    allow_unmeasured: bool = False,
+    threads: int = 1,
+    windows: int | None = None,
+    min_window_seconds: float | None = None,
+    verified: Sequence[ParityResult] = (),
+    on_progress: Progress = silent,
+) -> Run:
+    """Measure a bundle on a target and judge it by a profile.
+
+    Args:
+        path: The bundle.
+        target: Device or runner; a device takes its fastest runner that is present.
+        profile: Name of a profile that ships with edgesnn, or the path of a TOML file.
+        allow_unmeasured: Whether missing measurements are excused.
+        threads: Threads inside one inference.
+        windows: Measurement windows, instead of the profile's.
+        min_window_seconds: Least time of a window in seconds, instead of the profile's.
+        verified: What `verify_bundle` just found for this bundle; a runner that is not in it is compared now.
+        on_progress: Told what happens.
+
+    Returns:
+        The run: record and raw arrays, not written yet.
+
+    Raises:
+        UserError: The bundle is unusable.
+        UsageError: Target or profile does not exist or is wrong.
+        DeviceError: The target cannot run here, or failed.
+    """
+    chosen = override(load_profile(profile), windows, min_window_seconds)
+    runner_class = plugins.load_runner(resolve_target(target)[0])
+    bundle = open_bundle(path)
+    tokenizer = load_tokenizer(bundle.file(TOKENIZER_NAME))
+    parity: ParityResult | Absent = Absent(f"{runner_class.name} does not run the integer program")
+    if Capability.EXACT in runner_class.capabilities:
+        known = {result.target: result for result in verified}
+        parity = (
+            known.get(runner_class.name)
+            or verify_bundle(bundle, [target], tokens=chosen.workload.parity_tokens, on_progress=on_progress)[
+                0
+            ]
+        )
+    accuracy = _accuracy(bundle, chosen, on_progress)
+    options = RunnerOptions(threads=threads, address=parse_target(target).address)
+    with runner_class() as runner:
+        device = runner.open(bundle, options)
+        result = run_session(
+            runner,
+            bundle,
+            chosen,
+            tokenizer,
+            accuracy=accuracy,
+            parity=parity,
+            on_progress=on_progress,
+            setting=Setting(target, device, options, allow_unmeasured),
+        )
+        comparisons = _compare_others(runner, bundle, chosen, result, on_progress)
+    document = session_document(result, bundle, comparisons)
+    return make_run(document, session_arrays(result), collect_provenance())
+
+
+def _accuracy(bundle: Bundle, profile: Profile, on_progress: Progress) -> AccuracyResult | Absent:
+    """Quality on golden over as many tokens as the profile asks for."""
+    tokens = profile.workload.accuracy_tokens
+    if tokens == 0:
+        return Absent("the profile asks for no accuracy (accuracy_tokens = 0)")
+    held_out = bundle.eval_slice()
+    if held_out is None:
+        return Absent("the bundle has no held-out text")
+    scored = held_out.first(tokens)
+    whole = len(scored.ids) == len(held_out.ids)
+    return measure_accuracy(
+        bundle.program(),
+        scored,
+        "held-out text of the bundle" if whole else "first part of the held-out text of the bundle",
+        on_progress=lambda done, total: on_progress("accuracy on golden", done, total),
+    )
+
+
+def _compare_others(
+    subject: Runner, bundle: Bundle, profile: Profile, result: SessionResult, on_progress: Progress
+) -> list[Comparison]:
+    """The other engines of this computer beside the one that was profiled; golden is no engine."""
+    comparisons: list[Comparison] = []
+    if isinstance(result.latency, Absent):
+        return comparisons
+    for plugin in plugins.available(plugins.RUNNERS):
+        if plugin.name in ("golden", result.runner):
+            continue
+        if plugin.error is not None:
+            comparisons.append(no_comparison(plugin.name, Absent(plugin.error)))
+            continue
+        runner_class = plugins.load_runner(plugin.name)
+        if Capability.STEP not in runner_class.capabilities:
+            continue
+        reason = runner_class.missing()
+        if reason is not None:
+            comparisons.append(no_comparison(plugin.name, Absent(reason)))
+            continue
+        try:
+            with runner_class() as runner:
+                device = runner.open(bundle, result.setting.options)
+                comparisons.append(
+                    compare_forward(
+                        runner,
+                        bundle,
+                        profile,
+                        result.latency,
+                        target=plugin.name,
+                        subject_target=result.setting.target,
+                        device=device,
+                        on_progress=on_progress,
+                        subject_runner=subject,
+                    )
+                )
+        except EdgesnnError as error:
+            comparisons.append(no_comparison(plugin.name, Absent(error.what)))
+    return comparisons

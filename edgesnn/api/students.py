@@ -1,0 +1,192 @@
+"""Reading, compiling and exporting students."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from edgesnn import plugins, resources
+from edgesnn.api.progress import Progress, silent
+from edgesnn.bundle.bundle import EVAL_NAME, TOKENIZER_NAME, Bundle, read_eval_slice
+from edgesnn.bundle.export import BundleSource, write_bundle
+from edgesnn.errors import ArtifactError, MissingExtraError, OutputError
+from edgesnn.program.artifact import (
+    METADATA_NAME,
+    TENSORS_NAME,
+    StudentArtifact,
+    read_artifact,
+    read_metadata,
+)
+from edgesnn.program.compile import CalibrationText, Compiled, compile_program
+from edgesnn.program.float_program import FloatProgram
+from edgesnn.program.fold import fold, folder_for
+from edgesnn.text.tokenizer import load_tokenizer
+
+#: Name of the student that ships with edgesnn.
+REFERENCE = "reference"
+#: Tokens of held-out text that the compiler measures on.
+CALIBRATION_TOKENS = 4000
+
+
+def student_folder(path: Path) -> Path:
+    """The folder of a student artifact; ``reference`` names the one that ships with edgesnn.
+
+    Args:
+        path: A folder, or ``reference`` where no such folder exists.
+    """
+    if path == Path(REFERENCE) and not path.exists():
+        return resources.folder("reference")
+    return path
+
+
+def read_student(path: Path) -> StudentArtifact:
+    """Read a student artifact; torch is needed only when it holds ``student.pt`` alone.
+
+    Args:
+        path: The folder that ``edgesnn train`` wrote.
+
+    Returns:
+        Metadata and tensors.
+
+    Raises:
+        ArtifactError: A file is missing, damaged or inconsistent.
+        MissingExtraError: Only ``student.pt`` is there, and torch is not installed.
+    """
+    if (path / TENSORS_NAME).is_file() or not (path / "student.pt").is_file():
+        return read_artifact(path)
+    try:
+        from edgesnn.student import load_student
+    except ImportError:
+        raise MissingExtraError(
+            f"'{path}' holds student.pt but no {TENSORS_NAME}, and reading student.pt needs torch",
+            remedy="pip install 'edgesnn[train]'",
+        ) from None
+    model, metadata = load_student(path)
+    return StudentArtifact(path, metadata, {k: v.float().numpy() for k, v in model.state_dict().items()})
+
+
+def compile_student(
+    path: Path, on_progress: Progress = silent
+) -> tuple[StudentArtifact, FloatProgram, Compiled]:
+    """Fold and compile a student artifact.
+
+    Args:
+        path: The artifact.
+        on_progress: Told what happens.
+
+    Returns:
+        The artifact, the folded float32 student, and the integer program with its report.
+
+    Raises:
+        ArtifactError: The artifact is unusable.
+        CompileError: The student has no exact integer program.
+    """
+    folder_for(path, read_metadata(path))
+    artifact = read_student(path)
+    folded = fold(artifact)
+    text = _calibration_text(path, folded.embed.table.shape[0])
+    return artifact, folded, compile_program(folded, text, on_progress=on_progress)
+
+
+def _calibration_text(path: Path, vocab_size: int) -> CalibrationText | None:
+    if not (path / EVAL_NAME).is_file():
+        return None
+    held_out = read_eval_slice(path / EVAL_NAME, vocab_size)
+    part = held_out.first(CALIBRATION_TOKENS)
+    documents = part.documents()
+    if not part.doc_bytes.any():
+        return None
+    source = f"first {len(documents)} documents of the held-out slice"
+    return CalibrationText(documents, part.doc_bytes, source)
+
+
+def format_reasons() -> dict[str, str | None]:
+    """Every format by name, with the reason why it cannot be written here, or None."""
+    return {name: plugins.exporter_misses(name) for name in plugins.names(plugins.EXPORTERS)}
+
+
+def export_student(
+    path: Path,
+    output: Path,
+    formats: Sequence[str] | None = None,
+    *,
+    overwrite: bool = False,
+    name: str | None = None,
+    on_progress: Progress = silent,
+) -> Bundle:
+    """Compile a student and write the bundle that devices run.
+
+    Args:
+        path: The student artifact.
+        output: The folder to make.
+        formats: Names of exporters; None for all that can write here (`format_reasons` tells).
+        overwrite: Whether an existing bundle is replaced.
+        name: Name of the model; the artifact folder's by default.
+        on_progress: Told what happens.
+
+    Returns:
+        The bundle, verified.
+
+    Raises:
+        UserError: Student, format or output folder is unusable; nothing is left half-written.
+    """
+    path = student_folder(path)
+    chosen = formats if formats is not None else [n for n, why in format_reasons().items() if why is None]
+    exporters = {format_name: plugins.load_exporter(format_name)() for format_name in chosen}
+    if output.exists() and not overwrite:
+        raise OutputError(f"'{output}' exists already", remedy="name another folder or give --force")
+    artifact, folded, compiled = compile_student(path, on_progress)
+    tokenizer = path / TOKENIZER_NAME
+    tokens = load_tokenizer(tokenizer).vocab_size
+    if tokens != compiled.program.vocab_size:
+        raise ArtifactError(
+            f"{TOKENIZER_NAME} of '{path}' is not this student's",
+            actual=f"{tokens} tokens",
+            limit=f"{compiled.program.vocab_size} tokens",
+        )
+    source = BundleSource(
+        name=name or path.resolve().name,
+        compiled=compiled,
+        folded=folded,
+        tokenizer=tokenizer,
+        eval_slice=path / EVAL_NAME if (path / EVAL_NAME).is_file() else None,
+        student=_student_facts(artifact),
+        text=_text_facts(artifact),
+    )
+    return write_bundle(
+        source,
+        exporters,
+        output,
+        overwrite=overwrite,
+        on_format=lambda format_name: on_progress(f"writing {format_name}", 0, 1),
+    )
+
+
+def _text_facts(artifact: StudentArtifact) -> dict[str, str | None]:
+    """Prompt template and end-of-text token.
+
+    Raises:
+        ArtifactError: They are no text.
+    """
+    facts = artifact.metadata.get("text") or {}
+    if not isinstance(facts, dict) or not all(
+        fact is None or isinstance(fact, str) for fact in facts.values()
+    ):
+        raise ArtifactError(f"'text' in {METADATA_NAME} of '{artifact.path}' is unusable", actual=repr(facts))
+    return facts
+
+
+def _student_facts(artifact: StudentArtifact) -> dict[str, Any]:
+    kept = (
+        "model_type",
+        "architecture_version",
+        "vocab_size",
+        "student_params",
+        "architecture",
+        "snn_config",
+        "training_config",
+        "training_results",
+        "metadata",
+    )
+    return {key: artifact.metadata[key] for key in kept if key in artifact.metadata}

@@ -1,0 +1,197 @@
+"""``edgesnn demo``: the whole way on the reference student, ending in a summary a newcomer can read."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgesnn.cli.output import JsonFlag, Output, session
+from edgesnn.cli.verify import raise_on_mismatch
+from edgesnn.cli.verify import render as render_parity
+from edgesnn.errors import OutputError
+
+if TYPE_CHECKING:
+    from edgesnn.profiler.results import ParityResult
+    from edgesnn.record.model import RunRecord
+
+_MARKER = "demo.txt"
+_PROMPT = "Remind me to call the dentist tomorrow."
+
+
+def demo(
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for the bundle and the run record.")
+    ] = Path("edgesnn-demo"),
+    json_mode: JsonFlag = False,
+) -> None:
+    """Export, verify, profile and talk to the reference student that ships with edgesnn.
+
+    Needs no torch, no device and no network. The verdicts are printed; the exit code is 0 when the whole
+    chain worked, whatever this computer's speed.
+    """
+    with session("demo", json_mode) as out:
+        from edgesnn import resources
+
+        _prepare(output)
+        steps: dict[str, float] = {}
+        student, bundle_path, record_path = (
+            resources.folder("reference"),
+            output / "bundle",
+            output / "run.json",
+        )
+        with _step(out, steps, "export", f"edgesnn export {student.name} -o {bundle_path}"):
+            _export(out, student, bundle_path)
+        with _step(out, steps, "verify", f"edgesnn verify {bundle_path}"):
+            results = _verify(out, bundle_path)
+        with _step(out, steps, "profile", f"edgesnn profile {bundle_path} --profile quick -o {record_path}"):
+            record = _profile(out, bundle_path, record_path, results)
+        with _step(out, steps, "generate", f'edgesnn generate {bundle_path} "{_PROMPT}"'):
+            text = _generate(bundle_path)
+            out.print(f"  [bold]{_PROMPT}[/]\n  {text.strip()}")
+        _summary(out, record, steps)
+        out.print(f"\nthe bundle: {bundle_path}    the run record: {record_path}")
+        out.document(
+            "edgesnn.demo/1",
+            {
+                "seconds": steps,
+                "parity": {result.target: result.mismatches for result in results},
+                "verdict": record.verdict.verdict,
+                "prompt": _PROMPT,
+                "text": text,
+                "run": record_path.name,
+            },
+        )
+
+
+def _prepare(output: Path) -> None:
+    """Make the folder; an older demo's is emptied, anything else is left alone."""
+    try:
+        if output.exists():
+            if not (output / _MARKER).is_file():
+                raise OutputError(
+                    f"'{output}' exists and is not an earlier demo's",
+                    remedy="name another folder with --output",
+                )
+            shutil.rmtree(output)
+        output.mkdir(parents=True)
+        (output / _MARKER).write_text("Made by edgesnn demo, which replaces this folder.\n", encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"cannot write '{output}': {error.strerror or error}") from None
+
+
+@contextmanager
+def _step(out: Output, steps: dict[str, float], name: str, command: str) -> Iterator[None]:
+    from rich.markup import escape
+
+    out.print(f"\n[bold cyan]{len(steps) + 1}. {name}[/]  [dim]{escape(command)}[/]")
+    started = time.perf_counter()
+    yield
+    steps[name] = round(time.perf_counter() - started, 2)
+
+
+def _export(out: Output, student: Path, target: Path) -> None:
+    from edgesnn.api import export_student
+
+    with out.progress() as progress:
+        task = progress.add_task("export", total=None, detail="")
+        bundle = export_student(
+            student,
+            target,
+            name="reference",
+            on_progress=lambda stage, done, total: progress.update(
+                task, description=stage, completed=done, total=total
+            ),
+        )
+    manifest = bundle.manifest
+    facts, cost = manifest.student, manifest.quantisation["calibration"]
+    out.print(
+        f"  {facts['student_params']:,} parameters became one integer program of "
+        f"{manifest.files['program.snn'].bytes:,} bytes (hash {manifest.program_hash[:12]})\n"
+        f"  int8 weights, int32 membranes; no overflow possible: proof by {len(manifest.bounds)} bounds\n"
+        f"  cost of the integers on held-out text: {cost['loss_percent']:+.2f} % bits per byte (MEASURED)"
+    )
+
+
+def _verify(out: Output, bundle_path: Path) -> list[ParityResult]:
+    from edgesnn.api import open_bundle, parity_targets, verify_bundle
+
+    bundle = open_bundle(bundle_path)
+    with out.progress() as progress:
+        task = progress.add_task("verify", total=None, detail="")
+        results = verify_bundle(
+            bundle,
+            on_progress=lambda stage, done, total: progress.update(
+                task, description=stage, completed=done, total=total
+            ),
+        )
+    skipped = {name: reason for name, reason in parity_targets(bundle).items() if reason is not None}
+    render_parity(out, results, skipped)
+    raise_on_mismatch(results)
+    return results
+
+
+def _profile(out: Output, bundle_path: Path, record_path: Path, verified: list[ParityResult]) -> RunRecord:
+    from edgesnn.api import profile_bundle
+    from edgesnn.record.files import write_run
+
+    with out.progress() as progress:
+        task = progress.add_task("profile", total=None, detail="")
+        run = profile_bundle(
+            bundle_path,
+            target="cpu",
+            profile="quick",
+            allow_unmeasured=True,
+            verified=verified,
+            on_progress=lambda stage, done, total: progress.update(
+                task, description=stage, completed=done, total=total
+            ),
+        )
+    return write_run(run, record_path).record
+
+
+def _generate(bundle_path: Path) -> str:
+    from edgesnn.api import generate_text
+    from edgesnn.text.sampling import SamplingOptions
+
+    options = SamplingOptions(temperature=0.7, top_k=40, top_p=0.9, seed=7)
+    return "".join(piece.text for piece in generate_text(bundle_path, _PROMPT, options, max_tokens=48))
+
+
+def _summary(out: Output, record: RunRecord, steps: dict[str, float]) -> None:
+    from rich.table import Table
+
+    table = Table(title="what this computer measured", title_justify="left")
+    for column in ("", "value", "kind", "how"):
+        table.add_column(column, overflow="fold")
+    rows = (
+        ("one token, full context, p95", "latency.p95"),
+        ("prompt to first token, p95", "first_token.p95"),
+        ("model files", "size.model"),
+        ("peak memory", "memory.peak"),
+        ("mismatching logits", "parity.mismatches"),
+        ("bits per byte, held-out text", "accuracy.bits_per_byte"),
+        ("top-1, held-out text", "accuracy.top1"),
+        ("spike rate", "activity.spike_rate"),
+        ("power", "power.mean"),
+    )
+    for label, name in rows:
+        quantity = record.quantities[name]
+        value = "absent" if quantity.value is None else f"{quantity.value:,.4g} {quantity.unit}"
+        table.add_row(
+            label,
+            value,
+            quantity.kind,
+            (quantity.how if quantity.value is not None else quantity.reason) or "",
+        )
+    out.print("")
+    out.print(table)
+    for row in record.comparisons:
+        out.print(row.statement)
+    spent = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in steps.items())
+    out.print(f"verdict: {record.verdict.verdict}    took: {spent}")

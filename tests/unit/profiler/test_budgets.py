@@ -1,0 +1,124 @@
+import numpy as np
+import pytest
+
+from edgesnn.profiler.budgets import (
+    BudgetSpec,
+    Overall,
+    Side,
+    Verdict,
+    judge_all,
+    judge_interval,
+    judge_percentile,
+    judge_value,
+    overall,
+)
+from edgesnn.profiler.profile import Limit
+from edgesnn.profiler.results import absent, present
+
+
+def _spec(limit, side=Side.BELOW, required=True):
+    return BudgetSpec("size_mb", "a subject", side, Limit(limit=limit, required=required))
+
+
+def _value(value, **more):
+    return present(value, "MB", "counted", **more)
+
+
+@pytest.mark.parametrize(
+    ("side", "value", "verdict"),
+    [
+        (Side.BELOW, 9.999, Verdict.PASS),
+        (Side.BELOW, 10.0, Verdict.FAIL),
+        (Side.AT_MOST, 10.0, Verdict.PASS),
+        (Side.AT_MOST, 10.001, Verdict.FAIL),
+        (Side.ABOVE, 10.0, Verdict.FAIL),
+        (Side.ABOVE, 10.001, Verdict.PASS),
+    ],
+)
+def test_an_exact_value_is_judged_at_its_limit(side, value, verdict):
+    assert judge_value(_spec(10.0, side), _value(value)).verdict is verdict
+
+
+def test_a_missing_value_is_unmeasured_and_never_zero():
+    budget = judge_value(_spec(10.0), absent("MB", "no meter was given"))
+    assert budget.verdict is Verdict.UNMEASURED
+    assert budget.reason == "no meter was given"
+    assert budget.quantity.value is None
+
+
+def test_without_a_limit_a_value_is_only_reported():
+    assert judge_value(_spec(None, required=False), _value(99.0)).verdict is Verdict.REPORTED
+
+
+@pytest.mark.parametrize(
+    ("n", "over", "verdict"),
+    [(90, 0, Verdict.PASS), (89, 0, Verdict.UNDECIDED), (90, 1, Verdict.UNDECIDED), (90, 30, Verdict.FAIL)],
+)
+def test_a_percentile_is_judged_by_the_early_stopping_bound(n, over, verdict):
+    times = np.full(n, 10.0)
+    times[np.linspace(0, n - 1, over).astype(int)] = 60.0
+    budget = judge_percentile(_spec(50.0), present(10.0, "ms", "clock"), times, 0.95)
+    assert budget.verdict is verdict
+    if verdict is Verdict.UNDECIDED:
+        assert budget.samples_needed is not None
+        assert str(budget.samples_needed) in budget.reason
+
+
+def test_a_time_equal_to_the_limit_is_over_it():
+    budget = judge_percentile(_spec(10.0), present(10.0, "ms", "clock"), np.full(200, 10.0), 0.95)
+    assert budget.verdict is Verdict.FAIL
+
+
+@pytest.mark.parametrize(
+    ("interval", "verdict"),
+    [
+        ((0.86, 0.90), Verdict.PASS),
+        ((0.84, 0.90), Verdict.UNDECIDED),
+        ((0.80, 0.85), Verdict.FAIL),
+        (None, Verdict.UNDECIDED),
+    ],
+)
+def test_an_estimate_is_judged_by_its_whole_interval(interval, verdict):
+    quantity = _value(0.87, interval=interval)
+    budget = judge_interval(_spec(0.85, Side.ABOVE), quantity, n=40, unit_of_n="documents")
+    assert budget.verdict is verdict
+    assert (budget.samples_needed is not None) == (verdict is Verdict.UNDECIDED)
+
+
+def test_repeated_measurements_on_both_sides_of_a_limit_are_undecided():
+    spec, quantity = _spec(10.0), _value(11.0)
+    assert judge_all(spec, quantity, [8.0, 9.0]).verdict is Verdict.PASS
+    assert judge_all(spec, quantity, [10.0, 11.0]).verdict is Verdict.FAIL
+    assert judge_all(spec, quantity, [9.0, 11.0]).verdict is Verdict.UNDECIDED
+
+
+PASSING = judge_value(_spec(10.0), _value(1.0))
+FAILING = judge_value(_spec(10.0), _value(11.0))
+MISSING = judge_value(_spec(10.0), absent("MB", "no meter was given"))
+OPEN = judge_all(_spec(10.0), _value(11.0), [9.0, 11.0])
+NOT_GATING = judge_value(_spec(10.0, required=False), _value(11.0))
+
+
+@pytest.mark.parametrize(
+    ("budgets", "invalid", "allow", "verdict", "code"),
+    [
+        ([PASSING], None, False, Overall.PASS, 0),
+        ([PASSING, NOT_GATING], None, False, Overall.PASS, 0),
+        ([PASSING, FAILING], None, False, Overall.FAIL, 3),
+        ([FAILING, MISSING], None, True, Overall.FAIL, 3),
+        ([FAILING], "two answers", False, Overall.FAIL, 3),
+        ([PASSING], "two answers", True, Overall.INVALID, 4),
+        ([MISSING], None, False, Overall.UNDECIDED, 6),
+        ([MISSING], None, True, Overall.PASS, 0),
+        ([OPEN], None, False, Overall.UNDECIDED, 6),
+        ([OPEN], None, True, Overall.UNDECIDED, 6),
+        ([], None, False, Overall.PASS, 0),
+    ],
+)
+def test_the_verdict_sets_the_exit_code(budgets, invalid, allow, verdict, code):
+    found = overall(budgets, invalid, allow_unmeasured=allow)
+    assert (found.verdict, found.exit_code) == (verdict, code)
+
+
+def test_an_excused_measurement_is_still_named():
+    assert any("no meter" in reason for reason in overall([MISSING], None, allow_unmeasured=True).reasons)

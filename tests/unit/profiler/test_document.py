@@ -1,0 +1,150 @@
+"""From a session to a record on disk, and what the command shows of it."""
+
+import json
+from types import SimpleNamespace
+
+import jsonschema
+import pytest
+import typer
+
+from edgesnn.cli import profile as command
+from edgesnn.cli.output import Output
+from edgesnn.profiler.comparison import compare_forward, no_comparison
+from edgesnn.profiler.document import session_arrays, session_document
+from edgesnn.profiler.memory import Probe
+from edgesnn.profiler.results import Absent
+from edgesnn.profiler.session import Setting, run_session
+from edgesnn.record.files import make_run, read_run, write_run
+from edgesnn.record.provenance import collect_provenance
+from edgesnn.record.schema import run_schema
+
+PROBE = Probe(1_000_000, 50_000_000, 60_000_000, 70_000_000, 12.0, 10.0, 300.0, 8, "a probe of the tests")
+
+
+@pytest.fixture
+def make_record(parts, bundle, make_profile, tmp_path):
+    def make(runner=None, accuracy=None, parity=None, **budgets):
+        profile = make_profile({"memory_probes": 1}, **budgets)
+        result = run_session(
+            runner or parts.Runner(),
+            bundle,
+            profile,
+            parts.tokenizer,
+            accuracy=accuracy or parts.accuracy,
+            parity=parity or parts.parity,
+            on_progress=parts.silent,
+            setting=Setting("cpu", parts.device, memory_probe=lambda: PROBE),
+        )
+        other = (
+            compare_forward(
+                parts.Runner(step_ns=1_000_000),
+                bundle,
+                profile,
+                result.latency,
+                target="onnxruntime-fp32",
+                subject_target="cpu",
+                device=parts.device,
+                on_progress=parts.silent,
+                subject_runner=parts.Runner(),
+            )
+            if not isinstance(result.latency, Absent)
+            else no_comparison("onnxruntime-fp32", Absent("not here"))
+        )
+        document = session_document(result, bundle, [other, no_comparison("litert", Absent("not installed"))])
+        return make_run(document, session_arrays(result), collect_provenance(["edgesnn"], tmp_path))
+
+    return make
+
+
+def test_a_session_becomes_a_record_that_validates_and_survives_the_disk(make_record, tmp_path):
+    run = make_record(power_mw={"limit": 100.0, "required": True})
+    path = tmp_path / "run.json"
+    written = write_run(run, path)
+    raw = json.loads(path.read_text())
+    jsonschema.validate(raw, run_schema(), cls=jsonschema.Draft202012Validator)
+    again = read_run(path)
+    assert again.record == written.record
+    assert {"per_token_ms", "first_token_ms", "window_00_latencies_ms"} <= set(again.arrays)
+    assert raw["verdict"]["exit_code"] == 6
+    assert {"power.mean", "energy.per_token"} <= {entry["name"] for entry in raw["not_measured"]}
+
+
+def test_a_record_names_no_folder_of_the_machine(make_record, bundle):
+    text = json.dumps(make_record().record.to_json())
+    assert str(bundle.path.parent) not in text
+    assert "/opt/" not in text
+    assert '"name": "paper-student"' in text
+
+
+def test_a_session_that_measured_nothing_still_makes_a_record(make_record, parts):
+    runner = parts.Runner(capabilities=frozenset())
+    record = make_record(runner, accuracy=Absent("no text"), parity=Absent("not exact")).record
+    assert record.latency is None
+    assert "latency.p95" in {entry.name for entry in record.not_measured}
+
+
+@pytest.fixture
+def shown(monkeypatch, capsys):
+    def show(record):
+        monkeypatch.setenv("COLUMNS", "200")
+        command.render(Output("profile", json_mode=False), record)
+        return capsys.readouterr().out
+
+    return show
+
+
+def test_the_tables_show_budgets_intervals_comparisons_and_what_is_missing(make_record, shown):
+    text = shown(make_record(power_mw={"limit": 100.0, "required": True}).record)
+    for words in (
+        "paper-student",
+        "engine paper 1",
+        "UNMEASURED",
+        "no meter was given",
+        "one generated token with full context, p95",
+        "text decode",
+        "spikes per layer",
+        "cpu is slower than onnxruntime-fp32",
+        "litert: not installed",
+        "verdict: UNDECIDED (exit code 6)",
+        "power.mean",
+    ):
+        assert words in text
+
+
+def test_a_record_without_latency_is_shown_too(make_record, parts, shown):
+    text = shown(make_record(parts.Runner(capabilities=frozenset())).record)
+    assert "cannot run one token at a time" in text
+
+
+def _call(monkeypatch, tmp_path, run, **options):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(
+        __import__("sys").modules, "edgesnn.api", SimpleNamespace(profile_bundle=lambda *_, **__: run)
+    )
+    command.profile(tmp_path / "bundle", **options)
+
+
+def test_the_command_writes_the_record_prints_it_and_exits_by_the_verdict(
+    make_record, monkeypatch, tmp_path, capsys
+):
+    run = make_record(size_mb={"limit": 1.0, "required": True})
+    with pytest.raises(typer.Exit) as stop:
+        _call(monkeypatch, tmp_path, run, json_mode=True)
+    assert stop.value.exit_code == 3
+    document = json.loads(capsys.readouterr().out)
+    jsonschema.validate(document, run_schema(), cls=jsonschema.Draft202012Validator)
+    [path] = (tmp_path / "runs").glob("*.json")
+    assert path.name.startswith("paper-student-cpu-")
+    assert json.loads(path.read_text()) == document
+
+
+def test_the_command_says_where_the_record_is(make_record, monkeypatch, tmp_path, capsys):
+    _call(monkeypatch, tmp_path, make_record(), output=tmp_path / "mine.json")
+    assert "mine.json" in capsys.readouterr().out
+    assert (tmp_path / "mine.npz").is_file()
+
+
+def test_an_output_that_cannot_be_is_refused_before_measuring(make_record, monkeypatch, tmp_path):
+    with pytest.raises(typer.Exit) as stop:
+        _call(monkeypatch, tmp_path, make_record(), output=tmp_path / "mine.txt")
+    assert stop.value.exit_code == 1
