@@ -1,6 +1,6 @@
 """One token in the C engine against ONNX Runtime, one thread, all in turns.
 
-    python benchmarks/engine.py [--vocab 8192 49152] [--tokens 400] [--json] [--callgrind [--baseline FILE]]
+    python benchmarks/engine.py [--vocab 8192 49152] [--tokens 400] [--json | --markdown]
 
 The student is a random program of the flagship's shape. Every engine runs ten tokens in turn, after the
 windows of attention are full, so that a noisy machine disturbs all of them alike; least and median are
@@ -8,8 +8,9 @@ given, and ratios of medians within a turn. An ONNX step includes the host's car
 the bytes that a token must read (rows of weights with a spike, and the readout's table), the bandwidth that
 this machine reads so many bytes with, and the share of that bound which the engine reaches.
 
-``--callgrind`` counts instructions per token of the portable kernels instead; the count hangs on processor,
-compiler and flags, so a baseline of another combination is refused.
+The dense competitor (``engine_dense.py``) is the same engine with dense linear layers: VNNI or AVX2, four
+timesteps a load, spikes as bytes. ``--markdown`` prints the tables of ``docs/performance.md``.
+Instructions are counted by ``engine_instructions.py``.
 """
 
 from __future__ import annotations
@@ -17,20 +18,16 @@ from __future__ import annotations
 import argparse
 import ctypes
 import json
-import platform
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
+from engine_dense import DenseEngine, dense_sets
 from onnx_step import float_student, machine, onnx_step
 
-from edgesnn.exporters.c_sources import amalgam, engine_folder
 from edgesnn.exporters.onnx import integer_numbers
 from edgesnn.exporters.onnx_files import build
 from edgesnn.exporters.onnx_float32 import float_numbers
@@ -45,8 +42,6 @@ from edgesnn.runners.native_engine import Engine, kernel_sets
 
 TURN = 10
 WARM = 300
-KERNELS_COUNTED = ("reference", "swar", "vector")
-CALLGRIND_FLAGS = ("-std=c99", "-O2")
 
 
 def read_bandwidth(size: int) -> float:
@@ -109,7 +104,32 @@ def in_turns(
     return times
 
 
-def prefills(engine: Engine, program: Program, vocab: int) -> dict[str, dict[str, float]]:
+def dense_step(engine: DenseEngine, logits: np.ndarray, token: int) -> None:
+    engine.step(token, logits.ctypes.data)
+
+
+def against_dense(name: str, times: dict[str, list[float]]) -> float | None:
+    """Least time of the dense kernel over this engine's: of the same instruction set where it has one."""
+    dense = [row for row in times if row.startswith("dense")]
+    same = [row for row in dense if row.split(",")[0].split()[1] in name]
+    chosen = (same or dense or [None])[0]
+    return None if chosen is None else round(min(times[chosen]) / min(times[name]), 2)
+
+
+def same_logits(dense: DenseEngine, native: Engine, ids: np.ndarray, vocab: int) -> None:
+    """Make sure that the dense engine gives the same bits, token by token."""
+    left, right = np.empty(vocab, np.int32), np.empty(vocab, np.int32)
+    for token in ids:
+        dense.step(int(token), left.ctypes.data)
+        native.step(int(token), right.ctypes.data)
+        np.testing.assert_array_equal(left, right)
+    dense.reset()
+    native.reset(1)
+
+
+def prefills(
+    engine: Engine, dense: DenseEngine | None, program: Program, vocab: int
+) -> dict[str, dict[str, float]]:
     """Tokens per second of prompts of 64 and 512, native and ONNX int8 in turns.
 
     In CPU time of the thread: calls this long are interrupted on a machine with other work.
@@ -123,7 +143,7 @@ def prefills(engine: Engine, program: Program, vocab: int) -> dict[str, dict[str
     table: dict[str, dict[str, float]] = {}
     for length in (64, 512):
         ids = np.random.default_rng(length).integers(0, vocab, (1, length))
-        unsigned = ids.astype(np.uint32)
+        unsigned, logits = ids.astype(np.uint32), np.empty(vocab, np.int32)
         times: dict[str, list[float]] = {"native": [], "onnx int8": []}
         for _ in range(8):
             engine.reset(1)
@@ -133,6 +153,10 @@ def prefills(engine: Engine, program: Program, vocab: int) -> dict[str, dict[str
             started = time.thread_time()
             session.run(["logits"], {"input_ids": ids})
             times["onnx int8"].append(time.thread_time() - started)
+            if dense is not None:
+                started = time.thread_time()
+                dense.prefill(unsigned[0], logits)
+                times.setdefault(f"dense {dense.kernels}", []).append(time.thread_time() - started)
         table[str(length)] = {name: round(length / min(values)) for name, values in times.items()}
     return table
 
@@ -154,10 +178,16 @@ def measure(vocab: int, tokens: int) -> dict[str, Any]:
         for what, run in native_steps(engine, vocab).items():
             if what == "all logits" or name == kernel_sets()[0]:
                 engines[f"native {name}, {what}"] = run
+    dense = {name: DenseEngine(data, name) for name in dense_sets()}
+    logits = np.empty(vocab, np.int32)
+    for name, made in dense.items():
+        engines[f"dense {name}, all logits"] = partial(dense_step, made, logits)
     exact = Golden(program).step(ids[:1], State(program))
     for engine in loaded.values():
         np.testing.assert_array_equal(engine.sequence(ids[None, :1].astype(np.uint32))[0], exact)
         engine.reset(1)
+    for made in dense.values():
+        same_logits(made, next(iter(loaded.values())), ids[:300], vocab)
     times = in_turns(engines, ids, tokens)
     turns = {name: np.array(values).reshape(-1, TURN).min(axis=1) for name, values in times.items()}
     must, spikes = token_bytes(program, ids)
@@ -171,6 +201,7 @@ def measure(vocab: int, tokens: int) -> dict[str, Any]:
                 "median_us": round(float(np.median(values)), 1),
                 "int8_over_it": round(float(np.median(turns["onnx int8"] / turns[name])), 2),
                 "float32_over_it": round(float(np.median(turns["onnx float32"] / turns[name])), 2),
+                "min_ratio_dense": against_dense(name, times),
                 "min_ratio_int8": round(min(times["onnx int8"]) / min(values), 2),
                 "min_ratio_float32": round(min(times["onnx float32"]) / min(values), 2),
             }
@@ -184,58 +215,22 @@ def measure(vocab: int, tokens: int) -> dict[str, Any]:
         "bytes": must,
         "gigabytes_per_second": round(bandwidth, 1),
         "bound_us": round(must / bandwidth / 1e3, 1),
-        "prefill_tokens_per_second": prefills(best, program, vocab),
+        "prefill_tokens_per_second": prefills(best, next(iter(dense.values()), None), program, vocab),
     }
-
-
-def count_instructions(vocab: int) -> dict[str, Any]:
-    """Instructions per token of the portable kernels under callgrind: the difference of two prompts."""
-    version = subprocess.run(
-        ["gcc", "-dumpfullversion"], capture_output=True, text=True, check=True
-    ).stdout.strip()
-    ids = [str(i) for i in np.random.default_rng(0).integers(0, vocab, 24)]
-    counts: dict[str, int] = {}
-    with tempfile.TemporaryDirectory() as name:
-        folder, engine = Path(name), engine_folder()
-        (folder / "snn.c").write_text(amalgam(engine), encoding="utf-8")
-        (folder / "program.snn").write_bytes(to_bytes(random_program(replace(FLAGSHIP, vocab=vocab))))
-        sources = [str(folder / "snn.c"), str(engine / "example" / "main.c")]
-        subprocess.run(["gcc", *CALLGRIND_FLAGS, f"-I{engine}", *sources, "-o", folder / "run"], check=True)
-        for kernels in KERNELS_COUNTED:
-            totals = [_instructions(folder, kernels, ids[:n]) for n in (8, 24)]
-            counts[kernels] = (totals[1] - totals[0]) // 16
-    key = {"machine": platform.machine(), "gcc": version, "flags": " ".join(CALLGRIND_FLAGS), "vocab": vocab}
-    return {"comparable": key, "instructions_per_token": counts}
-
-
-def _instructions(folder: Path, kernels: str, ids: list[str]) -> int:
-    out = folder / "callgrind.out"
-    command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", str(folder / "run")]
-    arguments = [str(folder / "program.snn"), "-k", kernels, "--logits", *ids]
-    subprocess.run([*command, *arguments], capture_output=True, check=True)
-    lines = out.read_text(encoding="utf-8").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(("summary:", "totals:")))
-
-
-def compare(found: dict[str, Any], baseline: Path) -> None:
-    kept = json.loads(baseline.read_text(encoding="utf-8"))
-    if kept["comparable"] != found["comparable"]:
-        sys.exit(f"not comparable: baseline {kept['comparable']}, here {found['comparable']}")
-    for name, count in found["instructions_per_token"].items():
-        before = kept["instructions_per_token"][name]
-        print(f"{name:10} {count:12,} instructions per token, {100 * (count / before - 1):+.2f} %")
 
 
 def report(result: dict[str, Any]) -> None:
     print(f"\nV = {result['vocab']}: {result['row_additions']} row additions a token;", end=" ")
     print(f"{result['bytes'] / 1e6:.2f} MB to read at {result['gigabytes_per_second']} GB/s:", end=" ")
     print(f"bound {result['bound_us']} us")
-    print(f"{'engine':30} {'min us':>8} {'median':>8} {'int8 /':>7} {'fp32 /':>7} {'of bound':>9}")
+    print(
+        f"{'engine':40} {'min us':>8} {'median':>8} {'int8 /':>7} {'fp32 /':>7} {'dense /':>7} {'bound':>9}"
+    )
     for row in result["rows"]:
         share = result["bound_us"] / row["min_us"]
-        ratios = f"{row['min_ratio_int8']:7.2f} {row['min_ratio_float32']:7.2f}"
+        ratios = " ".join(f"{row[f'min_ratio_{name}']:7.2f}" for name in ("int8", "float32", "dense"))
         print(
-            f"{row['engine']:30} {row['min_us']:8.1f} {row['median_us']:8.1f} {ratios} {share:8.0%}", end=""
+            f"{row['engine']:40} {row['min_us']:8.1f} {row['median_us']:8.1f} {ratios} {share:8.0%}", end=""
         )
         print(f"   (medians of turns: {row['int8_over_it']:.2f}, {row['float32_over_it']:.2f})")
     for length, speeds in result["prefill_tokens_per_second"].items():
@@ -245,29 +240,51 @@ def report(result: dict[str, Any]) -> None:
         )
 
 
+def markdown(facts: dict[str, Any], bandwidths: str, results: list[dict[str, Any]]) -> None:
+    """The tables of docs/performance.md."""
+    print(", ".join(f"{key}: {value}" for key, value in facts.items()) + ". Read " + bandwidths + ".")
+    for result in results:
+        print(f"\n### One token, V = {result['vocab']:,}\n")
+        print(
+            f"{result['row_additions']} row additions a token; {result['bytes'] / 1e6:.2f} MB to read at "
+            f"{result['gigabytes_per_second']} GB/s: bound {result['bound_us']} us.\n"
+        )
+        print(
+            "| engine | least us | median us | ONNX float32 / it | ONNX int8 / it | dense / it | of bound |"
+        )
+        print("|---|---|---|---|---|---|---|")
+        for row in result["rows"]:
+            ratios = [row[f"min_ratio_{name}"] for name in ("float32", "int8", "dense")]
+            cells = [row["engine"], row["min_us"], row["median_us"], *ratios]
+            print("| " + " | ".join(map(str, cells)) + f" | {result['bound_us'] / row['min_us']:.0%} |")
+    columns = list(results[0]["prefill_tokens_per_second"]["64"])
+    print(f"\n### Prefill, tokens per second\n\n| V | prompt | {' | '.join(columns)} |")
+    print("|---|---|" + "---|" * len(columns))
+    for result in results:
+        for length, speeds in result["prefill_tokens_per_second"].items():
+            cells = " | ".join(f"{speeds[name]:,}" for name in columns)
+            print(f"| {result['vocab']:,} | {length} | {cells} |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--vocab", type=int, nargs="+", default=[8192, 49_152])
     parser.add_argument("--tokens", type=int, default=400)
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--callgrind", action="store_true")
-    parser.add_argument("--baseline", type=Path)
+    parser.add_argument("--markdown", action="store_true")
     arguments = parser.parse_args()
-    if arguments.callgrind:
-        found = count_instructions(arguments.vocab[0])
-        if arguments.baseline is not None:
-            compare(found, arguments.baseline)
-        else:
-            print(json.dumps(found, indent=2))
-        return
     facts = {**machine(), "compiler": library()[1].name}
     results = [measure(vocab, arguments.tokens) for vocab in arguments.vocab]
     if arguments.json:
         print(json.dumps({"machine": facts, "results": results}, indent=2))
         return
-    print(", ".join(f"{key}: {value}" for key, value in facts.items()))
     sizes = (256 << 10, 1 << 20, 4 << 20, 32 << 20)
-    print("read bandwidth: " + ", ".join(f"{s >> 10} KiB {read_bandwidth(s):.0f} GB/s" for s in sizes))
+    reads = "bandwidth: " + ", ".join(f"{s >> 10} KiB {read_bandwidth(s):.0f} GB/s" for s in sizes)
+    if arguments.markdown:
+        markdown(facts, reads, results)
+        return
+    print(", ".join(f"{key}: {value}" for key, value in facts.items()))
+    print(f"read {reads}")
     for result in results:
         report(result)
 

@@ -6,10 +6,13 @@ import shutil
 from pathlib import Path
 from typing import ClassVar
 
+from edgesnn import resources
 from edgesnn.errors import OutputError
 from edgesnn.exporters.base import ExportResult, ExportSource
-from edgesnn.exporters.c_sources import EXAMPLE, amalgam, engine_folder
+from edgesnn.exporters.c_sources import EXAMPLE, amalgam
+from edgesnn.exporters.c_vocab import NO_TOKEN, vocab_bytes
 from edgesnn.program.snn_format import to_bytes
+from edgesnn.text.tokenizer import load_tokenizer
 
 #: Folder of the export inside a bundle.
 FOLDER = "c"
@@ -31,6 +34,11 @@ class CExporter:
     name: ClassVar[str] = "c"
     summary: ClassVar[str] = "C99 sources with the program: no malloc, no float, three kernels; exact"
 
+    @classmethod
+    def missing(cls) -> str | None:
+        """Nothing: the sources come with edgesnn."""
+        return None
+
     def export(self, source: ExportSource, folder: Path) -> ExportResult:
         """Write the files.
 
@@ -39,18 +47,27 @@ class CExporter:
             folder: An existing, writable folder.
 
         Returns:
-            The files by role ``program``, ``source``, ``header``, ``example``, ``makefile``, ``cmake`` and
-            ``readme``, and what a caller in C must know.
+            The files by role ``program``, ``source``, ``header``, ``example``, ``makefile``, ``cmake``,
+            ``readme`` and, where the tokenizer is known, ``vocab``, and what a caller in C must know.
 
         Raises:
+            TextError: The tokenizer cannot be read.
             OutputError: A file cannot be written.
         """
-        program, engine = source.program, engine_folder()
+        program, engine, files = source.program, resources.folder("engine"), dict(FILES)
+        vocab = None
+        if source.tokenizer is not None:
+            tokenizer = load_tokenizer(source.tokenizer)
+            end = NO_TOKEN if source.end_of_text is None else tokenizer.token_id(source.end_of_text)
+            vocab = vocab_bytes(tokenizer.token_bytes(), end)
         try:
             (folder / FOLDER).mkdir(exist_ok=True)
             (folder / FILES["program"]).write_bytes(to_bytes(program))
             (folder / FILES["source"]).write_text(amalgam(engine), encoding="utf-8")
             shutil.copyfile(engine / "snn.h", folder / FILES["header"])
+            if vocab is not None:
+                files["vocab"] = f"{FOLDER}/vocab.bin"
+                (folder / files["vocab"]).write_bytes(vocab)
             for name in EXAMPLE:
                 shutil.copyfile(engine / "example" / name, folder / FOLDER / name)
         except OSError as error:
@@ -61,7 +78,7 @@ class CExporter:
             "sequence": {"inputs": ["tokens"], "outputs": ["logits"], "api": "snn_sequence"},
         }
         return ExportResult(
-            dict(FILES),
+            files,
             {
                 **signature,
                 "vocab": program.vocab_size,

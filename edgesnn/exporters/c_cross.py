@@ -80,6 +80,20 @@ def compiler_for(name: str) -> tuple[str, ...] | None:
     return None
 
 
+def require_compilers(names: tuple[str, ...]) -> None:
+    """Make sure that every target can be built here.
+
+    Raises:
+        MissingExtraError: No compiler for a target is installed.
+    """
+    for name in names:
+        if compiler_for(name) is None:
+            raise MissingExtraError(
+                f"there is no compiler for {name}",
+                remedy=f"apt install {TARGETS[name].package}, or pip install ziglang",
+            )
+
+
 def cross_build(folder: Path, names: tuple[str, ...]) -> dict[str, Path]:
     """Build the example of a C export as static binaries.
 
@@ -94,14 +108,10 @@ def cross_build(folder: Path, names: tuple[str, ...]) -> dict[str, Path]:
         MissingExtraError: No compiler for a target is installed.
         ExportError: A compiler failed.
     """
+    require_compilers(names)
     binaries: dict[str, Path] = {}
     for name in names:
-        command = compiler_for(name)
-        if command is None:
-            raise MissingExtraError(
-                f"there is no compiler for {name}",
-                remedy=f"apt install {TARGETS[name].package}, or pip install ziglang",
-            )
+        command = compiler_for(name) or ()
         binary = folder / f"snn_example.{name}"
         _run([*command, *_FLAGS, "main.c", "snn.c", "-o", binary.name], folder, name)
         binaries[name] = binary

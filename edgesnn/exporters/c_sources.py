@@ -10,9 +10,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from edgesnn.errors import InternalError
-
-_PACKAGE = Path(__file__).parents[1]
 #: Files of the amalgam in order.
 PARTS = (
     "snn_internal.h",
@@ -34,21 +31,6 @@ _HEADER = """\
 /* The edgesnn engine in one file, made of firmware_bridge/engine by `edgesnn export --format c`.
  * Interface and use: snn.h. */
 """
-
-
-def engine_folder() -> Path:
-    """The folder of the engine's sources.
-
-    Raises:
-        InternalError: The installation lacks it.
-    """
-    for candidate in (_PACKAGE / "_data" / "engine", _PACKAGE.parent / "firmware_bridge" / "engine"):
-        if (candidate / "snn.h").is_file():
-            return candidate
-    raise InternalError(
-        "this installation of edgesnn lacks the sources of its engine",
-        remedy="install it again: pip install --force-reinstall --no-deps edgesnn",
-    )
 
 
 def amalgam(engine: Path) -> str:

@@ -10,15 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesnn.bundle.bundle import Bundle
-from edgesnn.errors import RunnerError, TextError, missing_extra
+from edgesnn.errors import TextError, missing_extra
 from edgesnn.program.program import Program
 from edgesnn.program.state import state_tensors
 from edgesnn.runners.base import Capability, DeviceInfo, IntArray, Output, RunnerOptions
-from edgesnn.runners.host import HostRunner, cpu_name, not_open
+from edgesnn.runners.host import HostRunner, check_batch, cpu_name, not_open
 from edgesnn.runners.litert_model import LiteRtModel
 from edgesnn.runners.litert_state import PlacedState, step_names
 
-_EXPORT = "tflite"
 _PACKAGE = "ai-edge-litert"
 _IDS = "input_ids"
 
@@ -38,6 +37,8 @@ class LiteRtRunner(HostRunner):
             Capability.EXACT,
         }
     )
+
+    export: ClassVar[str] = "tflite"
 
     def __init__(self) -> None:
         self._models: dict[str, LiteRtModel] = {}
@@ -80,7 +81,7 @@ class LiteRtRunner(HostRunner):
         self._model("step")
         self.reset(1)
         load_ms = (time.perf_counter_ns() - started) / 1e6
-        file = bundle.manifest.exports[_EXPORT].files["step"]
+        file = bundle.manifest.exports[self.export].files["step"]
         return DeviceInfo(
             device=cpu_name(),
             engine="litert",
@@ -90,7 +91,7 @@ class LiteRtRunner(HostRunner):
             load_ms=load_ms,
             model_files=(file,),
             model_bytes=bundle.size_of((file,)),
-            details={"delegate": "XNNPACK", "threads": options.threads, "format": _EXPORT},
+            details={"delegate": "XNNPACK", "threads": options.threads, "format": self.export},
         )
 
     def reset(self, batch: int = 1) -> None:
@@ -113,13 +114,7 @@ class LiteRtRunner(HostRunner):
         model, state = self._model("step"), self._state
         if state is None:
             raise not_open()
-        if np.shape(tokens) != (self._batch,):
-            raise RunnerError(
-                "step got another number of sequences than the context holds",
-                actual=list(np.shape(tokens)),
-                limit=[self._batch],
-                remedy="call reset with the number of sequences",
-            )
+        check_batch(tokens, self._batch)
         ids = self._check(np.asarray(tokens)[:, None])
         started = time.perf_counter_ns()
         model.inputs[_IDS][...] = ids
@@ -200,8 +195,8 @@ class LiteRtRunner(HostRunner):
         if role not in self._models:
             if self._bundle is None:
                 raise not_open()
-            path = self._bundle.export_file(_EXPORT, role)
-            file = self._bundle.manifest.exports[_EXPORT].files[role]
+            path = self._bundle.export_file(self.export, role)
+            file = self._bundle.manifest.exports[self.export].files[role]
             sha256 = self._bundle.manifest.files[file].sha256
             model = LiteRtModel(path, sha256, self._options.threads)
             model.require(self._inputs(role), self._outputs(role))

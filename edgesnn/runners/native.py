@@ -16,7 +16,7 @@ from edgesnn.program.program import Program
 from edgesnn.program.state import State, state_tensors
 from edgesnn.runners import native_build
 from edgesnn.runners.base import Capability, DeviceInfo, IntArray, Output, RunnerOptions, Window
-from edgesnn.runners.host import HostRunner, cpu_name, not_open
+from edgesnn.runners.host import HostRunner, check_batch, cpu_name, not_open
 from edgesnn.runners.native_engine import Engine, UInt32Array, kernel_sets
 
 
@@ -105,17 +105,18 @@ class NativeRunner(HostRunner):
         engine = self._open_engine
         if engine is None:
             raise not_open()
-        if engine.batch == 1 == len(tokens):
-            token = int(tokens[0])
+        array = np.asarray(tokens)
+        if engine.batch == 1 and array.shape == (1,) and array.dtype.kind in "iu":
+            token = int(array[0])
             if not 0 <= token < engine.info.vocab:
-                self._ids(np.asarray(tokens)[:, None])
+                self._ids(array[:, None])
             logits = np.empty((1, engine.info.vocab), np.int32)
             address = logits.__array_interface__["data"][0]
             started = time.perf_counter_ns()
             engine.step(token, address)
             return Output(logits, time.perf_counter_ns() - started)
-        ids = self._ids(np.asarray(tokens)[:, None])
-        self._same_batch(len(ids))
+        check_batch(array, engine.batch)
+        ids = self._ids(array[:, None])
         started = time.perf_counter_ns()
         logits = engine.steps(ids)
         return Output(logits, time.perf_counter_ns() - started)
@@ -217,16 +218,6 @@ class NativeRunner(HostRunner):
         if self._open_engine is None:
             raise not_open()
         return self._open_engine
-
-    def _same_batch(self, batch: int) -> None:
-        held = self._engine().batch
-        if batch != held:
-            raise RunnerError(
-                "step got another number of sequences than the context holds",
-                actual=batch,
-                limit=held,
-                remedy="call reset with the number of sequences",
-            )
 
     def _ids(self, ids: IntArray) -> UInt32Array:
         array = np.asarray(ids)

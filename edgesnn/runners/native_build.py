@@ -22,9 +22,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgesnn.errors import InternalError, RunnerError
+from edgesnn import resources
+from edgesnn.errors import RunnerError
 
-_PACKAGE = Path(__file__).parents[1]
 #: Sources of the engine in the order of compilation; ``snn_host.c`` is the part that knows a computer.
 SOURCES = (
     "snn.c",
@@ -38,10 +38,11 @@ SOURCES = (
     "snn_vector.c",
     "snn_host.c",
 )
-_FLAGS = ("-std=gnu99", "-O3", "-fPIC", "-fno-strict-aliasing", "-Wall", "-Wextra")
-_AVX2 = ("-mavx2", "-mpopcnt", "-mbmi", "-mbmi2")
-_AVX512 = (
-    *_AVX2,
+#: Flags of every compilation, and of those for an instruction set.
+FLAGS = ("-std=gnu99", "-O3", "-fPIC", "-fno-strict-aliasing", "-Wall", "-Wextra")
+AVX2 = ("-mavx2", "-mpopcnt", "-mbmi", "-mbmi2")
+AVX512 = (
+    *AVX2,
     "-mavx512f",
     "-mavx512bw",
     "-mavx512vl",
@@ -76,21 +77,6 @@ class _Unit:
     source: str
     flags: tuple[str, ...]
     object: str
-
-
-def engine_folder() -> Path:
-    """The folder of the engine's sources.
-
-    Raises:
-        InternalError: The installation lacks it.
-    """
-    for candidate in (_PACKAGE / "_data" / "engine", _PACKAGE.parent / "firmware_bridge" / "engine"):
-        if (candidate / "snn.h").is_file():
-            return candidate
-    raise InternalError(
-        "this installation of edgesnn lacks the sources of its engine",
-        remedy="install it again: pip install --force-reinstall --no-deps edgesnn",
-    )
 
 
 def find_compiler() -> Compiler | None:
@@ -140,7 +126,7 @@ def library() -> tuple[Path, Compiler]:
     reason, compiler = missing(), find_compiler()
     if reason is not None or compiler is None:
         raise RunnerError(f"the native engine cannot be built: {reason}", remedy=_REMEDY)
-    sources, folder = engine_folder(), cache_folder()
+    sources, folder = resources.folder("engine"), cache_folder()
     target = folder / f"snn-{_fingerprint(sources, compiler)}.so"
     if not target.is_file():
         try:
@@ -169,8 +155,8 @@ def units() -> tuple[_Unit, ...]:
         made = [
             *made[:-1],
             host,
-            _Unit("snn_vector.c", (*avx2, *_AVX2), "snn_avx2.o"),
-            _Unit("snn_avx512.c", _AVX512, "snn_avx512.o"),
+            _Unit("snn_vector.c", (*avx2, *AVX2), "snn_avx2.o"),
+            _Unit("snn_avx512.c", AVX512, "snn_avx512.o"),
         ]
     return tuple(made)
 
@@ -185,7 +171,7 @@ def _installed(name: str) -> Compiler | None:
 
 
 def _fingerprint(sources: Path, compiler: Compiler) -> str:
-    digest = hashlib.sha256(f"{compiler.identity} {platform.machine()} {_FLAGS} {units()}".encode())
+    digest = hashlib.sha256(f"{compiler.identity} {platform.machine()} {FLAGS} {units()}".encode())
     for path in sorted((*sources.glob("*.c"), *sources.glob("*.h"))):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:24]
@@ -198,7 +184,7 @@ def _build(sources: Path, compiler: Compiler, folder: Path, target: Path) -> Non
         def compile_one(unit: _Unit) -> None:
             source = str(sources / unit.source)
             _run(
-                [*compiler.command, *_FLAGS, *unit.flags, "-c", source, "-o", str(work / unit.object)], folder
+                [*compiler.command, *FLAGS, *unit.flags, "-c", source, "-o", str(work / unit.object)], folder
             )
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:

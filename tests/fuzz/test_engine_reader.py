@@ -4,14 +4,14 @@ import shutil
 import subprocess
 
 import pytest
-from tests.support.programs import smallest
 
+from edgesnn import resources
 from edgesnn.errors import EdgesnnError
-from edgesnn.exporters.c_sources import engine_folder
 from edgesnn.program.random_program import RandomShape, random_program
 from edgesnn.program.snn_format import to_bytes
 from edgesnn.runners import native_build
 from edgesnn.runners.native_engine import Engine
+from tests.support.programs import smallest
 
 pytestmark = pytest.mark.skipif(native_build.missing() is not None, reason=str(native_build.missing()))
 
@@ -70,7 +70,7 @@ def test_a_file_shorter_than_its_header_is_truncated(program):
 def fuzzer(tmp_path_factory):
     if shutil.which("gcc") is None:
         pytest.skip("gcc with its sanitizers is not installed")
-    engine, binary = engine_folder(), tmp_path_factory.mktemp("fuzz") / "fuzz_reader"
+    engine, binary = resources.folder("engine"), tmp_path_factory.mktemp("fuzz") / "fuzz_reader"
     sources = [engine / name for name in native_build.SOURCES if name != "snn_host.c"]
     command = ["gcc", "-std=gnu99", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-DSNN_NO_CRC", *SANITIZERS]
     subprocess.run([*command, engine / "fuzz" / "fuzz_reader.c", *sources, "-o", binary], check=True)

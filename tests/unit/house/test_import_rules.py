@@ -11,11 +11,11 @@ PACKAGE = Path(__file__).parents[3] / "edgesnn"
 ALLOWED = {
     "bundle": {"numpy", "pydantic"},
     "cli": {"pydantic", "rich", "typer"},
-    "exporters": {"numpy", "onnx"},
+    "exporters": {"ai_edge_litert", "flatbuffers", "numpy", "onnx"},
     "profiler": {"numpy", "scipy", "pydantic", "psutil"},
     "program": {"numpy", "safetensors"},
     "record": {"numpy", "pydantic"},
-    "runners": {"numpy", "onnxruntime"},
+    "runners": {"ai_edge_litert", "numpy", "onnxruntime"},
     "student": {"numpy", "torch", "safetensors", "tokenizers", "pydantic"},
     "text": {"numpy", "tokenizers"},
     "api": {"numpy"},

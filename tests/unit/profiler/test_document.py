@@ -87,7 +87,7 @@ def test_a_session_that_measured_nothing_still_makes_a_record(make_record, parts
 def shown(monkeypatch, capsys):
     def show(record):
         monkeypatch.setenv("COLUMNS", "200")
-        command.render(Output("profile", json_mode=False), record)
+        command.render(Output("profile", json_mode=False), record, details=True)
         return capsys.readouterr().out
 
     return show
