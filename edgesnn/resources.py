@@ -1,4 +1,4 @@
-"""The data that ships with edgesnn: targets, profiles and the reference student.
+"""The data that ships with edgesnn: targets, profiles, the reference student, the C engine's sources.
 
 A wheel carries them inside the package (``edgesnn/_data``); in a source checkout they stand beside it.
 """
@@ -10,10 +10,12 @@ from typing import Literal
 
 from edgesnn.errors import InternalError
 
-Kind = Literal["targets", "profiles", "reference"]
-KINDS: tuple[Kind, ...] = ("targets", "profiles", "reference")
+Kind = Literal["targets", "profiles", "reference", "engine"]
+KINDS: tuple[Kind, ...] = ("targets", "profiles", "reference", "engine")
 
 _PACKAGE = Path(__file__).parent
+#: Where a checkout keeps a kind, where it is not the folder of that name.
+_CHECKOUT: dict[Kind, str] = {"engine": "firmware_bridge/engine"}
 
 
 def folder(kind: Kind) -> Path:
@@ -22,7 +24,7 @@ def folder(kind: Kind) -> Path:
     Raises:
         InternalError: The installation lacks it.
     """
-    for candidate in (_PACKAGE / "_data" / kind, _PACKAGE.parent / kind):
+    for candidate in (_PACKAGE / "_data" / kind, _PACKAGE.parent / _CHECKOUT.get(kind, kind)):
         if candidate.is_dir():
             return candidate
     raise InternalError(

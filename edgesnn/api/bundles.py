@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,12 +23,15 @@ def open_bundle(path: Path) -> Bundle:
 
 
 @contextmanager
-def bundle_of(path: Path, on_progress: Progress = silent) -> Iterator[Bundle]:
+def bundle_of(
+    path: Path, on_progress: Progress = silent, formats: Sequence[str] = ("onnx",)
+) -> Iterator[Bundle]:
     """A bundle at a path, or one made from the student artifact there and removed afterwards.
 
     Args:
         path: A bundle or a student artifact.
         on_progress: Told what happens.
+        formats: What is exported of a student artifact.
 
     Yields:
         The bundle.
@@ -39,5 +42,5 @@ def bundle_of(path: Path, on_progress: Progress = silent) -> Iterator[Bundle]:
         return
     with tempfile.TemporaryDirectory(prefix="edgesnn-") as folder:
         yield export_student(
-            path, Path(folder) / "bundle", ["onnx"], name=path.resolve().name, on_progress=on_progress
+            path, Path(folder) / "bundle", formats, name=path.resolve().name, on_progress=on_progress
         )

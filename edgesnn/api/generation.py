@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from edgesnn import plugins
 from edgesnn.api.bundles import bundle_of
 from edgesnn.api.progress import Progress, silent
+from edgesnn.api.runners import export_of, runner_of
 from edgesnn.bundle.bundle import TOKENIZER_NAME
 from edgesnn.errors import TextError, UsageError
 from edgesnn.runners.base import Capability, Runner, RunnerOptions
@@ -58,6 +59,7 @@ def generate_text(
     max_tokens: int = 64,
     raw: bool = False,
     on_progress: Progress = silent,
+    on_prompt: Callable[[list[int]], object] = lambda ids: None,
 ) -> Iterator[Piece]:
     """Stream text after a prompt.
 
@@ -69,6 +71,7 @@ def generate_text(
         max_tokens: At most so many tokens.
         raw: Whether the prompt is taken as it is, without the student's template.
         on_progress: Told what happens before the first token.
+        on_prompt: Given the token ids of the prompt, template included, before the first piece.
 
     Yields:
         Pieces of text.
@@ -85,8 +88,9 @@ def generate_text(
     except UnicodeEncodeError:
         raise TextError("the prompt is no text: it holds bytes that are no UTF-8") from None
     with ExitStack() as stack:
-        runner_class = plugins.load_runner(resolve_target(target)[0])
-        bundle = stack.enter_context(bundle_of(path, on_progress))
+        first = export_of(plugins.load_runner(resolve_target(target)[0]))
+        bundle = stack.enter_context(bundle_of(path, on_progress, [] if first is None else [first]))
+        runner_class = runner_of(target, bundle)
         tokenizer = load_tokenizer(bundle.file(TOKENIZER_NAME))
         template = bundle.manifest.text.get("prompt_template")
         end = bundle.manifest.text.get("end_of_text")
@@ -94,6 +98,7 @@ def generate_text(
             ids = tokenizer.encode_plain(prompt)
         else:
             ids = tokenizer.encode_prompt(prompt, template)
+        on_prompt(ids)
         runner = stack.enter_context(runner_class())
         runner.open(bundle, RunnerOptions(address=parse_target(target).address))
         model = _RunnerModel(runner, bundle.program().logit_scale)

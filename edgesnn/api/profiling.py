@@ -8,6 +8,7 @@ from pathlib import Path
 from edgesnn import plugins
 from edgesnn.api.bundles import open_bundle
 from edgesnn.api.progress import Progress, silent
+from edgesnn.api.runners import runner_misses, runner_of
 from edgesnn.api.verification import verify_bundle
 from edgesnn.bundle.bundle import TOKENIZER_NAME, Bundle
 from edgesnn.errors import EdgesnnError
@@ -58,8 +59,9 @@ def profile_bundle(
         DeviceError: The target cannot run here, or failed.
     """
     chosen = override(load_profile(profile), windows, min_window_seconds)
-    runner_class = plugins.load_runner(resolve_target(target)[0])
+    resolve_target(target)
     bundle = open_bundle(path)
+    runner_class = runner_of(target, bundle)
     tokenizer = load_tokenizer(bundle.file(TOKENIZER_NAME))
     parity: ParityResult | Absent = Absent(f"{runner_class.name} does not run the integer program")
     if Capability.EXACT in runner_class.capabilities:
@@ -123,7 +125,7 @@ def _compare_others(
         runner_class = plugins.load_runner(plugin.name)
         if Capability.STEP not in runner_class.capabilities:
             continue
-        reason = runner_class.missing()
+        reason = runner_misses(runner_class, bundle)
         if reason is not None:
             comparisons.append(no_comparison(plugin.name, Absent(reason)))
             continue

@@ -10,7 +10,9 @@ from edgesnn import plugins, resources
 from edgesnn.api.progress import Progress, silent
 from edgesnn.bundle.bundle import EVAL_NAME, TOKENIZER_NAME, Bundle, read_eval_slice
 from edgesnn.bundle.export import BundleSource, write_bundle
-from edgesnn.errors import ArtifactError, MissingExtraError, OutputError
+from edgesnn.errors import ArtifactError, MissingExtraError, OutputError, UsageError
+from edgesnn.exporters.c import FOLDER as C_FOLDER
+from edgesnn.exporters.c_cross import cross_build, parse_targets, require_compilers
 from edgesnn.program.artifact import (
     METADATA_NAME,
     TENSORS_NAME,
@@ -113,6 +115,7 @@ def export_student(
     *,
     overwrite: bool = False,
     name: str | None = None,
+    cross: str | None = None,
     on_progress: Progress = silent,
 ) -> Bundle:
     """Compile a student and write the bundle that devices run.
@@ -123,6 +126,7 @@ def export_student(
         formats: Names of exporters; None for all that can write here (`format_reasons` tells).
         overwrite: Whether an existing bundle is replaced.
         name: Name of the model; the artifact folder's by default.
+        cross: Comma-separated processors that the C export is also built for as static binaries.
         on_progress: Told what happens.
 
     Returns:
@@ -136,6 +140,12 @@ def export_student(
     exporters = {format_name: plugins.load_exporter(format_name)() for format_name in chosen}
     if output.exists() and not overwrite:
         raise OutputError(f"'{output}' exists already", remedy="name another folder or give --force")
+    processors = _cross_targets(cross, chosen)
+
+    def build(folder: Path) -> None:
+        on_progress("cross building", 0, 1)
+        cross_build(folder / C_FOLDER, processors)
+
     artifact, folded, compiled = compile_student(path, on_progress)
     tokenizer = path / TOKENIZER_NAME
     tokens = load_tokenizer(tokenizer).vocab_size
@@ -160,7 +170,20 @@ def export_student(
         output,
         overwrite=overwrite,
         on_format=lambda format_name: on_progress(f"writing {format_name}", 0, 1),
+        on_written=build if processors else None,
     )
+
+
+def _cross_targets(cross: str | None, formats: Sequence[str]) -> tuple[str, ...]:
+    if cross is None:
+        return ()
+    processors = parse_targets(cross)
+    if "c" not in formats:
+        raise UsageError(
+            "--cross builds the C export, which is not among the formats", remedy="add --format c"
+        )
+    require_compilers(processors)
+    return processors
 
 
 def _text_facts(artifact: StudentArtifact) -> dict[str, str | None]:

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 from edgesnn import plugins
 from edgesnn.api.progress import Progress, silent
+from edgesnn.api.runners import runner_misses, runner_of
 from edgesnn.bundle.bundle import Bundle
 from edgesnn.errors import UsageError
 from edgesnn.profiler.results import ParityResult
 from edgesnn.profiler.verify import golden_cases, parity_ids, verify_runner
 from edgesnn.runners.base import Capability, RunnerOptions
-from edgesnn.targets import parse_target, resolve_target
+from edgesnn.targets import parse_target
 
 #: Tokens that `verify_bundle` compares at least, per target and form.
 PARITY_TOKENS = 2000
@@ -33,7 +34,7 @@ def parity_targets(bundle: Bundle) -> dict[str, str | None]:
             continue
         runner = plugins.load_runner(plugin.name)
         if Capability.EXACT in runner.capabilities:
-            reasons[plugin.name] = runner.missing()
+            reasons[plugin.name] = runner_misses(runner, bundle)
     return dict(sorted(reasons.items(), key=lambda item: (item[0] != "golden", item[0])))
 
 
@@ -63,7 +64,7 @@ def verify_bundle(
     if targets is None:
         chosen = [(name, None) for name, reason in parity_targets(bundle).items() if reason is None]
     else:
-        chosen = [(resolve_target(target)[0], parse_target(target).address) for target in targets]
+        chosen = [(runner_of(target, bundle).name, parse_target(target).address) for target in targets]
     for name, _ in chosen:
         if Capability.EXACT not in plugins.load_runner(name).capabilities:
             raise UsageError(

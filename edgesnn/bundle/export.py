@@ -56,6 +56,7 @@ def write_bundle(
     *,
     overwrite: bool,
     on_format: Callable[[str], None] | None = None,
+    on_written: Callable[[Path], None] | None = None,
 ) -> Bundle:
     """Write a bundle and read it back.
 
@@ -65,6 +66,7 @@ def write_bundle(
         target: The folder to make.
         overwrite: Whether an existing bundle is replaced.
         on_format: Called with each format before it is written.
+        on_written: Called with the folder when every format is in it; what it adds is in the manifest too.
 
     Returns:
         The bundle, verified.
@@ -90,12 +92,22 @@ def write_bundle(
             if on_format is not None:
                 on_format(name)
             result = exporter.export(
-                ExportSource(source.compiled.program, source.folded, source.name, digest), folder
+                ExportSource(
+                    source.compiled.program,
+                    source.folded,
+                    source.name,
+                    digest,
+                    tokenizer=source.tokenizer,
+                    end_of_text=source.text.get("end_of_text"),
+                ),
+                folder,
             )
             exports[name] = ExportEntry(files=result.files, signatures=result.signatures)
             for file in result.files.values():
                 if not (folder / file).is_file():
                     raise ExportError(f"exporter '{name}' did not write its file '{file}'")
+        if on_written is not None:
+            on_written(folder)
         manifest = _manifest(source, digest, exports, folder)
         text = manifest.model_dump_json(by_alias=True, indent=1)
         (folder / MANIFEST_NAME).write_text(text + "\n", encoding="utf-8")
@@ -116,6 +128,7 @@ def _manifest(source: BundleSource, digest: str, exports: dict[str, ExportEntry]
         "program_hash": digest,
         "files": files,
         "exports": exports,
+        "sizes": _sizes(exports, files),
         "state": _state(source.compiled.program),
         "student": source.student,
         "text": source.text,
@@ -123,6 +136,15 @@ def _manifest(source: BundleSource, digest: str, exports: dict[str, ExportEntry]
         "quantisation": json.loads(json.dumps(source.compiled.report(), allow_nan=False)),
     }
     return Manifest.model_validate(document)
+
+
+def _sizes(exports: dict[str, ExportEntry], files: dict[str, FileEntry]) -> dict[str, int]:
+    """Bytes of the model by what a device runs: the program itself, and every form of every format."""
+    forms = ("step", "prefill", "sequence", "program")
+    sizes = {PROGRAM_NAME: files[PROGRAM_NAME].bytes}
+    for name, entry in exports.items():
+        sizes |= {f"{name} {role}": files[file].bytes for role, file in entry.files.items() if role in forms}
+    return sizes
 
 
 def _state(program: Program) -> list[StateEntry]:

@@ -66,6 +66,8 @@ class Manifest(_Strict):
         program_hash: SHA-256 of the integer program's body, hex.
         files: Every file of the bundle but the manifest, by path relative to the folder.
         exports: What was exported, by format.
+        sizes: Bytes of the model by what a device runs: ``program.snn`` (the C engine, native and golden need
+            nothing else) and ``FORMAT FORM``.
         state: State tensors of the step form.
         student: Facts of the student: sizes, parameters, architecture, training.
         text: Prompt template and end-of-text token.
@@ -80,6 +82,7 @@ class Manifest(_Strict):
     program_hash: str = Field(pattern=r"^[0-9a-f]{64}$")
     files: dict[str, FileEntry]
     exports: dict[str, ExportEntry]
+    sizes: dict[str, int] = Field(default_factory=dict)
     state: list[StateEntry]
     student: dict[str, Any]
     text: dict[str, str | None]

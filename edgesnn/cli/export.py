@@ -27,6 +27,10 @@ def export(
     name: Annotated[
         str | None, typer.Option(help="Name of the model; the artifact's folder by default.")
     ] = None,
+    cross: Annotated[
+        str | None,
+        typer.Option(help="Also build the C export as static binaries: of aarch64, armhf, riscv64."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing bundle.")] = False,
     json_mode: JsonFlag = False,
 ) -> None:
@@ -47,7 +51,9 @@ def export(
             def tell(stage: str, done: int, total: int) -> None:
                 progress.update(task, description=stage, completed=done, total=total)
 
-            bundle = export_student(artifact, output, chosen, overwrite=force, name=name, on_progress=tell)
+            bundle = export_student(
+                artifact, output, chosen, overwrite=force, name=name, cross=cross, on_progress=tell
+            )
         skipped = {} if chosen else {name: why for name, why in format_reasons().items() if why is not None}
         out.document("edgesnn.export/1", {**summary(bundle), "skipped": skipped})
         render(out, bundle)
@@ -64,6 +70,7 @@ def summary(bundle: Bundle) -> dict[str, Any]:
         "program_hash": manifest.program_hash,
         "files": {name: entry.bytes for name, entry in manifest.files.items()},
         "exports": {name: entry.files for name, entry in manifest.exports.items()},
+        "sizes": manifest.sizes,
         "quantisation": manifest.quantisation,
     }
 

@@ -40,6 +40,7 @@ def generate(
         options = SamplingOptions(temperature, top_k, top_p, seed)
         started = time.perf_counter()
         first_ms = None
+        prompt_tokens: list[int] = []
         tokens: list[int] = []
         written: list[str] = []
         pieces = generate_text(
@@ -50,6 +51,7 @@ def generate(
             max_tokens=max_tokens,
             raw=raw,
             on_progress=lambda stage, done, total: out.note(stage) if done == 0 else None,
+            on_prompt=prompt_tokens.extend,
         )
         for piece in pieces:
             if first_ms is None:
@@ -66,6 +68,7 @@ def generate(
             "edgesnn.generate/1",
             {
                 "prompt": text,
+                "prompt_tokens": prompt_tokens,
                 "text": "".join(written),
                 "tokens": tokens,
                 "target": target,

@@ -19,12 +19,16 @@ class ExportSource:
         float_program: The folded float32 student, the baseline.
         name: Name of the model, for metadata inside files.
         program_hash: Hash of the integer program, hex, for metadata inside files.
+        tokenizer: Path of the student's ``tokenizer.json``, or None.
+        end_of_text: Spelling of the token that ends a text, or None.
     """
 
     program: Program
     float_program: FloatProgram
     name: str
     program_hash: str
+    tokenizer: Path | None = None
+    end_of_text: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

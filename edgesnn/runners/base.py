@@ -149,6 +149,9 @@ class Inspectable(Protocol):
 class Runner(Protocol):
     """One device that holds one bundle.
 
+    A runner that reads the files of a format names that format in a class attribute ``export``; one without
+    it needs ``program.snn`` only.
+
     Attributes:
         name: Name on the command line, before the colon of a target.
         summary: One line for ``edgesnn list runners``.

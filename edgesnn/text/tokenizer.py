@@ -109,6 +109,15 @@ class TextTokenizer:
         spellings = [self._inner.id_to_token(i) for i in range(self.vocab_size)]
         return [0 if s is None or s in special else len(s) for s in spellings]
 
+    def token_bytes(self) -> list[bytes]:
+        """The bytes that each id stands for, none for special tokens.
+
+        In a byte-level vocabulary one character of a token's spelling is one byte.
+        """
+        special, table = set(self.specials()), _byte_characters()
+        spellings = [self._inner.id_to_token(i) for i in range(self.vocab_size)]
+        return [b"" if s is None or s in special else _bytes_of(s, table) for s in spellings]
+
     def save(self, path: Path) -> None:
         """Write ``tokenizer.json``."""
         path.write_text(self.to_json(), encoding="utf-8")
@@ -116,6 +125,19 @@ class TextTokenizer:
     def to_json(self) -> str:
         """The content of ``tokenizer.json``."""
         return str(self._inner.to_str(pretty=False))
+
+
+def _byte_characters() -> dict[str, int]:
+    """Byte by the character that byte-level vocabularies write for it: printable ones are themselves."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(b): b for b in printable} | {chr(256 + i): byte for i, byte in enumerate(others)}
+
+
+def _bytes_of(spelling: str, table: dict[str, int]) -> bytes:
+    if all(character in table for character in spelling):
+        return bytes(table[character] for character in spelling)
+    return spelling.encode("utf-8")
 
 
 def load_tokenizer(path: Path) -> TextTokenizer:

@@ -122,3 +122,57 @@ def test_a_damaged_student_is_a_user_error(artifact, output, capsys):
 def test_missing_output_is_a_usage_error(artifact, capsys):
     code, error = failed(capsys, "export", artifact)
     assert (code, error["code"]) == (2, "usage")
+
+
+def test_the_manifest_says_what_every_way_of_running_needs(artifact, output):
+    assert run(["export", str(artifact), "-o", str(output), "--format", "onnx,c"]) == 0
+    manifest = Bundle(output).manifest
+    files = {name: entry.bytes for name, entry in manifest.files.items()}
+    assert manifest.sizes == {
+        "program.snn": files["program.snn"],
+        "onnx sequence": files["student.onnx"],
+        "onnx step": files["student.step.onnx"],
+        "onnx prefill": files["student.prefill.onnx"],
+        "c program": files["c/program.snn"],
+    }
+
+
+def test_cross_builds_are_in_the_bundle_with_their_hashes(artifact, output, monkeypatch):
+    from edgesnn.api import students
+
+    built = []
+
+    def build(folder, names):
+        built.append((folder.name, names, sorted(path.name for path in folder.glob("*.c"))))
+        (folder / "snn_example.aarch64").write_bytes(b"binary")
+
+    monkeypatch.setattr(students, "require_compilers", lambda names: None)
+    monkeypatch.setattr(students, "cross_build", build)
+    arguments = ["export", str(artifact), "-o", str(output), "--format", "c", "--cross", "aarch64, riscv64"]
+    assert run(arguments) == 0
+    assert built == [("c", ("aarch64", "riscv64"), ["main.c", "snn.c"])]
+    assert Bundle(output).manifest.files["c/snn_example.aarch64"].bytes == 6
+
+
+@pytest.fixture
+def no_compiler(monkeypatch):
+    from edgesnn.exporters import c_cross
+
+    monkeypatch.setattr(c_cross, "compiler_for", lambda name: None)
+
+
+@pytest.mark.usefixtures("no_compiler")
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        ("--format onnx --cross aarch64", 2),
+        ("--format c --cross sparc", 2),
+        ("--format c --cross ,", 2),
+        ("--format c --cross aarch64", 1),
+    ],
+)
+def test_an_impossible_cross_build_is_refused_before_anything_is_written(
+    artifact, output, capsys, options, code
+):
+    assert failed(capsys, "export", artifact, "-o", output, *options.split())[0] == code
+    assert not output.exists()

@@ -34,6 +34,7 @@ def test_the_document_holds_prompt_text_and_tokens(generate):
     assert code == 0
     assert document["schema"] == "edgesnn.generate/1"
     assert document["prompt"] == "What is that"
+    assert (document["prompt_tokens"][0], document["prompt_tokens"][-1]) == (1, 2)
     assert 0 < len(document["tokens"]) <= 12
     tokenizer = load_tokenizer(shared_bundle() / "tokenizer.json")
     assert document["text"] == tokenizer.decode(document["tokens"])
@@ -41,7 +42,9 @@ def test_the_document_holds_prompt_text_and_tokens(generate):
 
 
 def test_every_exact_target_writes_the_same_text(generate):
-    documents = [generate("--target", target, *SAMPLED)[1] for target in ("golden", "onnxruntime", "cpu")]
+    documents = [
+        generate("--target", target, *SAMPLED)[1] for target in ("golden", "native", "onnxruntime", "cpu")
+    ]
     assert len({tuple(document["tokens"]) for document in documents}) == 1
 
 

@@ -68,6 +68,9 @@ def test_the_wheel_holds_the_data_and_no_tests(wheel):
         }
         assert shipped, f"{kind} is empty"
         assert {f"edgesnn/_data/{name}" for name in shipped} <= set(names)
+    for path in (ROOT / "firmware_bridge" / "engine").rglob("*"):
+        if path.is_file():
+            assert f"edgesnn/_data/engine/{path.relative_to(ROOT / 'firmware_bridge' / 'engine')}" in names
     assert "edgesnn/py.typed" in names
     assert not [name for name in names if name.startswith(("tests/", "docs/", "tools/"))]
 
@@ -91,4 +94,16 @@ def test_the_demo_runs_without_torch_and_leaves_the_folder_to_the_user(program, 
     checks = json.loads(run(program, "doctor", "--json", cwd=tmp_path))["checks"]
     (torch,) = [check for check in checks if check["name"] == "torch"]
     assert torch["found"] == "not installed"
-    assert [check["name"] for check in checks if not check["ok"]] == ["torch"]
+    missing = {check["name"]: check for check in checks if not check["ok"]}
+    assert {"litert", "tflite", "torch"} <= set(missing) <= {"litert", "native", "tflite", "torch"}
+    assert all(check["remedy"] for check in missing.values())
+
+
+def test_without_a_compiler_the_native_engine_says_what_it_needs(program, tmp_path):
+    nothing = {"PATH": "", "EDGESNN_CC": ""}
+    items = json.loads(run(program, "list", "runners", "--json", cwd=tmp_path, environment=nothing))["items"]
+    (native,) = [item for item in items if item["name"] == "native"]
+    assert "no C compiler" in native["missing"] and "pip install ziglang" in native["missing"]
+    targets = json.loads(run(program, "list", "targets", "--json", cwd=tmp_path, environment=nothing))
+    (cpu,) = [item for item in targets["items"] if item["name"] == "cpu"]
+    assert cpu["runner"] == "onnxruntime"

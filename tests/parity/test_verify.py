@@ -12,6 +12,7 @@ from edgesnn.bundle.bundle import Bundle
 from edgesnn.errors import RunnerError, UsageError
 from edgesnn.profiler.verify import golden_cases, parity_ids, verify_runner
 from edgesnn.program.golden import Golden
+from edgesnn.runners import native_build
 from edgesnn.runners.base import Capability, RunnerOptions
 from edgesnn.runners.golden import GoldenRunner
 from tests.support.bundles import copied_bundle, replace_file, shared_bundle
@@ -54,7 +55,8 @@ def flipped_weight(folder, role):
 
 def test_every_exact_target_of_a_fresh_bundle_is_exact(bundle):
     results = verify_bundle(bundle, tokens=300)
-    assert [result.target for result in results] == ["golden", "onnxruntime"]
+    native = ["native"] if native_build.missing() is None else []
+    assert [result.target for result in results] == ["golden", *native, "onnxruntime"]
     for result in results:
         assert result.mismatches == 0 and result.largest_difference == 0
         assert result.forms == {"sequence": 0, "step": 0, "prefill": 0}
@@ -221,7 +223,10 @@ def test_targets_that_cannot_run_here_are_listed_with_their_reason(bundle, monke
     from edgesnn.runners.onnxruntime import OnnxRuntimeRunner
 
     monkeypatch.setattr(OnnxRuntimeRunner, "missing", classmethod(lambda cls: "no such library"))
-    assert parity_targets(bundle) == {"golden": None, "onnxruntime": "no such library"}
+    monkeypatch.setattr(native_build, "find_compiler", lambda: None)
+    reasons = parity_targets(bundle)
+    assert (reasons["golden"], reasons["onnxruntime"]) == (None, "no such library")
+    assert "no C compiler" in reasons["native"] and "no format 'tflite'" in reasons["litert"]
     assert [result.target for result in verify_bundle(bundle, tokens=1)] == ["golden"]
 
 

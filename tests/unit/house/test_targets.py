@@ -57,10 +57,10 @@ def test_half_a_target_is_a_usage_error(text):
 
 
 def test_a_device_resolves_to_its_runners_that_are_present_best_first(runners):
-    runners(onnxruntime=Present, golden=Present)
+    runners(native=Present, litert=Present, onnxruntime=Present, golden=Present)
+    assert targets.resolve_target("cpu") == ["native", "litert", "onnxruntime", "golden"]
+    runners(native=Absent, litert=Absent, onnxruntime=Present, golden=Present)
     assert targets.resolve_target("cpu") == ["onnxruntime", "golden"]
-    runners(onnxruntime=Absent, golden=Present)
-    assert targets.resolve_target("cpu") == ["golden"]
 
 
 def test_a_runner_is_a_target_too_with_or_without_address(runners):
@@ -81,7 +81,7 @@ def test_a_device_description_of_the_user_is_a_target(runners, tmp_path):
 
 
 def test_a_target_of_which_nothing_is_present_says_why(runners):
-    runners(onnxruntime=Absent, golden=Broken)
+    runners(native=Absent, litert=Absent, onnxruntime=Absent, golden=Broken)
     with pytest.raises(DeviceError) as caught:
         targets.resolve_target("cpu")
     assert "onnxruntime: no such engine" in caught.value.actual
@@ -115,6 +115,10 @@ def test_data_inside_the_package_wins_over_a_folder_beside_it(monkeypatch, tmp_p
     inside = tmp_path / "edgesnn" / "_data" / "profiles"
     inside.mkdir(parents=True)
     assert resources.folder("profiles") == inside
+
+
+def test_a_checkout_keeps_the_engine_with_the_firmware():
+    assert (resources.folder("engine") / "snn.h").is_file()
 
 
 def test_missing_data_is_an_error_with_a_remedy(monkeypatch, tmp_path):

@@ -11,10 +11,12 @@ from edgesnn.errors import BundleError, RunnerError, TextError
 from edgesnn.program.golden import Golden
 from edgesnn.runners.base import Capability, Chip, RunnerOptions
 from edgesnn.runners.golden import GoldenRunner
+from edgesnn.runners.native import NativeRunner
 from edgesnn.runners.onnxruntime import OnnxRuntimeFloat32Runner, OnnxRuntimeRunner
 from tests.support.bundles import copied_bundle, manifest_of, write_manifest
 
-RUNNERS = (GoldenRunner, OnnxRuntimeRunner, OnnxRuntimeFloat32Runner)
+NATIVE = (NativeRunner,) if NativeRunner.missing() is None else ()
+RUNNERS = (GoldenRunner, *NATIVE, OnnxRuntimeRunner, OnnxRuntimeFloat32Runner)
 IDS = np.random.default_rng(0).integers(0, 280, (3, 25))
 
 

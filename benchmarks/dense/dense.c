@@ -1,0 +1,191 @@
+/* The dense competitor of the C engine: every weight meets every timestep, spikes as bytes 0 and 1.
+ *
+ * The engine's reader, LIF, attention, projections and readout stay (its best kernels for the processor);
+ * only the linear layers are replaced, so a comparison shows what skipping silent inputs is worth, and both
+ * give the same bits. Weights are packed once: four rows by one column in a word. Four timesteps share every
+ * load. Not shipped; built by benchmarks/engine_dense.py with the native runner's compiler and flags.
+ */
+#include <immintrin.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include "snn_internal.h"
+
+#define LAYERS_MAX 64
+#define QUAD       4u
+#define ARENA      ((size_t)64 << 20)
+
+extern const snn_kernels BASE;
+
+static struct {
+    const int8_t *weight;
+    int8_t *packed;
+} layers[LAYERS_MAX];
+static unsigned layer_count;
+static int8_t *arena;
+static size_t arena_used;
+
+/* Memory on huge pages where the system has them, as the native runner's. */
+static void *wide_memory(size_t bytes) {
+    const size_t page = (size_t)2 << 20;
+    void *memory;
+    bytes = (bytes + page - 1) / page * page;
+    memory = aligned_alloc(page, bytes);
+    if (memory != NULL) madvise(memory, bytes, MADV_HUGEPAGE);
+    return memory;
+}
+
+/* Spikes as bytes, where the engine keeps row offsets: a word of events holds four inputs. */
+static uint32_t spike_bytes(const uint64_t *bits, uint32_t words, uint32_t columns, uint32_t *events) {
+    uint8_t *out = (uint8_t *)events;
+    uint32_t w, i;
+    (void)columns;
+    for (w = 0; w < words; w++) {
+        for (i = 0; i < 8; i++, out += 8) {
+            uint64_t eight = _pdep_u64(bits[w] >> (8 * i), 0x0101010101010101u);
+            memcpy(out, &eight, 8);
+        }
+    }
+    return words * 64 / QUAD;
+}
+
+static int8_t *packed_of(const int8_t *weight, uint32_t rows, uint32_t columns) {
+    unsigned i;
+    uint32_t r, c;
+    int8_t *packed;
+    for (i = 0; i < layer_count; i++) {
+        if (layers[i].weight == weight) return layers[i].packed;
+    }
+    if (arena == NULL) arena = wide_memory(ARENA);
+    packed = arena + arena_used;
+    arena_used += (size_t)rows * columns;
+    if (arena == NULL || arena_used > ARENA || layer_count == LAYERS_MAX || columns % 64 != 0) abort();
+    for (r = 0; r < rows; r++) {
+        for (c = 0; c < columns; c++) { /* [64 columns][quad of rows][column][row] */
+            size_t at =
+                ((size_t)(c / 64) * (rows / QUAD) + r / QUAD) * 64 * QUAD + (c % 64) * QUAD + r % QUAD;
+            packed[at] = weight[(size_t)r * columns + c];
+        }
+    }
+    layers[layer_count].weight = weight;
+    layers[layer_count++].packed = packed;
+    return packed;
+}
+
+#if defined(DENSE_AVX512)
+static inline
+    __attribute__((always_inline)) void block(const int8_t *packed, const uint32_t *const *spikes,
+                                              uint32_t quads, int32_t *const *out, const unsigned n) {
+    __m512i sums[4][4];
+    unsigned v, b;
+    uint32_t q;
+    for (v = 0; v < n; v++) {
+        for (b = 0; b < 4; b++) sums[v][b] = _mm512_setzero_si512();
+    }
+    for (q = 0; q < quads; q++, packed += 256) {
+        __m512i weights[4];
+        for (b = 0; b < 4; b++) weights[b] = _mm512_load_si512(packed + 64 * b);
+        for (v = 0; v < n; v++) {
+            __m512i spike = _mm512_set1_epi32((int)spikes[v][q]);
+            for (b = 0; b < 4; b++) sums[v][b] = _mm512_dpbusd_epi32(sums[v][b], spike, weights[b]);
+        }
+    }
+    for (v = 0; v < n; v++) {
+        for (b = 0; b < 4; b++) _mm512_storeu_si512(out[v] + 16 * b, sums[v][b]);
+    }
+}
+#else
+#define QUADS_MAX 128u /* 128 sums of two weights fit int16 */
+
+/* Sixteen columns at a time: pairs of rows are summed in int16 and widened once a run. */
+static inline __attribute__((always_inline)) void block(const int8_t *packed, const uint32_t *const *spikes,
+                                                        uint32_t quads, int32_t *const *out,
+                                                        const unsigned n) {
+    const __m256i ones = _mm256_set1_epi16(1);
+    unsigned v, b, part;
+    uint32_t q, done;
+    for (part = 0; part < 4; part++) {
+        __m256i wide[4][2];
+        for (v = 0; v < n; v++) wide[v][0] = wide[v][1] = _mm256_setzero_si256();
+        for (done = 0; done < quads; done += QUADS_MAX) {
+            uint32_t end = quads - done < QUADS_MAX ? quads : done + QUADS_MAX;
+            __m256i sums[4][2];
+            for (v = 0; v < n; v++) sums[v][0] = sums[v][1] = _mm256_setzero_si256();
+            for (q = done; q < end; q++) {
+                const int8_t *at = packed + (size_t)q * 256 + part * 64;
+                __m256i first = _mm256_load_si256((const __m256i *)(const void *)at);
+                __m256i second = _mm256_load_si256((const __m256i *)(const void *)(at + 32));
+                for (v = 0; v < n; v++) {
+                    __m256i spike = _mm256_set1_epi32((int)spikes[v][q]);
+                    sums[v][0] = _mm256_add_epi16(sums[v][0], _mm256_maddubs_epi16(spike, first));
+                    sums[v][1] = _mm256_add_epi16(sums[v][1], _mm256_maddubs_epi16(spike, second));
+                }
+            }
+            for (v = 0; v < n; v++) {
+                for (b = 0; b < 2; b++)
+                    wide[v][b] = _mm256_add_epi32(wide[v][b], _mm256_madd_epi16(sums[v][b], ones));
+            }
+        }
+        for (v = 0; v < n; v++) {
+            for (b = 0; b < 2; b++)
+                _mm256_storeu_si256((__m256i *)(void *)(out[v] + 16 * part + 8 * b), wide[v][b]);
+        }
+    }
+}
+#endif
+
+static void linear(const int8_t *weight, uint32_t columns, const uint32_t *events, const uint32_t *starts,
+                   uint32_t vectors, int32_t *out, size_t stride) {
+    uint32_t quads = starts[1] - starts[0], c, v, i;
+    const int8_t *packed = packed_of(weight, quads * QUAD, columns);
+    for (c = 0; c < columns; c += 64, packed += (size_t)quads * 256) {
+        for (v = 0; v < vectors; v += 4) {
+            uint32_t n = vectors - v < 4 ? vectors - v : 4;
+            const uint32_t *spikes[4];
+            int32_t *rows[4];
+            for (i = 0; i < n; i++) {
+                spikes[i] = events + starts[v + i];
+                rows[i] = out + (v + i) * stride + c;
+            }
+            if (n == 4) {
+                block(packed, spikes, quads, rows, 4);
+            } else {
+                for (i = 0; i < n; i++) block(packed, spikes + i, quads, rows + i, 1);
+            }
+        }
+    }
+}
+
+static snn_kernels dense;
+static snn_context *context;
+
+/* Opens one program for this process; 0 when it went well. */
+int dense_open(const void *data, size_t size, uint32_t chunk) {
+    snn_model *model = NULL;
+    size_t bytes = 0;
+    void *copy = wide_memory(size), *memory;
+    if (copy == NULL) return SNN_E_MEMORY;
+    memcpy(copy, data, size);
+    dense = BASE;
+    dense.events = spike_bytes;
+    dense.linear = linear;
+    layer_count = 0;
+    arena_used = 0;
+    snn_status status = snn_model_size(copy, size, &dense, &bytes);
+    if (status != SNN_OK) return (int)status;
+    memory = wide_memory(bytes);
+    status = memory == NULL ? SNN_E_MEMORY : snn_model_open(copy, size, memory, bytes, &dense, &model);
+    if (status == SNN_OK) status = snn_context_size(model, chunk, &bytes);
+    if (status != SNN_OK) return (int)status;
+    memory = wide_memory(bytes);
+    return (int)(memory == NULL ? SNN_E_MEMORY : snn_context_open(model, chunk, memory, bytes, &context));
+}
+
+int dense_step(uint32_t token, int32_t *logits) { return (int)snn_step(context, token, logits); }
+
+int dense_prefill(const uint32_t *tokens, size_t count, int32_t *logits) {
+    snn_reset(context);
+    return (int)snn_prefill(context, tokens, count, logits);
+}
+
+void dense_reset(void) { snn_reset(context); }

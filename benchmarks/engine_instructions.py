@@ -1,0 +1,108 @@
+"""Instructions per token of the C engine's portable kernels, counted by callgrind, against a baseline.
+
+    python benchmarks/engine_instructions.py                 compares with engine_instructions.json
+    python benchmarks/engine_instructions.py --write         makes that file anew
+
+A count hangs on processor family, compiler and flags, so they are recorded with it and another combination is
+refused as not comparable (exit code 2). A kernel that got more than 2 % slower fails (exit code 1). valgrind
+executes no AVX-512, so that kernel set has no count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgesnn import resources
+from edgesnn.exporters.c_sources import amalgam
+from edgesnn.program.random_program import FLAGSHIP, random_program
+from edgesnn.program.snn_format import to_bytes
+
+BASELINE = Path(__file__).with_suffix(".json")
+KERNELS_COUNTED = ("reference", "swar", "vector")
+CALLGRIND_FLAGS = ("-std=c99", "-O2")
+COMPILER = "gcc"
+VOCAB = 8192
+TOLERATED = 0.02
+
+
+def combination() -> dict[str, Any]:
+    """What a count hangs on."""
+    version = subprocess.run([COMPILER, "-dumpfullversion"], capture_output=True, text=True, check=True)
+    return {
+        "machine": platform.machine(),
+        "compiler": f"{COMPILER} {version.stdout.strip()}",
+        "flags": " ".join(CALLGRIND_FLAGS),
+        "program": f"random program of the flagship's shape, V = {VOCAB}, seed 0",
+    }
+
+
+def count_instructions() -> dict[str, int]:
+    """Instructions per token under callgrind: the difference of a prompt of 8 tokens and one of 24."""
+    ids = [str(i) for i in np.random.default_rng(0).integers(0, VOCAB, 24)]
+    counts: dict[str, int] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder, engine = Path(name), resources.folder("engine")
+        (folder / "snn.c").write_text(amalgam(engine), encoding="utf-8")
+        (folder / "program.snn").write_bytes(to_bytes(random_program(replace(FLAGSHIP, vocab=VOCAB))))
+        sources = [str(folder / "snn.c"), str(engine / "example" / "main.c")]
+        command = [COMPILER, *CALLGRIND_FLAGS, f"-I{engine}", *sources, "-o", str(folder / "run")]
+        subprocess.run(command, check=True)
+        for kernels in KERNELS_COUNTED:
+            totals = [_instructions(folder, kernels, ids[:n]) for n in (8, 24)]
+            counts[kernels] = (totals[1] - totals[0]) // 16
+    return counts
+
+
+def _instructions(folder: Path, kernels: str, ids: list[str]) -> int:
+    out = folder / "callgrind.out"
+    command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", str(folder / "run")]
+    arguments = [str(folder / "program.snn"), "-k", kernels, "--logits", *ids]
+    subprocess.run([*command, *arguments], capture_output=True, check=True)
+    lines = out.read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(("summary:", "totals:")))
+
+
+def compare(counts: dict[str, int], baseline: dict[str, int]) -> bool:
+    """Print the change of every kernel set; whether none got slower."""
+    good = True
+    for name, count in counts.items():
+        change = count / baseline[name] - 1
+        good = good and change <= TOLERATED
+        print(f"{name:10} {count:12,} instructions per token, {100 * change:+.2f} %")
+    return good
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--baseline", type=Path, default=BASELINE)
+    parser.add_argument("--write", action="store_true")
+    arguments = parser.parse_args()
+    for tool in (COMPILER, "valgrind"):
+        if shutil.which(tool) is None:
+            print(f"{tool} is not installed", file=sys.stderr)
+            return 2
+    here = combination()
+    if arguments.write:
+        found = {"comparable": here, "instructions_per_token": count_instructions()}
+        arguments.baseline.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        return 0
+    kept = json.loads(arguments.baseline.read_text(encoding="utf-8"))
+    if kept["comparable"] != here:
+        print(f"not comparable: baseline {kept['comparable']}, here {here}", file=sys.stderr)
+        return 2
+    return 0 if compare(count_instructions(), kept["instructions_per_token"]) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

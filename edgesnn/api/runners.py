@@ -1,0 +1,44 @@
+"""Which runner a target means for a bundle."""
+
+from __future__ import annotations
+
+from edgesnn import plugins
+from edgesnn.bundle.bundle import Bundle
+from edgesnn.runners.base import Runner
+from edgesnn.targets import resolve_target
+
+
+def export_of(runner: type[Runner]) -> str | None:
+    """The format whose files a runner reads; None where ``program.snn`` is enough."""
+    export = getattr(runner, "export", None)
+    return export if isinstance(export, str) else None
+
+
+def runner_misses(runner: type[Runner], bundle: Bundle) -> str | None:
+    """Why a runner cannot run a bundle here, or None when it can."""
+    export = export_of(runner)
+    if export is not None and not bundle.has_export(export):
+        return f"the bundle holds no format '{export}': export it again with --format {export}"
+    return runner.missing()
+
+
+def runner_of(target: str, bundle: Bundle) -> type[Runner]:
+    """The fastest runner of a target that can run here and finds its files in the bundle.
+
+    Args:
+        target: Device or runner.
+        bundle: The bundle.
+
+    Returns:
+        Its class; where the bundle has the files of none, the first one, which says so when it opens.
+
+    Raises:
+        UsageError: There is no such target.
+        DeviceError: None of its runners can run here.
+    """
+    classes = [plugins.load_runner(name) for name in resolve_target(target)]
+    for runner in classes:
+        export = export_of(runner)
+        if export is None or bundle.has_export(export):
+            return runner
+    return classes[0]

@@ -1,0 +1,310 @@
+/* Kernels for x86 with AVX-512 BW, VBMI2, VNNI, BITALG and VPOPCNTDQ (Ice Lake and later, Zen 4 and later).
+ */
+#include "snn_internal.h"
+
+#if defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512VNNI__) && defined(__AVX512VPOPCNTDQ__)
+#include <immintrin.h>
+
+#define ROWS_MAX 256u /* 256 * 127 fits int16 */
+
+static inline uint32_t events_of(const uint64_t *bits, uint32_t words, uint32_t columns, uint32_t *events) {
+    const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    const __m512i step = _mm512_set1_epi32((int)(16u * columns));
+    __m512i offset = _mm512_mullo_epi32(lane, _mm512_set1_epi32((int)columns));
+    uint32_t *next = events;
+    uint32_t w, i;
+    for (w = 0; w < words; w++) {
+        uint64_t left = bits[w];
+        for (i = 0; i < 4; i++, left >>= 16) {
+            __mmask16 mask = (__mmask16)left;
+            _mm512_storeu_si512(next,
+                                _mm512_maskz_compress_epi32(mask, offset)); /* the buffer has room behind */
+            next += _mm_popcnt_u32(mask);
+            offset = _mm512_add_epi32(offset, step);
+        }
+    }
+    return (uint32_t)(next - events);
+}
+
+static uint32_t events(const uint64_t *bits, uint32_t words, uint32_t columns, uint32_t *out) {
+    return events_of(bits, words, columns, out);
+}
+
+/* Sixty-four int16 sums, in the order that unpacking left, to int32 in order of columns. */
+static inline void store64(int32_t *out, __m512i low, __m512i high, int add) {
+    const __m512i first = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11);
+    const __m512i second = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
+    __m512i a = _mm512_permutex2var_epi64(low, first, high), b = _mm512_permutex2var_epi64(low, second, high);
+    __m512i wide[4];
+    uint32_t i;
+    wide[0] = _mm512_cvtepi16_epi32(_mm512_castsi512_si256(a));
+    wide[1] = _mm512_cvtepi16_epi32(_mm512_extracti64x4_epi64(a, 1));
+    wide[2] = _mm512_cvtepi16_epi32(_mm512_castsi512_si256(b));
+    wide[3] = _mm512_cvtepi16_epi32(_mm512_extracti64x4_epi64(b, 1));
+    for (i = 0; i < 4; i++) {
+        if (add) wide[i] = _mm512_add_epi32(wide[i], _mm512_loadu_si512(out + 16 * i));
+        _mm512_storeu_si512(out + 16 * i, wide[i]);
+    }
+}
+
+/* Two rows at a time: their bytes are interleaved, so that one multiply-add by ones widens and adds both. */
+static inline __attribute__((always_inline)) void
+add_rows(const int8_t *weight, const uint32_t *row_of, uint32_t count, int32_t *out, const uint32_t blocks) {
+    const __m512i ones = _mm512_set1_epi8(1);
+    uint32_t done = 0, i, b;
+    do {
+        __m512i low[4], high[4];
+        uint32_t end = count - done < ROWS_MAX ? count : done + ROWS_MAX;
+        for (b = 0; b < blocks; b++) low[b] = high[b] = _mm512_setzero_si512();
+        for (i = done; i + 1 < end; i += 2) {
+            const int8_t *one = weight + row_of[i], *two = weight + row_of[i + 1];
+            for (b = 0; b < blocks; b++) {
+                __m512i x = _mm512_loadu_si512(one + 64 * b), y = _mm512_loadu_si512(two + 64 * b);
+                low[b] = _mm512_add_epi16(low[b], _mm512_maddubs_epi16(ones, _mm512_unpacklo_epi8(x, y)));
+                high[b] = _mm512_add_epi16(high[b], _mm512_maddubs_epi16(ones, _mm512_unpackhi_epi8(x, y)));
+            }
+        }
+        for (; i < end; i++) {
+            const int8_t *one = weight + row_of[i];
+            for (b = 0; b < blocks; b++) {
+                __m512i x = _mm512_loadu_si512(one + 64 * b), zero = _mm512_setzero_si512();
+                low[b] = _mm512_add_epi16(low[b], _mm512_maddubs_epi16(ones, _mm512_unpacklo_epi8(x, zero)));
+                high[b] =
+                    _mm512_add_epi16(high[b], _mm512_maddubs_epi16(ones, _mm512_unpackhi_epi8(x, zero)));
+            }
+        }
+        for (b = 0; b < blocks; b++) store64(out + 64 * b, low[b], high[b], done != 0);
+        done = end;
+    } while (done < count);
+}
+
+#ifndef SNN_COLUMN_BLOCKS
+#define SNN_COLUMN_BLOCKS 4u /* 256 columns at a time (docs/decisions/engine_kernels.md) */
+#endif
+
+static void linear(const int8_t *weight, uint32_t columns, const uint32_t *row_of, const uint32_t *starts,
+                   uint32_t vectors, int32_t *out, size_t stride) {
+    uint32_t c = 0, v, e, i;
+    for (; c + SNN_COLUMN_BLOCKS * 64 <= columns; c += SNN_COLUMN_BLOCKS * 64) {
+        for (v = 0; v < vectors; v++) {
+            add_rows(weight + c, row_of + starts[v], starts[v + 1] - starts[v], out + v * stride + c,
+                     SNN_COLUMN_BLOCKS);
+        }
+    }
+    for (; c + 64 <= columns; c += 64) {
+        for (v = 0; v < vectors; v++) {
+            add_rows(weight + c, row_of + starts[v], starts[v + 1] - starts[v], out + v * stride + c, 1);
+        }
+    }
+    for (v = 0; v < vectors && c < columns; v++) {
+        int32_t *row = out + v * stride;
+        for (i = c; i < columns; i++) row[i] = 0;
+        for (e = starts[v]; e < starts[v + 1]; e++) {
+            for (i = c; i < columns; i++) row[i] += weight[(size_t)row_of[e] + i];
+        }
+    }
+}
+
+static inline __attribute__((always_inline)) void lif_steps(const snn_op *op, const int32_t *current,
+                                                            size_t stride, const uint32_t timesteps,
+                                                            uint64_t *bits, const int clip) {
+    const __m512i n = _mm512_set1_epi32(op->numbers[0]), up = _mm512_set1_epi32(255);
+    const __m512i floor = _mm512_set1_epi32(-SNN_MEMBRANE_MAX);
+    uint32_t half_words = snn_words(op->channels) * 4, c, t;
+    for (c = 0; c + 16 <= op->channels; c += 16) {
+        const __m512i threshold = _mm512_loadu_si512(op->left + c), bias = _mm512_loadu_si512(op->right + c);
+        __m512i membrane = _mm512_setzero_si512();
+        uint8_t *out = (uint8_t *)bits + c / 8;
+        for (t = 0; t < timesteps; t++, out += 2 * (size_t)half_words) {
+            __m512i drive =
+                _mm512_add_epi32(_mm512_slli_epi32(_mm512_loadu_si512(current + t * stride + c), 6), bias);
+            __mmask16 quiet;
+            uint16_t fired;
+            if (t > 0) { /* trunc(x / 256): 255 is added to a negative x before the shift that rounds down */
+                __m512i x = _mm512_mullo_epi32(membrane, n);
+                x = _mm512_mask_add_epi32(x, _mm512_movepi32_mask(x), x, up);
+                drive = _mm512_add_epi32(drive, _mm512_srai_epi32(x, 8));
+            }
+            if (clip) drive = _mm512_max_epi32(drive, floor);
+            quiet = _mm512_cmple_epi32_mask(drive, threshold);
+            membrane = _mm512_maskz_mov_epi32(quiet, drive);
+            fired = (uint16_t)~quiet;
+            memcpy(out, &fired, 2);
+        }
+    }
+}
+
+static void lif(const snn_op *op, const int32_t *current, size_t stride, uint32_t timesteps, uint64_t *bits) {
+    uint32_t words = snn_words(op->channels), t;
+    if (op->channels % 64 != 0) {
+        for (t = 0; t < timesteps; t++) bits[(size_t)t * words + words - 1] = 0;
+    }
+    if (timesteps == 4 && op->clip) {
+        lif_steps(op, current, stride, 4, bits, 1);
+    } else if (timesteps == 4) {
+        lif_steps(op, current, stride, 4, bits, 0);
+    } else {
+        lif_steps(op, current, stride, timesteps, bits, (int)op->clip);
+    }
+    if (op->channels % 16 != 0) snn_lif_scalar(op, op->channels / 16 * 16, current, stride, timesteps, bits);
+}
+
+/* Scores of heads of at most 64 channels, each repeated in the four bytes of a word. */
+static inline void score_slots(uint64_t q, const uint64_t *k, uint32_t slots, uint32_t *scores) {
+    const __m512i query = _mm512_set1_epi64((long long)q);
+    uint32_t j;
+    for (j = 0; j < slots; j += 8) {
+        __mmask8 mask = slots - j < 8 ? (__mmask8)((1u << (slots - j)) - 1u) : (__mmask8)0xFF;
+        __m512i count = _mm512_popcnt_epi64(_mm512_and_si512(query, _mm512_maskz_loadu_epi64(mask, k + j)));
+        count = _mm512_or_si512(count, _mm512_slli_epi64(count, 8));
+        count = _mm512_or_si512(count, _mm512_slli_epi64(count, 16));
+        _mm256_storeu_si256((__m256i *)(void *)(scores + j), _mm512_cvtepi64_epi32(count));
+    }
+}
+
+static void attend(const uint64_t *q, const uint64_t *k, const uint64_t *v, uint32_t slots, uint32_t words,
+                   uint32_t channels, uint32_t *scores, int32_t *out) {
+    uint32_t most = (uint32_t)_mm_popcnt_u64(q[0]), run, j = 0, i;
+    __m512i sums[2];
+    __m512i low, high;
+    if (words != 1 || most * slots > 65535) {
+        snn_kernels_reference.attend(q, k, v, slots, words, channels, scores, out);
+        return;
+    }
+    if (most == 0) {
+        memset(out, 0, (size_t)channels * sizeof *out);
+        return;
+    }
+    score_slots(q[0], k, slots, scores);
+    sums[0] = sums[1] = _mm512_setzero_si512();
+    run = 255 / most; /* so many scores fit a byte */
+    while (j < slots) {
+        uint32_t end = slots - j < run ? slots : j + run;
+        __m512i bytes = _mm512_setzero_si512(), others = _mm512_setzero_si512();
+        for (; j + 1 < end; j += 2) {
+            bytes = _mm512_mask_add_epi8(bytes, v[j], bytes, _mm512_set1_epi32((int)scores[j]));
+            others = _mm512_mask_add_epi8(others, v[j + 1], others, _mm512_set1_epi32((int)scores[j + 1]));
+        }
+        if (j < end) {
+            bytes = _mm512_mask_add_epi8(bytes, v[j], bytes, _mm512_set1_epi32((int)scores[j]));
+            j++;
+        }
+        bytes = _mm512_add_epi8(bytes, others);
+        sums[0] = _mm512_add_epi16(sums[0], _mm512_cvtepu8_epi16(_mm512_castsi512_si256(bytes)));
+        sums[1] = _mm512_add_epi16(sums[1], _mm512_cvtepu8_epi16(_mm512_extracti64x4_epi64(bytes, 1)));
+    }
+    for (i = 0; i < 2 && 32 * i < channels; i++) {
+        uint32_t left = channels - 32 * i;
+        __mmask16 first = left < 16 ? (__mmask16)((1u << left) - 1u) : (__mmask16)0xFFFF;
+        __mmask16 second = left < 16   ? 0
+                           : left < 32 ? (__mmask16)((1u << (left - 16)) - 1u)
+                                       : (__mmask16)0xFFFF;
+        low = _mm512_cvtepu16_epi32(_mm512_castsi512_si256(sums[i]));
+        high = _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(sums[i], 1));
+        _mm512_mask_storeu_epi32(out + 32 * i, first, low);
+        _mm512_mask_storeu_epi32(out + 32 * i + 16, second, high);
+    }
+}
+
+/* Two rows at a time, int16 products summed in pairs. */
+static void project(const int16_t *x, uint32_t rows, const int8_t *weight, uint32_t columns, int32_t *out) {
+    uint32_t c = 0, j, i;
+    for (; c + 64 <= columns; c += 64) {
+        __m512i sums[4];
+        for (i = 0; i < 4; i++) sums[i] = _mm512_setzero_si512();
+        for (j = 0; j < rows; j += 2) {
+            const int8_t *row = weight + (size_t)j * columns + c;
+            int even = j + 1 < rows;
+            __m512i factor =
+                _mm512_set1_epi32((int)((uint16_t)x[j] | (even ? (uint32_t)(uint16_t)x[j + 1] << 16 : 0u)));
+            __m512i a = _mm512_loadu_si512(row),
+                    b = even ? _mm512_loadu_si512(row + columns) : _mm512_setzero_si512();
+            __m512i low = _mm512_unpacklo_epi8(a, b), high = _mm512_unpackhi_epi8(a, b);
+            sums[0] = _mm512_dpwssd_epi32(sums[0], _mm512_cvtepi8_epi16(_mm512_castsi512_si256(low)), factor);
+            sums[1] =
+                _mm512_dpwssd_epi32(sums[1], _mm512_cvtepi8_epi16(_mm512_castsi512_si256(high)), factor);
+            sums[2] =
+                _mm512_dpwssd_epi32(sums[2], _mm512_cvtepi8_epi16(_mm512_extracti64x4_epi64(low, 1)), factor);
+            sums[3] = _mm512_dpwssd_epi32(sums[3], _mm512_cvtepi8_epi16(_mm512_extracti64x4_epi64(high, 1)),
+                                          factor);
+        }
+        for (i = 0; i < 4; i++) { /* columns 32 (i / 2) + 8 (i % 2), and the same + 16 */
+            int32_t *at = out + c + 32 * (i / 2) + 8 * (i % 2);
+            _mm256_storeu_si256((__m256i *)(void *)at, _mm512_castsi512_si256(sums[i]));
+            _mm256_storeu_si256((__m256i *)(void *)(at + 16), _mm512_extracti64x4_epi64(sums[i], 1));
+        }
+    }
+    for (; c < columns; c++) {
+        out[c] = 0;
+        for (j = 0; j < rows; j++) out[c] += x[j] * weight[(size_t)j * columns + c];
+    }
+}
+
+static size_t packed_bytes(uint32_t vocab, uint32_t rank) {
+    return (size_t)((vocab + 15u) / 16u) * ((rank + 3u) / 4u) * 64u;
+}
+
+/* Sixteen tokens side by side, four codes of each in a word, 128 added: VNNI multiplies unsigned by signed.
+ */
+static void pack(const int8_t *table, uint32_t vocab, uint32_t rank, uint8_t *packed) {
+    uint32_t quads = (rank + 3u) / 4u, i, j;
+    memset(packed, 0x80, packed_bytes(vocab, rank));
+    for (i = 0; i < vocab; i++) {
+        uint8_t *group = packed + (size_t)(i / 16) * quads * 64 + (i % 16) * 4;
+        for (j = 0; j < rank; j++)
+            group[(j / 4) * 64 + j % 4] = (uint8_t)((uint8_t)table[(size_t)i * rank + j] ^ 0x80u);
+    }
+}
+
+static inline __attribute__((always_inline)) int32_t dot_groups(const uint8_t *packed, const uint32_t *quad,
+                                                                const uint32_t quads, uint32_t groups,
+                                                                __m512i start, uint32_t count, int32_t *out) {
+    __m512i largest = _mm512_set1_epi32(INT32_MIN);
+    uint32_t g, j;
+    for (g = 0; g < groups; g++) {
+        __m512i sum = start, other = _mm512_setzero_si512();
+        for (j = 0; j + 1 < quads; j += 2, packed += 128) {
+            sum = _mm512_dpbusd_epi32(sum, _mm512_loadu_si512(packed), _mm512_set1_epi32((int)quad[j]));
+            other = _mm512_dpbusd_epi32(other, _mm512_loadu_si512(packed + 64),
+                                        _mm512_set1_epi32((int)quad[j + 1]));
+        }
+        if (j < quads) {
+            sum = _mm512_dpbusd_epi32(sum, _mm512_loadu_si512(packed), _mm512_set1_epi32((int)quad[j]));
+            packed += 64;
+        }
+        sum = _mm512_add_epi32(sum, other);
+        if (count - 16 * g >= 16) {
+            _mm512_storeu_si512(out + 16 * g, sum);
+            largest = _mm512_max_epi32(largest, sum);
+        } else {
+            const __mmask16 mask = (__mmask16)((1u << (count - 16 * g)) - 1u);
+            _mm512_mask_storeu_epi32(out + 16 * g, mask, sum);
+            largest = _mm512_mask_max_epi32(largest, mask, largest, sum);
+        }
+    }
+    return _mm512_reduce_max_epi32(largest);
+}
+
+static int32_t logits(const int8_t *table, const uint8_t *packed, uint32_t rank, const int8_t *codes,
+                      uint32_t first, uint32_t count, int32_t *out) {
+    uint32_t quads = (rank + 3u) / 4u, quad[260], j, head = (16u - first % 16u) % 16u;
+    int32_t sum = 0, before, largest;
+    __m512i start;
+    if (head > count) head = count;
+    before = snn_kernels_reference.logits(table, NULL, rank, codes, first, head, out);
+    for (j = 0; j < quads; j++) memcpy(&quad[j], codes + 4 * (size_t)j, 4); /* codes are padded with zeros */
+    for (j = 0; j < rank; j++) sum += codes[j];
+    start = _mm512_set1_epi32(-128 * sum);
+    packed += (size_t)((first + head) / 16) * quads * 64;
+    count -= head;
+    if (quads == 16) {
+        largest = dot_groups(packed, quad, 16, (count + 15u) / 16u, start, count, out + head);
+    } else {
+        largest = dot_groups(packed, quad, quads, (count + 15u) / 16u, start, count, out + head);
+    }
+    return before > largest ? before : largest;
+}
+
+const snn_kernels snn_kernels_avx512 = {"avx512", events, linear,       lif, attend,
+                                        project,  logits, packed_bytes, pack};
+#endif

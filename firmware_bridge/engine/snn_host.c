@@ -1,0 +1,251 @@
+/* Host shim: see snn_host.h. Kernels compiled for several instruction sets are chosen here at run time. */
+#define _GNU_SOURCE
+#include "snn_host.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#include "snn_cpu.h"
+#include "snn_internal.h"
+
+#define HUGE_PAGE ((size_t)2 << 20)
+
+#ifdef SNN_HAVE_AVX512
+extern const snn_kernels snn_kernels_avx512;
+#endif
+#ifdef SNN_HAVE_AVX2
+extern const snn_kernels snn_kernels_avx2;
+#endif
+
+struct snn_host {
+    snn_model *model;
+    uint8_t *model_memory;
+    uint8_t *file;
+    uint32_t chunk, batch, threads;
+    size_t context_bytes;
+    snn_context **contexts;
+    uint8_t *context_memory;
+};
+
+static uint32_t list_kernels(const snn_kernels *found[8]) {
+    uint32_t count = 0;
+#ifdef SNN_HAVE_AVX512
+    if (snn_cpu_avx512()) found[count++] = &snn_kernels_avx512;
+#endif
+#ifdef SNN_HAVE_AVX2
+    if (snn_cpu_avx2()) found[count++] = &snn_kernels_avx2;
+#endif
+    found[count++] = &snn_kernels_vector;
+    found[count++] = &snn_kernels_swar;
+    found[count++] = &snn_kernels_reference;
+    return count;
+}
+
+const char *snn_host_kernels(uint32_t index) {
+    const snn_kernels *found[8];
+    return index < list_kernels(found) ? found[index]->name : NULL;
+}
+
+/* Memory in huge pages where the system gives them: rows of weights are visited in no order. */
+static uint8_t *map(size_t bytes) {
+    uint8_t *memory;
+    size_t whole = (bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
+    if (bytes < HUGE_PAGE / 4)
+        return posix_memalign((void **)&memory, SNN_ALIGNMENT, bytes) == 0 ? memory : NULL;
+    if (whole < bytes || posix_memalign((void **)&memory, HUGE_PAGE, whole) != 0) return NULL;
+#ifdef MADV_HUGEPAGE
+    (void)madvise(memory, whole, MADV_HUGEPAGE);
+#endif
+    return memory;
+}
+
+snn_status snn_host_open(const void *data, size_t size, const char *kernels, uint32_t chunk,
+                         snn_host **host) {
+    const snn_kernels *found[8], *chosen = NULL;
+    uint32_t count = list_kernels(found), i;
+    size_t bytes;
+    snn_status status;
+    snn_host *made;
+    for (i = 0; i < count && chosen == NULL; i++) {
+        if (kernels == NULL || strcmp(kernels, found[i]->name) == 0) chosen = found[i];
+    }
+    if (chosen == NULL || host == NULL || data == NULL) return SNN_E_ARGUMENT;
+    made = (snn_host *)calloc(1, sizeof *made);
+    if (made == NULL) return SNN_E_MEMORY;
+    made->file = map(size);
+    status = made->file == NULL ? SNN_E_MEMORY : SNN_OK;
+    if (status == SNN_OK) {
+        memcpy(made->file, data, size);
+        status = snn_model_size(made->file, size, chosen, &bytes);
+    }
+    if (status == SNN_OK) {
+        made->model_memory = map(bytes);
+        if (made->model_memory == NULL) status = SNN_E_MEMORY;
+    }
+    if (status == SNN_OK)
+        status = snn_model_open(made->file, size, made->model_memory, bytes, chosen, &made->model);
+    made->chunk = chunk;
+    if (status == SNN_OK) status = snn_context_size(made->model, chunk, &made->context_bytes);
+    if (status == SNN_OK) status = snn_host_reset(made, 1, 1);
+    if (status != SNN_OK) {
+        snn_host_close(made);
+        return status;
+    }
+    *host = made;
+    return SNN_OK;
+}
+
+void snn_host_close(snn_host *host) {
+    if (host == NULL) return;
+    free(host->contexts);
+    free(host->context_memory);
+    free(host->model_memory);
+    free(host->file);
+    free(host);
+}
+
+void snn_host_info(const snn_host *host, snn_info *info) { snn_model_info(host->model, info); }
+
+uint64_t snn_host_context_bytes(const snn_host *host) { return host->context_bytes; }
+
+snn_status snn_host_reset(snn_host *host, uint32_t batch, uint32_t threads) {
+    uint32_t i;
+    if (batch < 1) return SNN_E_ARGUMENT;
+    host->threads = threads < 1 ? 1 : threads;
+    if (batch != host->batch) {
+        free(host->contexts);
+        free(host->context_memory);
+        host->contexts = NULL;
+        host->context_memory = NULL;
+        host->batch = 0;
+        if (host->context_bytes > SIZE_MAX / 2 / batch) return SNN_E_MEMORY;
+        host->contexts = (snn_context **)calloc(batch, sizeof *host->contexts);
+        host->context_memory = map(host->context_bytes * batch);
+        if (host->contexts == NULL || host->context_memory == NULL) return SNN_E_MEMORY;
+        for (i = 0; i < batch; i++) {
+            snn_status status =
+                snn_context_open(host->model, host->chunk, host->context_memory + i * host->context_bytes,
+                                 host->context_bytes, &host->contexts[i]);
+            if (status != SNN_OK) return status;
+        }
+        host->batch = batch;
+    }
+    for (i = 0; i < batch; i++) snn_reset(host->contexts[i]);
+    return SNN_OK;
+}
+
+snn_status snn_host_step(snn_host *host, uint32_t token, int32_t *logits) {
+    return host->batch == 1 ? snn_step(host->contexts[0], token, logits) : SNN_E_ARGUMENT;
+}
+
+/* What one thread does: every `step`-th sequence from `first`. */
+typedef struct job {
+    snn_host *host;
+    const uint32_t *tokens;
+    size_t length;
+    int32_t *logits;
+    uint32_t first, step;
+    int all;
+    snn_status status;
+} job;
+
+static void *work(void *argument) {
+    job *mine = (job *)argument;
+    const snn_model *model = mine->host->model;
+    uint32_t i;
+    for (i = mine->first; i < mine->host->batch; i += mine->step) {
+        snn_context *context = mine->host->contexts[i];
+        const uint32_t *tokens = mine->tokens + i * mine->length;
+        size_t rows = mine->all ? mine->length : 1;
+        int32_t *logits = mine->logits == NULL ? NULL : mine->logits + i * rows * model->vocab;
+        snn_status status = mine->all ? snn_sequence(context, tokens, mine->length, logits)
+                                      : snn_prefill(context, tokens, mine->length, logits);
+        if (status != SNN_OK) mine->status = status;
+    }
+    return NULL;
+}
+
+static snn_status run_all(snn_host *host, const uint32_t *tokens, size_t length, int32_t *logits, int all) {
+    uint32_t threads = host->threads < host->batch ? host->threads : host->batch, i, started = 1;
+    job jobs[64];
+    pthread_t ids[64];
+    snn_status status = SNN_OK;
+    if (threads > 64) threads = 64;
+    for (i = 0; i < threads; i++) {
+        job one = {host, tokens, length, logits, i, threads, all, SNN_OK};
+        jobs[i] = one;
+    }
+    for (; started < threads; started++) {
+        if (pthread_create(&ids[started], NULL, work, &jobs[started]) != 0) break;
+    }
+    work(&jobs[0]);
+    for (i = started; i < threads; i++) work(&jobs[i]); /* no thread was to be had: this one does it */
+    for (i = 1; i < started; i++) pthread_join(ids[i], NULL);
+    for (i = 0; i < threads; i++) status = jobs[i].status != SNN_OK ? jobs[i].status : status;
+    return status;
+}
+
+snn_status snn_host_steps(snn_host *host, const uint32_t *tokens, int32_t *logits) {
+    return run_all(host, tokens, 1, logits, 0);
+}
+
+snn_status snn_host_prefill(snn_host *host, const uint32_t *tokens, size_t length, int32_t *logits) {
+    return run_all(host, tokens, length, logits, 0);
+}
+
+snn_status snn_host_sequence(snn_host *host, const uint32_t *tokens, size_t length, int32_t *logits) {
+    return run_all(host, tokens, length, logits, 1);
+}
+
+snn_status snn_host_top(snn_host *host, uint32_t sequence, uint32_t k, uint32_t *ids, int32_t *values) {
+    return sequence < host->batch ? snn_top(host->contexts[sequence], k, ids, values) : SNN_E_ARGUMENT;
+}
+
+snn_status snn_host_save(snn_host *host, uint32_t sequence, int oldest_first, uint8_t *state,
+                         uint64_t *position) {
+    if (sequence >= host->batch) return SNN_E_ARGUMENT;
+    return snn_save(host->contexts[sequence], oldest_first, state, position);
+}
+
+snn_status snn_host_restore(snn_host *host, uint32_t sequence, const uint8_t *state, uint64_t position) {
+    return sequence < host->batch ? snn_restore(host->contexts[sequence], state, position) : SNN_E_ARGUMENT;
+}
+
+uint64_t snn_host_now(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static uint64_t clock_of(void *user) {
+    (void)user;
+    return snn_host_now();
+}
+
+snn_status snn_host_window(snn_host *host, const uint32_t *tokens, size_t count, uint32_t repeat,
+                           uint32_t warmup, int32_t *logits, uint64_t *stamps, int8_t *codes) {
+    if (host->batch != 1) return SNN_E_ARGUMENT;
+    return snn_window(host->contexts[0], tokens, count, repeat, warmup, logits, clock_of, NULL, stamps,
+                      codes);
+}
+
+snn_status snn_host_logits_of(snn_host *host, const int8_t *codes, int32_t *logits) {
+    return host->batch == 0 ? SNN_E_ARGUMENT : snn_logits_of(host->contexts[0], codes, logits);
+}
+
+uint64_t snn_host_read(const uint64_t *memory, size_t words) {
+    typedef uint64_t lanes __attribute__((vector_size(16)));
+    lanes sums[4] = {{0}, {0}, {0}, {0}}, value;
+    size_t i, part;
+    for (i = 0; i + 8 <= words; i += 8) {
+        for (part = 0; part < 4; part++) {
+            memcpy(&value, memory + i + 2 * part, sizeof value);
+            sums[part] += value;
+        }
+    }
+    value = sums[0] + sums[1] + sums[2] + sums[3];
+    return value[0] + value[1];
+}

@@ -1,0 +1,156 @@
+/* What the files of the engine share. Not for users. */
+#ifndef EDGESNN_SNN_INTERNAL_H
+#define EDGESNN_SNN_INTERNAL_H
+
+#include <string.h>
+
+#include "snn.h"
+
+enum {
+    SNN_EMBED = 1,
+    SNN_LINEAR,
+    SNN_LIF,
+    SNN_SHIFT,
+    SNN_ATTEND,
+    SNN_ADD,
+    SNN_SATURATE,
+    SNN_COUNT,
+    SNN_READOUT
+};
+
+#define SNN_NONE         0xFFFFFFFFu
+#define SNN_MEMBRANE_MAX 8388607
+#define SNN_RESIDUAL_MAX 131071
+#define SNN_BLOCK        256u /* logits that snn_top looks at together */
+
+/* One op with its inputs resolved and its buffer planned. Offsets of values are bytes per token of a chunk.
+ */
+typedef struct snn_op {
+    uint32_t kind, clip;
+    uint32_t first, second;
+    uint32_t channels; /* of the output; of a Readout the vocabulary */
+    uint32_t width;    /* channels of the first input; of an Embed the rank */
+    uint32_t steps;    /* timesteps that the output stores: T, or 1 where all are equal */
+    uint32_t last_use; /* number of the last op that reads the output */
+    int32_t numbers[2];
+    const int8_t *weight; /* Linear, projection of Embed, D of Readout */
+    const int8_t *table;  /* E */
+    const int32_t *left;  /* threshold, multiplier, channels of a Shift, windows */
+    const int32_t *right; /* bias */
+    const uint64_t *mask; /* of a Shift: bits of its channels */
+    uint32_t count;       /* channels of a Shift, heads of an Attend */
+    uint32_t slots;       /* of an Attend: sum of its windows */
+    uint64_t value;       /* offset of the output */
+    uint64_t state;       /* offset of the state in the context */
+} snn_op;
+
+struct snn_model {
+    const uint8_t *data;
+    const snn_kernels *kernels;
+    snn_op *ops;
+    uint8_t *packed; /* the table again, where the kernels want it so */
+    uint32_t timesteps, n_ops;
+    uint32_t vocab, rank, window;
+    uint32_t tail;        /* first op that no later token can notice */
+    uint32_t rows_max;    /* widest input of a Linear */
+    uint32_t width_max;   /* widest value that a projection makes */
+    uint64_t value_bytes; /* of all values, per token of a chunk */
+    uint64_t ring_bytes;  /* of all states */
+    uint64_t saved_bytes; /* of snn_save */
+};
+
+struct snn_context {
+    const snn_model *model;
+    uint32_t chunk;
+    int32_t ready;     /* whether codes belong to a token */
+    uint64_t position; /* n, tokens since reset */
+    uint64_t filled;   /* slots of every ring that can hold a token, from 0: min(n, ring) until a restore */
+    uint8_t *state;
+    uint8_t *values;
+    uint32_t *events; /* row offsets of active inputs, vector after vector */
+    uint32_t *starts; /* where each vector's events start */
+    uint32_t *scores; /* of one attention window, padded */
+    uint64_t *head;   /* q of one head */
+    int32_t *sums;    /* of a projection */
+    int16_t *inputs;  /* of a projection */
+    int32_t *block;   /* SNN_BLOCK logits */
+    int8_t *codes;    /* z8 of the last token, padded with zeros */
+};
+
+/* Kernels. All arrays are exactly as long as their extents say unless a padding is named. */
+struct snn_kernels {
+    const char *name;
+    /* Row offsets of the set bits; returns how many. May write 16 offsets behind the last. */
+    uint32_t (*events)(const uint64_t *bits, uint32_t words, uint32_t columns, uint32_t *events);
+    /* out[v][c] = sum over the events e of vector v of weight[e + c]; rows of out are `stride` apart. */
+    void (*linear)(const int8_t *weight, uint32_t columns, const uint32_t *events, const uint32_t *starts,
+                   uint32_t vectors, int32_t *out, size_t stride);
+    /* Spikes of one token: bits [timesteps][words]. Rows of current are `stride` apart, 0 when all are equal.
+     */
+    void (*lif)(const snn_op *op, const int32_t *current, size_t stride, uint32_t timesteps, uint64_t *bits);
+    /* out[c] = sum over j of popcount(q & k[j]) * bit c of v[j]; `words` words a slot; scores has room for
+     * slots + 64 words. */
+    void (*attend)(const uint64_t *q, const uint64_t *k, const uint64_t *v, uint32_t slots, uint32_t words,
+                   uint32_t channels, uint32_t *scores, int32_t *out);
+    /* out[c] = sum over j of x[j] * weight[j][c]. */
+    void (*project)(const int16_t *x, uint32_t rows, const int8_t *weight, uint32_t columns, int32_t *out);
+    /* out[i] = table[first + i] . codes; codes are padded with zeros to a multiple of 64. Gives the largest.
+     */
+    int32_t (*logits)(const int8_t *table, const uint8_t *packed, uint32_t rank, const int8_t *codes,
+                      uint32_t first, uint32_t count, int32_t *out);
+    /* A second copy of the table in the order that logits reads fastest; NULL where the table itself serves.
+     */
+    size_t (*packed_bytes)(uint32_t vocab, uint32_t rank);
+    void (*pack)(const int8_t *table, uint32_t vocab, uint32_t rank, uint8_t *packed);
+};
+
+static inline uint32_t snn_words(uint32_t channels) { return (channels + 63u) / 64u; }
+
+static inline uint64_t snn_aligned(uint64_t bytes) {
+    return (bytes + (SNN_ALIGNMENT - 1)) / SNN_ALIGNMENT * SNN_ALIGNMENT;
+}
+
+/* Row length of a stored current: a multiple of 64 bytes. */
+static inline uint32_t snn_row(uint32_t channels) { return (channels + 15u) / 16u * 16u; }
+
+/* trunc(value / 2**shift), by magnitude: `>>` of a negative number would round down. */
+static inline int32_t snn_trunc(int32_t value, uint32_t shift) {
+    uint32_t magnitude = value < 0 ? 0u - (uint32_t)value : (uint32_t)value;
+    magnitude >>= shift;
+    return value < 0 ? (int32_t)(0u - magnitude) : (int32_t)magnitude;
+}
+
+static inline uint32_t snn_popcount(uint64_t x) {
+#if defined(__GNUC__)
+    return (uint32_t)__builtin_popcountll(x);
+#else
+    x -= (x >> 1) & 0x5555555555555555u;
+    x = (x & 0x3333333333333333u) + ((x >> 2) & 0x3333333333333333u);
+    x = (x + (x >> 4)) & 0x0F0F0F0F0F0F0F0Fu;
+    return (uint32_t)((x * 0x0101010101010101u) >> 56);
+#endif
+}
+
+/* Number of trailing zeros of a word that is not 0. */
+static inline uint32_t snn_lowest(uint64_t x) {
+#if defined(__GNUC__)
+    return (uint32_t)__builtin_ctzll(x);
+#else
+    return snn_popcount((x & (0u - x)) - 1u);
+#endif
+}
+
+/* The plain way of snn_kernels.events. */
+uint32_t snn_events(const uint64_t *bits, uint32_t words, uint32_t columns, uint32_t *events);
+/* Bits [first, first + count) of a bit row, moved to bit 0; unused bits of the last word are 0. */
+void snn_bits(const uint64_t *bits, uint32_t first, uint32_t count, uint64_t *out);
+/* LIF of channels [first, channels): the equation itself, used by every kernel set for what its lanes leave.
+ */
+void snn_lif_scalar(const snn_op *op, uint32_t first, const int32_t *current, size_t stride,
+                    uint32_t timesteps, uint64_t *bits);
+/* Run tokens [0, count) of a chunk; ops from `tail` on only from token `first`; codes of token i go to
+ * codes + i * stride. */
+void snn_run(snn_context *context, const uint32_t *tokens, uint32_t count, uint32_t first, int8_t *codes,
+             size_t stride);
+
+#endif

@@ -1,0 +1,212 @@
+/* Executing a program: one op after the other over the tokens of a chunk. */
+#include "snn_internal.h"
+
+static int32_t *current_of(const snn_context *context, uint32_t index, uint32_t token) {
+    const snn_op *op = &context->model->ops[index];
+    size_t bytes = (size_t)op->steps * snn_row(op->channels) * 4;
+    return (int32_t *)(void *)(context->values + (size_t)op->value * context->chunk + token * bytes);
+}
+
+static uint64_t *spikes_of(const snn_context *context, uint32_t index, uint32_t token) {
+    const snn_op *op = &context->model->ops[index];
+    size_t bytes = (size_t)snn_aligned((uint64_t)context->model->timesteps * snn_words(op->channels) * 8);
+    return (uint64_t *)(void *)(context->values + (size_t)op->value * context->chunk + token * bytes);
+}
+
+static uint8_t *counts_of(const snn_context *context, uint32_t index, uint32_t token) {
+    const snn_op *op = &context->model->ops[index];
+    return context->values + (size_t)op->value * context->chunk + token * (size_t)snn_aligned(op->channels);
+}
+
+uint32_t snn_events(const uint64_t *bits, uint32_t words, uint32_t columns, uint32_t *events) {
+    uint32_t *next = events;
+    uint32_t word;
+    for (word = 0; word < words; word++) {
+        uint64_t left = bits[word];
+        uint32_t base = word * 64 * columns;
+        while (left != 0) {
+            *next++ = base + snn_lowest(left) * columns;
+            left &= left - 1;
+        }
+    }
+    return (uint32_t)(next - events);
+}
+
+void snn_bits(const uint64_t *bits, uint32_t first, uint32_t count, uint64_t *out) {
+    uint32_t words = snn_words(count), shift = first % 64, i;
+    uint32_t last = (first + count - 1) / 64;
+    bits += first / 64;
+    last -= first / 64;
+    for (i = 0; i < words; i++) {
+        uint64_t word = bits[i] >> shift;
+        if (shift != 0 && i < last) word |= bits[i + 1] << (64 - shift);
+        out[i] = word;
+    }
+    if (count % 64 != 0) out[words - 1] &= ((uint64_t)1 << (count % 64)) - 1;
+}
+
+static void run_embed(snn_context *context, const snn_op *op, uint32_t token, int32_t *out) {
+    const int8_t *row = op->table + (size_t)token * op->width;
+    uint32_t j, c;
+    for (j = 0; j < op->width; j++) context->inputs[j] = row[j];
+    context->model->kernels->project(context->inputs, op->width, op->weight, op->channels, out);
+    for (c = 0; c < op->channels; c++) {
+        out[c] = snn_trunc((int32_t)((uint32_t)out[c] * (uint32_t)op->left[c]), (uint32_t)op->numbers[0]);
+    }
+}
+
+static void run_linear(snn_context *context, uint32_t index, uint32_t first, uint32_t count) {
+    const snn_model *model = context->model;
+    const snn_op *op = &model->ops[index];
+    uint32_t words = snn_words(op->width), vectors = 0, used = 0, token, t;
+    context->starts[0] = 0;
+    for (token = first; token < count; token++) {
+        const uint64_t *bits = spikes_of(context, op->first, token);
+        for (t = 0; t < model->timesteps; t++) {
+            used +=
+                model->kernels->events(bits + (size_t)t * words, words, op->channels, context->events + used);
+            context->starts[++vectors] = used;
+        }
+    }
+    model->kernels->linear(op->weight, op->channels, context->events, context->starts, vectors,
+                           current_of(context, index, first), snn_row(op->channels));
+}
+
+static void run_shift(snn_context *context, uint32_t index, uint32_t token) {
+    const snn_op *op = &context->model->ops[index];
+    const uint64_t *in = spikes_of(context, op->first, token);
+    uint64_t *out = spikes_of(context, index, token),
+             *past = (uint64_t *)(void *)(context->state + op->state);
+    uint32_t words = snn_words(op->channels), t, w;
+    for (t = 0; t < context->model->timesteps; t++) {
+        for (w = 0; w < words; w++, in++, out++, past++) {
+            uint64_t now = *in, mask = op->mask[w]; /* out may stand where in stands */
+            *out = (now & ~mask) | (*past & mask);
+            *past = now;
+        }
+    }
+}
+
+/* A ring of a head has W slots: W - 1 for the past, as in the saved state, and one for the token itself.
+ * While the ring fills, the token stands in the slot that it will keep, and empty slots behind it are not
+ * visited. */
+static void run_attend(snn_context *context, uint32_t index, uint32_t token) {
+    const snn_model *model = context->model;
+    const snn_op *op = &model->ops[index];
+    uint32_t dh = (uint32_t)op->numbers[0], words = snn_words(dh), in_words = snn_words(op->width), t, h;
+    const uint64_t *in = spikes_of(context, op->first, token);
+    int32_t *out = current_of(context, index, token);
+    uint64_t *k = (uint64_t *)(void *)(context->state + op->state);
+    uint64_t *v = k + (size_t)snn_aligned((uint64_t)model->timesteps * op->slots * words * 8) / 8;
+    for (t = 0; t < model->timesteps; t++, in += in_words, out += snn_row(op->channels)) {
+        for (h = 0; h < op->count; h++) {
+            uint32_t window = (uint32_t)op->left[h], ring = window - 1;
+            uint32_t self = context->filled < ring ? (uint32_t)context->filled : ring;
+            uint64_t *own_k = k + (size_t)self * words, *own_v = v + (size_t)self * words;
+            snn_bits(in, h * dh, dh, context->head);
+            snn_bits(in, op->channels + h * dh, dh, own_k);
+            snn_bits(in, 2 * op->channels + h * dh, dh, own_v);
+            model->kernels->attend(context->head, k, v, self + 1, words, dh, context->scores,
+                                   out + (size_t)h * dh);
+            if (self == ring && ring > 0) {
+                size_t slot = (size_t)(context->position % ring) * words;
+                memcpy(k + slot, own_k, (size_t)words * 8);
+                memcpy(v + slot, own_v, (size_t)words * 8);
+            }
+            k += (size_t)window * words;
+            v += (size_t)window * words;
+        }
+    }
+}
+
+static void run_sum(snn_context *context, uint32_t index, uint32_t token) {
+    const snn_op *op = &context->model->ops[index], *ops = context->model->ops;
+    const int32_t *left = current_of(context, op->first, token);
+    int32_t *out = current_of(context, index, token);
+    uint32_t row = snn_row(op->channels), t, c;
+    for (t = 0; t < op->steps; t++) {
+        const int32_t *a = left + (size_t)(ops[op->first].steps == 1 ? 0 : t) * row;
+        if (op->kind == SNN_ADD) {
+            const int32_t *b =
+                current_of(context, op->second, token) + (size_t)(ops[op->second].steps == 1 ? 0 : t) * row;
+            for (c = 0; c < row; c++) out[c] = (int32_t)((uint32_t)a[c] + (uint32_t)b[c]);
+        } else {
+            for (c = 0; c < row; c++) {
+                int32_t x = a[c] > SNN_RESIDUAL_MAX ? SNN_RESIDUAL_MAX : a[c];
+                out[c] = x < -SNN_RESIDUAL_MAX ? -SNN_RESIDUAL_MAX : x;
+            }
+        }
+        out += row;
+    }
+}
+
+static void run_count(const snn_context *context, uint32_t index, uint32_t token) {
+    const snn_op *op = &context->model->ops[index];
+    const uint64_t *bits = spikes_of(context, op->first, token);
+    uint8_t *out = counts_of(context, index, token);
+    uint32_t words = snn_words(op->channels), t, w;
+    memset(out, 0, op->channels);
+    for (t = 0; t < context->model->timesteps; t++) {
+        for (w = 0; w < words; w++, bits++) {
+            uint64_t left = *bits;
+            for (; left != 0; left &= left - 1) out[w * 64 + snn_lowest(left)]++;
+        }
+    }
+}
+
+static void run_readout(snn_context *context, const snn_op *op, uint32_t token, int8_t *codes) {
+    const uint8_t *counts = counts_of(context, op->first, token);
+    uint32_t c, j;
+    for (c = 0; c < op->width; c++) context->inputs[c] = counts[c];
+    context->model->kernels->project(context->inputs, op->width, op->weight, op->count, context->sums);
+    for (j = 0; j < op->count; j++) {
+        uint32_t z = ((uint32_t)context->sums[j] + (uint32_t)op->right[j]) * (uint32_t)op->left[j];
+        int32_t code = snn_trunc((int32_t)z, (uint32_t)op->numbers[0]);
+        codes[j] = (int8_t)(code > 127 ? 127 : code < -127 ? -127 : code);
+    }
+}
+
+static void run_op(snn_context *context, uint32_t index, const uint32_t *tokens, uint32_t token) {
+    const snn_model *model = context->model;
+    const snn_op *op = &model->ops[index];
+    switch (op->kind) {
+    case SNN_EMBED: run_embed(context, op, tokens[token], current_of(context, index, token)); break;
+    case SNN_LIF:
+        model->kernels->lif(op, current_of(context, op->first, token),
+                            model->ops[op->first].steps == 1 ? 0 : snn_row(op->channels), model->timesteps,
+                            spikes_of(context, index, token));
+        break;
+    case SNN_SHIFT: run_shift(context, index, token); break;
+    case SNN_COUNT: run_count(context, index, token); break;
+    default: run_sum(context, index, token); break; /* Add, Saturate */
+    }
+}
+
+void snn_run(snn_context *context, const uint32_t *tokens, uint32_t count, uint32_t first, int8_t *codes,
+             size_t stride) {
+    const snn_model *model = context->model;
+    uint64_t position = context->position, filled = context->filled;
+    uint32_t index, token;
+    for (index = 0; index < model->n_ops; index++) {
+        const snn_op *op = &model->ops[index];
+        uint32_t from = index < model->tail ? 0 : first;
+        if (op->kind == SNN_LINEAR) {
+            run_linear(context, index, from, count);
+            continue;
+        }
+        for (token = from; token < count; token++) {
+            if (op->kind == SNN_ATTEND) {
+                context->position = position + token;
+                context->filled = filled > UINT64_MAX - token ? filled : filled + token;
+                run_attend(context, index, token);
+            } else if (op->kind == SNN_READOUT) {
+                run_readout(context, op, token, codes + token * stride);
+            } else {
+                run_op(context, index, tokens, token);
+            }
+        }
+    }
+    context->position = position + count;
+    context->filled = filled > UINT64_MAX - count ? filled : filled + count;
+    context->ready = 1;
+}

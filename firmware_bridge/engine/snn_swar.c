@@ -1,0 +1,122 @@
+/* Kernels for machines without vectors: two 16-bit lanes in a 32-bit word, four bytes where sums allow.
+ * Weights are added as unsigned bytes (w xor 0x80 = w + 128); 128 times the number of rows is taken off. */
+#include "snn_internal.h"
+
+#define ROWS_MAX 256u /* 256 * 255 fits 16 bits */
+
+static uint32_t swar_load(const int8_t *p) {
+    uint32_t word;
+    memcpy(&word, p, 4);
+    return word;
+}
+
+/* Sixteen columns in eight registers: even and odd bytes of four words. */
+static void swar_add(const int8_t *weight, const uint32_t *events, uint32_t count, int32_t *out) {
+    uint32_t even[4] = {0, 0, 0, 0}, odd[4] = {0, 0, 0, 0}, e, i;
+    for (e = 0; e < count; e++) {
+        const int8_t *row = weight + events[e];
+        uint32_t a = swar_load(row) ^ 0x80808080u, b = swar_load(row + 4) ^ 0x80808080u;
+        uint32_t c = swar_load(row + 8) ^ 0x80808080u, d = swar_load(row + 12) ^ 0x80808080u;
+        even[0] += a & 0x00FF00FFu;
+        odd[0] += a >> 8 & 0x00FF00FFu;
+        even[1] += b & 0x00FF00FFu;
+        odd[1] += b >> 8 & 0x00FF00FFu;
+        even[2] += c & 0x00FF00FFu;
+        odd[2] += c >> 8 & 0x00FF00FFu;
+        even[3] += d & 0x00FF00FFu;
+        odd[3] += d >> 8 & 0x00FF00FFu;
+    }
+    for (i = 0; i < 4; i++) {
+        out[4 * i] += (int32_t)(even[i] & 0xFFFFu) - (int32_t)(128 * count);
+        out[4 * i + 1] += (int32_t)(odd[i] & 0xFFFFu) - (int32_t)(128 * count);
+        out[4 * i + 2] += (int32_t)(even[i] >> 16) - (int32_t)(128 * count);
+        out[4 * i + 3] += (int32_t)(odd[i] >> 16) - (int32_t)(128 * count);
+    }
+}
+
+static void swar_linear(const int8_t *weight, uint32_t columns, const uint32_t *events,
+                        const uint32_t *starts, uint32_t vectors, int32_t *out, size_t stride) {
+    uint32_t v, c, e, done, wide = columns / 16 * 16;
+    for (v = 0; v < vectors; v++, out += stride) {
+        memset(out, 0, (size_t)columns * sizeof *out);
+        for (c = 0; c < wide; c += 16) {
+            for (done = starts[v]; done < starts[v + 1]; done += ROWS_MAX) {
+                uint32_t left = starts[v + 1] - done;
+                swar_add(weight + c, events + done, left < ROWS_MAX ? left : ROWS_MAX, out + c);
+            }
+        }
+        for (e = starts[v]; e < starts[v + 1] && wide < columns; e++) {
+            for (c = wide; c < columns; c++) out[c] += weight[(size_t)events[e] + c];
+        }
+    }
+}
+
+static void swar_lif(const snn_op *op, const int32_t *current, size_t stride, uint32_t timesteps,
+                     uint64_t *bits) {
+    memset(bits, 0, (size_t)timesteps * snn_words(op->channels) * 8);
+    snn_lif_scalar(op, 0, current, stride, timesteps, bits);
+}
+
+/* Four bits to four bytes: bit i to byte i. */
+static uint32_t swar_spread(uint32_t bits) { return ((bits & 15u) * 0x00204081u) & 0x01010101u; }
+
+/* Four channels at a time; byte lanes hold until the scores added reach 255. */
+static void swar_attend(const uint64_t *q, const uint64_t *k, const uint64_t *v, uint32_t slots,
+                        uint32_t words, uint32_t channels, uint32_t *scores, int32_t *out) {
+    uint32_t j, w, c, i;
+    for (j = 0; j < slots; j++) {
+        uint32_t score = 0;
+        for (w = 0; w < words; w++) score += snn_popcount(q[w] & k[(size_t)j * words + w]);
+        scores[j] = score;
+    }
+    for (c = 0; c < channels; c += 4) {
+        uint32_t four[4] = {0, 0, 0, 0}, lanes = 0, sum = 0;
+        const uint64_t *word = v + c / 64;
+        for (j = 0; j < slots; j++, word += words) {
+            uint32_t score = scores[j];
+            if (sum + score > 255) {
+                for (i = 0; i < 4; i++) four[i] += lanes >> (8 * i) & 255u;
+                lanes = sum = 0;
+            }
+            lanes += swar_spread((uint32_t)(*word >> (c % 64))) * score;
+            sum += score;
+        }
+        for (i = 0; i < 4 && c + i < channels; i++)
+            out[c + i] = (int32_t)(four[i] + (lanes >> (8 * i) & 255u));
+    }
+}
+
+static void swar_project(const int16_t *x, uint32_t rows, const int8_t *weight, uint32_t columns,
+                         int32_t *out) {
+    uint32_t j, c;
+    memset(out, 0, (size_t)columns * sizeof *out);
+    for (j = 0; j < rows; j++, weight += columns) {
+        int32_t factor = x[j];
+        for (c = 0; factor != 0 && c < columns; c++) out[c] += factor * weight[c];
+    }
+}
+
+static int32_t swar_logits(const int8_t *table, const uint8_t *packed, uint32_t rank, const int8_t *codes,
+                           uint32_t first, uint32_t count, int32_t *out) {
+    int32_t largest = INT32_MIN;
+    uint32_t i, j, quads = rank / 4 * 4;
+    (void)packed;
+    table += (size_t)first * rank;
+    for (i = 0; i < count; i++, table += rank) {
+        int32_t a = 0, b = 0, c = 0, d = 0;
+        for (j = 0; j < quads; j += 4) {
+            a += table[j] * codes[j];
+            b += table[j + 1] * codes[j + 1];
+            c += table[j + 2] * codes[j + 2];
+            d += table[j + 3] * codes[j + 3];
+        }
+        for (; j < rank; j++) a += table[j] * codes[j];
+        out[i] = a + b + c + d;
+        if (out[i] > largest) largest = out[i];
+    }
+    return largest;
+}
+
+const snn_kernels snn_kernels_swar = {
+    "swar", snn_events, swar_linear, swar_lif, swar_attend, swar_project, swar_logits, NULL, NULL,
+};

@@ -1,0 +1,253 @@
+/* Kernels with GNU vector extensions, for 16, 32 or 64 bytes a vector: compile with -DSNN_VECTOR_BYTES=32
+ * -DSNN_VECTOR_KERNELS=snn_kernels_avx2 -DSNN_VECTOR_NAME='"avx2"' -mavx2 and so on. */
+#if defined(__GNUC__)
+#include "snn_internal.h"
+
+#ifndef SNN_VECTOR_BYTES
+#define SNN_VECTOR_BYTES   16
+#define SNN_VECTOR_KERNELS snn_kernels_vector
+#define SNN_VECTOR_NAME    "vector"
+#endif
+
+#define LANES16      (SNN_VECTOR_BYTES / 2)
+#define LANES32      (SNN_VECTOR_BYTES / 4)
+#define ROWS_MAX     256u /* 256 * 127 fits int16 */
+#define ACCUMULATORS 8u
+
+typedef int8_t i8_t __attribute__((vector_size(SNN_VECTOR_BYTES / 2)));
+typedef int8_t i8q_t __attribute__((vector_size(SNN_VECTOR_BYTES / 4)));
+typedef int16_t i16_t __attribute__((vector_size(SNN_VECTOR_BYTES)));
+typedef int32_t i32_t __attribute__((vector_size(SNN_VECTOR_BYTES)));
+typedef uint32_t u32_t __attribute__((vector_size(SNN_VECTOR_BYTES)));
+
+static inline i16_t wide16(const int8_t *p) {
+    i8_t bytes;
+    memcpy(&bytes, p, sizeof bytes);
+    return __builtin_convertvector(bytes, i16_t);
+}
+
+static inline i32_t wide32(const int8_t *p) {
+    i8q_t bytes;
+    memcpy(&bytes, p, sizeof bytes);
+    return __builtin_convertvector(bytes, i32_t);
+}
+
+static inline i32_t vector_load(const int32_t *p) {
+    i32_t value;
+    memcpy(&value, p, sizeof value);
+    return value;
+}
+
+static inline void store16(int32_t *out, i16_t sums, int add) {
+    int16_t lanes[LANES16];
+    uint32_t i;
+    memcpy(lanes, &sums, sizeof lanes);
+    for (i = 0; i < LANES16; i++) out[i] = add ? out[i] + lanes[i] : lanes[i];
+}
+
+/* Eight accumulators of int16 lanes stay in registers over up to 256 rows. */
+static void add_wide(const int8_t *weight, const uint32_t *events, uint32_t count, int32_t *out) {
+    uint32_t done = 0;
+    do {
+        i16_t a = {0}, b = {0}, c = {0}, d = {0}, e = {0}, f = {0}, g = {0}, h = {0};
+        uint32_t end = count - done < ROWS_MAX ? count : done + ROWS_MAX, i;
+        for (i = done; i < end; i++) {
+            const int8_t *row = weight + events[i];
+            a += wide16(row);
+            b += wide16(row + LANES16);
+            c += wide16(row + 2 * LANES16);
+            d += wide16(row + 3 * LANES16);
+            e += wide16(row + 4 * LANES16);
+            f += wide16(row + 5 * LANES16);
+            g += wide16(row + 6 * LANES16);
+            h += wide16(row + 7 * LANES16);
+        }
+        store16(out, a, done != 0);
+        store16(out + LANES16, b, done != 0);
+        store16(out + 2 * LANES16, c, done != 0);
+        store16(out + 3 * LANES16, d, done != 0);
+        store16(out + 4 * LANES16, e, done != 0);
+        store16(out + 5 * LANES16, f, done != 0);
+        store16(out + 6 * LANES16, g, done != 0);
+        store16(out + 7 * LANES16, h, done != 0);
+        done = end;
+    } while (done < count);
+}
+
+static void add_narrow(const int8_t *weight, const uint32_t *events, uint32_t count, int32_t *out) {
+    uint32_t done = 0;
+    do {
+        i16_t a = {0};
+        uint32_t end = count - done < ROWS_MAX ? count : done + ROWS_MAX, i;
+        for (i = done; i < end; i++) a += wide16(weight + events[i]);
+        store16(out, a, done != 0);
+        done = end;
+    } while (done < count);
+}
+
+static void vector_linear(const int8_t *weight, uint32_t columns, const uint32_t *events,
+                          const uint32_t *starts, uint32_t vectors, int32_t *out, size_t stride) {
+    uint32_t c = 0, v, e, i;
+    for (; c + ACCUMULATORS * LANES16 <= columns; c += ACCUMULATORS * LANES16) {
+        for (v = 0; v < vectors; v++) {
+            add_wide(weight + c, events + starts[v], starts[v + 1] - starts[v], out + v * stride + c);
+        }
+    }
+    for (; c + LANES16 <= columns; c += LANES16) {
+        for (v = 0; v < vectors; v++) {
+            add_narrow(weight + c, events + starts[v], starts[v + 1] - starts[v], out + v * stride + c);
+        }
+    }
+    for (v = 0; v < vectors && c < columns; v++) {
+        int32_t *row = out + v * stride;
+        for (i = c; i < columns; i++) row[i] = 0;
+        for (e = starts[v]; e < starts[v + 1]; e++) {
+            for (i = c; i < columns; i++) row[i] += weight[(size_t)events[e] + i];
+        }
+    }
+}
+
+/* Lanes that are -1 or 0 to bits. */
+static inline uint32_t bits_of(i32_t fired) {
+#if defined(__AVX2__) && SNN_VECTOR_BYTES == 32
+    typedef float f32_t __attribute__((vector_size(32)));
+    return (uint32_t)__builtin_ia32_movmskps256((f32_t)fired);
+#elif defined(__SSE2__) && SNN_VECTOR_BYTES == 16
+    typedef float f32_t __attribute__((vector_size(16)));
+    return (uint32_t)__builtin_ia32_movmskps((f32_t)fired);
+#else
+    uint32_t bits = 0, i;
+    for (i = 0; i < LANES32; i++) bits |= (uint32_t)(fired[i] & 1) << i;
+    return bits;
+#endif
+}
+
+static void vector_lif(const snn_op *op, const int32_t *current, size_t stride, uint32_t timesteps,
+                       uint64_t *bits) {
+    uint32_t words = snn_words(op->channels), whole = op->channels / LANES32 * LANES32, c, t;
+    u32_t n = (u32_t){0} + (uint32_t)op->numbers[0];
+    i32_t floor = (i32_t){0} + (op->clip ? -SNN_MEMBRANE_MAX : INT32_MIN);
+    memset(bits, 0, (size_t)timesteps * words * 8);
+    for (c = 0; c < whole; c += LANES32) {
+        i32_t threshold = vector_load(op->left + c), membrane = {0};
+        u32_t bias = (u32_t)vector_load(op->right + c);
+        for (t = 0; t < timesteps; t++) {
+            u32_t drive = ((u32_t)vector_load(current + t * stride + c) << 6) + bias;
+            i32_t scaled = (i32_t)((u32_t)membrane * n), fired, low;
+            /* trunc(x / 256): 255 is added to a negative x before the shift that rounds down */
+            scaled = (i32_t)((u32_t)scaled + ((u32_t)(scaled >> 31) >> 24)) >> 8;
+            membrane = (i32_t)((u32_t)scaled + drive);
+            low = membrane < floor;
+            membrane = (membrane & ~low) | (floor & low);
+            fired = membrane > threshold;
+            membrane &= ~fired;
+            bits[(size_t)t * words + c / 64] |= (uint64_t)bits_of(fired) << (c % 64);
+        }
+    }
+    if (whole < op->channels) snn_lif_scalar(op, whole, current, stride, timesteps, bits);
+}
+
+#define B4(x)  x, x + 0xFFu, x + 0xFF00u, x + 0xFFFFu
+#define B16(x) B4(x), B4(x + 0xFF0000u), B4(x + 0xFF000000u), B4(x + 0xFFFF0000u)
+/* Four bits to four bytes of 0 or 255. */
+static const uint32_t masks[16] = {B16(0u)};
+
+typedef uint8_t u8_t __attribute__((vector_size(16)));
+
+static inline u8_t mask_of(uint32_t bits) {
+    uint32_t four[4] = {masks[bits & 15u], masks[bits >> 4 & 15u], masks[bits >> 8 & 15u],
+                        masks[bits >> 12 & 15u]};
+    u8_t mask;
+    memcpy(&mask, four, sizeof mask);
+    return mask;
+}
+
+/* One word of channels: byte lanes hold until the scores added reach 255. */
+static void add_word(const uint64_t *v, const uint32_t *scores, uint32_t slots, uint32_t words,
+                     uint32_t channels, int32_t *out) {
+    uint32_t j = 0, i, p;
+    memset(out, 0, (size_t)channels * sizeof *out);
+    while (j < slots) {
+        u8_t sums[4] = {{0}, {0}, {0}, {0}};
+        uint32_t sum = 0;
+        for (; j < slots && sum + scores[j] <= 255; j++) {
+            uint64_t word = v[(size_t)j * words];
+            u8_t score = (u8_t){0} + (uint8_t)scores[j];
+            sum += scores[j];
+            for (p = 0; p < 4; p++) sums[p] += mask_of((uint32_t)(word >> (16 * p)) & 0xFFFFu) & score;
+        }
+        for (i = 0; i < channels; i++) out[i] += sums[i / 16][i % 16];
+    }
+}
+
+static void vector_attend(const uint64_t *q, const uint64_t *k, const uint64_t *v, uint32_t slots,
+                          uint32_t words, uint32_t channels, uint32_t *scores, int32_t *out) {
+    uint32_t j, w;
+    for (j = 0; j < slots; j++) {
+        uint32_t score = 0;
+        for (w = 0; w < words; w++) score += snn_popcount(q[w] & k[(size_t)j * words + w]);
+        scores[j] = score;
+    }
+    for (w = 0; w < words; w++) {
+        uint32_t left = channels - w * 64;
+        add_word(v + w, scores, slots, words, left < 64 ? left : 64, out + w * 64);
+    }
+}
+
+static void vector_project(const int16_t *x, uint32_t rows, const int8_t *weight, uint32_t columns,
+                           int32_t *out) {
+    uint32_t c = 0, j;
+    for (; c + 4 * LANES32 <= columns; c += 4 * LANES32) {
+        i32_t a = {0}, b = {0}, d = {0}, e = {0};
+        for (j = 0; j < rows; j++) {
+            const int8_t *row = weight + (size_t)j * columns + c;
+            int32_t factor = x[j];
+            a += wide32(row) * factor;
+            b += wide32(row + LANES32) * factor;
+            d += wide32(row + 2 * LANES32) * factor;
+            e += wide32(row + 3 * LANES32) * factor;
+        }
+        memcpy(out + c, &a, sizeof a);
+        memcpy(out + c + LANES32, &b, sizeof b);
+        memcpy(out + c + 2 * LANES32, &d, sizeof d);
+        memcpy(out + c + 3 * LANES32, &e, sizeof e);
+    }
+    for (; c < columns; c++) {
+        out[c] = 0;
+        for (j = 0; j < rows; j++) out[c] += x[j] * weight[(size_t)j * columns + c];
+    }
+}
+
+/* int16 products summed in pairs: the compiler makes one multiply-add of this loop where the machine has it.
+ */
+static inline int32_t dot(const int8_t *row, const int16_t *codes, uint32_t rank) {
+    int32_t sum = 0;
+    uint32_t j;
+    for (j = 0; j < rank; j++) sum += (int16_t)row[j] * codes[j];
+    return sum;
+}
+
+static int32_t vector_logits(const int8_t *table, const uint8_t *packed, uint32_t rank, const int8_t *codes,
+                             uint32_t first, uint32_t count, int32_t *out) {
+    int16_t wide[1040];
+    int32_t largest = INT32_MIN;
+    uint32_t i;
+    (void)packed;
+    table += (size_t)first * rank;
+    for (i = 0; i < rank; i++) wide[i] = codes[i];
+    if (rank == 64) { /* a length that the compiler knows */
+        for (i = 0; i < count; i++) out[i] = dot(table + (size_t)i * 64, wide, 64);
+    } else {
+        for (i = 0; i < count; i++) out[i] = dot(table + (size_t)i * rank, wide, rank);
+    }
+    for (i = 0; i < count; i++) largest = out[i] > largest ? out[i] : largest;
+    return largest;
+}
+
+const snn_kernels SNN_VECTOR_KERNELS = {
+    SNN_VECTOR_NAME, snn_events,    vector_linear, vector_lif, vector_attend,
+    vector_project,  vector_logits, NULL,          NULL,
+};
+#else
+typedef int snn_vector_needs_gnu_extensions;
+#endif

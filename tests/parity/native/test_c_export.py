@@ -1,0 +1,122 @@
+"""The C export as a stranger builds it: strictly, with both compilers, and for other processors."""
+
+import importlib.util
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+from edgesnn.errors import UsageError
+from edgesnn.exporters import c_cross
+from edgesnn.exporters.c_cross import TARGETS, cross_build, parse_targets
+from edgesnn.program.golden import Golden
+from edgesnn.program.state import State
+
+KERNELS = ("reference", "swar", "vector")
+TOKENS = 40
+
+
+def ids_of(program):
+    return np.random.default_rng(0).integers(0, program.vocab_size, (1, TOKENS))
+
+
+def logits_of(command, folder, program, kernels):
+    ids = [str(i) for i in ids_of(program)[0]]
+    done = subprocess.run(
+        [*command, "program.snn", "--logits", "-k", kernels, *ids],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    return np.frombuffer(done.stdout, "<i4").reshape(TOKENS, -1)
+
+
+@pytest.fixture
+def copied(project, tmp_path):
+    return shutil.copytree(project, tmp_path / "c")
+
+
+@pytest.fixture(params=["gcc", "clang"])
+def built(request, copied):
+    if shutil.which(request.param) is None or shutil.which("make") is None:
+        pytest.skip(f"{request.param} or make is not installed")
+    folder = copied
+    subprocess.run(["make", "-s", f"CC={request.param}"], cwd=folder, check=True)
+    return folder
+
+
+@pytest.mark.parametrize("kernels", KERNELS)
+def test_the_example_builds_strictly_and_gives_goldens_logits(built, program, kernels):
+    want = Golden(program).sequence(ids_of(program))[0]
+    np.testing.assert_array_equal(logits_of(["./snn_example"], built, program, kernels), want)
+
+
+def test_the_example_continues_a_prompt_as_golden_does(built, program):
+    golden, prompt = Golden(program), ids_of(program)[:, :9]
+    logits, state = golden.prefill(prompt)
+    want, last = [], logits[0, -1]
+    for _ in range(12):
+        want.append(int(last.argmax()))
+        last = golden.step(np.array([want[-1]]), state)[0]
+    arguments = ["./snn_example", "program.snn", "-n", "12"]
+    words = [str(i) for i in prompt[0]]
+    by_argument = subprocess.run([*arguments, *words], cwd=built, capture_output=True, text=True, check=True)
+    by_input = subprocess.run(
+        arguments, cwd=built, capture_output=True, text=True, check=True, input=" ".join(words)
+    )
+    assert [int(line) for line in by_argument.stdout.split()] == want
+    assert by_input.stdout == by_argument.stdout
+    assert isinstance(state, State)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["program.snn", "300"], "SNN_E_TOKEN"),
+        (["program.snn", "x"], "not a token id"),
+        (["program.snn", "-1"], "not a token id"),
+        (["nothing.snn", "1"], "cannot read"),
+        (["main.c", "1"], "SNN_E_MAGIC"),
+        (["program.snn", "-k", "fast", "1"], "no such kernels"),
+    ],
+)
+def test_the_example_says_what_is_wrong(built, arguments, message):
+    done = subprocess.run(["./snn_example", *arguments], cwd=built, capture_output=True, text=True)
+    assert done.returncode == 1 and message in done.stderr
+
+
+@pytest.mark.skipif(shutil.which("cmake") is None, reason="cmake is not installed")
+def test_the_cmake_project_builds(project, program, tmp_path):
+    subprocess.run(["cmake", "-S", project, "-B", tmp_path], check=True, capture_output=True)
+    subprocess.run(["cmake", "--build", tmp_path], check=True, capture_output=True)
+    want = Golden(program).sequence(ids_of(program))[0]
+    np.testing.assert_array_equal(logits_of([tmp_path / "snn_example"], project, program, "vector"), want)
+
+
+@pytest.mark.parametrize("compiler", ["gcc", pytest.param("zig", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_cross_build_gives_goldens_logits_under_qemu(copied, program, name, compiler, monkeypatch):
+    target = TARGETS[name]
+    if shutil.which(target.qemu) is None:
+        pytest.skip(f"{target.qemu} is not installed")
+    if compiler == "zig":
+        if importlib.util.find_spec("ziglang") is None:
+            pytest.skip("ziglang is not installed")
+        monkeypatch.setattr(c_cross.shutil, "which", lambda name: None)
+    elif shutil.which(target.gcc) is None:
+        pytest.skip(f"{target.gcc} is not installed")
+    folder = copied
+    binary = cross_build(folder, (name,))[name]
+    monkeypatch.undo()
+    want = Golden(program).sequence(ids_of(program))[0]
+    for kernels in KERNELS:
+        found = logits_of([target.qemu, binary], folder, program, kernels)
+        np.testing.assert_array_equal(found, want, err_msg=kernels)
+
+
+def test_an_unknown_cross_target_is_a_usage_error():
+    assert parse_targets("aarch64, riscv64") == ("aarch64", "riscv64")
+    for text in ("mips", "", "aarch64,sparc"):
+        with pytest.raises(UsageError):
+            parse_targets(text)
