@@ -33,7 +33,8 @@ setup-test: .venv/test.stamp  ## add torch and what the tests need
 	@$(PIP) --no-build-isolation --editable .
 	@touch $@
 
-.venv/test.stamp: .venv/core.stamp
+.venv/test.stamp: .venv/core.stamp tools/system_packages.sh
+	@bash tools/system_packages.sh
 	@echo "installing torch and the test tools into .venv"
 	@$(PIP) $(if $(TORCH_INDEX),--extra-index-url "$(TORCH_INDEX)") torch
 	@$(PIP) --no-build-isolation --editable '.[train,tflite,dev]'

@@ -22,7 +22,7 @@ check "ruff format" "$bin/ruff" format --check .
 check "mypy" "$bin/python" -m mypy --strict
 check "import rules" "$bin/lint-imports" --no-cache
 if [ "${1:-all}" = all ]; then
-  check "pytest" "$bin/python" -m pytest --durations=10
+  check "pytest" "$bin/python" -m pytest -rs --durations=10
 fi
 
 if [ ${#failed[@]} -gt 0 ]; then

@@ -21,7 +21,7 @@ from edgesnn.names import suggestion, unknown
 #: Every command with its line in the help, in the order of the way through the house.
 #: Command NAME is the function NAME (``list_`` for ``list``) of the module ``edgesnn.cli.NAME``.
 COMMANDS: dict[str, str] = {
-    "train": "Train a spiking student on text and write its artifact.",
+    "train": "Distil a teacher, or text alone, into a student artifact.",
     "export": "Compile a student artifact into a bundle that devices run.",
     "verify": "Compare every runnable target with golden, bit for bit.",
     "generate": "Write text with a bundle or an artifact, streamed.",
