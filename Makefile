@@ -17,7 +17,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install -qq --constraint constraints.txt
 
-.PHONY: help setup setup-test demo test bench lint format docs constraints clean
+.PHONY: help setup setup-test demo test bench train-reference lint format docs constraints clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -46,6 +46,11 @@ demo: setup  ## the whole way on the reference student
 
 test: setup-test  ## all checks and all tests, the slow ones too
 	@bash tools/check.sh all
+
+train-reference: setup-test  ## distil the reference student: DATA=FOLDER with train.jsonl and heldout.jsonl
+	@[ -n "$(DATA)" ] || { echo "error: name the folder: make train-reference DATA=FOLDER" >&2; exit 2; }
+	@$(BIN)/edgesnn train --preset reference --threads 1 --dataset-path "$(DATA)/train.jsonl" \
+	  --eval-path "$(DATA)/heldout.jsonl" --output-dir build/reference
 
 lint: setup-test  ## the checks without the tests
 	@bash tools/check.sh lint

@@ -1,7 +1,7 @@
 """edgesnn: one integer program for a spiking language model, the same bits on every device.
 
-The functions of `edgesnn.api` and the base of all errors can be imported from here; each is loaded when it is
-first asked for.
+The functions of `edgesnn.api`, distillation (with the extra ``train``) and the base of all errors can be
+imported from here; each is loaded when it is first asked for.
 """
 
 from __future__ import annotations
@@ -21,11 +21,19 @@ if TYPE_CHECKING:
         verify_bundle,
     )
     from edgesnn.errors import EdgesnnError
+    from edgesnn.student import (
+        SNNDistillationConfig,
+        SNNDistillationTrainer,
+        create_default_config,
+    )
 
 __all__ = [
     "EdgesnnError",
+    "SNNDistillationConfig",
+    "SNNDistillationTrainer",
     "__version__",
     "compile_student",
+    "create_default_config",
     "export_student",
     "generate_text",
     "open_bundle",
@@ -33,9 +41,16 @@ __all__ = [
     "verify_bundle",
 ]
 
+_ROOMS = {
+    "EdgesnnError": "edgesnn.errors",
+    "SNNDistillationConfig": "edgesnn.student",
+    "SNNDistillationTrainer": "edgesnn.student",
+    "create_default_config": "edgesnn.student",
+}
+
 
 def __getattr__(name: str) -> Any:
     """Import a public name from its module."""
     if name not in __all__:
         raise AttributeError(f"module 'edgesnn' has no attribute '{name}'")
-    return getattr(import_module("edgesnn.errors" if name == "EdgesnnError" else "edgesnn.api"), name)
+    return getattr(import_module(_ROOMS.get(name, "edgesnn.api")), name)
