@@ -20,7 +20,7 @@ PIP := $(BIN)/python -m pip install -qq --constraint constraints.txt
 .PHONY: help setup setup-test demo test bench train-reference lint format docs constraints clean
 
 help:  ## show this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 18
 
 setup: .venv/core.stamp  ## make .venv with what edgesnn needs to run (no torch)
 
