@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 from torch.utils.checkpoint import checkpoint
 
+from edgesnn.errors import TrainingError
 from edgesnn.student.attention import attend
 from edgesnn.student.config import SnnConfig
 from edgesnn.student.neurons import Lif, add_norm, shift_spikes
@@ -176,7 +177,16 @@ class SpikingTransformerLM(nn.Module):
 
         Returns:
             Logits ``[B, L, V]``, float32 or what `set_precision` asked for.
+
+        Raises:
+            TrainingError: The parameters were converted to another dtype.
         """
+        if self.embed.weight.dtype != torch.float32:
+            raise TrainingError(
+                "the student's parameters must stay float32",
+                actual=self.embed.weight.dtype,
+                remedy="set_precision chooses the dtype of spikes and products",
+            )
         self._penalty = None
         if self._integer is not None:
             return self._integer.forward(ids)

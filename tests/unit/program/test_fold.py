@@ -169,7 +169,6 @@ def test_the_folded_student_equals_the_torch_model(seed, artifact):
     torch.set_num_threads(1)
     write_artifact(artifact, seed)
     model, metadata = load_student(artifact)
-    model = model.double()
     model.record_spike_rates(True)
     folded = fold(read_artifact(artifact))
     ids = np.random.default_rng(seed).integers(0, metadata["vocab_size"], 14)

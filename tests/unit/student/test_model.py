@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the `train` extra")
 
-from edgesnn.errors import ConfigError  # noqa: E402
+from edgesnn.errors import ConfigError, TrainingError  # noqa: E402
 from edgesnn.student import registry  # noqa: E402
 from edgesnn.student.attention import attend  # noqa: E402
 from edgesnn.student.config import SnnConfig  # noqa: E402
@@ -156,3 +156,8 @@ def test_impossible_sizes_are_refused(make_model, options, message):
 def test_an_unknown_architecture_names_the_known_ones():
     with pytest.raises(ConfigError, match="spiking_transformer"):
         registry.build("rwkv", {}, SnnConfig(), 64)
+
+
+def test_a_student_converted_to_another_dtype_is_refused_not_misread(make_model):
+    with pytest.raises(TrainingError, match="must stay float32"):
+        make_model(depth=1).double()(torch.zeros((1, 4), dtype=torch.int64))
