@@ -19,7 +19,12 @@
     │   ├── ParityError                   logits differ from golden
     │   └── BudgetError                   a limit of the profile is exceeded
     ├── DeviceError              exit 4   a device or meter failed
-    │   └── RunnerError                   the engine refused or died
+    │   ├── RunnerError                   the engine refused or died
+    │   └── MeterError                    no such meter, wrong device, not permitted
+    │       ├── MeterBusyError            another process owns it
+    │       ├── MeterTimeoutError         nothing came before the deadline
+    │       ├── MeterUnpluggedError       it is gone
+    │       └── MeterProtocolError        what came is not its stream, or it reports a fault
     ├── InternalError            exit 5   a bug of ours
     └── UndecidedError           exit 6   a required budget was not measured
 
@@ -201,6 +206,36 @@ class RunnerError(DeviceError):
     """An engine refused the model or died while running it."""
 
     code = "runner"
+
+
+class MeterError(DeviceError):
+    """A meter cannot be used."""
+
+    code = "meter"
+
+
+class MeterBusyError(MeterError):
+    """Another process owns the meter."""
+
+    code = "meter-busy"
+
+
+class MeterTimeoutError(MeterError):
+    """A meter sent nothing before the deadline."""
+
+    code = "meter-timeout"
+
+
+class MeterUnpluggedError(MeterError):
+    """A meter went away while it was in use."""
+
+    code = "meter-unplugged"
+
+
+class MeterProtocolError(MeterError):
+    """A meter sent something that its protocol does not allow, or reports a fault."""
+
+    code = "meter-protocol"
 
 
 class InternalError(EdgesnnError):
