@@ -29,13 +29,14 @@ class Listing(StrEnum):
     EXPORTERS = "exporters"
     PROFILES = "profiles"
     DEVICES = "devices"
+    CHIPS = "chips"
 
 
 def list_(
     what: Annotated[Listing, typer.Argument(help="What to list.", show_default=False)],
     as_json: JsonFlag = False,
 ) -> None:
-    """List targets, runners, exporters, profiles or devices.
+    """List targets, runners, exporters, profiles, devices or chips.
 
     A target is what `--target` takes: a device or a runner. A runner or an exporter that cannot be used
     here is listed with the reason.
@@ -47,6 +48,7 @@ def list_(
             Listing.EXPORTERS: _exporters,
             Listing.PROFILES: _profiles,
             Listing.DEVICES: _devices,
+            Listing.CHIPS: _chips,
         }[what]()
         output.document(SCHEMA, {"what": what.value, "items": items})
         _show(items, output)
@@ -143,6 +145,34 @@ def _devices() -> list[Item]:
                 "description": target.description,
                 "runners": target.runners,
                 "limits": limits,
+                "error": None,
+            }
+        )
+    return items
+
+
+def _chips() -> list[Item]:
+    from edgesnn.chips.description import load_chip
+
+    items: list[Item] = []
+    for name, path in files("targets", "chips").items():
+        try:
+            chip = load_chip(str(path))
+        except EdgesnnError as error:
+            items.append(
+                {"name": name, "description": None, "limits": {}, "unsure": [], "error": error.sentence()}
+            )
+            continue
+        limits = {
+            "cores": chip.limits.cores_per_chip.value,
+            "neurons per core": chip.limits.neurons_per_core.value,
+        }
+        items.append(
+            {
+                "name": chip.name,
+                "description": chip.description,
+                "limits": limits,
+                "unsure": sorted(chip.unsure()),
                 "error": None,
             }
         )

@@ -26,8 +26,9 @@ COMMANDS: dict[str, str] = {
     "verify": "Compare every runnable target with golden, bit for bit.",
     "generate": "Write text with a bundle or an artifact, streamed.",
     "profile": "Measure a bundle on a target and write a run record.",
+    "map": "Set a student against a neuromorphic chip and its limits.",
     "demo": "Go the whole way on the reference student.",
-    "list": "List targets, runners, exporters, profiles, devices.",
+    "list": "List targets, runners, exporters, profiles, devices, chips.",
     "doctor": "Say what is missing for each runner, exporter and training.",
 }
 

@@ -25,6 +25,7 @@ from edgesnn.profiler.budgets import (
     overall,
     undecided,
 )
+from edgesnn.profiler.energy import EnergyReport, report_energy
 from edgesnn.profiler.host import Host, HostState, disturbances, read_host, read_state
 from edgesnn.profiler.latency import Latency, Progress, TextCodec, measure_latency
 from edgesnn.profiler.memory import Probe, probe_memory
@@ -34,6 +35,7 @@ from edgesnn.profiler.quantities import (
     Quantities,
     accuracy_quantities,
     activity_quantities,
+    energy_quantities,
     latency_quantities,
     memory_quantities,
     other_quantities,
@@ -81,6 +83,7 @@ class SessionResult:
         latency: The latency session, or why there is none.
         memory: The fresh processes, or why there are none.
         activity: Counts on golden, or why there are none.
+        energy: Estimates from these counts, or why there are none.
         accuracy: Quality, or why it is missing.
         parity: Comparison with golden, or why there is none.
         host: This machine.
@@ -102,6 +105,7 @@ class SessionResult:
     latency: Latency | Absent
     memory: tuple[Probe, ...] | Absent
     activity: Activity | Absent
+    energy: EnergyReport | Absent
     accuracy: AccuracyResult | Absent
     parity: ParityResult | Absent
     host: Host
@@ -157,6 +161,7 @@ def run_session(
         on_progress("activity on golden", 0, 1)
         activity = count_activity(bundle.program(), np.resize(ids, workload.activity_tokens))
         on_progress("activity on golden", 1, 1)
+    energy = activity if isinstance(activity, Absent) else report_energy(activity.work)
     after, host = read_state(), read_host()
     quantities: Quantities = {
         **latency_quantities(latency, setting.device),
@@ -165,6 +170,7 @@ def run_session(
         **accuracy_quantities(accuracy),
         **parity_quantities(parity),
         **activity_quantities(activity),
+        **energy_quantities(energy),
     }
     invalid = None if isinstance(latency, Absent) else latency.invalid
     budgets = judge(profile, quantities, latency, memory)
@@ -179,6 +185,7 @@ def run_session(
         latency=latency,
         memory=memory,
         activity=activity,
+        energy=energy,
         accuracy=accuracy,
         parity=parity,
         host=host,

@@ -10,6 +10,7 @@ PACKAGE = Path(__file__).parents[3] / "edgesnn"
 
 ALLOWED = {
     "bundle": {"numpy", "pydantic"},
+    "chips": {"pydantic"},
     "cli": {"pydantic", "rich", "typer"},
     "exporters": {"ai_edge_litert", "flatbuffers", "numpy", "onnx"},
     "profiler": {"numpy", "scipy", "pydantic", "psutil"},
