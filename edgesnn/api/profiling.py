@@ -7,6 +7,7 @@ from pathlib import Path
 
 from edgesnn import plugins
 from edgesnn.api.bundles import open_bundle
+from edgesnn.api.metering import metering
 from edgesnn.api.progress import Progress, silent
 from edgesnn.api.runners import runner_misses, runner_of
 from edgesnn.api.verification import verify_bundle
@@ -15,6 +16,7 @@ from edgesnn.errors import EdgesnnError
 from edgesnn.profiler.accuracy import measure_accuracy
 from edgesnn.profiler.comparison import Comparison, compare_forward, no_comparison
 from edgesnn.profiler.document import session_arrays, session_document
+from edgesnn.profiler.meter_process import OnLive
 from edgesnn.profiler.profile import Profile, load_profile, override
 from edgesnn.profiler.results import Absent, AccuracyResult, ParityResult
 from edgesnn.profiler.session import SessionResult, Setting, run_session
@@ -35,7 +37,9 @@ def profile_bundle(
     windows: int | None = None,
     min_window_seconds: float | None = None,
     verified: Sequence[ParityResult] = (),
+    meter: str | None = None,
     on_progress: Progress = silent,
+    on_live: OnLive | None = None,
 ) -> Run:
     """Measure a bundle on a target and judge it by a profile.
 
@@ -48,7 +52,9 @@ def profile_bundle(
         windows: Measurement windows, instead of the profile's.
         min_window_seconds: Least time of a window in seconds, instead of the profile's.
         verified: What `verify_bundle` just found for this bundle; a runner that is not in it is compared now.
+        meter: Address of the power meter that streams beside the windows, for example ``ppk2`` or ``sim:ppk2``.
         on_progress: Told what happens.
+        on_live: Told how the power goes, ten times a second.
 
     Returns:
         The run: record and raw arrays, not written yet.
@@ -56,7 +62,7 @@ def profile_bundle(
     Raises:
         UserError: The bundle is unusable.
         UsageError: Target or profile does not exist or is wrong.
-        DeviceError: The target cannot run here, or failed.
+        DeviceError: The target cannot run here, or failed; or the meter did.
     """
     chosen = override(load_profile(profile), windows, min_window_seconds)
     resolve_target(target)
@@ -74,8 +80,9 @@ def profile_bundle(
         )
     accuracy = _accuracy(bundle, chosen, on_progress)
     options = RunnerOptions(threads=threads, address=parse_target(target).address)
-    with runner_class() as runner:
+    with metering(meter, on_live) as metered, runner_class() as runner:
         device = runner.open(bundle, options)
+        process, feed = metered or (None, None)
         result = run_session(
             runner,
             bundle,
@@ -84,7 +91,7 @@ def profile_bundle(
             accuracy=accuracy,
             parity=parity,
             on_progress=on_progress,
-            setting=Setting(target, device, options, allow_unmeasured),
+            setting=Setting(target, device, options, allow_unmeasured, process, feed),
         )
         comparisons = _compare_others(runner, bundle, chosen, result, on_progress)
     document = session_document(result, bundle, comparisons)

@@ -53,6 +53,14 @@ _ENERGY = (
     ("with memory", "energy_estimate.with_memory"),
     ("bit-matched dense network", "energy_estimate.dense_network"),
 )
+_POWER = (
+    ("mean, working", "power.mean"),
+    ("idle", "power.idle"),
+    ("dynamic", "power.dynamic"),
+    ("peak, 1 ms", "power.peak"),
+    ("energy per token", "energy.per_token"),
+    ("of that above idle", "energy.dynamic_per_token"),
+)
 _QUALITY = (
     ("bits per byte", "accuracy.bits_per_byte"),
     ("bits per byte of the teacher", "accuracy.teacher_bits_per_byte"),
@@ -78,6 +86,10 @@ def profile(
     allow_unmeasured: Annotated[
         bool, typer.Option("--allow-unmeasured", help="Required budgets that nobody measured do not fail.")
     ] = False,
+    meter: Annotated[
+        str | None,
+        typer.Option("--meter", help="Power meter beside the windows: ppk2, lpm01a:PORT, sim:ppk2, ..."),
+    ] = None,
     threads: Annotated[int, typer.Option("--threads", min=1, help="Threads inside one inference.")] = 1,
     windows: Annotated[
         int | None, typer.Option("--windows", min=1, help="Measurement windows, instead of the profile's.")
@@ -108,6 +120,10 @@ def profile(
             def tell(stage: str, done: int, total: int) -> None:
                 progress.update(task, description=stage, completed=done, total=total)
 
+            def tell_power(meter_s: float, watts: float | None, lost: int) -> None:
+                power = "no power yet" if watts is None else f"{1e3 * watts:.2f} mW"
+                progress.update(task, detail=power + (f", {lost} samples lost" if lost else ""))
+
             run = profile_bundle(
                 bundle,
                 target=target,
@@ -116,7 +132,9 @@ def profile(
                 threads=threads,
                 windows=windows,
                 min_window_seconds=window_seconds,
+                meter=meter,
                 on_progress=tell,
+                on_live=None if meter is None else tell_power,
             )
         path = output or default_path(run.record)
         record = write_run(run, path).record
@@ -158,6 +176,8 @@ def render(out: Output, record: RunRecord, *, details: bool) -> None:
     rows = {"quality": _QUALITY, "memory and size": _MEMORY}
     if record.latency is not None:
         rows = {"breakdown and throughput": _BREAKDOWN, **rows}
+    if record.power is not None:
+        rows = {"power and energy": _POWER, **rows}
     if record.activity is not None:
         rows["activity per token"] = _ACTIVITY
     if record.energy is not None:

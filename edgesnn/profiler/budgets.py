@@ -119,7 +119,7 @@ class OverallVerdict:
     allow_unmeasured: bool
 
 
-def _verdict(
+def verdict_of(
     spec: BudgetSpec,
     quantity: Quantity,
     verdict: Verdict,
@@ -127,6 +127,15 @@ def _verdict(
     *,
     needed: int | None = None,
 ) -> BudgetVerdict:
+    """A budget with its verdict.
+
+    Args:
+        spec: The budget.
+        quantity: The value that is shown.
+        verdict: What can be said.
+        reason: Why.
+        needed: Samples or windows that would decide.
+    """
     limit = spec.limit
     return BudgetVerdict(
         spec.name, spec.subject, quantity, spec.side, limit.limit, limit.required, verdict, reason, needed
@@ -136,7 +145,7 @@ def _verdict(
 def unmeasured(spec: BudgetSpec, quantity: Quantity) -> BudgetVerdict:
     """The verdict on what nobody measured; without a limit it is only reported."""
     verdict = Verdict.REPORTED if spec.limit.limit is None else Verdict.UNMEASURED
-    return _verdict(spec, quantity, verdict, quantity.reason)
+    return verdict_of(spec, quantity, verdict, quantity.reason)
 
 
 def judge_value(spec: BudgetSpec, quantity: Quantity) -> BudgetVerdict:
@@ -145,8 +154,10 @@ def judge_value(spec: BudgetSpec, quantity: Quantity) -> BudgetVerdict:
         return unmeasured(spec, quantity)
     limit = spec.limit.limit
     if limit is None:
-        return _verdict(spec, quantity, Verdict.REPORTED)
-    return _verdict(spec, quantity, Verdict.PASS if spec.side.holds(quantity.value, limit) else Verdict.FAIL)
+        return verdict_of(spec, quantity, Verdict.REPORTED)
+    return verdict_of(
+        spec, quantity, Verdict.PASS if spec.side.holds(quantity.value, limit) else Verdict.FAIL
+    )
 
 
 def judge_all(spec: BudgetSpec, quantity: Quantity, values: Sequence[float]) -> BudgetVerdict:
@@ -156,11 +167,11 @@ def judge_all(spec: BudgetSpec, quantity: Quantity, values: Sequence[float]) -> 
         return judge_value(spec, quantity)
     good = sum(spec.side.holds(value, limit) for value in values)
     if good == len(values):
-        return _verdict(spec, quantity, Verdict.PASS)
+        return verdict_of(spec, quantity, Verdict.PASS)
     if good == 0:
-        return _verdict(spec, quantity, Verdict.FAIL)
+        return verdict_of(spec, quantity, Verdict.FAIL)
     reason = f"{len(values) - good} of {len(values)} measurements are beyond the limit"
-    return _verdict(spec, quantity, Verdict.UNDECIDED, reason)
+    return verdict_of(spec, quantity, Verdict.UNDECIDED, reason)
 
 
 def judge_interval(spec: BudgetSpec, quantity: Quantity, *, n: int, unit_of_n: str) -> BudgetVerdict:
@@ -178,19 +189,19 @@ def judge_interval(spec: BudgetSpec, quantity: Quantity, *, n: int, unit_of_n: s
     low, high = quantity.lower, quantity.upper
     if low is None or high is None:
         reason = f"{n} {unit_of_n} give no interval"
-        return _verdict(spec, quantity, Verdict.UNDECIDED, reason, needed=2)
+        return verdict_of(spec, quantity, Verdict.UNDECIDED, reason, needed=2)
     holds = spec.side.holds(low, limit), spec.side.holds(high, limit)
     if all(holds):
-        return _verdict(spec, quantity, Verdict.PASS)
+        return verdict_of(spec, quantity, Verdict.PASS)
     if not any(holds):
-        return _verdict(spec, quantity, Verdict.FAIL)
+        return verdict_of(spec, quantity, Verdict.FAIL)
     distance = abs(quantity.value - limit)
     needed = math.ceil(n * ((high - low) / 2.0 / distance) ** 2) if distance > 0 else None
     reason = f"the 95 % interval {low:.4g}..{high:.4g} holds the limit"
     if needed is not None:
         needed = max(needed, n + 1)
         reason += f"; about {needed} {unit_of_n} would decide, {n} were scored"
-    return _verdict(spec, quantity, Verdict.UNDECIDED, reason, needed=needed)
+    return verdict_of(spec, quantity, Verdict.UNDECIDED, reason, needed=needed)
 
 
 def judge_percentile(spec: BudgetSpec, quantity: Quantity, values_ms: FloatArray, q: float) -> BudgetVerdict:
@@ -209,21 +220,21 @@ def judge_percentile(spec: BudgetSpec, quantity: Quantity, values_ms: FloatArray
     counted = "samples" if test.margin else "independent samples"
     seen = f"{test.over} of {test.n} {counted} at or over the limit"
     if test.shown_below:
-        return _verdict(spec, quantity, Verdict.PASS, f"{seen}; confidence {CONFIDENCE}")
+        return verdict_of(spec, quantity, Verdict.PASS, f"{seen}; confidence {CONFIDENCE}")
     if test.shown_above:
-        return _verdict(spec, quantity, Verdict.FAIL, f"{seen}; confidence {CONFIDENCE}")
+        return verdict_of(spec, quantity, Verdict.FAIL, f"{seen}; confidence {CONFIDENCE}")
     if test.samples_needed is None:
         reason = f"{seen}: too close to the limit for any number of samples"
     else:
         reason = f"{seen}; about {test.samples_needed} samples would decide, {len(values_ms)} were taken"
-    return _verdict(spec, quantity, Verdict.UNDECIDED, reason, needed=test.samples_needed)
+    return verdict_of(spec, quantity, Verdict.UNDECIDED, reason, needed=test.samples_needed)
 
 
 def undecided(spec: BudgetSpec, quantity: Quantity, reason: str) -> BudgetVerdict:
     """The verdict on a measurement that does not speak of the budget's subject."""
     if spec.limit.limit is None or quantity.value is None:
         return judge_value(spec, quantity)
-    return _verdict(spec, quantity, Verdict.UNDECIDED, reason)
+    return verdict_of(spec, quantity, Verdict.UNDECIDED, reason)
 
 
 def overall(

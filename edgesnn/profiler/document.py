@@ -14,6 +14,7 @@ from edgesnn.profiler.activity import Activity
 from edgesnn.profiler.comparison import Comparison
 from edgesnn.profiler.energy import EnergyReport
 from edgesnn.profiler.latency import Latency
+from edgesnn.profiler.power_report import power_arrays, power_document
 from edgesnn.profiler.results import Absent, Kind
 from edgesnn.profiler.session import SessionResult
 from edgesnn.profiler.statistics import Drift
@@ -67,6 +68,9 @@ def session_document(
         "latency": None if latency is None else _latency(latency, result.text),
         "activity": None if isinstance(result.activity, Absent) else _activity(result.activity, result.text),
         "energy": None if isinstance(result.energy, Absent) else _energy(result.energy),
+        "power": None
+        if isinstance(result.power, Absent) or result.setting.meter is None
+        else power_document(result.power, result.setting.meter.info, result.setting.meter.loss),
         "parity": None if isinstance(result.parity, Absent) else dataclasses.asdict(result.parity),
         "comparisons": [dataclasses.asdict(one) for one in comparisons],
         "marks": list(result.marks),
@@ -91,6 +95,8 @@ def session_arrays(result: SessionResult) -> dict[str, npt.NDArray[np.generic]]:
         arrays["memory_peak_bytes"] = np.array([p.peak_bytes for p in result.memory], np.int64)
         arrays["memory_load_ms"] = np.array([p.load_ms for p in result.memory])
         arrays["memory_cold_start_ms"] = np.array([p.cold_start_ms for p in result.memory])
+    if not isinstance(result.power, Absent):
+        arrays |= power_arrays(result.power)
     latency = result.latency
     if isinstance(latency, Absent):
         return arrays

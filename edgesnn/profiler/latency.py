@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -27,6 +28,9 @@ from edgesnn.runners.base import Capability, Runner, Window
 #: Called with a stage, what is done of it and what there is to do.
 Progress = Callable[[str, int, int], None]
 
+#: Entered around every window, for example to idle before and after it while a meter streams.
+Around = Callable[[], AbstractContextManager[None]]
+
 #: Ids that one text decode is given: streaming decodes a tail to hold back incomplete UTF-8.
 DECODE_TAIL = 8
 #: Tokenising the prompt is timed this often.
@@ -35,6 +39,8 @@ ENCODE_REPEATS = 30
 WINDOW_WARMUP = 4
 #: Most counted steps of one window.
 WINDOW_MAX_TOKENS = 100_000
+#: The same beside a meter, whose windows are longer: 10 s of a step that takes 10 us.
+METERED_MAX_TOKENS = 1_000_000
 _NS_PER_MS = 1e6
 
 
@@ -58,6 +64,7 @@ class MeasuredWindow:
         latencies_ms: Every step, in order, those with a context not yet full included, ``[n]``.
         counted_ms: The steps with full context.
         started_ns: Host time at the start, ``time.perf_counter_ns``.
+        ended_ns: Host time at the end.
         seconds: Host time of the whole window.
         outside_ms_per_token: Time of the window that no step accounts for, per step: transport and host loop.
         output_sha256: Hash of all logits.
@@ -66,6 +73,7 @@ class MeasuredWindow:
     latencies_ms: FloatArray
     counted_ms: FloatArray
     started_ns: int
+    ended_ns: int
     seconds: float
     outside_ms_per_token: float
     output_sha256: str
@@ -143,6 +151,7 @@ def measure_latency(
     *,
     context_window: int,
     on_progress: Progress,
+    around: Around | None = None,
 ) -> Latency:
     """Run the latency session of a profile.
 
@@ -153,6 +162,7 @@ def measure_latency(
         ids: Text as token ids ``[length]``, repeated as often as needed.
         context_window: The program's.
         on_progress: Told of every window and first token.
+        around: Entered around every window of a metered session; None where there is no meter.
 
     Returns:
         The session's result.
@@ -163,7 +173,9 @@ def measure_latency(
     require_steps(runner)
     warm = warm_up(runner, ids, workload.warmup_tokens)
     context = context_window if workload.context is None else workload.context
-    windows = measure_windows(runner, workload, ids, context=context, warm=warm, on_progress=on_progress)
+    windows = measure_windows(
+        runner, workload, ids, context=context, warm=warm, on_progress=on_progress, around=around
+    )
     forward_ms = np.concatenate([w.counted_ms for w in windows])
     encode_ms = _encode_times(tokenizer, ids, workload.prompt_tokens)
     decode_ms = _decode_times(tokenizer, ids, len(forward_ms))
@@ -214,6 +226,7 @@ def measure_windows(
     context: int,
     warm: WarmUp,
     on_progress: Progress,
+    around: Around | None = None,
 ) -> tuple[MeasuredWindow, ...]:
     """Run the measurement windows, all over the same ids.
 
@@ -224,18 +237,25 @@ def measure_windows(
         context: The first step that counts is number ``context``.
         warm: Tells how many steps fill a window.
         on_progress: Told of every window.
+        around: Entered around every window. Beside a meter windows are longer, and nothing runs untimed in
+            them: what runs draws power.
 
     Raises:
         RunnerError: A window has another number of times than steps, or a time that is not positive.
     """
-    wanted = math.ceil(workload.min_window_seconds * 1000.0 / max(warm.typical_ms, 1e-3))
-    counted = min(max(wanted, workload.min_window_tokens), max(WINDOW_MAX_TOKENS, workload.min_window_tokens))
+    seconds, most, untimed = workload.min_window_seconds, WINDOW_MAX_TOKENS, WINDOW_WARMUP
+    if around is not None:
+        seconds, most, untimed = workload.metered_window_seconds, METERED_MAX_TOKENS, 0
+    wanted = math.ceil(seconds * 1000.0 / max(warm.typical_ms, 1e-3))
+    counted = min(max(wanted, workload.min_window_tokens), max(most, workload.min_window_tokens))
     lead = context - 1
     text = np.resize(ids, lead + counted)
     windows = []
     for number in range(workload.windows):
         on_progress("latency windows", number, workload.windows)
-        windows.append(_measured(runner.name, runner.window(text, 1, WINDOW_WARMUP), lead, len(text)))
+        with around() if around is not None else nullcontext():
+            window = runner.window(text, 1, untimed)
+        windows.append(_measured(runner.name, window, lead, len(text)))
     on_progress("latency windows", workload.windows, workload.windows)
     return tuple(windows)
 
@@ -321,6 +341,7 @@ def _measured(name: str, window: Window, lead: int, steps: int) -> MeasuredWindo
         latencies_ms=times,
         counted_ms=times[lead:],
         started_ns=window.started_ns,
+        ended_ns=window.ended_ns,
         seconds=total_ms / 1000.0,
         outside_ms_per_token=(total_ms - float(times.sum())) / steps,
         output_sha256=window.output_sha256,

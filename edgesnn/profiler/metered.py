@@ -7,14 +7,16 @@ meter allow (`choose_rung`); what was measured is worked out afterwards by `edge
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from edgesnn.meters.base import Capability as MeterCapability
 from edgesnn.profiler.alignment import BARKER_13, Rung
+from edgesnn.profiler.latency import MeasuredWindow
 from edgesnn.profiler.meter_process import MeterProcess
+from edgesnn.profiler.power import HostSpan, Lap
 from edgesnn.runners.base import Capability, Chip, Runner
 
 #: Idle time at the start of the stream and at its end, so that no window touches them.
@@ -26,38 +28,13 @@ LEAST_CHIP_S = 0.02
 class LoadFeed(Protocol):
     """A simulated device under test: what its twin of a meter draws from now on."""
 
-    def busy(self) -> None:
-        """The device works; the marker is raised."""
+    def busy(self) -> int:
+        """The device works and the marker is raised; from when on, ``time.monotonic_ns``."""
         ...
 
-    def rest(self) -> None:
-        """The device is idle; the marker is lowered."""
+    def rest(self) -> int:
+        """The device is idle and the marker is lowered; from when on."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class HostSpan:
-    """Host times around one window, ``time.monotonic_ns``.
-
-    Attributes:
-        idle_from_ns: Start of the idle stretch before the window.
-        idle_until_ns: Its end.
-        first_preamble_ns: Start of the preamble before the window, or None.
-        start_ns: Start of the window.
-        stop_ns: Its end.
-        last_preamble_ns: Start of the preamble after it, or None.
-        rest_from_ns: Start of the idle stretch after it.
-        rest_until_ns: Its end.
-    """
-
-    idle_from_ns: int
-    idle_until_ns: int
-    first_preamble_ns: int | None
-    start_ns: int
-    stop_ns: int
-    last_preamble_ns: int | None
-    rest_from_ns: int
-    rest_until_ns: int
 
 
 def choose_rung(runner: Runner, meter: frozenset[MeterCapability], fed: bool) -> Rung:
@@ -111,15 +88,12 @@ class Watch:
         self.runner.idle(self.idle_s)
         idle_until = time.monotonic_ns()
         first = self._preamble()
-        if self.feed is not None:
-            self.feed.busy()
-        start = time.monotonic_ns()
+        start = time.monotonic_ns() if self.feed is None else self.feed.busy()
+        stop = start
         try:
             yield
         finally:
-            stop = time.monotonic_ns()
-            if self.feed is not None:
-                self.feed.rest()
+            stop = time.monotonic_ns() if self.feed is None else self.feed.rest()
         last = self._preamble()
         rest_from = time.monotonic_ns()
         self.runner.idle(self.idle_s)
@@ -134,3 +108,35 @@ class Watch:
         self.runner.play(tuple(Chip(bool(chip), self.chip_s) for chip in BARKER_13))
         self.runner.idle(self.chip_s)
         return began
+
+
+#: A simulated device works from one line of its feed to the next, whose times are exact: one tick of the host.
+FEED_TICK_S = 1e-6
+
+
+def laps_of(windows: Sequence[MeasuredWindow], watch: Watch, *, clock_hz: float) -> list[Lap]:
+    """What the device says of every window.
+
+    Args:
+        windows: As the runner measured them.
+        watch: What was done around them.
+        clock_hz: Of the clock behind their times.
+    """
+    # both clocks are the same one on Linux; elsewhere this is their distance now
+    shift_ns = time.monotonic_ns() - time.perf_counter_ns()
+    laps = []
+    for window, span in zip(windows, watch.spans, strict=True):
+        start, stop, tick = window.started_ns + shift_ns, window.ended_ns + shift_ns, 1.0 / clock_hz
+        if watch.feed is not None:  # what the twin draws begins and ends with the feed
+            start, stop, tick = span.start_ns, span.stop_ns, FEED_TICK_S
+        laps.append(
+            Lap(
+                start_ns=start,
+                stop_ns=stop,
+                seconds=(stop - start) / 1e9,
+                resolution_s=tick,
+                inferences=len(window.latencies_ms),
+                output_sha256=window.output_sha256,
+            )
+        )
+    return laps

@@ -29,7 +29,6 @@ from edgesnn.profiler.alignment import (
     from_clock,
     from_preambles,
 )
-from edgesnn.profiler.metered import HostSpan
 from edgesnn.profiler.uncertainty import PowerBudget, WindowSample, propagate
 
 FloatArray = npt.NDArray[np.float64]
@@ -45,6 +44,31 @@ HOST_SD_S = 0.02
 #: to 50 ppm, half of that is typical.
 HOST_CLOCK_PPM = 25.0
 SEED = 20_261_122
+
+
+@dataclass(frozen=True, slots=True)
+class HostSpan:
+    """Host times around one window, ``time.monotonic_ns``.
+
+    Attributes:
+        idle_from_ns: Start of the idle stretch before the window.
+        idle_until_ns: Its end.
+        first_preamble_ns: Start of the preamble before the window, or None.
+        start_ns: Start of the window.
+        stop_ns: Its end.
+        last_preamble_ns: Start of the preamble after it, or None.
+        rest_from_ns: Start of the idle stretch after it.
+        rest_until_ns: Its end.
+    """
+
+    idle_from_ns: int
+    idle_until_ns: int
+    first_preamble_ns: int | None
+    start_ns: int
+    stop_ns: int
+    last_preamble_ns: int | None
+    rest_from_ns: int
+    rest_until_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,9 +280,7 @@ def _preambled(trace: Trace, span: HostSpan, lap: Lap, clock: ClockMap) -> Inter
     return from_preambles(found[0], found[1], between, offset, (lap.stop_ns - lap.start_ns) / 1e9)
 
 
-def _window(
-    trace: Trace, interval: Interval | str, span: HostSpan, lap: Lap, clock: ClockMap
-) -> PowerWindow:
+def _window(trace: Trace, interval: Interval | str, span: HostSpan, lap: Lap, clock: ClockMap) -> PowerWindow:
     if isinstance(interval, str):
         return PowerWindow(None, lap, None, None, None, None, None, None, 1.0, interval, None)
     part = trace.between(interval.start_s, interval.stop_s)
@@ -344,7 +366,12 @@ def _voltage(trace: Trace, interval: Interval) -> float | None:
 
 
 def _sample(
-    trace: Trace, interval: Interval, mean_w: float, idle_w: float | None, inferences: int, voltage: float | None
+    trace: Trace,
+    interval: Interval,
+    mean_w: float,
+    idle_w: float | None,
+    inferences: int,
+    voltage: float | None,
 ) -> WindowSample:
     part = _part(trace, interval)
     lengths = np.asarray(part.block.duration_s, np.float64)

@@ -25,6 +25,8 @@ class Workload(_Strict):
             None is the program's context window, the only value that decides the latency budget.
         windows: Measurement windows.
         min_window_seconds: Least time of a window's counted steps.
+        metered_window_seconds: The same where a meter measures beside: 10 s, or what the meter needs.
+        idle_seconds: Idle time before and after each window of a metered session.
         min_window_tokens: Least number of a window's counted steps.
         warmup_tokens: Least number of steps before anything is timed.
         first_tokens: Repetitions of prompt to first token; 0 leaves it out.
@@ -41,6 +43,8 @@ class Workload(_Strict):
     context: int | None = Field(default=None, ge=1, le=4096)
     windows: int = Field(default=5, ge=1, le=1000)
     min_window_seconds: float = Field(default=2.0, ge=0, le=3600)
+    metered_window_seconds: float = Field(default=10.0, ge=0.05, le=3600)
+    idle_seconds: float = Field(default=2.0, ge=0.05, le=600)
     min_window_tokens: int = Field(default=64, ge=1, le=1_000_000)
     warmup_tokens: int = Field(default=32, ge=1, le=100_000)
     first_tokens: int = Field(default=120, ge=0, le=100_000)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from edgesnn.profiler.activity import Activity
-from edgesnn.profiler.budgets import NO_METER
 from edgesnn.profiler.energy import ESTIMATES, EnergyReport
 from edgesnn.profiler.latency import Latency
 from edgesnn.profiler.memory import Probe
@@ -231,10 +230,8 @@ def parity_quantities(parity: ParityResult | Absent) -> Quantities:
 
 
 def other_quantities(device: DeviceInfo) -> Quantities:
-    """Size, and what only a meter can tell."""
+    """Size."""
     files = ", ".join(device.model_files) or "no files"
     return {
         "size.model": present(device.model_bytes / MEGABYTE, "MB", f"sum of {files}, in 10^6 bytes"),
-        "power.mean": absent("mW", NO_METER),
-        "energy.per_token": absent("uJ", NO_METER),
     }

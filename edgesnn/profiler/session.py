@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesnn.bundle.bundle import Bundle
-from edgesnn.errors import RunnerError
+from edgesnn.errors import RunnerError, UndecidedError
 from edgesnn.profiler.activity import Activity, count_activity
 from edgesnn.profiler.budgets import (
+    NO_METER,
     BudgetSpec,
     BudgetVerdict,
     OverallVerdict,
@@ -29,6 +30,10 @@ from edgesnn.profiler.energy import EnergyReport, report_energy
 from edgesnn.profiler.host import Host, HostState, disturbances, read_host, read_state
 from edgesnn.profiler.latency import Latency, Progress, TextCodec, measure_latency
 from edgesnn.profiler.memory import Probe, probe_memory
+from edgesnn.profiler.meter_process import MeterProcess
+from edgesnn.profiler.metered import LoadFeed, Watch, choose_rung, laps_of
+from edgesnn.profiler.power import PowerResult, evaluate
+from edgesnn.profiler.power_report import judge_power, power_quantities
 from edgesnn.profiler.profile import Profile
 from edgesnn.profiler.quantities import (
     MEGABYTE,
@@ -57,6 +62,8 @@ class Setting:
         device: What `Runner.open` returned.
         options: What `Runner.open` was given.
         allow_unmeasured: Whether missing measurements are excused.
+        meter: The meter that streams beside the windows, or None.
+        feed: Tells a simulated meter what the device under test draws; None for an instrument.
         memory_probe: Starts one fresh process; None starts it on this machine; Absent where that makes no
             sense, for example on a device behind a cable.
     """
@@ -65,6 +72,8 @@ class Setting:
     device: DeviceInfo
     options: RunnerOptions = RunnerOptions()
     allow_unmeasured: bool = False
+    meter: MeterProcess | None = None
+    feed: LoadFeed | None = None
     memory_probe: MemoryProbe | Absent | None = None
 
 
@@ -85,6 +94,7 @@ class SessionResult:
         activity: Counts on golden, or why there are none.
         energy: Estimates from these counts, or why there are none.
         accuracy: Quality, or why it is missing.
+        power: The metered session, or why there is none.
         parity: Comparison with golden, or why there is none.
         host: This machine.
         before: Its state before.
@@ -107,6 +117,7 @@ class SessionResult:
     activity: Activity | Absent
     energy: EnergyReport | Absent
     accuracy: AccuracyResult | Absent
+    power: PowerResult | Absent
     parity: ParityResult | Absent
     host: Host
     before: HostState
@@ -151,11 +162,19 @@ def run_session(
     memory = _memory(runner, bundle, profile, setting, on_progress)
     ids, text = workload_ids(bundle)
     latency: Latency | Absent = Absent(f"runner '{runner.name}' cannot run one token at a time")
+    watch = _watch(runner, profile, setting)
     if Capability.STEP in runner.capabilities:
         window = bundle.program().context_window
         latency = measure_latency(
-            runner, workload, tokenizer, ids, context_window=window, on_progress=on_progress
+            runner,
+            workload,
+            tokenizer,
+            ids,
+            context_window=window,
+            on_progress=on_progress,
+            around=None if watch is None else watch.window,
         )
+    power = _power(watch, latency, setting)
     activity: Activity | Absent = Absent("the profile asks for no activity (activity_tokens = 0)")
     if workload.activity_tokens:
         on_progress("activity on golden", 0, 1)
@@ -167,13 +186,14 @@ def run_session(
         **latency_quantities(latency, setting.device),
         **memory_quantities(memory),
         **other_quantities(setting.device),
+        **power_quantities(power, simulated=_simulated(setting)),
         **accuracy_quantities(accuracy),
         **parity_quantities(parity),
         **activity_quantities(activity),
         **energy_quantities(energy),
     }
     invalid = None if isinstance(latency, Absent) else latency.invalid
-    budgets = judge(profile, quantities, latency, memory)
+    budgets = judge(profile, quantities, latency, memory, power)
     return SessionResult(
         setting=setting,
         profile=profile,
@@ -187,6 +207,7 @@ def run_session(
         activity=activity,
         energy=energy,
         accuracy=accuracy,
+        power=power,
         parity=parity,
         host=host,
         before=before,
@@ -213,7 +234,11 @@ def workload_ids(bundle: Bundle) -> tuple[npt.NDArray[np.int32], str]:
 
 
 def judge(
-    profile: Profile, quantities: Quantities, latency: Latency | Absent, memory: tuple[Probe, ...] | Absent
+    profile: Profile,
+    quantities: Quantities,
+    latency: Latency | Absent,
+    memory: tuple[Probe, ...] | Absent,
+    power: PowerResult | Absent,
 ) -> tuple[BudgetVerdict, ...]:
     """Judge every budget of a profile.
 
@@ -222,6 +247,7 @@ def judge(
         quantities: Every quantity by name.
         latency: The times behind the percentiles.
         memory: The fresh processes.
+        power: The metered session.
     """
     limits = profile.budgets
 
@@ -237,7 +263,7 @@ def judge(
     return (
         _judge_latency(per_token, quantities, latency),
         _judge_first_token(first_token, quantities, latency),
-        judge_value(spec("power_mw", "mean power of continuous generation"), quantities["power.mean"]),
+        judge_power(spec("power_mw", "mean power of continuous generation"), quantities["power.mean"], power),
         judge_value(spec("size_mb", "model files the device needs"), quantities["size.model"]),
         judge_all(
             spec("memory_mb", "peak resident set of a fresh process"), quantities["memory.peak"], peaks
@@ -268,6 +294,30 @@ def judge(
             quantities["activity.spike_rate"],
         ),
     )
+
+
+def _watch(runner: Runner, profile: Profile, setting: Setting) -> Watch | None:
+    if setting.meter is None:
+        return None
+    rung = choose_rung(runner, setting.meter.capabilities, setting.feed is not None)
+    return Watch(runner, setting.meter, rung, profile.workload.idle_seconds, feed=setting.feed)
+
+
+def _power(watch: Watch | None, latency: Latency | Absent, setting: Setting) -> PowerResult | Absent:
+    if watch is None or setting.meter is None:
+        return Absent(NO_METER)
+    if isinstance(latency, Absent):
+        return Absent(latency.reason)
+    stream = setting.meter.finish()
+    laps = laps_of(latency.windows, watch, clock_hz=setting.device.clock_hz)
+    try:
+        return evaluate(stream, watch.spans, laps, watch.rung)
+    except UndecidedError as error:
+        return Absent(error.sentence())
+
+
+def _simulated(setting: Setting) -> bool:
+    return setting.device.simulated or (setting.meter is not None and setting.meter.simulated)
 
 
 def _judge_latency(spec: BudgetSpec, quantities: Quantities, latency: Latency | Absent) -> BudgetVerdict:

@@ -249,6 +249,40 @@ class Energy(Part):
     statement: str = Field(description="What spike rate and estimates say against a dense network.")
 
 
+class PowerWindow(Part):
+    """One measurement window on the meter's clock."""
+
+    start_s: float | None = Field(description="Start by the meter's clock; null when it was not found.")
+    stop_s: float | None
+    edge_sd_s: float | None = Field(description="Standard deviation of each edge.")
+    lap_s: float = Field(description="Its length as the device says.")
+    inferences: int = Field(ge=1)
+    mean_mw: float | None = Field(description="Mean total power.")
+    energy_uj: float | None = Field(description="Total energy.")
+    peak_mw: float | None = Field(description="Highest mean over 1 ms.")
+    idle_before_mw: float | None = Field(description="Mean power of the idle stretch before it.")
+    idle_after_mw: float | None = Field(description="Of the one after it.")
+    voltage_v: float | None = Field(description="Mean voltage, measured or set.")
+    lost_share: float = Field(description="Share of its time that no good sample covers.")
+    output_sha256: str = Sha256
+    invalid: str | None = Field(description="Why it does not count.")
+
+
+class Power(Part):
+    """A metered session."""
+
+    kind: KindName
+    meter: dict[str, JsonValue] = Field(description="Instrument, settings, accuracy, capabilities.")
+    loss: dict[str, JsonValue] = Field(description="Account of the stream.")
+    rung: Literal["marker", "clock-map", "preamble", "host-timestamps"]
+    coarse: bool = Field(description="Whether the windows were found by host timestamps alone.")
+    clock: dict[str, JsonValue] | None = Field(description="The map from the host's clock to the meter's.")
+    windows: list[PowerWindow]
+    uncertainty: dict[str, dict[str, float | str]] = Field(
+        description="Standard uncertainty of each quantity by component, each alone."
+    )
+
+
 class Parity(Part):
     """Comparison with golden."""
 
@@ -336,6 +370,7 @@ class RunRecord(Part):
     latency: Latency | None
     activity: Activity | None
     energy: Energy | None = Field(default=None, description="Energies estimated from activity.")
+    power: Power | None = Field(default=None, description="The metered session, where a meter was given.")
     parity: Parity | None
     comparisons: list[Comparison]
     marks: list[str] = Field(description="What may have moved the times.")

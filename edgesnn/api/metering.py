@@ -1,0 +1,47 @@
+"""A meter for a profile: the process that reads it, and for a twin the load it shall draw."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+
+from edgesnn.meters.address import MeterAddress
+from edgesnn.profiler.feed import ACTIVE_W, IDLE_W, SimulatedLoad, free_port
+from edgesnn.profiler.meter_process import MeterProcess, OnLive
+
+SIMULATED = "sim"
+#: Options of a simulated meter's address that say what the device under test draws, watts.
+ACTIVE, IDLE = "active", "idle"
+
+
+@contextmanager
+def metering(
+    address: str | None, on_live: OnLive | None = None
+) -> Iterator[tuple[MeterProcess, SimulatedLoad | None] | None]:
+    """A running meter, closed at the end on every path.
+
+    Args:
+        address: The meter's address; None for no meter. ``sim:NAME`` without a ``load`` draws ``active`` watts
+            while the device works and ``idle`` watts while it rests.
+        on_live: Told how the power goes.
+
+    Raises:
+        UsageError: The address is wrong.
+        MeterError: The meter cannot be opened.
+    """
+    if address is None:
+        yield None
+        return
+    parsed = MeterAddress.parse(address)
+    with ExitStack() as stack:
+        if parsed.name != SIMULATED or "load" in parsed.options:
+            yield stack.enter_context(MeterProcess(address, on_live)), None
+            return
+        active = parsed.number(ACTIVE) if ACTIVE in parsed.options else ACTIVE_W
+        idle = parsed.number(IDLE) if IDLE in parsed.options else IDLE_W
+        port = free_port()
+        options = {key: value for key, value in parsed.options.items() if key not in (ACTIVE, IDLE)}
+        fed = replace(parsed, options={**options, "load": f"live:{port}"})
+        meter = stack.enter_context(MeterProcess(str(fed), on_live))
+        yield meter, stack.enter_context(SimulatedLoad(port, active, idle))
