@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
+from edgesnn.locks import locked
 from edgesnn.meters.address import MeterAddress
 from edgesnn.profiler.feed import ACTIVE_W, IDLE_W, SimulatedLoad, free_port
 from edgesnn.profiler.meter_process import MeterProcess, OnLive
 
 SIMULATED = "sim"
+#: Meters that any number of processes may use at once.
+UNLOCKED = (SIMULATED, "replay", "csv", "rapl", "battery")
 #: Options of a simulated meter's address that say what the device under test draws, watts.
 ACTIVE, IDLE = "active", "idle"
 
@@ -35,6 +38,8 @@ def metering(
         return
     parsed = MeterAddress.parse(address)
     with ExitStack() as stack:
+        if parsed.name not in UNLOCKED:
+            stack.enter_context(locked(f"meter {parsed.name}:{parsed.device}", f"the meter '{parsed}'"))
         if parsed.name != SIMULATED or "load" in parsed.options:
             yield stack.enter_context(MeterProcess(address, on_live)), None
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from edgesnn import plugins
@@ -13,6 +14,7 @@ from edgesnn.api.runners import runner_misses, runner_of
 from edgesnn.api.verification import verify_bundle
 from edgesnn.bundle.bundle import TOKENIZER_NAME, Bundle
 from edgesnn.errors import EdgesnnError
+from edgesnn.locks import locked
 from edgesnn.profiler.accuracy import measure_accuracy
 from edgesnn.profiler.comparison import Comparison, compare_forward, no_comparison
 from edgesnn.profiler.document import session_arrays, session_document
@@ -80,7 +82,7 @@ def profile_bundle(
         )
     accuracy = _accuracy(bundle, chosen, on_progress)
     options = RunnerOptions(threads=threads, address=parse_target(target).address)
-    with metering(meter, on_live) as metered, runner_class() as runner:
+    with _device_lock(target), metering(meter, on_live) as metered, runner_class() as runner:
         device = runner.open(bundle, options)
         process, feed = metered or (None, None)
         result = run_session(
@@ -96,6 +98,12 @@ def profile_bundle(
         comparisons = _compare_others(runner, bundle, chosen, result, on_progress)
     document = session_document(result, bundle, comparisons)
     return make_run(document, session_arrays(result), collect_provenance())
+
+
+def _device_lock(target: str) -> AbstractContextManager[None]:
+    """Nobody else on a device that has an address; this computer may be shared, and its load is recorded."""
+    address = parse_target(target).address
+    return nullcontext() if address is None else locked(f"target {target}", f"the device '{target}'")
 
 
 def _accuracy(bundle: Bundle, profile: Profile, on_progress: Progress) -> AccuracyResult | Absent:

@@ -76,7 +76,8 @@ def _record(address: str, path: Path, stop: threading.Event) -> None:
                 recorder.add(event, meter.loss)
                 live.add(event)
                 now_ns = time.monotonic_ns()
-                if Capability.SAMPLE_CLOCK in meter.capabilities and now_ns - synced_ns > SYNC_S * 1e9:
+                due = Capability.SAMPLE_CLOCK in meter.capabilities and now_ns - synced_ns > SYNC_S * 1e9
+                if due and not stop.is_set():  # the last block comes when the meter has stopped
                     synced_ns = now_ns
                     pair = meter.sync()
                     _say({"sync": [pair.meter_s, pair.host_before_ns, pair.host_after_ns]})

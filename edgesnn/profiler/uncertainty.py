@@ -24,6 +24,7 @@ FloatArray = npt.NDArray[np.float64]
 TRIALS = 100_000
 #: Components of the uncertainty, in the order in which they are printed.
 COMPONENTS = ("gain", "offset", "voltage", "edges", "clock", "repeatability")
+_LEAST_FOR_SD = 4
 #: The tail beyond a limit that a verdict may leave.
 TAIL = 0.025
 
@@ -60,7 +61,7 @@ class Distribution:
 
     Attributes:
         value: Best estimate.
-        sd: Standard uncertainty.
+        sd: Standard uncertainty; with fewer than four windows half of the 95 % interval over 1.96.
         lower: 2.5 % quantile.
         upper: 97.5 % quantile.
         budget: Standard uncertainty by component, each alone, in the order of `COMPONENTS`.
@@ -120,7 +121,8 @@ def propagate(
         name: _distribution(
             float(exact[name][0]),
             together[name],
-            {component: float(alone[component][name].std()) for component in COMPONENTS},
+            {component: _spread(alone[component][name], len(windows)) for component in COMPONENTS},
+            len(windows),
         )
         for name in names
     }
@@ -133,9 +135,20 @@ def propagate(
     )
 
 
-def _distribution(value: float, trials: FloatArray, budget: dict[str, float]) -> Distribution:
+def _distribution(value: float, trials: FloatArray, budget: dict[str, float], windows: int) -> Distribution:
     lower, upper = np.quantile(trials, [TAIL, 1 - TAIL])
-    return Distribution(value, float(trials.std()), float(lower), float(upper), budget, trials)
+    return Distribution(value, _spread(trials, windows), float(lower), float(upper), budget, trials)
+
+
+def _spread(trials: FloatArray, windows: int) -> float:
+    """Standard deviation; with fewer than four windows, of the normal distribution with the same interval.
+
+    Student's t with n - 1 degrees of freedom has a standard deviation only from n = 4 on.
+    """
+    if windows >= _LEAST_FOR_SD:
+        return float(trials.std())
+    lower, upper = np.quantile(trials, [TAIL, 1 - TAIL])
+    return float(upper - lower) / (2 * 1.959964)
 
 
 class _Draws:
