@@ -1,6 +1,7 @@
 """Locks across processes: two runs never share a device or a meter.
 
-A lock is a file in the user's runtime folder that the operating system releases when the process ends, however it ends.
+A lock is a file in the user's runtime folder that the operating system releases when the process ends,
+however it ends.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from edgesnn.locks import locked
 from edgesnn.meters.address import MeterAddress
+from edgesnn.meters.base import Capability
 from edgesnn.profiler.feed import ACTIVE_W, IDLE_W, SimulatedLoad, free_port
 from edgesnn.profiler.meter_process import MeterProcess, OnLive
 
@@ -25,8 +26,8 @@ def metering(
     """A running meter, closed at the end on every path.
 
     Args:
-        address: The meter's address; None for no meter. ``sim:NAME`` without a ``load`` draws ``active`` watts
-            while the device works and ``idle`` watts while it rests.
+        address: The meter's address; None for no meter. ``sim:NAME`` without a ``load`` draws ``active``
+            watts while the device works and ``idle`` watts while it rests.
         on_live: Told how the power goes.
 
     Raises:
@@ -49,4 +50,5 @@ def metering(
         options = {key: value for key, value in parsed.options.items() if key not in (ACTIVE, IDLE)}
         fed = replace(parsed, options={**options, "load": f"live:{port}"})
         meter = stack.enter_context(MeterProcess(str(fed), on_live))
-        yield meter, stack.enter_context(SimulatedLoad(port, active, idle))
+        pulses = Capability.MARKER_PULSES in meter.capabilities
+        yield meter, stack.enter_context(SimulatedLoad(port, active, idle, pulses=pulses))

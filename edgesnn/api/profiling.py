@@ -54,7 +54,8 @@ def profile_bundle(
         windows: Measurement windows, instead of the profile's.
         min_window_seconds: Least time of a window in seconds, instead of the profile's.
         verified: What `verify_bundle` just found for this bundle; a runner that is not in it is compared now.
-        meter: Address of the power meter that streams beside the windows, for example ``ppk2`` or ``sim:ppk2``.
+        meter: Address of the power meter that streams beside the windows, for example ``ppk2`` or
+            ``sim:ppk2``.
         on_progress: Told what happens.
         on_live: Told how the power goes, ten times a second.
 

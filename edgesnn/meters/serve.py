@@ -1,8 +1,8 @@
 """A meter in a process of its own: ``python -m edgesnn.meters.serve ADDRESS FILE``.
 
-Decoding a fast meter beside the work that is being timed would disturb the times, so the profiler leaves it to this
-process. It records into FILE (`edgesnn.meters.recording`) until its standard input ends or says ``stop``, and tells
-what happens on standard output, one JSON object a line:
+Decoding a fast meter beside the work that is being timed would disturb the times, so the profiler leaves
+it to this process. It records into FILE (`edgesnn.meters.recording`) until its standard input ends or says
+``stop``, and tells what happens on standard output, one JSON object a line:
 
 ``{"began": {...}}``    the meter streams; what is known of it
 ``{"sync": [m, a, b]}`` a reading of its clock (seconds) between two of the host's (monotonic nanoseconds)

@@ -2,7 +2,8 @@
 
 From the best rung to the worst, and the one that was used stands in the record:
 
-1. `Rung.MARKER`: the device raises a line that the meter samples with the current; at most one sample an edge.
+1. `Rung.MARKER`: the device raises a line that the meter samples with the current; at most one sample an
+edge.
 2. `Rung.CLOCK_MAP`: the meter's clock is mapped to the host's by readings before and after.
 3. `Rung.PREAMBLE`: the device plays a coded load, which cross-correlation finds in the power trace.
 4. `Rung.HOST`: host timestamps of what arrived; marked coarse.
@@ -160,8 +161,8 @@ def marker_intervals(time_s: FloatArray, markers: ByteArray, bit: int, duration_
         time_s: Start of each sample, float64 ``[n]``.
         markers: Levels, uint8 ``[n]``.
         bit: Which input, 0..7.
-        duration_s: Length of a sample: an edge lies anywhere in the sample before it was seen, so its standard
-            deviation is ``duration_s / sqrt(12)``.
+        duration_s: Length of a sample: an edge lies anywhere in the sample before it was seen, so its
+            standard deviation is ``duration_s / sqrt(12)``.
     """
     high = (markers >> bit) & 1
     change = np.flatnonzero(np.diff(high.astype(np.int8)))
@@ -210,8 +211,8 @@ def find_preamble(
 ) -> Preamble:
     """Find a coded load by normalised cross-correlation.
 
-    The trace is taken on an even grid of one sample; the template is the chips as boxes. The lag is refined by
-    a parabola through the peak and its neighbours.
+    The trace is taken on an even grid of one sample; the template is the chips as boxes. The lag is
+    refined by a parabola through the peak and its neighbours.
 
     Args:
         time_s: Start of each sample, even up to gaps, float64 ``[n]``.

@@ -1,7 +1,9 @@
-"""The meter beside the work: a process of its own (`edgesnn.meters.serve`) that records until the session ends."""
+"""The meter beside the work: a process of its own (`edgesnn.meters.serve`) that records until the session
+ends."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import queue
 import subprocess
@@ -103,15 +105,14 @@ class MeterProcess:
             segment = recording.segments[-1]
             blocks = list(segment.blocks())
             trace = Trace.of_segment(segment)
-        return Stream(trace, tuple(self.syncs), receipts_of(blocks), marker_bit)
+        pulses = Capability.MARKER_PULSES in self.capabilities
+        return Stream(trace, tuple(self.syncs), receipts_of(blocks), marker_bit, pulses)
 
     def close(self) -> None:
         """End the process, however it stands, and remove its file; safe to call twice."""
         if self._child.stdin is not None and not self._child.stdin.closed:
-            try:
+            with contextlib.suppress(OSError):  # it is gone already
                 self._child.stdin.close()
-            except OSError:  # it is gone already
-                pass
         try:
             self._child.wait(CLOSE_S)
         except subprocess.TimeoutExpired:
@@ -133,11 +134,9 @@ class MeterProcess:
     def _command(self, word: str) -> None:
         self.check()
         assert self._child.stdin is not None
-        try:
+        with contextlib.suppress(OSError):  # what it died of comes with its last message
             self._child.stdin.write(word + "\n")
             self._child.stdin.flush()
-        except OSError:
-            pass  # what it died of comes with its last message
 
     def _read(self) -> None:
         assert self._child.stdout is not None

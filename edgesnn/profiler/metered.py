@@ -1,7 +1,8 @@
 """Windows with a meter beside them: idle, marker or preamble, window, the same again, idle.
 
-The same windows give latency and energy. What is done around a window depends on the alignment rung that runner and
-meter allow (`choose_rung`); what was measured is worked out afterwards by `edgesnn.profiler.power`.
+The same windows give latency and energy. What is done around a window depends on the alignment rung that
+runner and meter allow (`choose_rung`); what was measured is worked out afterwards by
+`edgesnn.profiler.power`.
 """
 
 from __future__ import annotations
@@ -110,7 +111,8 @@ class Watch:
         return began
 
 
-#: A simulated device works from one line of its feed to the next, whose times are exact: one tick of the host.
+#: A simulated device works from one line of its feed to the next, whose times are exact: one tick of the
+#: host.
 FEED_TICK_S = 1e-6
 
 

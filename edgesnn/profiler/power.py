@@ -1,8 +1,9 @@
 """Power and energy of the windows of a metered session.
 
-Every window is found on the meter's clock by the alignment ladder (`edgesnn.profiler.alignment`), integrated with
-fractional edges (`edgesnn.meters.trace`), held against the device's own lap time and against the losses of the stream.
-A window that fails a check is invalid, with its reason; it is neither shortened nor repaired.
+Every window is found on the meter's clock by the alignment ladder (`edgesnn.profiler.alignment`),
+integrated with fractional edges (`edgesnn.meters.trace`), held against the device's own lap time and
+against the losses of the stream. A window that fails a check is invalid, with its reason; it is neither
+shortened nor repaired.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ MOST_LOST = 1e-3
 IDLE_TRIM = 0.1
 #: Jitter of host timestamps that no clock backs up: scheduling and USB, taken as a standard deviation.
 HOST_SD_S = 0.02
-#: Error of a host's clock against true time, parts per million, standard deviation. ASSUMED: crystals are bought
-#: to 50 ppm, half of that is typical.
+#: Error of a host's clock against true time, parts per million, standard deviation. ASSUMED: crystals are
+#: bought to 50 ppm, half of that is typical.
 HOST_CLOCK_PPM = 25.0
 SEED = 20_261_122
 
@@ -162,12 +163,14 @@ class Stream:
         syncs: Readings of its clock.
         receipts: Meter time of the newest sample and host time of its receipt, seconds, float64 ``[n, 2]``.
         marker_bit: The input that the device raises.
+        marker_pulses: Whether a pulse at the start and one at the end mark a window, instead of a level.
     """
 
     trace: Trace
     syncs: Sequence[ClockPair]
     receipts: FloatArray
     marker_bit: int = 0
+    marker_pulses: bool = False
 
 
 def receipts_of(blocks: Sequence[Block]) -> FloatArray:
@@ -239,12 +242,22 @@ def _intervals(
 
 def _marked(stream: Stream, laps: Sequence[Lap]) -> list[Interval | str]:
     found = stream.trace.marker_spans(stream.marker_bit)
-    if len(found) != len(laps):
+    each = 2 if stream.marker_pulses else 1
+    if len(found) != each * len(laps):
         reason = (
-            f"the marker input {stream.marker_bit} was raised {len(found)} times for {len(laps)} windows; "
-            "check its wire and its level"
+            f"the marker input {stream.marker_bit} was raised {len(found)} times for {len(laps)} windows, "
+            f"{each * len(laps)} were expected; check its wire and its level"
         )
         return [reason] * len(laps)
+    if stream.marker_pulses:  # the edge lies anywhere in the sample of its pulse
+        return [
+            Interval(
+                (a.start_s + a.stop_s) / 2,
+                (b.start_s + b.stop_s) / 2,
+                max(a.edge_s, b.edge_s) / np.sqrt(12.0),
+            )
+            for a, b in zip(found[::2], found[1::2], strict=True)
+        ]
     # an edge lies anywhere in the sample before the one that shows it
     return [
         Interval(one.start_s - one.edge_s / 2, one.stop_s - one.edge_s / 2, one.edge_s / np.sqrt(12.0))
@@ -305,7 +318,7 @@ def _window(trace: Trace, interval: Interval | str, span: HostSpan, lap: Lap, cl
     voltage = _voltage(trace, interval)
     sample = None
     if invalid is None and part.mean_w is not None:
-        sample = _sample(trace, interval, part.mean_w, idle, lap.inferences, voltage)
+        sample = _sample(trace, interval, part.mean_w, idle, inferences=lap.inferences, voltage=voltage)
     return PowerWindow(
         interval,
         lap,
@@ -370,6 +383,7 @@ def _sample(
     interval: Interval,
     mean_w: float,
     idle_w: float | None,
+    *,
     inferences: int,
     voltage: float | None,
 ) -> WindowSample:

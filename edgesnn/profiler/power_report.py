@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgesnn.profiler.alignment import Rung
 from edgesnn.profiler.budgets import BudgetSpec, BudgetVerdict, Side, Verdict, judge_value, verdict_of
 from edgesnn.profiler.power import PowerResult, PowerWindow
 from edgesnn.profiler.results import Absent, Kind, Quantity, absent, present
@@ -26,7 +25,8 @@ _UNITS = {
     "energy.per_token": "uJ",
     "energy.dynamic_per_token": "uJ",
 }
-#: Most points of the trace that goes into a record; each holds the lowest, mean and highest power of its time.
+#: Most points of the trace that goes into a record; each holds the lowest, mean and highest power of its
+#: time.
 ENVELOPE_POINTS = 20_000
 #: Shortest time of one of them, seconds.
 ENVELOPE_STEP_S = 1e-3

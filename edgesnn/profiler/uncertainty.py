@@ -2,8 +2,8 @@
 
 Every trial draws one instrument: its gain, its offset, the errors of its voltage and its clock. These are
 systematic: the same draw counts in every window, so they never average out. What differs between windows
-(edges, repeatability) is drawn for each. A typical figure of a data sheet is a standard deviation, one that it
-promises is the half width of a rectangle (JCGM 101, 6.4.2 and 6.4.7).
+(edges, repeatability) is drawn for each. A typical figure of a data sheet is a standard deviation, one
+that it promises is the half width of a rectangle (JCGM 101, 6.4.2 and 6.4.7).
 
 Repeatability is that of the mean of n windows: Student's t on n - 1 degrees of freedom (JCGM 101, 6.4.9).
 """
