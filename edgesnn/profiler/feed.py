@@ -1,8 +1,7 @@
-"""A simulated device under test for a simulated meter: it draws one power while it works and one while it
-rests.
+"""A simulated device under test for a simulated meter: one power while it works, one while it rests.
 
-Nothing here is measured of a device. It lets anyone try the whole chain without an instrument; every
-number that comes out of it says SIMULATED.
+Nothing here is measured of a device. It lets anyone try the whole chain without an instrument; every number
+that comes out of it says SIMULATED.
 """
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-"""The meter beside the work: a process of its own (`edgesnn.meters.serve`) that records until the session
-ends."""
+"""The meter beside the work: a process of its own (`edgesnn.meters.serve`) that records a session."""
 
 from __future__ import annotations
 
