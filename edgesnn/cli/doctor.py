@@ -7,10 +7,13 @@ import sys
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from importlib.util import find_spec
+from typing import Annotated
+
+import typer
 
 from edgesnn import plugins, resources, targets
 from edgesnn.cli.output import JsonFlag, session
-from edgesnn.errors import EdgesnnError
+from edgesnn.errors import EdgesnnError, UsageError
 
 SCHEMA = "edgesnn.doctor/1"
 MINIMUM_PYTHON = (3, 11)
@@ -40,13 +43,21 @@ class Check:
     remedy: str | None = None
 
 
-def doctor(as_json: JsonFlag = False) -> None:
+def doctor(
+    install: Annotated[
+        str | None, typer.Option(help="First set up what a runner needs in an environment of its own: lava.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
     """Say what is missing for each runner, exporter and training, one remedy per line.
 
     The exit code is 0 whatever is missing: not everyone needs everything. With `--json`, the field
     `missing` counts what is.
     """
     with session("doctor", as_json) as output:
+        if install is not None:
+            output.note(f"setting up what the runner {install} needs; this takes a while")
+            set_up(install)
         checks = examine()
         missing = sum(not check.ok for check in checks)
         output.document(SCHEMA, {"missing": missing, "checks": [asdict(check) for check in checks]})
@@ -80,6 +91,21 @@ def examine() -> list[Check]:
         *(_plugin("exporter", plugin) for plugin in plugins.available(plugins.EXPORTERS)),
         _package("training", "torch", TRAIN_EXTRA),
     ]
+
+
+def set_up(name: str) -> None:
+    """Make the environment of a runner.
+
+    Raises:
+        UsageError: There is no such runner, or it needs none.
+        DeviceError: It cannot be made.
+    """
+    make = getattr(plugins.load_runner(name), "install", None)
+    if make is None:
+        raise UsageError(
+            f"runner '{name}' needs no environment of its own", remedy="'edgesnn doctor' says what is missing"
+        )
+    make()
 
 
 def _python() -> Check:
@@ -121,4 +147,8 @@ def _plugin(area: str, plugin: plugins.Plugin) -> Check:
         if reason is not None:
             what, _, remedy = reason.partition("; remedy: ")
             return Check(area, plugin.name, False, what, remedy or what)
-    return Check(area, plugin.name, True, "ready")
+    present = getattr(plugins.load_runner(plugin.name), "present", None) if area == "runner" else None
+    try:
+        return Check(area, plugin.name, True, "ready" if present is None else f"ready: {present()}")
+    except EdgesnnError as error:
+        return Check(area, plugin.name, False, error.what, error.remedy or error.what)

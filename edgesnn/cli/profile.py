@@ -76,6 +76,9 @@ def profile(
     target: Annotated[
         str, typer.Option("--target", help="Device or runner; cpu takes the fastest engine present.")
     ] = "cpu",
+    form: Annotated[
+        str | None, typer.Option("--form", help="Form of the target: --form graph is the target NAME:graph.")
+    ] = None,
     profile_name: Annotated[
         str, typer.Option("--profile", help="What to measure and the limits: a name or a TOML file.")
     ] = "smartglass",
@@ -111,6 +114,7 @@ def profile(
     with session("profile", json_mode) as out:
         from edgesnn.api import profile_bundle
         from edgesnn.record.files import check_output, write_run
+        from edgesnn.targets import with_form
 
         if output is not None:
             check_output(output)
@@ -126,7 +130,7 @@ def profile(
 
             run = profile_bundle(
                 bundle,
-                target=target,
+                target=with_form(target, form),
                 profile=profile_name,
                 allow_unmeasured=allow_unmeasured,
                 threads=threads,

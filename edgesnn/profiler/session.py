@@ -24,6 +24,7 @@ from edgesnn.profiler.budgets import (
     judge_percentile,
     judge_value,
     overall,
+    simulation_decides_nothing,
     undecided,
 )
 from edgesnn.profiler.energy import EnergyReport, report_energy
@@ -260,7 +261,7 @@ def judge(
     peaks = [] if isinstance(memory, Absent) else [p.peak_bytes / MEGABYTE for p in memory]
     documents = quantities["accuracy.top1"].n or 0
     retention = spec("retention", "top-1 of the student over the teacher's", Side.ABOVE)
-    return (
+    verdicts = (
         _judge_latency(per_token, quantities, latency),
         _judge_first_token(first_token, quantities, latency),
         judge_power(spec("power_mw", "mean power of continuous generation"), quantities["power.mean"], power),
@@ -294,6 +295,7 @@ def judge(
             quantities["activity.spike_rate"],
         ),
     )
+    return tuple(simulation_decides_nothing(verdict) for verdict in verdicts)
 
 
 def _watch(runner: Runner, profile: Profile, setting: Setting) -> Watch | None:
