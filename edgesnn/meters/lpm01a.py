@@ -87,7 +87,7 @@ class Lpm01aMeter:
         """What it can do at the configured rate."""
         able = {Capability.SUPPLIES_POWER, Capability.SAMPLE_CLOCK, Capability.MAY_INTERRUPT_DUT}
         if self._has_events:
-            able.add(Capability.MARKER_INPUT)
+            able |= {Capability.MARKER_INPUT, Capability.MARKER_PULSES}
         if self._link is not None and self._link.simulated:
             able.add(Capability.SIMULATED)
         return frozenset(able)
