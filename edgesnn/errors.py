@@ -10,6 +10,7 @@
     │   ├── TextError                     tokenizer, token id, text
     │   ├── TrainingError                 data, divergence, checkpoint
     │   ├── RecordError                   run record: schema, version
+    │   ├── RecordingError                recording or trace of a meter: format, columns, damage
     │   ├── OutputError                   a path that cannot be written
     │   ├── PluginError                   an entry point that does not load
     │   └── MissingExtraError             an optional package that is not installed
@@ -25,6 +26,7 @@
     │       ├── MeterBusyError            another process owns it
     │       ├── MeterTimeoutError         nothing came before the deadline
     │       ├── MeterUnpluggedError       it is gone
+    │       ├── MeterEndedError           a recording that plays the meter has no more samples
     │       └── MeterProtocolError        what came is not its stream, or it reports a fault
     ├── InternalError            exit 5   a bug of ours
     └── UndecidedError           exit 6   a required budget was not measured
@@ -146,6 +148,12 @@ class RecordError(UserError):
     code = "record"
 
 
+class RecordingError(UserError):
+    """A recording or a trace of a meter cannot be used."""
+
+    code = "recording"
+
+
 class OutputError(UserError):
     """A path cannot be written."""
 
@@ -237,6 +245,12 @@ class MeterUnpluggedError(MeterError):
     """A meter went away while it was in use."""
 
     code = "meter-unplugged"
+
+
+class MeterEndedError(MeterError):
+    """A recording that stands in for a meter has come to its end."""
+
+    code = "meter-ended"
 
 
 class MeterProtocolError(MeterError):

@@ -8,7 +8,7 @@ again begins a new segment, because its clock began again too.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import IntFlag, StrEnum
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
@@ -33,6 +33,7 @@ class Capability(StrEnum):
     SUPPLIES_POWER = "supplies-power"  #: feeds the device under test and can switch it
     MEASURES_VOLTAGE = "measures-voltage"  #: voltage is measured, not a set-point
     MARKER_INPUT = "marker-input"  #: digital inputs on the sample clock
+    MARKER_PULSES = "marker-pulses"  #: the marker input shows falling edges as pulses of a sample, no levels
     SAMPLE_CLOCK = "sample-clock"  #: sample times come from the instrument
     MAY_INTERRUPT_DUT = "may-interrupt-dut"  #: opening or configuring it can cut the supply
     COARSE = "coarse"  #: too slow or too indirect to time single inferences
@@ -164,6 +165,13 @@ class Settings:
     range: str | None = None
     dut_min_v: float | None = None
     dut_max_v: float | None = None
+
+    def completed(self, other: Settings) -> Settings:
+        """These settings, with what they leave open taken from others (an address, for example)."""
+        mine = {one.name: getattr(self, one.name) for one in fields(self)}
+        return Settings(
+            **{key: getattr(other, key) if value is None else value for key, value in mine.items()}
+        )
 
     def checked(self, lowest_v: float, highest_v: float, instrument: str) -> Settings:
         """These settings, when their voltage suits the instrument and the device under test.

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 #: One read of a port takes at most this much; at 400 kB/s it is half a second.
 READ_BYTES = 1 << 18
+#: A terminal hands out at most 4 KiB at once: this much waiting means that the reader is behind.
+BACKLOG_BYTES = 4000
+#: The clocks of a system that did not sleep agree much better than this.
+SLEPT_S = 0.1
 #: Longest single wait inside a read, so that an interrupt by the user is seen soon.
 SLICE_S = 0.05
 
@@ -73,16 +77,20 @@ class SerialLink:
     Args:
         port: Name of the port, for example ``/dev/ttyACM0`` or ``COM3``.
         baud: Baud rate; USB-CDC devices ignore it.
+        gather_s: Wait this long after the first byte of a read for more to come. Without it a fast stream
+            is read packet by packet, which costs more than all the rest.
 
     Raises:
         MeterError: There is no such port, or this user may not open it.
         MeterBusyError: Another process owns it.
     """
 
-    def __init__(self, port: str, baud: int = 115200) -> None:
+    def __init__(self, port: str, baud: int = 115200, *, gather_s: float = 0.0) -> None:
         import serial
 
         self._port = port
+        self._gather_s = gather_s
+        self._slept_ns = slept_ns()
         self._serial: serial.Serial | None = None
         try:
             self._serial = serial.Serial(
@@ -128,7 +136,23 @@ class SerialLink:
             raise unplugged(self._port, error) from error
 
     def read(self, timeout_s: float) -> bytes:
-        """What has come; see `Link.read`."""
+        """What has come; see `Link.read`.
+
+        Raises:
+            MeterUnpluggedError: The port is gone, or the system slept since it was opened: the host's clock
+                stood still meanwhile, so that nothing else would show the hole in the stream.
+        """
+        data = self._read(timeout_s)
+        slept_s = (slept_ns() - self._slept_ns) / 1e9
+        if slept_s > SLEPT_S:
+            raise MeterUnpluggedError(
+                f"the system slept while {self._port} was open; what comes now does not continue what came",
+                actual=f"{slept_s:.1f} s",
+                remedy="measure again, or let the recording begin a new segment (--reconnect)",
+            )
+        return data
+
+    def _read(self, timeout_s: float) -> bytes:
         import serial
 
         port = self._open()
@@ -137,16 +161,30 @@ class SerialLink:
             while True:
                 waiting = min(port.in_waiting, READ_BYTES)
                 left = deadline - time.monotonic()
+                if waiting and self._gather_s:
+                    return self._gathered(port, waiting, left)
                 if waiting or left <= 0:
                     return bytes(port.read(waiting)) if waiting else b""
-                port.timeout = min(left, SLICE_S)
+                wait = min(left, SLICE_S)
+                if port.timeout != wait:  # setting it costs system calls; nothing else here ever waits
+                    port.timeout = wait
                 first = bytes(port.read(1))
-                port.timeout = 0
+                if first and self._gather_s:
+                    return first + self._gathered(port, 0, deadline - time.monotonic())
                 if first:
                     return first + bytes(port.read(min(port.in_waiting, READ_BYTES)))
         except (serial.SerialException, OSError, TypeError) as error:
             # pyserial raises TypeError when another thread closes the port under a read
             raise unplugged(self._port, error) from error
+
+    def _gathered(self, port: serial.Serial, waiting: int, left_s: float) -> bytes:
+        """What has come and what comes within a moment, so that few reads carry a fast stream."""
+        if waiting < BACKLOG_BYTES:  # behind a backlog there is no need to wait
+            time.sleep(max(min(self._gather_s, left_s), 0.0))
+        data = b""
+        while (waiting := min(port.in_waiting, READ_BYTES - len(data))) > 0:
+            data += bytes(port.read(waiting))
+        return data
 
     def close(self) -> None:
         """Close the port."""
@@ -159,6 +197,12 @@ class SerialLink:
         if self._serial is None:
             raise MeterUnpluggedError(f"the port {self._port} is closed")
         return self._serial
+
+
+def slept_ns() -> int:
+    """How long this system has slept since it was started; 0 where it does not tell (only Linux does)."""
+    boot = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.clock_gettime_ns(boot) - time.monotonic_ns() if boot is not None else 0
 
 
 def read_until(link: Link, done: Callable[[bytes], bool], timeout_s: float, purpose: str) -> bytes:
