@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-
 from edgesnn.cli.meter_show import quantity
+
 from edgesnn.meters.envelope import Envelope, axis_top, marker_row, plot
 from tests.support.meter_blocks import block
 

@@ -17,7 +17,7 @@ from edgesnn.profiler.alignment import (
 )
 
 
-def chips_power(time_s, start_s, chip_s, chips=BARKER_13, low=0.01, high=0.08):
+def chips_power(time_s, start_s, chip_s, chips=BARKER_13, *, low=0.01, high=0.08):
     at = np.floor((time_s - start_s) / chip_s).astype(int)
     on = (at >= 0) & (at < len(chips)) & (np.asarray(chips)[np.clip(at, 0, len(chips) - 1)] == 1)
     return np.where(on, high, low)

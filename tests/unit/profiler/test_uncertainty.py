@@ -10,7 +10,7 @@ from edgesnn.profiler.uncertainty import COMPONENTS, WindowSample, propagate
 TRIALS = 40_000
 
 
-def accuracy(kind=Kind.TYPICAL, gain=0.0, offset=0.0, voltage=0.0, burden=0.0, ppm=0.0, resolution=0.0):
+def accuracy(kind=Kind.TYPICAL, *, gain=0.0, offset=0.0, voltage=0.0, burden=0.0, ppm=0.0, resolution=0.0):
     return MeterAccuracy(
         name="test",
         model="test",
@@ -26,7 +26,7 @@ def accuracy(kind=Kind.TYPICAL, gain=0.0, offset=0.0, voltage=0.0, burden=0.0, p
     )
 
 
-def window(mean_w=0.08, idle_w=0.01, share=(1.0, 0.0), edge=0.0, seconds=10.0, inferences=100):
+def window(*, mean_w=0.08, idle_w=0.01, share=(1.0, 0.0), edge=0.0, seconds=10.0, inferences=100):
     shares = np.array(share)
     return WindowSample(mean_w, idle_w, seconds, inferences, 4.0, shares, shares, edge)
 
