@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from edgesnn.api.bundles import bundle_of, open_bundle
     from edgesnn.api.generation import generate_text
     from edgesnn.api.mapping import map_bundle
-    from edgesnn.api.profiling import profile_bundle
+    from edgesnn.api.profiling import forget_session, profile_bundle
     from edgesnn.api.students import compile_student, export_student, format_reasons, read_student
     from edgesnn.api.verification import parity_targets, verify_bundle
 
@@ -20,6 +20,7 @@ __all__ = [
     "bundle_of",
     "compile_student",
     "export_student",
+    "forget_session",
     "format_reasons",
     "generate_text",
     "map_bundle",
@@ -34,6 +35,7 @@ _ROOMS = {
     "bundle_of": "bundles",
     "compile_student": "students",
     "export_student": "students",
+    "forget_session": "profiling",
     "format_reasons": "students",
     "generate_text": "generation",
     "map_bundle": "mapping",

@@ -5,23 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from pathlib import Path
 
-from edgesnn.locks import locked
 from edgesnn.meters.address import MeterAddress
 from edgesnn.meters.base import Capability
 from edgesnn.profiler.feed import ACTIVE_W, IDLE_W, SimulatedLoad, free_port
 from edgesnn.profiler.meter_process import MeterProcess, OnLive
 
 SIMULATED = "sim"
-#: Meters that any number of processes may use at once.
-UNLOCKED = (SIMULATED, "replay", "csv", "rapl", "battery")
 #: Options of a simulated meter's address that say what the device under test draws, watts.
 ACTIVE, IDLE = "active", "idle"
 
 
 @contextmanager
 def metering(
-    address: str | None, on_live: OnLive | None = None
+    address: str | None, on_live: OnLive | None = None, path: Path | None = None
 ) -> Iterator[tuple[MeterProcess, SimulatedLoad | None] | None]:
     """A running meter, closed at the end on every path.
 
@@ -29,26 +27,25 @@ def metering(
         address: The meter's address; None for no meter. ``sim:NAME`` without a ``load`` draws ``active``
             watts while the device works and ``idle`` watts while it rests.
         on_live: Told how the power goes.
+        path: Where the recording is kept; None keeps none.
 
     Raises:
         UsageError: The address is wrong.
-        MeterError: The meter cannot be opened.
+        DeviceError: The meter cannot be opened, or another process has it.
     """
     if address is None:
         yield None
         return
     parsed = MeterAddress.parse(address)
     with ExitStack() as stack:
-        if parsed.name not in UNLOCKED:
-            stack.enter_context(locked(f"meter {parsed.name}:{parsed.device}", f"the meter '{parsed}'"))
         if parsed.name != SIMULATED or "load" in parsed.options:
-            yield stack.enter_context(MeterProcess(address, on_live)), None
+            yield stack.enter_context(MeterProcess(address, on_live, path)), None
             return
         active = parsed.number(ACTIVE) if ACTIVE in parsed.options else ACTIVE_W
         idle = parsed.number(IDLE) if IDLE in parsed.options else IDLE_W
         port = free_port()
         options = {key: value for key, value in parsed.options.items() if key not in (ACTIVE, IDLE)}
         fed = replace(parsed, options={**options, "load": f"live:{port}"})
-        meter = stack.enter_context(MeterProcess(str(fed), on_live))
+        meter = stack.enter_context(MeterProcess(str(fed), on_live, path))
         pulses = Capability.MARKER_PULSES in meter.capabilities
         yield meter, stack.enter_context(SimulatedLoad(port, active, idle, pulses=pulses))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 
 from edgesnn import plugins
@@ -21,7 +21,9 @@ from edgesnn.profiler.document import session_arrays, session_document
 from edgesnn.profiler.meter_process import OnLive
 from edgesnn.profiler.profile import Profile, load_profile, override
 from edgesnn.profiler.results import Absent, AccuracyResult, ParityResult
+from edgesnn.profiler.running import OnRunning
 from edgesnn.profiler.session import SessionResult, Setting, run_session
+from edgesnn.profiler.session_store import SessionStore, remove_session, session_folder
 from edgesnn.record.files import Run, make_run
 from edgesnn.record.provenance import collect_provenance
 from edgesnn.runners.base import Capability, Runner, RunnerOptions
@@ -42,6 +44,9 @@ def profile_bundle(
     meter: str | None = None,
     on_progress: Progress = silent,
     on_live: OnLive | None = None,
+    on_running: OnRunning | None = None,
+    output: Path | None = None,
+    resume: bool = True,
 ) -> Run:
     """Measure a bundle on a target and judge it by a profile.
 
@@ -58,13 +63,19 @@ def profile_bundle(
             ``sim:ppk2``.
         on_progress: Told what happens.
         on_live: Told how the power goes, ten times a second.
+        on_running: Told after every window how the budgets stand.
+        output: Where the record will be written. Beside it finished windows are kept until
+            `forget_session`, so that an interrupted session goes on when it is repeated; None keeps none.
+        resume: Whether to go on with an interrupted session; else it is thrown away.
 
     Returns:
         The run: record and raw arrays, not written yet.
 
     Raises:
         UserError: The bundle is unusable.
-        UsageError: Target or profile does not exist or is wrong.
+        UsageError: Target or profile does not exist or is wrong, or the interrupted session is of
+            something else.
+        OutputError: Finished windows cannot be kept.
         DeviceError: The target cannot run here, or failed; or the meter did.
     """
     chosen = override(load_profile(profile), windows, min_window_seconds)
@@ -72,18 +83,25 @@ def profile_bundle(
     bundle = open_bundle(path)
     runner_class = runner_of(target, bundle)
     tokenizer = load_tokenizer(bundle.file(TOKENIZER_NAME))
-    parity: ParityResult | Absent = Absent(f"{runner_class.name} does not run the integer program")
-    if Capability.EXACT in runner_class.capabilities:
-        known = {result.target: result for result in verified}
-        parity = (
-            known.get(runner_class.name)
-            or verify_bundle(bundle, [target], tokens=chosen.workload.parity_tokens, on_progress=on_progress)[
-                0
-            ]
-        )
-    accuracy = _accuracy(bundle, chosen, on_progress)
     options = RunnerOptions(threads=threads, address=parse_target(target).address)
-    with _device_lock(target), metering(meter, on_live) as metered, runner_class() as runner:
+    with ExitStack() as stack:
+        stack.enter_context(_device_lock(target))
+        store = None
+        if output is not None:
+            folder = session_folder(output)
+            stack.enter_context(locked(f"session {folder.absolute()}", f"the session '{folder}'"))
+            key = _session_key(bundle, runner_class, chosen, target=target, threads=threads, meter=meter)
+            store = stack.enter_context(SessionStore(folder, key, resume=resume))
+        whole = store is not None and len(store.windows) >= chosen.workload.windows
+        recording = None if store is None else store.recording
+        # first of all: a meter that is missing is told before anything long runs
+        metered = stack.enter_context(metering(None if whole else meter, on_live, recording))
+        parity: ParityResult | Absent = Absent(f"{runner_class.name} does not run the integer program")
+        if Capability.EXACT in runner_class.capabilities:
+            known = {result.target: result for result in verified}
+            parity = known.get(runner_class.name) or _verified(bundle, target, chosen, on_progress)
+        accuracy = _accuracy(bundle, chosen, on_progress)
+        runner = stack.enter_context(runner_class())
         device = runner.open(bundle, options)
         process, feed = metered or (None, None)
         result = run_session(
@@ -101,6 +119,8 @@ def profile_bundle(
                 allow_unmeasured,
                 process,
                 feed,
+                store,
+                on_running,
                 memory_probe=Absent("memory of a simulation is not the device's")
                 if device.simulated
                 else None,
@@ -109,6 +129,35 @@ def profile_bundle(
         comparisons = _compare_others(runner, bundle, chosen, result, on_progress)
     document = session_document(result, bundle, comparisons)
     return make_run(document, session_arrays(result), collect_provenance())
+
+
+def forget_session(output: Path) -> None:
+    """Remove what was kept of a session, once its record is written.
+
+    Args:
+        output: The record.
+
+    Raises:
+        OutputError: It cannot be removed.
+    """
+    remove_session(session_folder(output))
+
+
+def _session_key(
+    bundle: Bundle, runner: type[Runner], profile: Profile, **named: object
+) -> dict[str, object]:
+    """What an interrupted session must agree in to go on. Budgets may change: they are judged at the end."""
+    return {
+        "bundle": bundle.manifest.program_hash,
+        "runner": runner.name,
+        **named,
+        "profile": profile.name,
+        **{f"workload.{key}": value for key, value in profile.workload.model_dump(mode="json").items()},
+    }
+
+
+def _verified(bundle: Bundle, target: str, profile: Profile, on_progress: Progress) -> ParityResult:
+    return verify_bundle(bundle, [target], tokens=profile.workload.parity_tokens, on_progress=on_progress)[0]
 
 
 def _device_lock(target: str) -> AbstractContextManager[None]:

@@ -14,7 +14,7 @@ from edgesnn.cli.output import JsonFlag, Output, session
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from edgesnn.record.model import Budget, Energy, Quantity, RunRecord
+    from edgesnn.record.model import Budget, Energy, Power, Quantity, RunRecord
 
 _COLOURS = {"PASS": "green", "FAIL": "bold red", "INVALID": "bold red", "REPORTED": "dim"}
 _UNSURE = "yellow"
@@ -101,6 +101,13 @@ def profile(
         float | None,
         typer.Option("--window-seconds", min=0, help="Least time of a window, instead of the profile's."),
     ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume/--no-resume",
+            help="Go on with an interrupted session of the same --output, or start again.",
+        ),
+    ] = True,
     details: Annotated[
         bool, typer.Option("--details", help="Say how each number was taken, and show every layer.")
     ] = False,
@@ -108,26 +115,22 @@ def profile(
 ) -> None:
     """Measure a bundle on a target, judge it by a profile, write a run record.
 
+    With --output an interrupted session keeps its finished windows in OUTPUT.session: the same command goes
+    on from there.
+
     Exit codes: 0 every required budget holds, 3 one is exceeded, 4 the device failed or contradicts itself,
     6 one could not be decided.
     """
     with session("profile", json_mode) as out:
-        from edgesnn.api import profile_bundle
+        from edgesnn.api import forget_session, profile_bundle
+        from edgesnn.cli.profile_live import LiveView
         from edgesnn.record.files import check_output, write_run
         from edgesnn.targets import with_form
 
         if output is not None:
             check_output(output)
-        with out.progress() as progress:
-            task = progress.add_task("profile", total=None, detail="")
-
-            def tell(stage: str, done: int, total: int) -> None:
-                progress.update(task, description=stage, completed=done, total=total)
-
-            def tell_power(meter_s: float, watts: float | None, lost: int) -> None:
-                power = "no power yet" if watts is None else f"{1e3 * watts:.2f} mW"
-                progress.update(task, detail=power + (f", {lost} samples lost" if lost else ""))
-
+        simulated = meter is not None and meter.startswith("sim:")
+        with LiveView(out, output, simulated=simulated) as view:
             run = profile_bundle(
                 bundle,
                 target=with_form(target, form),
@@ -137,11 +140,16 @@ def profile(
                 windows=windows,
                 min_window_seconds=window_seconds,
                 meter=meter,
-                on_progress=tell,
-                on_live=None if meter is None else tell_power,
+                on_progress=view.progress,
+                on_live=None if meter is None else view.power,
+                on_running=view.verdicts,
+                output=output,
+                resume=resume,
             )
         path = output or default_path(run.record)
         record = write_run(run, path).record
+        if output is not None:
+            forget_session(output)
         document = record.to_json()
         out.document(str(document.pop("schema")), document)
         render(out, record, details=details)
@@ -188,6 +196,11 @@ def render(out: Output, record: RunRecord, *, details: bool) -> None:
         rows[f"energy per token, estimated by table {record.energy.table}"] = _ENERGY
     for title, names in rows.items():
         out.print(_rows_table(title, names, record, details))
+    if record.power is not None:
+        if details and record.power.uncertainty:
+            out.print(_uncertainty_table(record.power))
+        if details or any(window.invalid for window in record.power.windows):
+            out.print(_power_windows_table(record.power))
     if record.activity is not None and details:
         out.print(_layers_table(record))
         out.print(_operations_table(record))
@@ -276,6 +289,32 @@ def _rows_table(title: str, rows: tuple[tuple[str, str], ...], record: RunRecord
         why = quantity.how if quantity.value is not None else quantity.reason
         table.add_row(label, _shown(quantity), *([quantity.kind, _escaped(why or "")] if details else []))
     return table
+
+
+def _uncertainty_table(power: Power) -> Table:
+    """What each component alone makes of the uncertainty, as printed by JCGM 100, 6.1: a budget."""
+    components = [name for name in next(iter(power.uncertainty.values())) if name != "unit"]
+    title = f"standard uncertainty by component, each alone{_simulated_mark(power)}"
+    table = _table(title, "", "unit", *components)
+    for name, parts in power.uncertainty.items():
+        label = next((label for label, key in _POWER if key == name), name)
+        table.add_row(label, str(parts["unit"]), *(f"{float(parts[one]):.3g}" for one in components))
+    return table
+
+
+def _power_windows_table(power: Power) -> Table:
+    title = f"metered windows, found by {power.rung}{_simulated_mark(power)}"
+    table = _table(title, "window", "seconds", "mean mW", "peak mW", "lost", "verdict", "why")
+    for number, window in enumerate(power.windows, 1):
+        means = ("-" if value is None else f"{value:.4g}" for value in (window.mean_mw, window.peak_mw))
+        verdict = _coloured("INVALID") if window.invalid else "valid"
+        why = _escaped(window.invalid or "")
+        table.add_row(str(number), f"{window.lap_s:.3g}", *means, f"{window.lost_share:.2%}", verdict, why)
+    return table
+
+
+def _simulated_mark(power: Power) -> str:
+    return ", SIMULATED" if power.kind == "SIMULATED" else ""
 
 
 def _layers_table(record: RunRecord) -> Table:

@@ -33,6 +33,12 @@ BARKER_13 = (1, 1, 1, 1, 1, 0, 0, 1, 1, 0, 1, 0, 1)
 LEAST_PEAK_RATIO = 2.0
 #: Fewest meter samples in one chip of a preamble.
 LEAST_CHIP_SAMPLES = 4
+#: Two crystals differ by this many parts per million, standard deviation, before anything was read. ASSUMED:
+#: twice what either is sold with.
+RATE_PPM = 200.0
+#: What the chips that a host times with its sleeps are late, in all: a standard deviation. It counts where
+#: the first edge of a preamble cannot be told. ASSUMED: a sleep of 20 ms ends within a millisecond.
+SLEEP_SD_S = 1e-3
 
 
 class Rung(StrEnum):
@@ -101,7 +107,8 @@ def fit_clock(
     """Fit the map on readings taken before and after (and perhaps during) the windows.
 
     Of the readings in each half of the time only those whose round trip is at most twice the shortest one
-    are used, as NTP does: queueing makes a round trip longer, never shorter.
+    are used, as NTP does: queueing makes a round trip longer, never shorter. Where they lie too close to
+    tell the rate, it is drawn towards 1 by what crystals keep (`RATE_PPM`).
 
     Args:
         meter_s: The meter's clock, one value a reading.
@@ -131,11 +138,15 @@ def fit_clock(
     spread = float(((x - origin) ** 2).sum())
     if use.sum() < 2 or spread <= 0:
         raise UndecidedError("the clocks of meter and host cannot be compared", limit="two good readings")
-    rate = float(((x - origin) * (y - y.mean())).sum() / spread)
+    slope = float(((x - origin) * (y - y.mean())).sum() / spread)
+    bound = float(trip[use].max()) / 2
+    # over seconds a long round trip tells less of the rate than that both clocks are crystals
+    slope_variance = bound**2 / 3 / spread
+    prior_variance = (RATE_PPM * 1e-6) ** 2
+    rate = 1 + (slope - 1) * prior_variance / (prior_variance + slope_variance)
     offset = float(y.mean() - rate * origin)
     residual = y - (offset + rate * x)
     scatter = float(np.sqrt((residual**2).sum() / max(1, use.sum() - 2)))
-    bound = float(trip[use].max()) / 2
     return ClockMap(
         offset, rate, float(np.hypot(bound / np.sqrt(3.0), scatter)), (rate - 1) * 1e6, int(use.sum())
     )
@@ -187,12 +198,14 @@ class Preamble:
         peak_ratio: Correlation peak over the second highest peak that is more than a chip away.
         contrast: Height of the correlation peak, -1..1; 1 is a perfect copy.
         sd_s: Standard deviation of the start.
+        rise_s: How long the load took to its new power at the first edge; the load lags by up to half of it.
     """
 
     start_s: float
     peak_ratio: float
     contrast: float
     sd_s: float
+    rise_s: float = 0.0
 
     @property
     def believed(self) -> bool:
@@ -206,13 +219,13 @@ def find_preamble(
     chips: Sequence[int],
     chip_s: float,
     duration_s: float,
-    *,
-    rise_s: float = 0.0,
 ) -> Preamble:
-    """Find a coded load by normalised cross-correlation.
+    """Find a coded load by normalised cross-correlation, then its first edge.
 
     The trace is taken on an even grid of one sample; the template is the chips as boxes. The lag is
-    refined by a parabola through the peak and its neighbours.
+    refined by a parabola through the peak and its neighbours. A host that sleeps from chip to chip is late at
+    each, so the whole code says less of its start than its first edge, which was timed. That edge is taken
+    where the trace shows one; else `SLEEP_SD_S` counts.
 
     Args:
         time_s: Start of each sample, even up to gaps, float64 ``[n]``.
@@ -220,7 +233,6 @@ def find_preamble(
         chips: 1 is busy, 0 is idle.
         chip_s: Length of a chip.
         duration_s: Length of a sample.
-        rise_s: How long the load takes from idle to busy; half of it is added to the uncertainty.
 
     Raises:
         UndecidedError: A chip is shorter than four samples, or the trace is shorter than the pattern.
@@ -252,8 +264,61 @@ def find_preamble(
         curve = a - 2 * b + c
         shift = 0.0 if curve >= 0 else float(0.5 * (a - c) / curve)
     ratio = float(score[best]) / second if second > 0 else np.inf
-    sd = float(np.hypot(duration_s / np.sqrt(12.0), rise_s / 2 / np.sqrt(3.0)))
-    return Preamble(float(grid[best] + shift * duration_s), float(ratio), float(score[best]), sd)
+    start, grid_sd = float(grid[best] + shift * duration_s), duration_s / np.sqrt(12.0)
+    edge = _first_edge(grid, trace, start, chip_s, duration_s)
+    if edge is None:
+        return Preamble(start, ratio, float(score[best]), float(np.hypot(grid_sd, SLEEP_SD_S)))
+    at, rise, noise = edge
+    return Preamble(at, ratio, float(score[best]), float(np.hypot(grid_sd, noise)), rise)
+
+
+def _first_edge(
+    time_s: FloatArray, power_w: FloatArray, start_s: float, chip_s: float, duration_s: float
+) -> tuple[float, float, float] | None:
+    """The middle of the rise from idle to the first busy chip near a time.
+
+    Where the power first crosses the middle between the two levels, the step is placed so that the energy of
+    a quarter of a chip on either side is that of the trace: right to a fraction of a sample.
+
+    Args:
+        time_s: Starts of the samples, evenly spaced, float64 ``[n]``.
+        power_w: Power, float64 ``[n]``.
+        start_s: Where the first chip begins, to a quarter of a chip or so.
+        chip_s: Length of a chip.
+        duration_s: Length of a sample.
+
+    Returns:
+        The time, the length of the rise, and the standard deviation that the noise gives the time; None where
+        no such edge stands out.
+    """
+    at_s = start_s
+    for _ in range(2):  # once around where the code says, once around the crossing itself
+        since = time_s - at_s
+        before = power_w[(since >= -0.7 * chip_s) & (since + duration_s <= -0.3 * chip_s)]
+        after = power_w[(since >= 0.3 * chip_s) & (since + duration_s <= 1.3 * chip_s)]
+        near = np.flatnonzero(np.abs(since) < 0.5 * chip_s)
+        if not (before.size and after.size and near.size):
+            return None
+        low, high = float(before.mean()), float(after.mean())
+        step, noise = high - low, float(max(before.std(), after.std()))
+        if step < 0.5 * float(np.ptp(np.percentile(power_w, [5, 95]))) or noise > step / 6:
+            return None
+        # the last sample below the middle: what came before the idle chip does not count
+        below = near[power_w[near] <= (low + high) / 2]
+        if not below.size:
+            return None
+        crossing = int(below[-1]) + 1
+        at_s = float(time_s[min(crossing, time_s.size - 1)])
+    reach = max(2, round(chip_s / 4 / duration_s))
+    first, last = crossing - reach, crossing + reach
+    if first < 0 or last >= time_s.size:
+        return None
+    share = (power_w[first : last + 1] - low) / step
+    at = float(time_s[last]) + duration_s - float(share.sum()) * duration_s
+    # a straight rise of length r and the step in its middle differ by an area of r/4
+    ideal = np.clip((time_s[first : last + 1] + duration_s - at) / duration_s, 0.0, 1.0)
+    rise = 4 * float(np.abs(share - ideal).sum()) * duration_s
+    return at, min(rise, 2 * reach * duration_s), noise / step * duration_s * float(np.sqrt(share.size))
 
 
 def _normalised(trace: FloatArray, template: FloatArray) -> FloatArray:
@@ -287,8 +352,10 @@ def from_preambles(
     """
     rate = (last.start_s - first.start_s) / host_between_s
     start = first.start_s + rate * host_offset_s
-    sd = float(np.hypot(first.sd_s, last.sd_s))
-    return Interval(start, start + rate * host_s, sd / np.sqrt(2.0), sd / np.sqrt(2.0))
+    sd = float(np.hypot(first.sd_s, last.sd_s)) / np.sqrt(2.0)
+    # both preambles lag alike: that moves the window and does not change its length
+    lag = max(first.rise_s, last.rise_s) / 2 / np.sqrt(3.0)
+    return Interval(start, start + rate * host_s, sd, float(np.hypot(sd, lag)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,8 +69,8 @@ def session_document(
         "activity": None if isinstance(result.activity, Absent) else _activity(result.activity, result.text),
         "energy": None if isinstance(result.energy, Absent) else _energy(result.energy),
         "power": None
-        if isinstance(result.power, Absent) or result.setting.meter is None
-        else power_document(result.power, result.setting.meter.info, result.setting.meter.loss),
+        if isinstance(result.power, Absent) or result.meter is None
+        else power_document(result.power, result.meter.info, result.meter.loss),
         "parity": None if isinstance(result.parity, Absent) else dataclasses.asdict(result.parity),
         "comparisons": [dataclasses.asdict(one) for one in comparisons],
         "marks": list(result.marks),

@@ -15,7 +15,7 @@ from typing import Self
 from edgesnn.errors import MeterError
 
 #: A line is sent this much ahead of its time, so that the twin has it before it comes to that time.
-AHEAD_NS = 20_000_000
+AHEAD_NS = 60_000_000
 #: Length of a marker's pulse.
 PULSE_NS = 5_000_000
 #: What is drawn where the user names nothing: the order of a small microcontroller.

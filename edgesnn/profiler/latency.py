@@ -44,6 +44,22 @@ METERED_MAX_TOKENS = 1_000_000
 _NS_PER_MS = 1e6
 
 
+class Keeper(Protocol):
+    """Keeps the windows of a session as they are finished, and those of an earlier part of it."""
+
+    def plan(self, steps: int) -> int:
+        """Steps of every window, given what is wanted now."""
+        ...
+
+    def finished(self) -> Sequence[MeasuredWindow]:
+        """The windows of earlier parts."""
+        ...
+
+    def keep(self, window: MeasuredWindow) -> None:
+        """Take a window that was just finished."""
+        ...
+
+
 class TextCodec(Protocol):
     """The tokenizer of the bundle, as far as latency needs it."""
 
@@ -152,6 +168,7 @@ def measure_latency(
     context_window: int,
     on_progress: Progress,
     around: Around | None = None,
+    keeper: Keeper | None = None,
 ) -> Latency:
     """Run the latency session of a profile.
 
@@ -163,6 +180,7 @@ def measure_latency(
         context_window: The program's.
         on_progress: Told of every window and first token.
         around: Entered around every window of a metered session; None where there is no meter.
+        keeper: Keeps the windows as they are finished; None keeps them in memory only.
 
     Returns:
         The session's result.
@@ -174,7 +192,14 @@ def measure_latency(
     warm = warm_up(runner, ids, workload.warmup_tokens)
     context = context_window if workload.context is None else workload.context
     windows = measure_windows(
-        runner, workload, ids, context=context, warm=warm, on_progress=on_progress, around=around
+        runner,
+        workload,
+        ids,
+        context=context,
+        warm=warm,
+        on_progress=on_progress,
+        around=around,
+        keeper=keeper,
     )
     forward_ms = np.concatenate([w.counted_ms for w in windows])
     encode_ms = _encode_times(tokenizer, ids, workload.prompt_tokens)
@@ -227,6 +252,7 @@ def measure_windows(
     warm: WarmUp,
     on_progress: Progress,
     around: Around | None = None,
+    keeper: Keeper | None = None,
 ) -> tuple[MeasuredWindow, ...]:
     """Run the measurement windows, all over the same ids.
 
@@ -239,6 +265,7 @@ def measure_windows(
         on_progress: Told of every window.
         around: Entered around every window. Beside a meter windows are longer, and nothing runs untimed in
             them: what runs draws power.
+        keeper: See `measure_latency`; the windows that it has are not measured again.
 
     Raises:
         RunnerError: A window has another number of times than steps, or a time that is not positive.
@@ -250,12 +277,17 @@ def measure_windows(
     counted = min(max(wanted, workload.min_window_tokens), max(most, workload.min_window_tokens))
     lead = context - 1
     text = np.resize(ids, lead + counted)
-    windows = []
-    for number in range(workload.windows):
+    windows: list[MeasuredWindow] = []
+    if keeper is not None:  # windows over other tokens would give other answers
+        text = np.resize(ids, keeper.plan(len(text)))
+        windows += keeper.finished()
+    for number in range(len(windows), workload.windows):
         on_progress("latency windows", number, workload.windows)
         with around() if around is not None else nullcontext():
             window = runner.window(text, 1, untimed)
         windows.append(_measured(runner.name, window, lead, len(text)))
+        if keeper is not None:
+            keeper.keep(windows[-1])
     on_progress("latency windows", workload.windows, workload.windows)
     return tuple(windows)
 

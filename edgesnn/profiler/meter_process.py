@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import queue
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,17 +18,20 @@ from typing import Any, Self
 
 from edgesnn.errors import EdgesnnError, MeterError, MeterTimeoutError
 from edgesnn.meters.base import Capability, ClockPair
-from edgesnn.meters.recording import Recording
-from edgesnn.meters.trace import Trace
-from edgesnn.profiler.power import Stream, receipts_of
+from edgesnn.meters.serve import Live
+from edgesnn.profiler.parts import read_stream
+from edgesnn.profiler.power import Stream
 
 #: Opening an instrument, drained and identified, takes a few seconds at most.
 OPEN_S = 30.0
 #: Ending and writing the rest.
 CLOSE_S = 30.0
 
-#: Told of meter time, mean power in watts (or None) and samples lost so far, ten times a second.
-OnLive = Callable[[float, float | None, int], None]
+#: A process that just failed says why within this time.
+LAST_WORD_S = 10.0
+
+#: Told how the power goes, ten times a second.
+OnLive = Callable[[Live], None]
 
 
 class MeterProcess:
@@ -36,32 +40,36 @@ class MeterProcess:
     Args:
         address: The meter's address.
         on_live: Told how the power goes.
+        path: Where the recording is kept; None for a file that goes when this is closed.
 
     Attributes:
+        address: The meter's address.
+        path: The recording.
         info: What is known of the meter (``began`` of `edgesnn.meters.serve`).
         loss: The account of the stream, after the end.
         syncs: Readings of the meter's clock so far.
+        receipts: Meter time (s) of newest samples and host time (s) of their receipt, those with least delay.
+        lives: How the power went, with the host's time (``time.monotonic_ns``) of each.
 
     Raises:
         MeterError: The meter cannot be opened; the child's error in its own words.
     """
 
-    def __init__(self, address: str, on_live: OnLive | None = None) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="edgesnn-meter-")
-        self._path = Path(self._folder.name) / "session.npz"
+    def __init__(self, address: str, on_live: OnLive | None = None, path: Path | None = None) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="edgesnn-meter-"))
+        self.path = path or self._folder / "session.npz"
         self._on_live = on_live
         self._messages: queue.Queue[dict[str, Any]] = queue.Queue()
         self.address = address
         self.info: dict[str, Any] = {}
         self.loss: dict[str, Any] = {}
         self.syncs: list[ClockPair] = []
+        self.receipts: list[tuple[float, float]] = []
+        self.lives: list[tuple[int, Live]] = []
         self._failure: EdgesnnError | None = None
-        self._child = subprocess.Popen(
-            [sys.executable, "-m", "edgesnn.meters.serve", address, str(self._path)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        self._gone = threading.Event()
+        command = [sys.executable, "-m", "edgesnn.meters.serve", address, str(self.path), str(self._folder)]
+        self._child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self._reader = threading.Thread(target=self._read, name="meter-process", daemon=True)
         self._reader.start()
         try:
@@ -80,6 +88,11 @@ class MeterProcess:
         """Whether the meter is a twin."""
         return bool(self.info["meter"]["simulated"])
 
+    @property
+    def pid(self) -> int:
+        """Id of the process."""
+        return self._child.pid
+
     def check(self) -> None:
         """Raise what the meter met, if it met something.
 
@@ -89,10 +102,20 @@ class MeterProcess:
         if self._failure is not None:
             raise self._failure
 
-    def finish(self, marker_bit: int = 0) -> Stream:
+    def explain(self, error: MeterError) -> EdgesnnError:
+        """What lies behind an error that something beside the meter met, where the meter knows better.
+
+        Args:
+            error: For example that a simulated meter takes no load any more.
+        """
+        self._gone.wait(LAST_WORD_S)
+        return self._failure or error
+
+    def finish(self, *, from_ns: int | None = None, marker_bit: int = 0) -> Stream:
         """End the recording and read it.
 
         Args:
+            from_ns: What came before that host time is left out, nearly.
             marker_bit: The input that the device raises.
 
         Raises:
@@ -100,15 +123,13 @@ class MeterProcess:
         """
         self._command("stop")
         self.loss = self._wait("ended", CLOSE_S)
-        with Recording(self._path) as recording:
-            segment = recording.segments[-1]
-            blocks = list(segment.blocks())
-            trace = Trace.of_segment(segment)
         pulses = Capability.MARKER_PULSES in self.capabilities
-        return Stream(trace, tuple(self.syncs), receipts_of(blocks), marker_bit, pulses)
+        return read_stream(
+            self.path, self.syncs, self.receipts, from_ns=from_ns, marker_bit=marker_bit, pulses=pulses
+        )
 
     def close(self) -> None:
-        """End the process, however it stands, and remove its file; safe to call twice."""
+        """End the process, however it stands, and remove what is temporary; safe to call twice."""
         if self._child.stdin is not None and not self._child.stdin.closed:
             with contextlib.suppress(OSError):  # it is gone already
                 self._child.stdin.close()
@@ -120,7 +141,7 @@ class MeterProcess:
         self._reader.join()
         if self._child.stdout is not None:
             self._child.stdout.close()
-        self._folder.cleanup()
+        shutil.rmtree(self._folder, ignore_errors=True)  # the process does so too, unless it was killed
 
     def __enter__(self) -> Self:
         return self
@@ -139,19 +160,31 @@ class MeterProcess:
 
     def _read(self) -> None:
         assert self._child.stdout is not None
+        ended = False
         for line in self._child.stdout:
             message = json.loads(line)
             if "sync" in message:
                 meter_s, before, after = message["sync"]
                 self.syncs.append(ClockPair(meter_s, before, after))
             elif "live" in message:
+                live = Live(**message["live"])
+                self.receipts.append((live.receipt_meter_s, live.receipt_host_ns / 1e9))
+                self.lives.append((time.monotonic_ns(), live))
                 if self._on_live is not None:
-                    meter_s, watts, lost = message["live"]
-                    self._on_live(meter_s, watts, int(lost))
+                    self._on_live(live)
             else:
+                ended = ended or "ended" in message
                 if "failed" in message:
                     self._failure = _error(message["failed"])
+                    self._gone.set()
                 self._messages.put(message)
+        if self._failure is None and not ended:
+            self._failure = MeterError(
+                f"the process of the meter '{self.address}' died",
+                actual=f"exit code {self._child.wait()}",
+                remedy="profile again; with --output it goes on where it was",
+            )
+        self._gone.set()
         self._messages.put({})
 
     def _wait(self, kind: str, seconds: float) -> dict[str, Any]:
@@ -167,7 +200,7 @@ class MeterProcess:
             if kind in message:
                 return dict(message[kind])
             if not message:
-                raise MeterError(f"the process of the meter '{self.address}' died", actual=self._child.poll())
+                raise MeterError(f"the process of the meter '{self.address}' ended without '{kind}'")
 
 
 def _error(data: dict[str, Any]) -> EdgesnnError:

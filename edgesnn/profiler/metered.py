@@ -8,11 +8,12 @@ runner and meter allow (`choose_rung`); what was measured is worked out afterwar
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from edgesnn.errors import MeterError
 from edgesnn.meters.base import Capability as MeterCapability
 from edgesnn.profiler.alignment import BARKER_13, Rung
 from edgesnn.profiler.latency import MeasuredWindow
@@ -20,8 +21,6 @@ from edgesnn.profiler.meter_process import MeterProcess
 from edgesnn.profiler.power import HostSpan, Lap
 from edgesnn.runners.base import Capability, Chip, Runner
 
-#: Idle time at the start of the stream and at its end, so that no window touches them.
-MARGIN_S = 0.2
 #: Shortest chip of a preamble: the host's sleep is right to about a millisecond.
 LEAST_CHIP_S = 0.02
 
@@ -89,18 +88,26 @@ class Watch:
         self.runner.idle(self.idle_s)
         idle_until = time.monotonic_ns()
         first = self._preamble()
-        start = time.monotonic_ns() if self.feed is None else self.feed.busy()
+        start = time.monotonic_ns() if self.feed is None else self._fed(self.feed.busy)
         stop = start
         try:
             yield
         finally:
-            stop = time.monotonic_ns() if self.feed is None else self.feed.rest()
+            stop = time.monotonic_ns() if self.feed is None else self._fed(self.feed.rest)
+        if self.rung is Rung.PREAMBLE:  # idle before the code: its first edge is what gives the time
+            self.runner.idle(self.chip_s)
         last = self._preamble()
         rest_from = time.monotonic_ns()
         self.runner.idle(self.idle_s)
         rest_until = time.monotonic_ns()
         self.meter.check()
         self.spans.append(HostSpan(idle_from, idle_until, first, start, stop, last, rest_from, rest_until))
+
+    def _fed(self, change: Callable[[], int]) -> int:
+        try:
+            return change()
+        except MeterError as error:  # the twin is gone; why, its meter knows
+            raise self.meter.explain(error) from None
 
     def _preamble(self) -> int | None:
         if self.rung is not Rung.PREAMBLE:
@@ -120,7 +127,7 @@ def laps_of(windows: Sequence[MeasuredWindow], watch: Watch, *, clock_hz: float)
     """What the device says of every window.
 
     Args:
-        windows: As the runner measured them.
+        windows: As the runner measured them, those that this watch saw.
         watch: What was done around them.
         clock_hz: Of the clock behind their times.
     """

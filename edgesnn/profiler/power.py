@@ -10,12 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from edgesnn.errors import EdgesnnError, UndecidedError
+from edgesnn.errors import UndecidedError
 from edgesnn.meters.base import Block, ClockPair
 from edgesnn.meters.summary import range_sums
 from edgesnn.meters.trace import Trace
@@ -30,10 +29,10 @@ from edgesnn.profiler.alignment import (
     from_clock,
     from_preambles,
 )
-from edgesnn.profiler.uncertainty import PowerBudget, WindowSample, propagate
+from edgesnn.profiler.excerpt import excerpt
+from edgesnn.profiler.uncertainty import TRIALS, PowerBudget, WindowSample, propagate
 
 FloatArray = npt.NDArray[np.float64]
-_T = TypeVar("_T", bound=np.generic)
 
 #: A window that lost more than this share of its samples is invalid. Source: docs/measurement.md.
 MOST_LOST = 1e-3
@@ -45,6 +44,7 @@ HOST_SD_S = 0.02
 #: bought to 50 ppm, half of that is typical.
 HOST_CLOCK_PPM = 25.0
 SEED = 20_261_122
+_NOTHING = "the meter gave no power for it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +184,13 @@ def receipts_of(blocks: Sequence[Block]) -> FloatArray:
 
 
 def evaluate(
-    stream: Stream, spans: Sequence[HostSpan], laps: Sequence[Lap], rung: Rung, *, seed: int = SEED
+    stream: Stream,
+    spans: Sequence[HostSpan],
+    laps: Sequence[Lap],
+    rung: Rung,
+    *,
+    seed: int = SEED,
+    trials: int = TRIALS,
 ) -> PowerResult:
     """Find the windows, integrate and propagate.
 
@@ -194,6 +200,7 @@ def evaluate(
         laps: What the device says of every window, in the same order.
         rung: How the windows are to be found.
         seed: Of the uncertainty's draws.
+        trials: How many.
 
     Raises:
         UndecidedError: The windows cannot be found on this rung.
@@ -206,7 +213,7 @@ def evaluate(
         for interval, span, lap in zip(intervals, spans, laps, strict=True)
     )
     samples = [window.sample for window in windows if window.sample is not None]
-    budget = propagate(samples, trace.accuracy, seed=seed) if samples else None
+    budget = propagate(samples, trace.accuracy, seed=seed, trials=trials) if samples else None
     return PowerResult(rung, clock, windows, budget, trace)
 
 
@@ -276,15 +283,18 @@ def _preambled(trace: Trace, span: HostSpan, lap: Lap, clock: ClockMap) -> Inter
         (span.first_preamble_ns, lap.start_ns),
         (span.last_preamble_ns, span.rest_from_ns),
     ):
-        slack = 4 * clock.sd_s + duration
+        chip = (end_ns - began_ns) / 1e9 / (len(BARKER_13) + 1)
+        # the level before the code must be seen too: its first edge is what gives the time
+        slack = 4 * clock.sd_s + duration + 1.2 * chip
         low = clock.meter_s(began_ns / 1e9) - slack
         high = clock.meter_s(end_ns / 1e9) + slack
         inside = (trace.block.time_s >= low) & (trace.block.time_s <= high)
-        chip = (end_ns - began_ns) / 1e9 / (len(BARKER_13) + 1)
+        if not inside.any():
+            return "the meter gave nothing while the preamble was played"
         try:
             preamble = find_preamble(trace.block.time_s[inside], power[inside], BARKER_13, chip, duration)
-        except (EdgesnnError, IndexError) as error:
-            return str(error)
+        except UndecidedError as error:
+            return error.what
         if not preamble.believed:
             return f"the preamble does not stand out: peak ratio {preamble.peak_ratio:.2g}, 2 is the least"
         found.append(preamble)
@@ -296,7 +306,10 @@ def _preambled(trace: Trace, span: HostSpan, lap: Lap, clock: ClockMap) -> Inter
 def _window(trace: Trace, interval: Interval | str, span: HostSpan, lap: Lap, clock: ClockMap) -> PowerWindow:
     if isinstance(interval, str):
         return PowerWindow(None, lap, None, None, None, None, None, None, 1.0, interval, None)
-    part = trace.between(interval.start_s, interval.stop_s)
+    near = excerpt(trace, interval.start_s, interval.stop_s)
+    if near is None:
+        return PowerWindow(None, lap, None, None, None, None, None, None, 1.0, _NOTHING, None)
+    part = near.between(interval.start_s, interval.stop_s)
     lost = 1.0 - part.coverage
     before = _idle(trace, clock, span.idle_from_ns, span.idle_until_ns)
     after = _idle(trace, clock, span.rest_from_ns, span.rest_until_ns)
@@ -305,7 +318,7 @@ def _window(trace: Trace, interval: Interval | str, span: HostSpan, lap: Lap, cl
     )
     reasons = []
     if part.mean_w is None:
-        reasons.append("the meter gave no power for it")
+        reasons.append(_NOTHING)
     if lost > MOST_LOST:
         reasons.append(f"{lost:.2%} of it has no good sample, {MOST_LOST:.1%} is allowed")
     if part.saturated:
@@ -315,16 +328,16 @@ def _window(trace: Trace, interval: Interval | str, span: HostSpan, lap: Lap, cl
     invalid = "; ".join(reasons) or None
     idles = [value for value in (before, after) if value is not None]
     idle = float(np.mean(idles)) if len(idles) == 2 else None
-    voltage = _voltage(trace, interval)
+    voltage = _voltage(near)
     sample = None
     if invalid is None and part.mean_w is not None:
-        sample = _sample(trace, interval, part.mean_w, idle, inferences=lap.inferences, voltage=voltage)
+        sample = _sample(near, interval, part.mean_w, idle, inferences=lap.inferences, voltage=voltage)
     return PowerWindow(
         interval,
         lap,
         part.mean_w,
         part.energy_j,
-        _part(trace, interval).peak_w() if part.measured_s else None,
+        near.peak_w() if part.measured_s else None,
         before,
         after,
         voltage,
@@ -340,46 +353,20 @@ def _idle(trace: Trace, clock: ClockMap, from_ns: int, until_ns: int) -> float |
     start, stop = max(start, trace.start_s), min(stop, trace.stop_s)
     if not stop > start:
         return None
-    part = trace.between(start, stop)
+    near = excerpt(trace, start, stop)
+    if near is None:
+        return None
+    part = near.between(start, stop)
     return part.mean_w if part.coverage > 1 - MOST_LOST else None
 
 
-def _part(trace: Trace, interval: Interval) -> Trace:
-    """The samples that begin inside an interval."""
-    block = trace.block
-    inside = (block.time_s >= interval.start_s) & (block.time_s < interval.stop_s)
-    lengths = np.broadcast_to(np.asarray(block.duration_s, np.float64), len(block))
-
-    def cut(values: npt.NDArray[_T] | None) -> npt.NDArray[_T] | None:
-        return None if values is None else values[inside]
-
-    return Trace(
-        Block(
-            time_s=block.time_s[inside],
-            duration_s=lengths[inside],
-            current_a=cut(block.current_a),
-            voltage_v=cut(block.voltage_v),
-            power_w=cut(block.power_w),
-            markers=block.markers[inside],
-            status=block.status[inside],
-            range_index=cut(block.range_index),
-            lost=0,
-            host_ns=block.host_ns,
-        ),
-        trace.accuracy,
-        trace.set_voltage_v,
-    )
-
-
-def _voltage(trace: Trace, interval: Interval) -> float | None:
-    if trace.block.voltage_v is None:
-        return trace.set_voltage_v
-    measured = _part(trace, interval).block.voltage_v
-    return None if measured is None or not measured.size else float(measured.mean())
+def _voltage(near: Trace) -> float | None:
+    measured = near.block.voltage_v
+    return near.set_voltage_v if measured is None else float(measured.mean())
 
 
 def _sample(
-    trace: Trace,
+    near: Trace,
     interval: Interval,
     mean_w: float,
     idle_w: float | None,
@@ -387,10 +374,9 @@ def _sample(
     inferences: int,
     voltage: float | None,
 ) -> WindowSample:
-    part = _part(trace, interval)
-    lengths = np.asarray(part.block.duration_s, np.float64)
-    sums = range_sums(part.block, lengths, trace.set_voltage_v)
-    last = len(trace.accuracy.ranges) - 1
+    lengths = np.asarray(near.block.duration_s, np.float64)
+    sums = range_sums(near.block, lengths, near.set_voltage_v)
+    last = len(near.accuracy.ranges) - 1
     charge, seconds = np.zeros(last + 1), np.zeros(last + 1)
     for index, one in sums.items():
         charge[min(index, last)] += abs(one.energy_j)
@@ -404,4 +390,5 @@ def _sample(
         current_share=charge / charge.sum() if charge.sum() else seconds / seconds.sum(),
         time_share=seconds / seconds.sum(),
         edge_sd_s=interval.edge_sd_s,
+        common_sd_s=interval.common_sd_s,
     )

@@ -82,6 +82,8 @@ def judge_power(spec: BudgetSpec, quantity: Quantity, power: PowerResult | Absen
         power: The metered session.
     """
     limit = spec.limit.limit
+    if limit is not None and not isinstance(power, Absent) and power.budget is None:
+        return verdict_of(spec, quantity, Verdict.UNDECIDED, quantity.reason)
     if limit is None or isinstance(power, Absent) or power.budget is None or quantity.value is None:
         return judge_value(spec, quantity)
     assert spec.side is Side.BELOW

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,11 +30,12 @@ from edgesnn.profiler.budgets import (
 )
 from edgesnn.profiler.energy import EnergyReport, report_energy
 from edgesnn.profiler.host import Host, HostState, disturbances, read_host, read_state
-from edgesnn.profiler.latency import Latency, Progress, TextCodec, measure_latency
+from edgesnn.profiler.latency import Latency, MeasuredWindow, Progress, TextCodec, measure_latency
 from edgesnn.profiler.memory import Probe, probe_memory
 from edgesnn.profiler.meter_process import MeterProcess
 from edgesnn.profiler.metered import LoadFeed, Watch, choose_rung, laps_of
-from edgesnn.profiler.power import PowerResult, evaluate
+from edgesnn.profiler.parts import Part, evaluate_parts, joined_loss
+from edgesnn.profiler.power import Lap, PowerResult
 from edgesnn.profiler.power_report import judge_power, power_quantities
 from edgesnn.profiler.profile import Profile
 from edgesnn.profiler.quantities import (
@@ -48,6 +50,8 @@ from edgesnn.profiler.quantities import (
     parity_quantities,
 )
 from edgesnn.profiler.results import Absent, AccuracyResult, ParityResult
+from edgesnn.profiler.running import OnRunning, SoFar, running_verdicts, so_far
+from edgesnn.profiler.session_store import Seen, SessionStore
 from edgesnn.runners.base import Capability, DeviceInfo, Runner, RunnerOptions
 
 MemoryProbe = Callable[[], Probe]
@@ -65,6 +69,8 @@ class Setting:
         allow_unmeasured: Whether missing measurements are excused.
         meter: The meter that streams beside the windows, or None.
         feed: Tells a simulated meter what the device under test draws; None for an instrument.
+        store: Keeps finished windows on disk, and has those of an interrupted session; None keeps none.
+        on_running: Told after every window how the budgets stand; None tells nobody.
         memory_probe: Starts one fresh process; None starts it on this machine; Absent where that makes no
             sense, for example on a device behind a cable.
     """
@@ -75,6 +81,8 @@ class Setting:
     allow_unmeasured: bool = False
     meter: MeterProcess | None = None
     feed: LoadFeed | None = None
+    store: SessionStore | None = None
+    on_running: OnRunning | None = None
     memory_probe: MemoryProbe | Absent | None = None
 
 
@@ -104,6 +112,7 @@ class SessionResult:
         invalid: Why the run is invalid, or None.
         started: When it began, UTC.
         seconds: How long it took.
+        meter: The meter and the account of its stream; None where none streamed.
     """
 
     setting: Setting
@@ -127,6 +136,20 @@ class SessionResult:
     invalid: str | None
     started: datetime
     seconds: float
+    meter: MeterAccount | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MeterAccount:
+    """The meter of a session.
+
+    Attributes:
+        info: What is known of it (``began`` of `edgesnn.meters.serve`).
+        loss: The account of its stream, over all parts of the session.
+    """
+
+    info: dict[str, Any]
+    loss: dict[str, Any]
 
 
 def run_session(
@@ -164,6 +187,13 @@ def run_session(
     ids, text = workload_ids(bundle)
     latency: Latency | Absent = Absent(f"runner '{runner.name}' cannot run one token at a time")
     watch = _watch(runner, profile, setting)
+    known: Quantities = {
+        **memory_quantities(memory),
+        **other_quantities(setting.device),
+        **accuracy_quantities(accuracy),
+        **parity_quantities(parity),
+    }
+    keeper = _Windows(watch, setting, lambda now: _tell_running(profile, known, memory, setting, now))
     if Capability.STEP in runner.capabilities:
         window = bundle.program().context_window
         latency = measure_latency(
@@ -174,8 +204,9 @@ def run_session(
             context_window=window,
             on_progress=on_progress,
             around=None if watch is None else watch.window,
+            keeper=keeper,
         )
-    power = _power(watch, latency, setting)
+    power, meter = _power(watch, keeper, latency, setting)
     activity: Activity | Absent = Absent("the profile asks for no activity (activity_tokens = 0)")
     if workload.activity_tokens:
         on_progress("activity on golden", 0, 1)
@@ -185,11 +216,8 @@ def run_session(
     after, host = read_state(), read_host()
     quantities: Quantities = {
         **latency_quantities(latency, setting.device),
-        **memory_quantities(memory),
-        **other_quantities(setting.device),
-        **power_quantities(power, simulated=_simulated(setting)),
-        **accuracy_quantities(accuracy),
-        **parity_quantities(parity),
+        **known,
+        **power_quantities(power, simulated=_simulated(setting, meter)),
         **activity_quantities(activity),
         **energy_quantities(energy),
     }
@@ -213,10 +241,11 @@ def run_session(
         host=host,
         before=before,
         after=after,
-        marks=(*_marks(latency), *disturbances(host, before, after)),
+        marks=(*_marks(latency), *_interruptions(setting, latency), *disturbances(host, before, after)),
         invalid=invalid,
         started=started,
         seconds=time.perf_counter() - clock,
+        meter=meter,
     )
 
 
@@ -298,28 +327,103 @@ def judge(
     return tuple(simulation_decides_nothing(verdict) for verdict in verdicts)
 
 
+class _Windows:
+    """Keeps the windows of a session, with what the meter saw of them; see `Keeper` of `latency`."""
+
+    def __init__(self, watch: Watch | None, setting: Setting, tell: Callable[[SoFar], None]) -> None:
+        self._watch, self._setting, self._tell = watch, setting, tell
+        self._store = setting.store
+        self._earlier = [] if self._store is None else [one.window for one in self._store.windows]
+        self.new: list[MeasuredWindow] = []
+
+    def plan(self, steps: int) -> int:
+        return steps if self._store is None else self._store.plan(steps)
+
+    def finished(self) -> Sequence[MeasuredWindow]:
+        return self._earlier
+
+    def keep(self, window: MeasuredWindow) -> None:
+        self.new.append(window)
+        watch, meter = self._watch, self._setting.meter
+        if self._store is not None:
+            seen = None
+            if watch is not None and meter is not None:
+                syncs, receipts = tuple(meter.syncs), tuple(meter.receipts)
+                seen = Seen(watch.spans[-1], self.laps()[-1], watch.rung, syncs, receipts)
+            self._store.add(window, seen)
+        simulated = self._setting.device.simulated or (meter is not None and meter.simulated)
+        spans = [] if watch is None else watch.spans
+        lives = [] if meter is None else list(meter.lives)
+        self._tell(so_far([*self._earlier, *self.new], spans, lives, simulated=simulated))
+
+    def laps(self) -> list[Lap]:
+        """What the device says of the windows of this process."""
+        assert self._watch is not None
+        return laps_of(self.new, self._watch, clock_hz=self._setting.device.clock_hz)
+
+
+def _tell_running(
+    profile: Profile,
+    known: Quantities,
+    memory: tuple[Probe, ...] | Absent,
+    setting: Setting,
+    now: SoFar,
+) -> None:
+    if setting.on_running is None:
+        return
+    missing = Absent("the windows are still running")
+    quantities = {
+        **latency_quantities(missing, setting.device),
+        **power_quantities(missing, simulated=False),
+        **activity_quantities(missing),
+        **known,
+    }
+    budgets = judge(profile, quantities, missing, memory, missing)
+    setting.on_running(running_verdicts(budgets, now))
+
+
 def _watch(runner: Runner, profile: Profile, setting: Setting) -> Watch | None:
     if setting.meter is None:
         return None
+    if setting.store is not None:
+        setting.store.check_meter(setting.meter.info)
     rung = choose_rung(runner, setting.meter.capabilities, setting.feed is not None)
     return Watch(runner, setting.meter, rung, profile.workload.idle_seconds, feed=setting.feed)
 
 
-def _power(watch: Watch | None, latency: Latency | Absent, setting: Setting) -> PowerResult | Absent:
-    if watch is None or setting.meter is None:
-        return Absent(NO_METER)
+def _power(
+    watch: Watch | None, keeper: _Windows, latency: Latency | Absent, setting: Setting
+) -> tuple[PowerResult | Absent, MeterAccount | None]:
+    parts = [] if setting.store is None else list(setting.store.parts)
+    if watch is None and not parts:
+        return Absent(NO_METER), None
     if isinstance(latency, Absent):
-        return Absent(latency.reason)
-    stream = setting.meter.finish()
-    laps = laps_of(latency.windows, watch, clock_hz=setting.device.clock_hz)
+        return Absent(latency.reason), None
+    if watch is not None and setting.meter is not None and keeper.new:
+        stream = setting.meter.finish(from_ns=watch.spans[0].idle_from_ns)
+        spans, laps = tuple(watch.spans), tuple(keeper.laps())
+        parts.append(Part(stream, spans, laps, watch.rung, setting.meter.info, setting.meter.loss))
+    account = MeterAccount(parts[-1].info, joined_loss(parts))
     try:
-        return evaluate(stream, watch.spans, laps, watch.rung)
+        return evaluate_parts(parts), account
     except UndecidedError as error:
-        return Absent(error.sentence())
+        return Absent(error.sentence()), account
 
 
-def _simulated(setting: Setting) -> bool:
-    return setting.device.simulated or (setting.meter is not None and setting.meter.simulated)
+def _interruptions(setting: Setting, latency: Latency | Absent) -> list[str]:
+    """How the windows are spread over the parts of an interrupted session."""
+    if setting.store is None or isinstance(latency, Absent):
+        return []
+    earlier = {one.part for one in setting.store.windows} - {setting.store.part}
+    if not earlier:
+        return []
+    kept = sum(one.part != setting.store.part for one in setting.store.windows)
+    times = "once" if len(earlier) == 1 else f"{len(earlier)} times"
+    return [f"the session was interrupted {times}: {kept} of {len(latency.windows)} windows are from before"]
+
+
+def _simulated(setting: Setting, meter: MeterAccount | None) -> bool:
+    return setting.device.simulated or (meter is not None and bool(meter.info["meter"]["simulated"]))
 
 
 def _judge_latency(spec: BudgetSpec, quantities: Quantities, latency: Latency | Absent) -> BudgetVerdict:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 from edgesnn.errors import UndecidedError
 from edgesnn.profiler.alignment import (
     BARKER_13,
+    SLEEP_SD_S,
     check_lap,
     find_preamble,
     fit_clock,
@@ -143,3 +146,50 @@ def test_a_lap_time_that_contradicts_the_window_is_a_reason():
     assert check_lap(window, 10.0, 1e-6, 50.0).reason is None
     wrong = check_lap(window, 10.5, 1e-6, 50.0)
     assert not wrong.agrees and "standard deviations" in (wrong.reason or "")
+
+
+@given(start=st.floats(0.5, 1.5), late=st.lists(st.floats(0, 1e-3), min_size=13, max_size=13))
+def test_chips_that_a_host_plays_late_do_not_move_the_start(start, late):
+    period, chip = 1e-4, 0.02
+    lengths = chip + np.array(late)
+    bounds = start + np.concatenate([[0.0], np.cumsum(lengths)])
+    fine = (np.arange(round(3.0 / period) * 10) + 0.5) * period / 10
+    at = np.searchsorted(bounds, fine, side="right") - 1
+    on = (at >= 0) & (at < 13) & (np.asarray(BARKER_13)[np.clip(at, 0, 12)] == 1)
+    power = np.where(on, 0.08, 0.01).reshape(-1, 10).mean(axis=1)
+    found = find_preamble(np.arange(power.size) * period, power, BARKER_13, float(lengths.mean()), period)
+    assert found.believed
+    assert abs(found.start_s - start) <= period
+
+
+@pytest.mark.parametrize("rise", [1e-3, 4e-3])
+def test_a_slow_load_is_seen_and_its_lag_is_stated(rise):
+    period, chip, start = 1e-4, 0.02, 0.7
+    nodes, watts = [0.0], [0.01]
+    for number, busy in enumerate((*BARKER_13, 0)):
+        nodes += [start + number * chip, start + number * chip + rise]
+        watts += [watts[-1], 0.08 if busy else 0.01]
+    time_s = np.arange(20_000) * period
+    power = np.interp(time_s + period / 2, nodes, watts)
+    found = find_preamble(time_s, power, BARKER_13, chip, period)
+    assert found.start_s == pytest.approx(start + rise / 2, abs=period)
+    assert found.rise_s == pytest.approx(rise, rel=0.15)
+    window = from_preambles(found, replace(found, start_s=found.start_s + 5.0), 5.0, 0.5, 4.0)
+    assert window.edge_sd_s < 2 * period < window.common_sd_s
+
+
+def test_where_the_first_edge_cannot_be_told_the_sleeps_of_the_host_count():
+    period, chip = 1e-4, 0.02
+    power = mean_power(0.5, chip, period, 1.5)
+    power[: round(0.5 / period)] = 0.08  # busy until the code begins
+    found = find_preamble(np.arange(power.size) * period, power, BARKER_13, chip, period)
+    assert found.believed
+    assert found.sd_s >= SLEEP_SD_S
+
+
+def test_readings_of_a_few_seconds_with_long_round_trips_do_not_bend_the_clock():
+    host = np.array([0.0, 1.0, 2.0, 3.0])
+    meter = host + np.array([0.001, 0.019, 0.004, 0.015])  # anywhere within 20 ms
+    clock = fit_clock(meter, host, host + 0.02)
+    assert abs(clock.drift_ppm) < 50.0
+    assert clock.meter_s(-1.0) == pytest.approx(-1.0, abs=0.01 + 2 * clock.sd_s)
