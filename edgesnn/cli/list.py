@@ -29,16 +29,19 @@ class Listing(StrEnum):
     EXPORTERS = "exporters"
     PROFILES = "profiles"
     DEVICES = "devices"
+    METERS = "meters"
 
 
 def list_(
     what: Annotated[Listing, typer.Argument(help="What to list.", show_default=False)],
     as_json: JsonFlag = False,
 ) -> None:
-    """List targets, runners, exporters, profiles or devices.
+    """List targets, runners, exporters, profiles, devices or meters.
 
-    A target is what `--target` takes: a device or a runner. A runner or an exporter that cannot be used
-    here is listed with the reason.
+    A target is what `--target` takes: a device or a runner. A runner, an exporter or a meter that cannot be
+    used here is listed with the reason. Meters that are attached stand first, by serial number; nothing is
+    opened. The status of a driver says how far it was checked: on the instrument (HARDWARE), by an
+    independent program that accepts its twin (FOREIGN CLIENT), or by our twin alone (TWIN ONLY).
     """
     with session("list", as_json) as output:
         items = {
@@ -47,6 +50,7 @@ def list_(
             Listing.EXPORTERS: _exporters,
             Listing.PROFILES: _profiles,
             Listing.DEVICES: _devices,
+            Listing.METERS: _meters,
         }[what]()
         output.document(SCHEMA, {"what": what.value, "items": items})
         _show(items, output)
@@ -147,6 +151,38 @@ def _devices() -> list[Item]:
             }
         )
     return items
+
+
+def _meters() -> list[Item]:
+    """Instruments that are attached first, then the drivers."""
+    from edgesnn.meters.opening import attached, drivers
+
+    known = drivers()
+    statuses = {driver.name: driver.status for driver in known}
+    items: list[Item] = [
+        {
+            "name": found.address,
+            "kind": "instrument",
+            "status": statuses[found.name],
+            "description": f"{found.description} on {found.port}",
+            "missing": found.trouble,
+            "package": None,
+            "error": None,
+        }
+        for found in attached()
+    ]
+    return items + [
+        {
+            "name": driver.name,
+            "kind": "driver",
+            "status": driver.status,
+            "description": driver.summary,
+            "missing": driver.missing,
+            "package": driver.package,
+            "error": driver.error,
+        }
+        for driver in known
+    ]
 
 
 def _show(items: list[Item], output: Output) -> None:

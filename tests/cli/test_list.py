@@ -11,6 +11,7 @@ KEYS = {
     "exporters": {"name", "summary", "missing", "package", "error"},
     "profiles": {"name", "windows", "gates", "error"},
     "devices": {"name", "description", "runners", "limits", "error"},
+    "meters": {"name", "kind", "status", "description", "missing", "package", "error"},
 }
 
 

@@ -12,6 +12,7 @@ ALLOWED = {
     "bundle": {"numpy", "pydantic"},
     "cli": {"pydantic", "rich", "typer"},
     "exporters": {"ai_edge_litert", "flatbuffers", "numpy", "onnx"},
+    "meters": {"numpy", "pydantic", "pyjoulescope_driver", "pyvisa", "scipy", "serial"},
     "profiler": {"numpy", "scipy", "pydantic", "psutil"},
     "program": {"numpy", "safetensors"},
     "record": {"numpy", "pydantic"},
