@@ -227,7 +227,7 @@ def undecided(spec: BudgetSpec, quantity: Quantity, reason: str) -> BudgetVerdic
 
 
 def simulation_decides_nothing(budget: BudgetVerdict) -> BudgetVerdict:
-    """The verdict on a number that a simulation gave: it is shown, but neither PASS nor FAIL can stand on it."""
+    """The verdict on a simulated number, which is shown but carries neither PASS nor FAIL."""
     if budget.quantity.kind is not Kind.SIMULATED or budget.verdict not in (Verdict.PASS, Verdict.FAIL):
         return budget
     reason = f"SIMULATED: it says nothing of a device; taken at its word it would {budget.verdict}"
