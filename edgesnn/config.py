@@ -129,6 +129,24 @@ def find_target(name_or_path: str) -> Path:
     return _find("target", name_or_path, files("targets", "devices"))
 
 
+def find_chip(name_or_path: str) -> Path:
+    """A chip description by name (one of those shipped) or by path.
+
+    Raises:
+        UsageError: There is none.
+    """
+    return _find("chip", name_or_path, files("targets", "chips"))
+
+
+def find_energy_table(name_or_path: str) -> Path:
+    """A table of energies by name (one of those shipped) or by path.
+
+    Raises:
+        UsageError: There is none.
+    """
+    return _find("energy table", name_or_path, files("targets", "energy"))
+
+
 def _find(kind: str, name_or_path: str, shipped: Mapping[str, Path]) -> Path:
     if name_or_path in shipped:
         return shipped[name_or_path]

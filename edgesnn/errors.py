@@ -18,7 +18,8 @@
     │   └── ConfigError                   TOML: unknown key, wrong type, value out of range
     ├── GateError                exit 3   a gate failed
     │   ├── ParityError                   logits differ from golden
-    │   └── BudgetError                   a limit of the profile is exceeded
+    │   ├── BudgetError                   a limit of the profile is exceeded
+    │   └── FitError                      a network breaks a limit of a chip
     ├── DeviceError              exit 4   a device or meter failed
     │   ├── RunnerError                   the engine refused or died
     │   └── MeterError                    no such meter, wrong device, not permitted
@@ -201,6 +202,12 @@ class BudgetError(GateError):
     """A limit of the profile is exceeded."""
 
     code = "budget"
+
+
+class FitError(GateError):
+    """A network breaks a limit of a chip."""
+
+    code = "fit"
 
 
 class DeviceError(EdgesnnError):

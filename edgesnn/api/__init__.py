@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edgesnn.api.bundles import bundle_of, open_bundle
     from edgesnn.api.generation import generate_text
+    from edgesnn.api.mapping import map_bundle
     from edgesnn.api.profiling import profile_bundle
     from edgesnn.api.students import compile_student, export_student, format_reasons, read_student
     from edgesnn.api.verification import parity_targets, verify_bundle
@@ -21,6 +22,7 @@ __all__ = [
     "export_student",
     "format_reasons",
     "generate_text",
+    "map_bundle",
     "open_bundle",
     "parity_targets",
     "profile_bundle",
@@ -34,6 +36,7 @@ _ROOMS = {
     "export_student": "students",
     "format_reasons": "students",
     "generate_text": "generation",
+    "map_bundle": "mapping",
     "open_bundle": "bundles",
     "parity_targets": "verification",
     "profile_bundle": "profiling",

@@ -84,7 +84,15 @@ def profile_bundle(
             accuracy=accuracy,
             parity=parity,
             on_progress=on_progress,
-            setting=Setting(target, device, options, allow_unmeasured),
+            setting=Setting(
+                target,
+                device,
+                options,
+                allow_unmeasured,
+                memory_probe=Absent("memory of a simulation is not the device's")
+                if device.simulated
+                else None,
+            ),
         )
         comparisons = _compare_others(runner, bundle, chosen, result, on_progress)
     document = session_document(result, bundle, comparisons)
@@ -114,7 +122,8 @@ def _compare_others(
 ) -> list[Comparison]:
     """The other engines of this computer beside the one that was profiled; golden is no engine."""
     comparisons: list[Comparison] = []
-    if isinstance(result.latency, Absent):
+    # The time that a simulation takes says nothing of what it simulates, beside what runs here in earnest.
+    if isinstance(result.latency, Absent) or result.setting.device.simulated:
         return comparisons
     for plugin in plugins.available(plugins.RUNNERS):
         if plugin.name in ("golden", result.runner):
@@ -123,7 +132,7 @@ def _compare_others(
             comparisons.append(no_comparison(plugin.name, Absent(plugin.error)))
             continue
         runner_class = plugins.load_runner(plugin.name)
-        if Capability.STEP not in runner_class.capabilities:
+        if Capability.STEP not in runner_class.capabilities or getattr(runner_class, "simulated", False):
             continue
         reason = runner_misses(runner_class, bundle)
         if reason is not None:
@@ -131,7 +140,8 @@ def _compare_others(
             continue
         try:
             with runner_class() as runner:
-                device = runner.open(bundle, result.setting.options)
+                # An address belongs to the target that was named.
+                device = runner.open(bundle, RunnerOptions(threads=result.setting.options.threads))
                 comparisons.append(
                     compare_forward(
                         runner,

@@ -12,6 +12,7 @@ import json
 import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +30,7 @@ EVAL_NAME = "eval.npz"
 _MANIFEST_MAX_BYTES = 64 * 2**20
 _EVAL_MAX_BYTES = 2**30
 _CHUNK = 1 << 20
+_LOGP = "teacher_native_logp"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,6 +44,8 @@ class EvalSlice:
         positions: Places in ``ids`` where a native token of the teacher starts, ascending, never a document's
             first: int64 ``[p]``. Retention looks at these only; None without a teacher.
         teacher_top1: The teacher's best token at these places, int32 ``[p]``, or None.
+        teacher_native_logp: Log-probability, in nats, that the teacher gave to the native token that starts
+            there, float32 ``[p]``, or None.
     """
 
     ids: npt.NDArray[np.int32]
@@ -49,6 +53,7 @@ class EvalSlice:
     doc_bytes: npt.NDArray[np.int64]
     positions: npt.NDArray[np.int64] | None = None
     teacher_top1: npt.NDArray[np.int32] | None = None
+    teacher_native_logp: npt.NDArray[np.float32] | None = None
 
     def first(self, tokens: int) -> EvalSlice:
         """The first documents, as many as hold at least this many tokens; all when there are fewer."""
@@ -59,7 +64,13 @@ class EvalSlice:
         if self.positions is None or self.teacher_top1 is None:
             return part
         answers = int(np.searchsorted(self.positions, end))
-        return replace(part, positions=self.positions[:answers], teacher_top1=self.teacher_top1[:answers])
+        logp = self.teacher_native_logp
+        return replace(
+            part,
+            positions=self.positions[:answers],
+            teacher_top1=self.teacher_top1[:answers],
+            teacher_native_logp=None if logp is None else logp[:answers],
+        )
 
     def documents(self) -> list[npt.NDArray[np.int32]]:
         """The documents, each int32 ``[length]``."""
@@ -179,13 +190,15 @@ def read_eval_slice(path: Path, vocab_size: int) -> EvalSlice:
     Raises:
         BundleError: The file is no such archive, or its arrays do not fit together.
     """
-    arrays = _read_arrays(path, ("ids", "doc_starts", "doc_bytes", "positions", "teacher_top1"))
+    names = ("ids", "doc_starts", "doc_bytes", "positions", "teacher_top1", _LOGP)
+    arrays = _read_arrays(path, names)
     missing = [name for name in ("ids", "doc_starts", "doc_bytes") if name not in arrays]
     if missing:
         raise BundleError(f"'{path}' is not an evaluation slice: it lacks {', '.join(missing)}")
     for name, array in arrays.items():
-        if array.dtype.kind not in "bui":
-            raise BundleError(f"'{name}' of '{path}' holds no integers", actual=array.dtype)
+        if array.dtype.kind not in ("f" if name == _LOGP else "bui"):
+            numbers = "floating-point numbers" if name == _LOGP else "integers"
+            raise BundleError(f"'{name}' of '{path}' holds no {numbers}", actual=array.dtype)
     ids, starts, sizes = arrays["ids"], arrays["doc_starts"], arrays["doc_bytes"]
     consistent = (
         ids.ndim == starts.ndim == sizes.ndim == 1
@@ -213,7 +226,20 @@ def read_eval_slice(path: Path, vocab_size: int) -> EvalSlice:
     if places is None or best is None:
         return scored
     _check_answers(path, places, best, scored)
-    return replace(scored, positions=places.astype(np.int64), teacher_top1=best.astype(np.int32))
+    logp = arrays.get(_LOGP)
+    if logp is not None and (logp.shape != best.shape or not (np.isfinite(logp) & (logp < 1e-3)).all()):
+        raise BundleError(
+            f"'{_LOGP}' of '{path}' holds no log-probabilities of the teacher's answers",
+            actual=f"shape {logp.shape}, largest {logp.max(initial=-np.inf)}",
+            limit=f"shape {best.shape}, finite, at most 0 but for rounding",
+            remedy="train the student again",
+        )
+    return replace(
+        scored,
+        positions=places.astype(np.int64),
+        teacher_top1=best.astype(np.int32),
+        teacher_native_logp=None if logp is None else logp.astype(np.float32),
+    )
 
 
 def _check_answers(
@@ -242,7 +268,7 @@ def _check_answers(
         )
 
 
-def _read_arrays(path: Path, names: tuple[str, ...]) -> dict[str, npt.NDArray[np.integer]]:
+def _read_arrays(path: Path, names: tuple[str, ...]) -> dict[str, npt.NDArray[Any]]:
     """Some arrays of an npz archive, those that it has; pickles are refused, not run."""
     try:
         with path.open("rb") as stream, zipfile.ZipFile(stream) as archive:
@@ -252,7 +278,7 @@ def _read_arrays(path: Path, names: tuple[str, ...]) -> dict[str, npt.NDArray[np
                 raise BundleError(
                     f"'{path}' is too large for an evaluation slice", actual=size, limit=_EVAL_MAX_BYTES
                 )
-            arrays: dict[str, npt.NDArray[np.integer]] = {}
+            arrays: dict[str, npt.NDArray[Any]] = {}
             for name, member in members.items():
                 content = io.BytesIO(archive.read(member))
                 arrays[name] = np.lib.format.read_array(content, allow_pickle=False)

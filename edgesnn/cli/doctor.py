@@ -14,7 +14,7 @@ import typer
 from edgesnn import plugins, resources, targets
 from edgesnn.cli.doctor_meters import Check, meter_checks
 from edgesnn.cli.output import JsonFlag, session
-from edgesnn.errors import EdgesnnError
+from edgesnn.errors import EdgesnnError, UsageError
 
 SCHEMA = "edgesnn.doctor/1"
 MINIMUM_PYTHON = (3, 11)
@@ -27,6 +27,9 @@ TRAIN_EXTRA = "pip install 'edgesnn[train]'"
 
 def doctor(
     *,
+    install: Annotated[
+        str | None, typer.Option(help="First set up what a runner needs in an environment of its own: lava.")
+    ] = None,
     ask_meters: Annotated[
         bool,
         typer.Option("--ask-meters", help="Open attached meters too whose device could lose its supply."),
@@ -40,6 +43,9 @@ def doctor(
     needs everything. With `--json`, the field `missing` counts what is.
     """
     with session("doctor", as_json) as output:
+        if install is not None:
+            output.note(f"setting up what the runner {install} needs; this takes a while")
+            set_up(install)
         checks = examine(ask_meters)
         missing = sum(not check.ok for check in checks)
         output.document(SCHEMA, {"missing": missing, "checks": [asdict(check) for check in checks]})
@@ -78,6 +84,21 @@ def examine(ask_meters: bool = False) -> list[Check]:
         *meter_checks(ask_meters),
         _package("training", "torch", TRAIN_EXTRA),
     ]
+
+
+def set_up(name: str) -> None:
+    """Make the environment of a runner.
+
+    Raises:
+        UsageError: There is no such runner, or it needs none.
+        DeviceError: It cannot be made.
+    """
+    make = getattr(plugins.load_runner(name), "install", None)
+    if make is None:
+        raise UsageError(
+            f"runner '{name}' needs no environment of its own", remedy="'edgesnn doctor' says what is missing"
+        )
+    make()
 
 
 def _python() -> Check:
@@ -119,4 +140,8 @@ def _plugin(area: str, plugin: plugins.Plugin) -> Check:
         if reason is not None:
             what, _, remedy = reason.partition("; remedy: ")
             return Check(area, plugin.name, False, what, remedy or what)
-    return Check(area, plugin.name, True, "ready")
+    present = getattr(plugins.load_runner(plugin.name), "present", None) if area == "runner" else None
+    try:
+        return Check(area, plugin.name, True, "ready" if present is None else f"ready: {present()}")
+    except EdgesnnError as error:
+        return Check(area, plugin.name, False, error.what, error.remedy or error.what)

@@ -30,13 +30,14 @@ class Listing(StrEnum):
     PROFILES = "profiles"
     DEVICES = "devices"
     METERS = "meters"
+    CHIPS = "chips"
 
 
 def list_(
     what: Annotated[Listing, typer.Argument(help="What to list.", show_default=False)],
     as_json: JsonFlag = False,
 ) -> None:
-    """List targets, runners, exporters, profiles, devices or meters.
+    """List targets, runners, exporters, profiles, devices, meters or chips.
 
     A target is what `--target` takes: a device or a runner. A runner, an exporter or a meter that cannot be
     used here is listed with the reason. Meters that are attached stand first, by serial number; nothing is
@@ -51,6 +52,7 @@ def list_(
             Listing.PROFILES: _profiles,
             Listing.DEVICES: _devices,
             Listing.METERS: _meters,
+            Listing.CHIPS: _chips,
         }[what]()
         output.document(SCHEMA, {"what": what.value, "items": items})
         _show(items, output)
@@ -183,6 +185,34 @@ def _meters() -> list[Item]:
         }
         for driver in known
     ]
+
+
+def _chips() -> list[Item]:
+    from edgesnn.chips.description import load_chip
+
+    items: list[Item] = []
+    for name, path in files("targets", "chips").items():
+        try:
+            chip = load_chip(str(path))
+        except EdgesnnError as error:
+            items.append(
+                {"name": name, "description": None, "limits": {}, "unsure": [], "error": error.sentence()}
+            )
+            continue
+        limits = {
+            "cores": chip.limits.cores_per_chip.value,
+            "neurons per core": chip.limits.neurons_per_core.value,
+        }
+        items.append(
+            {
+                "name": chip.name,
+                "description": chip.description,
+                "limits": limits,
+                "unsure": sorted(chip.unsure()),
+                "error": None,
+            }
+        )
+    return items
 
 
 def _show(items: list[Item], output: Output) -> None:

@@ -27,9 +27,10 @@ COMMANDS: dict[str, str] = {
     "verify": "Compare every runnable target with golden, bit for bit.",
     "generate": "Write text with a bundle or an artifact, streamed.",
     "profile": "Measure a bundle on a target and write a run record.",
+    "map": "Set a student against a neuromorphic chip and its limits.",
     "demo": "Go the whole way on the reference student.",
     "meter": "Show, monitor, record, calibrate and simulate power meters.",
-    "list": "List targets, runners, exporters, profiles, devices, meters.",
+    "list": "List targets, runners, exporters, profiles, devices, meters, chips.",
     "doctor": "Say what is missing: runners, exporters, meters, training.",
 }
 

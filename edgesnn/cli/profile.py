@@ -14,7 +14,7 @@ from edgesnn.cli.output import JsonFlag, Output, session
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from edgesnn.record.model import Budget, Quantity, RunRecord
+    from edgesnn.record.model import Budget, Energy, Quantity, RunRecord
 
 _COLOURS = {"PASS": "green", "FAIL": "bold red", "INVALID": "bold red", "REPORTED": "dim"}
 _UNSURE = "yellow"
@@ -48,8 +48,14 @@ _ACTIVITY = (
     ("activation sparsity", "activity.activation_sparsity"),
     ("footprint", "activity.footprint"),
 )
+_ENERGY = (
+    ("synaptic operations only", "energy_estimate.synaptic_operations"),
+    ("with memory", "energy_estimate.with_memory"),
+    ("bit-matched dense network", "energy_estimate.dense_network"),
+)
 _QUALITY = (
     ("bits per byte", "accuracy.bits_per_byte"),
+    ("bits per byte of the teacher", "accuracy.teacher_bits_per_byte"),
     ("top-1", "accuracy.top1"),
     ("retention", "accuracy.retention"),
     ("mismatching logits", "parity.mismatches"),
@@ -62,6 +68,9 @@ def profile(
     target: Annotated[
         str, typer.Option("--target", help="Device or runner; cpu takes the fastest engine present.")
     ] = "cpu",
+    form: Annotated[
+        str | None, typer.Option("--form", help="Form of the target: --form graph is the target NAME:graph.")
+    ] = None,
     profile_name: Annotated[
         str, typer.Option("--profile", help="What to measure and the limits: a name or a TOML file.")
     ] = "smartglass",
@@ -93,6 +102,7 @@ def profile(
     with session("profile", json_mode) as out:
         from edgesnn.api import profile_bundle
         from edgesnn.record.files import check_output, write_run
+        from edgesnn.targets import with_form
 
         if output is not None:
             check_output(output)
@@ -104,7 +114,7 @@ def profile(
 
             run = profile_bundle(
                 bundle,
-                target=target,
+                target=with_form(target, form),
                 profile=profile_name,
                 allow_unmeasured=allow_unmeasured,
                 threads=threads,
@@ -154,10 +164,16 @@ def render(out: Output, record: RunRecord, *, details: bool) -> None:
         rows = {"breakdown and throughput": _BREAKDOWN, **rows}
     if record.activity is not None:
         rows["activity per token"] = _ACTIVITY
+    if record.energy is not None:
+        rows[f"energy per token, estimated by table {record.energy.table}"] = _ENERGY
     for title, names in rows.items():
         out.print(_rows_table(title, names, record, details))
     if record.activity is not None and details:
         out.print(_layers_table(record))
+        out.print(_operations_table(record))
+    if record.energy is not None and details:
+        out.print(_energy_parts_table(record.energy))
+        out.print(_constants_table(record.energy))
     if record.comparisons:
         out.print(_comparisons_table(record))
         for row in record.comparisons:
@@ -172,6 +188,8 @@ def _render_notes(out: Output, record: RunRecord) -> None:
         out.print(f"[yellow]note:[/] {escape(mark)}")
     if record.latency is not None and record.latency.p99_note is not None:
         out.print(f"[yellow]note:[/] {escape(record.latency.p99_note)}")
+    if record.energy is not None:
+        out.print(f"[yellow]note:[/] {escape(record.energy.statement)}")
     if record.not_measured:
         out.print("\n[bold]not measured[/]")
         by_reason: dict[str, list[str]] = {}
@@ -253,6 +271,33 @@ def _layers_table(record: RunRecord) -> Table:
     return table
 
 
+def _operations_table(record: RunRecord) -> Table:
+    table = _table("synaptic operations per token", "op", "kind", "effective", "dense", "share")
+    for op in record.activity.ops if record.activity is not None else []:
+        share = op.effective / op.dense if op.dense else 0.0
+        cells = (f"{op.effective:,.0f}", f"{op.dense:,.0f}", f"{share:.1%}")
+        table.add_row(_escaped(op.name), op.kind, *cells)
+    return table
+
+
+def _energy_parts_table(energy: Energy) -> Table:
+    titles = {f"energy_estimate.{estimate.name}": estimate for estimate in energy.estimates}
+    columns = [(title, titles[name]) for title, name in _ENERGY]
+    table = _table("energy per token in uJ, ESTIMATED", "", *(title for title, _ in columns))
+    parts = dict.fromkeys(part for _, estimate in columns for part in estimate.parts_uj)
+    for part in parts:
+        found = (estimate.parts_uj.get(part) for _, estimate in columns)
+        table.add_row(part, *("-" if value is None else f"{value:.3g}" for value in found))
+    return table
+
+
+def _constants_table(energy: Energy) -> Table:
+    table = _table(f"constants of table {energy.table}", "", "pJ", "kind", "how")
+    for key, number in energy.constants.items():
+        table.add_row(key, f"{number.value:g}", number.status, _escaped(number.source))
+    return table
+
+
 def _comparisons_table(record: RunRecord) -> Table:
     table = _table("other engines, forward pass", "target", "engine", "p50 ms", "p95 ms", "this run / it")
     for row in record.comparisons:
@@ -265,7 +310,7 @@ def _table(title: str, *columns: str) -> Table:
     from rich.table import Table
 
     table = Table(title=title, title_justify="left")
-    left = ("", "budget", "verdict", "why", "how", "kind", "layer", "target", "engine")
+    left = ("", "budget", "verdict", "why", "how", "kind", "layer", "op", "target", "engine")
     for column in columns:
         table.add_column(column, justify="left" if column in left else "right", overflow="fold")
     return table

@@ -19,6 +19,8 @@ from edgesnn.cli.main import COMMANDS, DESCRIPTION, PROGRAM, build_app, command_
 #: the function that gives its schema.
 SCHEMAS: dict[str, str] = {
     "edgesnn.bundle/1": "edgesnn.bundle.manifest:Manifest",
+    "edgesnn.chip/1": "edgesnn.chips.description:Chip",
+    "edgesnn.energy/1": "edgesnn.chips.energy:EnergyTable",
     "edgesnn.profile/1": "edgesnn.profiler.profile:Profile",
     "edgesnn.run/1": "edgesnn.record.schema:run_schema",
     "edgesnn.target/1": "edgesnn.targets:Target",

@@ -17,6 +17,7 @@ _RESAMPLES = 2000
 _LEVEL = 0.95
 
 NO_TEACHER = "the student was trained on text, without a teacher to compare with"
+NO_TEACHER_PROBABILITIES = "the bundle holds the teacher's answers without their probabilities"
 TEACHER_NEVER_RIGHT = "the teacher's best token was never right on this text"
 
 
@@ -58,6 +59,8 @@ def measure_accuracy(
         retention = float(scores.counted_hits.sum() / teacher.sum())
         retention_interval = bootstrap_ratio(scores.counted_hits, teacher, seed)
     why = NO_TEACHER if right is None else TEACHER_NEVER_RIGHT
+    bits = _teacher_bits(held_out)
+    sizes = held_out.doc_bytes
     return AccuracyResult(
         bits_per_byte=scores.bits_per_byte,
         bits_per_byte_interval=bootstrap_ratio(scores.nats / np.log(2), scores.doc_bytes, seed),
@@ -69,7 +72,25 @@ def measure_accuracy(
         retention_interval=retention_interval,
         retention_reason=None if retention is not None else why,
         text=text,
+        teacher_bits_per_byte=None if bits is None else float(bits.sum() / sizes.sum()),
+        teacher_bits_per_byte_interval=None if bits is None else bootstrap_ratio(bits, sizes, seed),
+        teacher_reason=None
+        if bits is not None
+        else NO_TEACHER
+        if right is None
+        else NO_TEACHER_PROBABILITIES,
     )
+
+
+def _teacher_bits(held_out: EvalSlice) -> npt.NDArray[np.float64] | None:
+    """Bits that the teacher needs for each document over its native tokens; None where nobody kept them."""
+    if held_out.positions is None or held_out.teacher_native_logp is None:
+        return None
+    document = np.searchsorted(held_out.doc_starts, held_out.positions, side="right") - 1
+    nats = -held_out.teacher_native_logp.astype(np.float64)
+    bits = np.zeros(len(held_out.doc_bytes))
+    np.add.at(bits, document, nats / np.log(2))
+    return bits
 
 
 _Flags = list[npt.NDArray[np.bool_]]

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from edgesnn.bundle.bundle import Bundle
 from edgesnn.profiler.activity import Activity
 from edgesnn.profiler.comparison import Comparison
+from edgesnn.profiler.energy import EnergyReport
 from edgesnn.profiler.latency import Latency
 from edgesnn.profiler.results import Absent, Kind
 from edgesnn.profiler.session import SessionResult
@@ -65,6 +66,7 @@ def session_document(
         ],
         "latency": None if latency is None else _latency(latency, result.text),
         "activity": None if isinstance(result.activity, Absent) else _activity(result.activity, result.text),
+        "energy": None if isinstance(result.energy, Absent) else _energy(result.energy),
         "parity": None if isinstance(result.parity, Absent) else dataclasses.asdict(result.parity),
         "comparisons": [dataclasses.asdict(one) for one in comparisons],
         "marks": list(result.marks),
@@ -143,6 +145,45 @@ def _activity(activity: Activity, text: str) -> dict[str, Any]:
         "tokens": activity.tokens,
         "parameter_bytes": activity.parameter_bytes,
         "state_bytes": activity.state_bytes,
-        "layers": [dataclasses.asdict(layer) for layer in activity.layers],
-        "ops": [dataclasses.asdict(op) for op in activity.ops],
+        "layers": [
+            {
+                "name": layer.name,
+                "neurons": layer.neurons,
+                "spikes_per_token": layer.spikes / activity.tokens,
+                "spike_rate": layer.spike_rate,
+                "membrane_updates_per_token": layer.membrane_updates / activity.tokens,
+                "silent_neurons": layer.silent_neurons,
+                "spikes": layer.spikes,
+                "membrane_updates": layer.membrane_updates,
+            }
+            for layer in activity.layers
+        ],
+        "ops": [
+            {
+                "name": op.name,
+                "op": op.op,
+                "kind": op.kind,
+                "dense": op.dense / activity.tokens,
+                "effective": op.effective / activity.tokens,
+                "accumulates": op.accumulates,
+                "dense_total": op.dense,
+                "effective_total": op.effective,
+                "weight_bytes_total": op.weight_bytes,
+            }
+            for op in activity.ops
+        ],
+        "shifts": [dataclasses.asdict(shift) for shift in activity.shifts],
+        "work": dataclasses.asdict(activity.work),
+    }
+
+
+def _energy(energy: EnergyReport) -> dict[str, Any]:
+    return {
+        "kind": Kind.ESTIMATED,
+        "table": energy.table.name,
+        "constants": {key: number.model_dump() for key, number in energy.table.numbers().items()},
+        "estimates": [
+            {**dataclasses.asdict(estimate), "total_uj": estimate.total_uj} for estimate in energy.estimates
+        ],
+        "statement": energy.statement,
     }

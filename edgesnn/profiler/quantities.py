@@ -8,6 +8,7 @@ import numpy as np
 
 from edgesnn.profiler.activity import Activity
 from edgesnn.profiler.budgets import NO_METER
+from edgesnn.profiler.energy import ESTIMATES, EnergyReport
 from edgesnn.profiler.latency import Latency
 from edgesnn.profiler.memory import Probe
 from edgesnn.profiler.results import Absent, AccuracyResult, Kind, ParityResult, Quantity, absent, present
@@ -166,9 +167,26 @@ def activity_quantities(activity: Activity | Absent) -> Quantities:
     return {f"activity.{key}": present(v, _ACTIVITY_UNITS[key], how) for key, v in values.items()}
 
 
+def energy_quantities(energy: EnergyReport | Absent) -> Quantities:
+    """The three estimated energies per token."""
+    if isinstance(energy, Absent):
+        return {f"energy_estimate.{key}": absent("uJ", energy.reason) for key in ESTIMATES}
+    return {
+        f"energy_estimate.{estimate.name}": present(
+            estimate.total_uj, "uJ", f"{estimate.how}; table {energy.table.name}", Kind.ESTIMATED
+        )
+        for estimate in energy.estimates
+    }
+
+
 def accuracy_quantities(accuracy: AccuracyResult | Absent) -> Quantities:
     """Quality on held-out text."""
-    units = {"bits_per_byte": "bits/byte", "top1": "share", "retention": "share"}
+    units = {
+        "bits_per_byte": "bits/byte",
+        "teacher_bits_per_byte": "bits/byte",
+        "top1": "share",
+        "retention": "share",
+    }
     if isinstance(accuracy, Absent):
         return {f"accuracy.{key}": absent(unit, accuracy.reason) for key, unit in units.items()}
     how = f"golden on {accuracy.text}: {accuracy.tokens} tokens of {accuracy.documents} documents"
@@ -179,6 +197,17 @@ def accuracy_quantities(accuracy: AccuracyResult | Absent) -> Quantities:
         ),
         "accuracy.top1": present(accuracy.top1, "share", how, interval=accuracy.top1_interval, n=n),
     }
+    if accuracy.teacher_bits_per_byte is None:
+        reason = accuracy.teacher_reason or "the bundle says nothing of a teacher"
+        found["accuracy.teacher_bits_per_byte"] = absent("bits/byte", reason)
+    else:
+        found["accuracy.teacher_bits_per_byte"] = present(
+            accuracy.teacher_bits_per_byte,
+            "bits/byte",
+            f"the teacher over its native tokens, as stored in the bundle; {accuracy.text}",
+            interval=accuracy.teacher_bits_per_byte_interval,
+            n=n,
+        )
     if accuracy.retention is None:
         reason = accuracy.retention_reason or "the bundle says nothing of a teacher"
         return found | {"accuracy.retention": absent("share", reason)}

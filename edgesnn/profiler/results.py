@@ -130,6 +130,10 @@ class AccuracyResult:
         retention_interval: 95 % interval by document bootstrap, or None.
         retention_reason: Why `retention` is None; None when it is there.
         text: Which text was scored.
+        teacher_bits_per_byte: Cross entropy of the teacher over its native tokens, per UTF-8 byte of the same
+            text, or None.
+        teacher_bits_per_byte_interval: 95 % interval by document bootstrap, or None.
+        teacher_reason: Why `teacher_bits_per_byte` is None; None when it is there.
     """
 
     bits_per_byte: float
@@ -142,3 +146,6 @@ class AccuracyResult:
     retention_interval: tuple[float, float] | None
     retention_reason: str | None
     text: str
+    teacher_bits_per_byte: float | None = None
+    teacher_bits_per_byte_interval: tuple[float, float] | None = None
+    teacher_reason: str | None = None

@@ -23,8 +23,10 @@ from edgesnn.profiler.budgets import (
     judge_percentile,
     judge_value,
     overall,
+    simulation_decides_nothing,
     undecided,
 )
+from edgesnn.profiler.energy import EnergyReport, report_energy
 from edgesnn.profiler.host import Host, HostState, disturbances, read_host, read_state
 from edgesnn.profiler.latency import Latency, Progress, TextCodec, measure_latency
 from edgesnn.profiler.memory import Probe, probe_memory
@@ -34,6 +36,7 @@ from edgesnn.profiler.quantities import (
     Quantities,
     accuracy_quantities,
     activity_quantities,
+    energy_quantities,
     latency_quantities,
     memory_quantities,
     other_quantities,
@@ -81,6 +84,7 @@ class SessionResult:
         latency: The latency session, or why there is none.
         memory: The fresh processes, or why there are none.
         activity: Counts on golden, or why there are none.
+        energy: Estimates from these counts, or why there are none.
         accuracy: Quality, or why it is missing.
         parity: Comparison with golden, or why there is none.
         host: This machine.
@@ -102,6 +106,7 @@ class SessionResult:
     latency: Latency | Absent
     memory: tuple[Probe, ...] | Absent
     activity: Activity | Absent
+    energy: EnergyReport | Absent
     accuracy: AccuracyResult | Absent
     parity: ParityResult | Absent
     host: Host
@@ -157,6 +162,7 @@ def run_session(
         on_progress("activity on golden", 0, 1)
         activity = count_activity(bundle.program(), np.resize(ids, workload.activity_tokens))
         on_progress("activity on golden", 1, 1)
+    energy = activity if isinstance(activity, Absent) else report_energy(activity.work)
     after, host = read_state(), read_host()
     quantities: Quantities = {
         **latency_quantities(latency, setting.device),
@@ -165,6 +171,7 @@ def run_session(
         **accuracy_quantities(accuracy),
         **parity_quantities(parity),
         **activity_quantities(activity),
+        **energy_quantities(energy),
     }
     invalid = None if isinstance(latency, Absent) else latency.invalid
     budgets = judge(profile, quantities, latency, memory)
@@ -179,6 +186,7 @@ def run_session(
         latency=latency,
         memory=memory,
         activity=activity,
+        energy=energy,
         accuracy=accuracy,
         parity=parity,
         host=host,
@@ -227,7 +235,7 @@ def judge(
     peaks = [] if isinstance(memory, Absent) else [p.peak_bytes / MEGABYTE for p in memory]
     documents = quantities["accuracy.top1"].n or 0
     retention = spec("retention", "top-1 of the student over the teacher's", Side.ABOVE)
-    return (
+    verdicts = (
         _judge_latency(per_token, quantities, latency),
         _judge_first_token(first_token, quantities, latency),
         judge_value(spec("power_mw", "mean power of continuous generation"), quantities["power.mean"]),
@@ -261,6 +269,7 @@ def judge(
             quantities["activity.spike_rate"],
         ),
     )
+    return tuple(simulation_decides_nothing(verdict) for verdict in verdicts)
 
 
 def _judge_latency(spec: BudgetSpec, quantities: Quantities, latency: Latency | Absent) -> BudgetVerdict:

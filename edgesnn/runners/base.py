@@ -150,7 +150,9 @@ class Runner(Protocol):
     """One device that holds one bundle.
 
     A runner that reads the files of a format names that format in a class attribute ``export``; one without
-    it needs ``program.snn`` only.
+    it needs ``program.snn`` only. One that brings an environment of its own has two class methods more:
+    ``install() -> str`` makes it (``edgesnn doctor --install NAME``), ``present() -> str`` says what it is.
+    One whose device is always a simulation says so in a class attribute ``simulated``.
 
     Attributes:
         name: Name on the command line, before the colon of a target.

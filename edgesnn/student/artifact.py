@@ -26,6 +26,7 @@ SAFETENSORS_FILE = "student.safetensors"
 TORCH_FILE = "student.pt"
 TOKENIZER_FILE = "tokenizer.json"
 EVAL_FILE = "eval.npz"
+TRIMMING_FILE = "trimming.npz"
 
 
 def stored_state(model: nn.Module, fp16: bool) -> dict[str, Tensor]:
@@ -46,11 +47,21 @@ def write_artifact(
     metadata: dict[str, Any],
     tokenizer: TextTokenizer,
     held_out: EvalSlice,
+    *,
+    trimming: bytes | None = None,
 ) -> None:
     """Write an artifact so that a reader never meets a mixture of two.
 
     All files are first written beside the old ones. Then metadata.json goes, the files change places, and the
     new metadata.json comes last: without it a directory is no artifact.
+
+    Args:
+        directory: Where; it exists.
+        state: The weights as they are stored.
+        metadata: Content of ``metadata.json``.
+        tokenizer: The student's.
+        held_out: What it is scored on.
+        trimming: The map from the teacher's vocabulary (`TrimmedVocabulary.to_bytes`), where there is one.
 
     Raises:
         OutputError: The files cannot be written; an artifact that was there is intact.
@@ -65,6 +76,7 @@ def write_artifact(
         SAFETENSORS_FILE: safetensors.torch.save(state),
         TOKENIZER_FILE: tokenizer.to_json().encode("utf-8"),
         EVAL_FILE: arrays.getvalue(),
+        **({} if trimming is None else {TRIMMING_FILE: trimming}),
         METADATA_FILE: (json.dumps(metadata, indent=2, allow_nan=False) + "\n").encode("utf-8"),
     }
     try:
@@ -75,6 +87,7 @@ def write_artifact(
                     stream.flush()
                     os.fsync(stream.fileno())
             (directory / METADATA_FILE).unlink(missing_ok=True)
+            (directory / TRIMMING_FILE).unlink(missing_ok=True)
             for name in contents:
                 os.replace(Path(temporary) / name, directory / name)
     except OSError as error:

@@ -88,5 +88,6 @@ def describe_tokenizer(config: TrainConfig, prepared: Prepared) -> dict[str, Any
             "teacher": key["teacher"],
             "tokenizer_sha256": key["tokenizer"],
             "map": key["trimming"],
+            "file": "trimming.npz",
         },
     }

@@ -315,7 +315,16 @@ class TrainingRun:
         }
         metadata = describe_run(self.config, self.model, self.prepared, results)
         if self.workers.first:
-            write_artifact(self.directory, state, metadata, self.prepared.tokenizer, self.prepared.held_out)
+            write_artifact(
+                self.directory,
+                state,
+                metadata,
+                self.prepared.tokenizer,
+                self.prepared.held_out,
+                trimming=None
+                if self.prepared.cache is None
+                else self.prepared.cache.cache.trimmed.to_bytes(),
+            )
             phases = {"norms frozen": self.config.freeze_at}
             if self.exponent is not None:
                 phases["integer"] = self.config.integer_at

@@ -12,6 +12,7 @@ KEYS = {
     "profiles": {"name", "windows", "gates", "error"},
     "devices": {"name", "description", "runners", "limits", "error"},
     "meters": {"name", "kind", "status", "description", "missing", "package", "error"},
+    "chips": {"name", "description", "limits", "unsure", "error"},
 }
 
 

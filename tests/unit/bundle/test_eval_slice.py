@@ -45,6 +45,28 @@ def test_a_good_slice_gives_its_documents(path):
     assert read_eval_slice(written(path), 5).teacher_top1 is None
 
 
+def test_the_teachers_log_probabilities_are_kept_and_cut_with_the_text(path):
+    logp = np.array([-0.5, -2.0, -1e-8, -4.0], np.float32)
+    whole = read_eval_slice(written(path, **ANSWERS, teacher_native_logp=logp), 5)
+    assert whole.teacher_native_logp.tolist() == logp.tolist()
+    assert whole.first(3).teacher_native_logp.tolist() == logp[:2].tolist()
+    assert read_eval_slice(written(path, **ANSWERS), 5).teacher_native_logp is None
+
+
+@pytest.mark.parametrize(
+    ("logp", "message"),
+    [
+        (np.array([-1, -1, -1, -1]), "holds no floating-point numbers"),
+        (np.array([-1.0, -1.0]), "holds no log-probabilities"),
+        (np.array([-1.0, -1.0, 0.5, -1.0]), "holds no log-probabilities"),
+        (np.array([-1.0, -np.inf, -1.0, -1.0]), "holds no log-probabilities"),
+        (np.array([-1.0, np.nan, -1.0, -1.0]), "holds no log-probabilities"),
+    ],
+)
+def test_what_cannot_be_a_log_probability_is_refused(path, logp, message):
+    refused(written(path, **ANSWERS, teacher_native_logp=logp), message)
+
+
 @pytest.mark.parametrize(("tokens", "documents"), [(0, 1), (1, 1), (3, 1), (4, 2), (7, 2), (1000, 2)])
 def test_the_first_documents_hold_as_many_tokens_as_asked(path, tokens, documents):
     whole = read_eval_slice(written(path, **ANSWERS), 5)

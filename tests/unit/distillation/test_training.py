@@ -15,6 +15,7 @@ pytest.importorskip("transformers", reason="needs the `train` extra")
 from edgesnn.errors import ConfigError, MissingExtraError, TextError, TrainingError  # noqa: E402
 from edgesnn.student import distilled_text, load_student, run, train_student  # noqa: E402
 from edgesnn.student.teacher.cache import TeacherCache  # noqa: E402
+from edgesnn.student.trimming import TrimmedVocabulary  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -132,6 +133,18 @@ def test_the_key_of_a_text_is_the_caches(teacher_cache):
     for name, documents in (("train", train), ("heldout", by_hash(held))):
         key = TeacherCache.open(teacher_cache / name).manifest["key"]
         assert distilled_text.documents_digest(documents) == key["text"]
+
+
+def test_the_artifact_holds_the_map_from_the_teachers_vocabulary(make_config, tmp_path):
+    output = tmp_path / "student"
+    train_student(make_config(output_dir=str(output)))
+    metadata = json.loads((output / "metadata.json").read_text())
+    source = metadata["tokenizer"]["trimmed_from"]
+    trimmed = TrimmedVocabulary.from_bytes((output / source["file"]).read_bytes())
+    assert trimmed.sha256 == source["map"]
+    assert trimmed.student_size == metadata["vocab_size"]
+    written = json.loads((output / "tokenizer.json").read_text(encoding="utf-8"))
+    assert json.loads(trimmed.tokenizer_json())["model"]["vocab"] == written["model"]["vocab"]
 
 
 def test_text_that_the_teacher_was_not_asked_about_is_still_learnt(make_config, tmp_path):

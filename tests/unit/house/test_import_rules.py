@@ -10,6 +10,7 @@ PACKAGE = Path(__file__).parents[3] / "edgesnn"
 
 ALLOWED = {
     "bundle": {"numpy", "pydantic"},
+    "chips": {"pydantic"},
     "cli": {"pydantic", "rich", "typer"},
     "exporters": {"ai_edge_litert", "flatbuffers", "numpy", "onnx"},
     "meters": {"numpy", "pydantic", "pyjoulescope_driver", "pyvisa", "scipy", "serial"},

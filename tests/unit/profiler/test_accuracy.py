@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from edgesnn.bundle.bundle import EvalSlice
-from edgesnn.profiler.accuracy import NO_TEACHER, TEACHER_NEVER_RIGHT, measure_accuracy
+from edgesnn.profiler.accuracy import (
+    NO_TEACHER,
+    NO_TEACHER_PROBABILITIES,
+    TEACHER_NEVER_RIGHT,
+    measure_accuracy,
+)
 from edgesnn.program.golden import Golden
 from edgesnn.program.random_program import RandomShape, random_program
 
@@ -51,6 +56,31 @@ def test_hits_elsewhere_do_not_count(program, text):
     result = measure_accuracy(program, EvalSlice(ids, starts, sizes, places, ids[places]), "test")
     assert result.top1 > 0.4
     assert result.retention < 0.2
+
+
+def test_the_teachers_bits_per_byte_are_its_own_over_the_same_bytes(program, text):
+    ids, starts, sizes = text
+    places = _places(starts, 0)
+    logp = np.random.default_rng(1).uniform(-3, 0, len(places)).astype(np.float32)
+    held_out = EvalSlice(ids, starts, sizes, places, ids[places], logp)
+    result = measure_accuracy(program, held_out, "test")
+    assert result.teacher_bits_per_byte == pytest.approx(-logp.sum() / np.log(2) / sizes.sum(), rel=1e-6)
+    low, high = result.teacher_bits_per_byte_interval
+    assert low < result.teacher_bits_per_byte < high
+    assert result.teacher_reason is None
+    one = measure_accuracy(program, held_out.first(1), "test")
+    count = int((places < starts[1]).sum())
+    assert one.teacher_bits_per_byte == pytest.approx(-logp[:count].sum() / np.log(2) / sizes[0], rel=1e-6)
+    assert one.teacher_bits_per_byte_interval is None
+
+
+def test_teachers_bits_that_are_missing_say_why(program, text):
+    ids, starts, sizes = text
+    places = _places(starts, 0)
+    without = measure_accuracy(program, EvalSlice(ids, starts, sizes, places, ids[places]), "test")
+    assert (without.teacher_bits_per_byte, without.teacher_reason) == (None, NO_TEACHER_PROBABILITIES)
+    alone = measure_accuracy(program, EvalSlice(ids, starts, sizes), "test")
+    assert (alone.teacher_bits_per_byte, alone.teacher_reason) == (None, NO_TEACHER)
 
 
 def test_without_a_teacher_or_a_hit_of_it_the_reason_is_told(program, text):

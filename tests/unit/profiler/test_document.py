@@ -15,6 +15,7 @@ from edgesnn.profiler.memory import Probe
 from edgesnn.profiler.results import Absent
 from edgesnn.profiler.session import Setting, run_session
 from edgesnn.record.files import make_run, read_run, write_run
+from edgesnn.record.model import RunRecord
 from edgesnn.record.provenance import collect_provenance
 from edgesnn.record.schema import run_schema
 
@@ -74,6 +75,52 @@ def test_a_record_names_no_folder_of_the_machine(make_record, bundle):
     assert str(bundle.path.parent) not in text
     assert "/opt/" not in text
     assert '"name": "paper-student"' in text
+
+
+def test_counts_are_whole_and_energies_estimated_from_them(make_record):
+    record = make_record().record
+    work = record.activity.work
+    assert work.tokens == record.activity.tokens == 16
+    assert work.spikes == sum(layer.spikes for layer in record.activity.layers)
+    for op in record.activity.ops:
+        assert op.effective * 16 == pytest.approx(op.effective_total)
+        assert op.name.startswith(op.op)
+    assert [shift.channels for shift in record.activity.shifts] == [16] * 4
+    assert record.energy.kind == "ESTIMATED"
+    for estimate in record.energy.estimates:
+        quantity = record.quantities[f"energy_estimate.{estimate.name}"]
+        assert (quantity.kind, quantity.unit) == ("ESTIMATED", "uJ")
+        assert quantity.value == pytest.approx(sum(estimate.parts_uj.values()))
+        assert quantity.value > 0
+    assert record.energy.constants["weight_byte_pj"].status == "ASSUMED"
+    assert record.quantities["energy.per_token"].kind == "ABSENT"
+
+
+def test_a_record_of_the_time_before_energy_estimates_is_still_read(make_record):
+    raw = make_record().record.to_json()
+    del raw["energy"], raw["activity"]["work"], raw["activity"]["shifts"]
+    for layer in raw["activity"]["layers"]:
+        del layer["spikes"], layer["membrane_updates"]
+    for op in raw["activity"]["ops"]:
+        del op["op"], op["dense_total"], op["effective_total"], op["weight_bytes_total"]
+    record = RunRecord.model_validate(raw)
+    assert record.energy is None and record.activity.work is None
+    jsonschema.validate(raw, run_schema(), cls=jsonschema.Draft202012Validator)
+
+
+def test_the_energies_are_shown_as_estimates_with_their_constants(make_record, shown):
+    text = shown(make_record().record)
+    for words in (
+        "energy per token, estimated by table horowitz-45nm",
+        "bit-matched dense network",
+        "uJ ESTIMATED",
+        "weights moved",
+        "ASSUMED",
+        "is above about 6%",
+        "blocks.0.attn.qkv.q",
+        "bits per byte of the teacher",
+    ):
+        assert words in text
 
 
 def test_a_session_that_measured_nothing_still_makes_a_record(make_record, parts):

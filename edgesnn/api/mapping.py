@@ -1,0 +1,76 @@
+"""Setting a program against a chip: does it fit, what moves, what does it cost?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgesnn.api.network import network_of
+from edgesnn.bundle.bundle import Bundle
+from edgesnn.chips.description import Chip, load_chip
+from edgesnn.chips.energy import chip_energy
+from edgesnn.chips.fit import Fit, fit
+from edgesnn.chips.work import Work
+from edgesnn.profiler.activity import count_activity
+from edgesnn.profiler.session import workload_ids
+from edgesnn.program.program import Program
+
+#: Tokens over which `map_bundle` counts what moves.
+MAP_TOKENS = 64
+NOT_COUNTED = "activity was not counted (0 tokens)"
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """A program against a chip.
+
+    Attributes:
+        chip: The chip.
+        fit: Populations, cores, violations.
+        text: What the tokens of `work` were; None when nothing was counted.
+        work: What was counted on golden; None when nothing was.
+        energy_uj: ESTIMATED energy per token by part, microjoules; None with `energy_reason`.
+        energy_reason: Why there is no energy; None where there is.
+    """
+
+    chip: Chip
+    fit: Fit
+    text: str | None
+    work: Work | None
+    energy_uj: dict[str, float] | None
+    energy_reason: str | None
+
+
+def map_bundle(bundle: Bundle, chip: str, *, tokens: int = MAP_TOKENS) -> Mapping:
+    """Set a bundle against a chip.
+
+    Args:
+        bundle: The bundle.
+        chip: Name of a chip that ships with edgesnn, or the path of a TOML file.
+        tokens: Tokens over which activity is counted; 0 leaves traffic and energy out.
+
+    Raises:
+        UsageError: There is no such chip, or its file is wrong.
+    """
+    described = load_chip(chip)
+    if tokens == 0:
+        return map_program(bundle.program(), described)
+    ids, text = workload_ids(bundle)
+    work = count_activity(bundle.program(), np.resize(ids, tokens)).work
+    return map_program(bundle.program(), described, work, text)
+
+
+def map_program(program: Program, chip: Chip, work: Work | None = None, text: str | None = None) -> Mapping:
+    """Set a program against a chip.
+
+    Args:
+        program: The program.
+        chip: The chip.
+        work: What was counted of it, for traffic and energy.
+        text: On which text.
+    """
+    found = fit(network_of(program, chip.limits.message_bits.value), chip)
+    energy = None if work is None else chip_energy(work, chip)
+    reason = None if energy is not None else chip.energy_reason or NOT_COUNTED
+    return Mapping(chip, found, text, work, energy, reason)

@@ -1,0 +1,1 @@
+"""Chips: limits, placement and energy estimates, from plain data alone; knows no program and no runner."""
