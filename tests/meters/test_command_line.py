@@ -16,6 +16,8 @@ import pytest
 from edgesnn.cli import main
 from edgesnn.meters.recording import Recording
 
+pytestmark = pytest.mark.realtime
+
 ROOT = Path(__file__).parents[2]
 #: Instrument: what the twin draws, how long, and the option that its driver needs.
 SESSIONS = {
