@@ -8,8 +8,8 @@ from pathlib import Path
 from edgesnn import plugins
 from edgesnn.api.bundles import open_bundle
 from edgesnn.api.progress import Progress, silent
-from edgesnn.api.runners import runner_misses, runner_of
-from edgesnn.api.verification import verify_bundle
+from edgesnn.api.runners import is_remote, runner_misses, runner_of, shown_by
+from edgesnn.api.verification import verify_open
 from edgesnn.bundle.bundle import TOKENIZER_NAME, Bundle
 from edgesnn.errors import EdgesnnError
 from edgesnn.profiler.accuracy import measure_accuracy
@@ -20,9 +20,18 @@ from edgesnn.profiler.results import Absent, AccuracyResult, ParityResult
 from edgesnn.profiler.session import SessionResult, Setting, run_session
 from edgesnn.record.files import Run, make_run
 from edgesnn.record.provenance import collect_provenance
-from edgesnn.runners.base import Capability, Runner, RunnerOptions
+from edgesnn.runners.base import Capability, Runner, RunnerOptions, Screen
 from edgesnn.targets import parse_target, resolve_target
 from edgesnn.text.tokenizer import load_tokenizer
+
+#: Label, quantity and unit of what a device's own screen shows.
+_HEADLINE = (
+    ("per generated token, median", "latency.p50", " ms"),
+    ("95th percentile", "latency.p95", " ms"),
+    ("first token", "first_token.p50", " ms"),
+    ("tokens per second", "throughput.generated", ""),
+    ("wrong logits", "parity.mismatches", ""),
+)
 
 
 def profile_bundle(
@@ -63,19 +72,23 @@ def profile_bundle(
     bundle = open_bundle(path)
     runner_class = runner_of(target, bundle)
     tokenizer = load_tokenizer(bundle.file(TOKENIZER_NAME))
-    parity: ParityResult | Absent = Absent(f"{runner_class.name} does not run the integer program")
-    if Capability.EXACT in runner_class.capabilities:
-        known = {result.target: result for result in verified}
-        parity = (
-            known.get(runner_class.name)
-            or verify_bundle(bundle, [target], tokens=chosen.workload.parity_tokens, on_progress=on_progress)[
-                0
-            ]
-        )
-    accuracy = _accuracy(bundle, chosen, on_progress)
+    known = {result.target: result for result in verified}
     options = RunnerOptions(threads=threads, address=parse_target(target).address)
     with runner_class() as runner:
         device = runner.open(bundle, options)
+        tell = shown_by(runner, on_progress)
+        parity: ParityResult | Absent = Absent(f"{runner_class.name} does not run the integer program")
+        if Capability.EXACT in runner_class.capabilities:
+            name = runner_class.name if options.address is None else f"{runner_class.name}:{options.address}"
+            parity = known.get(runner_class.name) or verify_open(
+                runner, name, bundle, tokens=chosen.workload.parity_tokens, on_progress=on_progress
+            )
+        accuracy = _accuracy(bundle, chosen, tell)
+        probe = None
+        if is_remote(runner):
+            probe = Absent("the device is not this computer")
+        elif device.simulated:
+            probe = Absent("memory of a simulation is not the device's")
         result = run_session(
             runner,
             bundle,
@@ -83,20 +96,24 @@ def profile_bundle(
             tokenizer,
             accuracy=accuracy,
             parity=parity,
-            on_progress=on_progress,
-            setting=Setting(
-                target,
-                device,
-                options,
-                allow_unmeasured,
-                memory_probe=Absent("memory of a simulation is not the device's")
-                if device.simulated
-                else None,
-            ),
+            on_progress=tell,
+            setting=Setting(target, device, options, allow_unmeasured, memory_probe=probe),
         )
+        if isinstance(runner, Screen):
+            runner.show_result(result.verdict.verdict, _headline(result))
         comparisons = _compare_others(runner, bundle, chosen, result, on_progress)
     document = session_document(result, bundle, comparisons)
     return make_run(document, session_arrays(result), collect_provenance())
+
+
+def _headline(result: SessionResult) -> list[tuple[str, str]]:
+    """The few figures that a device's own screen shows."""
+    rows = []
+    for label, name, unit in _HEADLINE:
+        value = result.quantities[name].value
+        if value is not None:
+            rows.append((label, (f"{value:,.0f}" if value >= 100 else f"{value:.3g}") + unit))
+    return rows
 
 
 def _accuracy(bundle: Bundle, profile: Profile, on_progress: Progress) -> AccuracyResult | Absent:
@@ -123,7 +140,7 @@ def _compare_others(
     """The other engines of this computer beside the one that was profiled; golden is no engine."""
     comparisons: list[Comparison] = []
     # The time that a simulation takes says nothing of what it simulates, beside what runs here in earnest.
-    if isinstance(result.latency, Absent) or result.setting.device.simulated:
+    if isinstance(result.latency, Absent) or result.setting.device.simulated or is_remote(subject):
         return comparisons
     for plugin in plugins.available(plugins.RUNNERS):
         if plugin.name in ("golden", result.runner):
@@ -132,7 +149,8 @@ def _compare_others(
             comparisons.append(no_comparison(plugin.name, Absent(plugin.error)))
             continue
         runner_class = plugins.load_runner(plugin.name)
-        if Capability.STEP not in runner_class.capabilities or getattr(runner_class, "simulated", False):
+        comparable = not is_remote(runner_class) and not getattr(runner_class, "simulated", False)
+        if Capability.STEP not in runner_class.capabilities or not comparable:
             continue
         reason = runner_misses(runner_class, bundle)
         if reason is not None:

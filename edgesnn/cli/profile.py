@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgesnn.cli.output import JsonFlag, Output, session
+from edgesnn.cli.output import HttpsFlag, JsonFlag, Output, session
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -92,6 +92,7 @@ def profile(
     details: Annotated[
         bool, typer.Option("--details", help="Say how each number was taken, and show every layer.")
     ] = False,
+    https: HttpsFlag = False,
     json_mode: JsonFlag = False,
 ) -> None:
     """Measure a bundle on a target, judge it by a profile, write a run record.
@@ -106,6 +107,10 @@ def profile(
 
         if output is not None:
             check_output(output)
+        if https:
+            from edgesnn.runners.browser_address import with_https
+
+            target = with_https(target)
         with out.progress() as progress:
             task = progress.add_task("profile", total=None, detail="")
 

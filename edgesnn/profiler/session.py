@@ -326,7 +326,7 @@ def _memory(
 def _marks(latency: Latency | Absent) -> list[str]:
     if isinstance(latency, Absent):
         return []
-    found = []
+    found = list(latency.marks)
     if not latency.warm_up.settled:
         found.append(f"the running minimum had not settled after {latency.warm_up.steps} warm-up steps")
     drift = latency.forward.drift

@@ -17,7 +17,7 @@ ALLOWED = {
     "profiler": {"numpy", "scipy", "pydantic", "psutil"},
     "program": {"numpy", "safetensors"},
     "record": {"numpy", "pydantic"},
-    "runners": {"ai_edge_litert", "numpy", "onnxruntime"},
+    "runners": {"ai_edge_litert", "cryptography", "numpy", "onnxruntime", "segno", "websockets"},
     "student": {
         "numpy",
         "torch",
