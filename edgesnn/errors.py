@@ -10,6 +10,7 @@
     │   ├── TextError                     tokenizer, token id, text
     │   ├── TrainingError                 data, divergence, checkpoint
     │   ├── RecordError                   run record: schema, version
+    │   ├── RecordingError                recording or trace of a meter: format, columns, damage
     │   ├── OutputError                   a path that cannot be written
     │   ├── PluginError                   an entry point that does not load
     │   └── MissingExtraError             an optional package that is not installed
@@ -20,7 +21,13 @@
     │   ├── BudgetError                   a limit of the profile is exceeded
     │   └── FitError                      a network breaks a limit of a chip
     ├── DeviceError              exit 4   a device or meter failed
-    │   └── RunnerError                   the engine refused or died
+    │   ├── RunnerError                   the engine refused or died
+    │   └── MeterError                    no such meter, wrong device, not permitted
+    │       ├── MeterBusyError            another process owns it
+    │       ├── MeterTimeoutError         nothing came before the deadline
+    │       ├── MeterUnpluggedError       it is gone
+    │       ├── MeterEndedError           a recording that plays the meter has no more samples
+    │       └── MeterProtocolError        what came is not its stream, or it reports a fault
     ├── InternalError            exit 5   a bug of ours
     └── UndecidedError           exit 6   a required budget was not measured
 
@@ -141,6 +148,12 @@ class RecordError(UserError):
     code = "record"
 
 
+class RecordingError(UserError):
+    """A recording or a trace of a meter cannot be used."""
+
+    code = "recording"
+
+
 class OutputError(UserError):
     """A path cannot be written."""
 
@@ -208,6 +221,42 @@ class RunnerError(DeviceError):
     """An engine refused the model or died while running it."""
 
     code = "runner"
+
+
+class MeterError(DeviceError):
+    """A meter cannot be used."""
+
+    code = "meter"
+
+
+class MeterBusyError(MeterError):
+    """Another process owns the meter."""
+
+    code = "meter-busy"
+
+
+class MeterTimeoutError(MeterError):
+    """A meter sent nothing before the deadline."""
+
+    code = "meter-timeout"
+
+
+class MeterUnpluggedError(MeterError):
+    """A meter went away while it was in use."""
+
+    code = "meter-unplugged"
+
+
+class MeterEndedError(MeterError):
+    """A recording that stands in for a meter has come to its end."""
+
+    code = "meter-ended"
+
+
+class MeterProtocolError(MeterError):
+    """A meter sent something that its protocol does not allow, or reports a fault."""
+
+    code = "meter-protocol"
 
 
 class InternalError(EdgesnnError):

@@ -1,4 +1,4 @@
-"""Plug-ins by entry points: exporters and runners, the built-in ones through the same door.
+"""Plug-ins by entry points: exporters, runners and meters, the built-in ones through the same door.
 
 A package joins by declaring an entry point in one of `GROUPS`; ``pip install`` is all it takes. Nothing is
 imported until it is asked for. A plug-in that does not load is listed with its reason, never left out.
@@ -21,16 +21,19 @@ from edgesnn.names import unknown
 
 if TYPE_CHECKING:
     from edgesnn.exporters.base import Exporter
+    from edgesnn.meters.base import Meter
     from edgesnn.runners.base import Runner
 
 DISTRIBUTION = "edgesnn"
 EXPORTERS = "edgesnn.exporters"
 RUNNERS = "edgesnn.runners"
+METERS = "edgesnn.meters"
 
 #: What a class must have to count as a plug-in of a group.
 GROUPS: dict[str, tuple[str, ...]] = {
     EXPORTERS: ("name", "summary", "missing", "export"),
     RUNNERS: ("name", "summary", "capabilities", "missing", "open", "close"),
+    METERS: ("name", "summary", "driver_status", "missing", "discover", "open", "start", "read", "close"),
 }
 
 
@@ -78,6 +81,16 @@ def load_runner(name: str) -> type[Runner]:
         PluginError: It does not load, or two packages declare the name.
     """
     return cast("type[Runner]", load(RUNNERS, name))
+
+
+def load_meter(name: str) -> type[Meter]:
+    """The meter class of that name.
+
+    Raises:
+        UsageError: There is none.
+        PluginError: It does not load, or two packages declare the name.
+    """
+    return cast("type[Meter]", load(METERS, name))
 
 
 def load_exporter(name: str) -> type[Exporter]:

@@ -1,4 +1,4 @@
-"""The data that ships with edgesnn: targets, profiles, the reference student, the C engine's sources.
+"""The data that ships with edgesnn: targets, profiles, the reference student, the C engine, Lava processes.
 
 A wheel carries them inside the package (``edgesnn/_data``); in a source checkout they stand beside it.
 """
@@ -10,12 +10,12 @@ from typing import Literal
 
 from edgesnn.errors import InternalError
 
-Kind = Literal["targets", "profiles", "reference", "engine"]
-KINDS: tuple[Kind, ...] = ("targets", "profiles", "reference", "engine")
+Kind = Literal["targets", "profiles", "reference", "engine", "lava"]
+KINDS: tuple[Kind, ...] = ("targets", "profiles", "reference", "engine", "lava")
 
 _PACKAGE = Path(__file__).parent
 #: Where a checkout keeps a kind, where it is not the folder of that name.
-_CHECKOUT: dict[Kind, str] = {"engine": "firmware_bridge/engine"}
+_CHECKOUT: dict[Kind, str] = {"engine": "firmware_bridge/engine", "lava": "firmware_bridge/lava"}
 
 
 def folder(kind: Kind) -> Path:

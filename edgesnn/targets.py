@@ -75,6 +75,25 @@ def parse_target(text: str) -> TargetName:
     return TargetName(name, address or None)
 
 
+def with_form(text: str, form: str | None) -> str:
+    """A target in one of its forms: ``lava`` and ``graph`` is ``lava:graph``.
+
+    Args:
+        text: The target.
+        form: Name of the form; None leaves the target as it is.
+
+    Raises:
+        UsageError: The target has an address already.
+    """
+    if form is None:
+        return text
+    if parse_target(text).address is not None:
+        raise UsageError(
+            f"target '{text}' has an address already, so it takes no form", remedy=f"leave out --form {form}"
+        )
+    return f"{text}:{form}"
+
+
 def devices() -> list[Target]:
     """Every device description that ships with edgesnn, sorted by name.
 

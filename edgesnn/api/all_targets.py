@@ -10,7 +10,7 @@ from edgesnn import plugins
 from edgesnn.api.bundles import open_bundle
 from edgesnn.api.profiling import accuracy_of, profile_bundle, profile_for
 from edgesnn.api.progress import Progress, silent
-from edgesnn.api.runners import runner_misses, runner_of
+from edgesnn.api.runners import is_remote, runner_misses, runner_of
 from edgesnn.bundle.bundle import Bundle
 from edgesnn.errors import DeviceError, EdgesnnError, UndecidedError
 from edgesnn.profiler.profile import load_profile
@@ -183,7 +183,10 @@ def _runners(bundle: Bundle) -> Iterator[Candidate]:
             continue
         runner = plugins.load_runner(name)
         gates = Capability.EXACT in runner.capabilities
-        yield Candidate(name, runner_misses(runner, bundle), gates)
+        misses = runner_misses(runner, bundle)
+        if misses is None and is_remote(runner):
+            misses = f"a device of its own: profiled when named, --target {name}"
+        yield Candidate(name, misses, gates)
 
 
 def _named(target: str, on_progress: Progress) -> Progress:

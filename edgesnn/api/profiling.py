@@ -9,8 +9,8 @@ from edgesnn import plugins
 from edgesnn.api.bundles import open_bundle
 from edgesnn.api.progress import Progress, silent
 from edgesnn.api.references import TIMEOUT_S, measure_reference, reference_document
-from edgesnn.api.runners import runner_misses, runner_of
-from edgesnn.api.verification import verify_bundle
+from edgesnn.api.runners import is_remote, runner_misses, runner_of, shown_by
+from edgesnn.api.verification import verify_bundle, verify_open
 from edgesnn.bundle.bundle import TOKENIZER_NAME, Bundle
 from edgesnn.errors import EdgesnnError
 from edgesnn.profiler.accuracy import measure_accuracy
@@ -21,9 +21,18 @@ from edgesnn.profiler.results import Absent, AccuracyResult, ParityResult
 from edgesnn.profiler.session import SessionResult, Setting, run_session
 from edgesnn.record.files import Run, make_run
 from edgesnn.record.provenance import collect_provenance
-from edgesnn.runners.base import Capability, Runner, RunnerOptions
+from edgesnn.runners.base import Capability, Runner, RunnerOptions, Screen
 from edgesnn.targets import names, parse_target, resolve_target
 from edgesnn.text.tokenizer import load_tokenizer
+
+#: Label, quantity and unit of what a device's own screen shows.
+_HEADLINE = (
+    ("per generated token, median", "latency.p50", " ms"),
+    ("95th percentile", "latency.p95", " ms"),
+    ("first token", "first_token.p50", " ms"),
+    ("tokens per second", "throughput.generated", ""),
+    ("wrong logits", "parity.mismatches", ""),
+)
 
 
 def profile_bundle(
@@ -74,7 +83,6 @@ def profile_bundle(
     runner_class = runner_of(target, bundle)
     tokenizer = load_tokenizer(bundle.file(TOKENIZER_NAME))
     known = {result.target: result for result in verified}
-    parity = known.get(runner_class.name) or parity_of(bundle, target, runner_class, chosen, on_progress)
     beside = None
     if reference is not None:  # first: it is the part that most easily fails
         beside = measure_reference(
@@ -85,11 +93,23 @@ def profile_bundle(
             timeout_s=reference_timeout_s,
             on_progress=on_progress,
         )
-    if accuracy is None:
-        accuracy = accuracy_of(bundle, chosen, on_progress)
     options = RunnerOptions(threads=threads, address=parse_target(target).address)
     with runner_class() as runner:
         device = runner.open(bundle, options)
+        tell = shown_by(runner, on_progress)
+        parity: ParityResult | Absent = Absent(f"{runner_class.name} does not run the integer program")
+        if Capability.EXACT in runner_class.capabilities:
+            name = runner_class.name if options.address is None else f"{runner_class.name}:{options.address}"
+            parity = known.get(runner_class.name) or verify_open(
+                runner, name, bundle, tokens=chosen.workload.parity_tokens, on_progress=on_progress
+            )
+        if accuracy is None:
+            accuracy = accuracy_of(bundle, chosen, tell)
+        probe = None
+        if is_remote(runner):
+            probe = Absent("the device is not this computer")
+        elif device.simulated:
+            probe = Absent("memory of a simulation is not the device's")
         result = run_session(
             runner,
             bundle,
@@ -97,15 +117,27 @@ def profile_bundle(
             tokenizer,
             accuracy=accuracy,
             parity=parity,
-            on_progress=on_progress,
-            setting=Setting(target, device, options, allow_unmeasured),
+            on_progress=tell,
+            setting=Setting(target, device, options, allow_unmeasured, memory_probe=probe),
         )
+        if isinstance(runner, Screen):
+            runner.show_result(result.verdict.verdict, _headline(result))
         comparisons = _compare_others(runner, bundle, chosen, result, on_progress) if compare else []
     document = session_document(result, bundle, comparisons)
     document["marks"] += notes
     if beside is not None:
         document["reference"] = reference_document(beside, result.quantities)
     return make_run(document, session_arrays(result), collect_provenance())
+
+
+def _headline(result: SessionResult) -> list[tuple[str, str]]:
+    """The few figures that a device's own screen shows."""
+    rows = []
+    for label, name, unit in _HEADLINE:
+        value = result.quantities[name].value
+        if value is not None:
+            rows.append((label, (f"{value:,.0f}" if value >= 100 else f"{value:.3g}") + unit))
+    return rows
 
 
 def profile_for(
@@ -162,7 +194,8 @@ def _compare_others(
 ) -> list[Comparison]:
     """The other engines of this computer beside the one that was profiled; golden is no engine."""
     comparisons: list[Comparison] = []
-    if isinstance(result.latency, Absent):
+    # The time that a simulation takes says nothing of what it simulates, beside what runs here in earnest.
+    if isinstance(result.latency, Absent) or result.setting.device.simulated or is_remote(subject):
         return comparisons
     for plugin in plugins.available(plugins.RUNNERS):
         if plugin.name in ("golden", result.runner):
@@ -171,7 +204,8 @@ def _compare_others(
             comparisons.append(no_comparison(plugin.name, Absent(plugin.error)))
             continue
         runner_class = plugins.load_runner(plugin.name)
-        if Capability.STEP not in runner_class.capabilities:
+        comparable = not is_remote(runner_class) and not getattr(runner_class, "simulated", False)
+        if Capability.STEP not in runner_class.capabilities or not comparable:
             continue
         reason = runner_misses(runner_class, bundle)
         if reason is not None:
@@ -179,7 +213,8 @@ def _compare_others(
             continue
         try:
             with runner_class() as runner:
-                device = runner.open(bundle, result.setting.options)
+                # An address belongs to the target that was named.
+                device = runner.open(bundle, RunnerOptions(threads=result.setting.options.threads))
                 comparisons.append(
                     compare_forward(
                         runner,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgesnn.cli.output import JsonFlag, Output, session
+from edgesnn.cli.output import HttpsFlag, JsonFlag, Output, session
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -89,6 +89,9 @@ def profile(
     target: Annotated[
         str, typer.Option("--target", help="Device or runner; cpu takes the fastest engine present.")
     ] = "cpu",
+    form: Annotated[
+        str | None, typer.Option("--form", help="Form of the target: --form graph is the target NAME:graph.")
+    ] = None,
     profile_name: Annotated[
         str, typer.Option("--profile", help="What to measure and the limits: a name or a TOML file.")
     ] = "smartglass",
@@ -133,6 +136,7 @@ def profile(
     details: Annotated[
         bool, typer.Option("--details", help="Say how each number was taken, and show every layer.")
     ] = False,
+    https: HttpsFlag = False,
     json_mode: JsonFlag = False,
 ) -> None:
     """Measure a bundle on a target, judge it by a profile, write a run record.
@@ -144,6 +148,7 @@ def profile(
         from edgesnn.api import profile_bundle
         from edgesnn.cli.profile_many import check_flags, profile_everything, profile_in_turns
         from edgesnn.record.files import check_output, write_run
+        from edgesnn.targets import with_form
 
         check_flags(bundle, target, output, everything=all_targets, turns=interleave, reference=reference)
         settings = {
@@ -161,6 +166,10 @@ def profile(
             return
         if output is not None:
             check_output(output)
+        if https:
+            from edgesnn.runners.browser_address import with_https
+
+            target = with_https(target)
         with out.progress() as progress:
             task = progress.add_task("profile", total=None, detail="")
 
@@ -169,7 +178,7 @@ def profile(
 
             run = profile_bundle(
                 bundle[0],
-                target=target,
+                target=with_form(target, form),
                 profile=profile_name,
                 allow_unmeasured=allow_unmeasured,
                 threads=threads,

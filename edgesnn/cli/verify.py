@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgesnn.cli.output import JsonFlag, Output, session
-from edgesnn.errors import ParityError
+from edgesnn.cli.output import HttpsFlag, JsonFlag, Output, session
+from edgesnn.errors import ParityError, UsageError
 
 if TYPE_CHECKING:
     from edgesnn.profiler.results import ParityResult
@@ -17,10 +17,15 @@ if TYPE_CHECKING:
 
 def verify(
     bundle: Annotated[Path, typer.Argument(help="Bundle: the folder that edgesnn export made.")],
+    *,
     target: Annotated[
         list[str] | None, typer.Option("--target", help="Target to compare; repeatable. All by default.")
     ] = None,
     tokens: Annotated[int, typer.Option(min=1, help="Tokens to compare at least, per form.")] = 2000,
+    form: Annotated[
+        str | None, typer.Option(help="Form of the targets: --form graph is the target NAME:graph.")
+    ] = None,
+    https: HttpsFlag = False,
     json_mode: JsonFlag = False,
 ) -> None:
     """Compare targets with the golden interpreter: sequence, step and prefill, alone and in batches.
@@ -31,16 +36,24 @@ def verify(
         from dataclasses import asdict
 
         from edgesnn.api import open_bundle, parity_targets, verify_bundle
+        from edgesnn.targets import with_form
 
+        if form is not None and not target:
+            raise UsageError("--form belongs to a target", remedy="name one with --target")
+        chosen = [with_form(name, form) for name in target or []]
+        if https:
+            from edgesnn.runners.browser_address import with_https
+
+            chosen = [with_https(one) for one in chosen or ["browser"]]
         opened = open_bundle(bundle)
-        skipped = {} if target else {n: r for n, r in parity_targets(opened).items() if r is not None}
+        skipped = {} if chosen else {n: r for n, r in parity_targets(opened).items() if r is not None}
         with out.progress() as progress:
             task = progress.add_task("verify", total=None, detail="")
 
             def tell(stage: str, done: int, total: int) -> None:
                 progress.update(task, description=stage, completed=done, total=total)
 
-            results = verify_bundle(opened, target or None, tokens=tokens, on_progress=tell)
+            results = verify_bundle(opened, chosen or None, tokens=tokens, on_progress=tell)
         out.document(
             "edgesnn.verify/1",
             {

@@ -1,9 +1,9 @@
 """Budgets and their verdicts.
 
 PASS and FAIL are claims that the data show; what they do not show is UNDECIDED, with what would decide it;
-what nobody measured is UNMEASURED. Percentile budgets use the MLPerf early-stopping bound
-(`edgesnn.profiler.early_stopping`), intervals must lie wholly on one side of the limit, and counts compare
-exactly.
+what nobody measured is UNMEASURED. A number that was SIMULATED decides nothing. Percentile budgets use the
+MLPerf early-stopping bound (`edgesnn.profiler.early_stopping`), intervals must lie wholly on one side of the
+limit, and counts compare exactly.
 
 The whole run: 3 when a required budget FAILs, else 4 when the run is invalid, else 6 when a required
 budget is UNDECIDED or UNMEASURED (the latter is excused by ``--allow-unmeasured``), else 0.
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from edgesnn.errors import EXIT_OK, DeviceError, GateError, UndecidedError
@@ -224,6 +224,16 @@ def undecided(spec: BudgetSpec, quantity: Quantity, reason: str) -> BudgetVerdic
     if spec.limit.limit is None or quantity.value is None:
         return judge_value(spec, quantity)
     return _verdict(spec, quantity, Verdict.UNDECIDED, reason)
+
+
+def simulation_decides_nothing(budget: BudgetVerdict) -> BudgetVerdict:
+    """The verdict on a simulated number, which is shown but carries neither PASS nor FAIL."""
+    if budget.quantity.kind is not Kind.SIMULATED or budget.verdict not in (Verdict.PASS, Verdict.FAIL):
+        return budget
+    reason = f"SIMULATED: it says nothing of a device; taken at its word it would {budget.verdict}"
+    if budget.reason is not None:
+        reason += f" ({budget.reason})"
+    return replace(budget, verdict=Verdict.UNDECIDED, reason=reason, samples_needed=None)
 
 
 def overall(

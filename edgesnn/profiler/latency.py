@@ -22,7 +22,7 @@ from edgesnn.errors import RunnerError
 from edgesnn.profiler.profile import Workload
 from edgesnn.profiler.statistics import FloatArray, Summary, summarise
 from edgesnn.profiler.warmup import WarmUp, warm_up
-from edgesnn.runners.base import Capability, Runner, Window
+from edgesnn.runners.base import Capability, Runner, Sighting, Watchful, Window
 
 #: Called with a stage, what is done of it and what there is to do.
 Progress = Callable[[str, int, int], None]
@@ -117,6 +117,7 @@ class Latency:
         warm_up: What warming up took.
         first_token: Prompt to first token, or None when the profile leaves it out.
         invalid: Why the session is invalid, or None.
+        marks: What the runner saw of its device meanwhile.
     """
 
     per_token: Summary
@@ -135,6 +136,7 @@ class Latency:
     warm_up: WarmUp
     first_token: FirstToken | None
     invalid: str | None
+    marks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -178,6 +180,8 @@ def measure_latency(
         RunnerError: The device cannot step, or gave times that make no sense.
     """
     require_steps(runner)
+    if isinstance(runner, Watchful):
+        runner.watch()
     context = context_window if workload.context is None else workload.context
     if taken is None:
         warm = warm_up(runner, ids, workload.warmup_tokens)
@@ -192,6 +196,7 @@ def measure_latency(
     first = None
     if workload.first_tokens:
         first = measure_first_token(runner, tokenizer, ids, workload, on_progress)
+    sighting = runner.seen() if isinstance(runner, Watchful) else Sighting()
     return Latency(
         per_token=summarise(per_token_ms),
         forward=summarise(forward_ms),
@@ -208,7 +213,8 @@ def measure_latency(
         clock="device" if Capability.DEVICE_CLOCK in runner.capabilities else "host",
         warm_up=warm,
         first_token=first,
-        invalid=disagreement(windows),
+        invalid=sighting.invalid or disagreement(windows),
+        marks=sighting.marks,
     )
 
 

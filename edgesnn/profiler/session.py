@@ -23,6 +23,7 @@ from edgesnn.profiler.budgets import (
     judge_percentile,
     judge_value,
     overall,
+    simulation_decides_nothing,
     undecided,
 )
 from edgesnn.profiler.duty import duty_quantities
@@ -256,7 +257,7 @@ def judge(
     peaks = [] if isinstance(memory, Absent) else [p.peak_bytes / MEGABYTE for p in memory]
     documents = quantities["accuracy.top1"].n or 0
     retention = spec("retention", "top-1 of the student over the teacher's", Side.ABOVE)
-    return (
+    verdicts = (
         _judge_latency(per_token, quantities, latency),
         _judge_first_token(first_token, quantities, latency),
         judge_value(spec("power_mw", "mean power of continuous generation"), quantities["power.mean"]),
@@ -290,6 +291,7 @@ def judge(
             quantities["activity.spike_rate"],
         ),
     )
+    return tuple(simulation_decides_nothing(verdict) for verdict in verdicts)
 
 
 def _judge_latency(spec: BudgetSpec, quantities: Quantities, latency: Latency | Absent) -> BudgetVerdict:
@@ -358,7 +360,7 @@ def _generation(
 def _marks(latency: Latency | Absent, workload: Workload) -> list[str]:
     if isinstance(latency, Absent):
         return []
-    found = window_marks(latency.windows, workload)
+    found = [*window_marks(latency.windows, workload), *latency.marks]
     if not latency.warm_up.settled:
         found.append(f"the running minimum had not settled after {latency.warm_up.steps} warm-up steps")
     drift = latency.forward.drift

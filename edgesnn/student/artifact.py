@@ -47,6 +47,7 @@ def write_artifact(
     metadata: dict[str, Any],
     tokenizer: TextTokenizer,
     held_out: EvalSlice,
+    *,
     trimming: bytes | None = None,
 ) -> None:
     """Write an artifact so that a reader never meets a mixture of two.

@@ -150,6 +150,8 @@ REFERENCE: dict[str, Any] = {
     "warmup_steps": 200,
     "vocab_size": 4096,
     "log_interval": 50,
+    "checkpoint_interval": 250,
+    "eval_interval": 1000,
     "fp16": True,
     "snn": {"num_timesteps": 2, "surrogate_type": "fast_sigmoid", "surrogate_slope": 2.0},
     "architecture_options": {

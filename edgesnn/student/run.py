@@ -321,7 +321,9 @@ class TrainingRun:
                 metadata,
                 self.prepared.tokenizer,
                 self.prepared.held_out,
-                None if self.prepared.cache is None else self.prepared.cache.cache.trimmed.to_bytes(),
+                trimming=None
+                if self.prepared.cache is None
+                else self.prepared.cache.cache.trimmed.to_bytes(),
             )
             phases = {"norms frozen": self.config.freeze_at}
             if self.exponent is not None:

@@ -71,6 +71,9 @@ def test_the_wheel_holds_the_data_and_no_tests(wheel):
     for path in (ROOT / "firmware_bridge" / "engine").rglob("*"):
         if path.is_file():
             assert f"edgesnn/_data/engine/{path.relative_to(ROOT / 'firmware_bridge' / 'engine')}" in names
+    for path in (ROOT / "firmware_bridge" / "lava").rglob("*"):
+        if path.is_file() and "__pycache__" not in path.parts:
+            assert f"edgesnn/_data/lava/{path.relative_to(ROOT / 'firmware_bridge' / 'lava')}" in names
     assert "edgesnn/py.typed" in names
     assert not [name for name in names if name.startswith(("tests/", "docs/", "tools/"))]
 
@@ -95,7 +98,8 @@ def test_the_demo_runs_without_torch_and_leaves_the_folder_to_the_user(program, 
     (torch,) = [check for check in checks if check["name"] == "torch"]
     assert torch["found"] == "not installed"
     missing = {check["name"]: check for check in checks if not check["ok"]}
-    assert {"litert", "tflite", "torch"} <= set(missing) <= {"litert", "native", "tflite", "torch"}
+    needed = {"lava", "litert", "tflite", "torch"}
+    assert needed - {"lava"} <= set(missing) <= needed | {"native"}
     assert all(check["remedy"] for check in missing.values())
 
 

@@ -56,6 +56,13 @@ def test_half_a_target_is_a_usage_error(text):
         targets.parse_target(text)
 
 
+def test_a_form_is_an_address_unless_there_is_one():
+    assert targets.with_form("lava", "graph") == "lava:graph"
+    assert targets.with_form("lava:graph", None) == "lava:graph"
+    with pytest.raises(UsageError, match="'lava:single' has an address already"):
+        targets.with_form("lava:single", "graph")
+
+
 def test_a_device_resolves_to_its_runners_that_are_present_best_first(runners):
     runners(native=Present, litert=Present, onnxruntime=Present, golden=Present)
     assert targets.resolve_target("cpu") == ["native", "litert", "onnxruntime", "golden"]

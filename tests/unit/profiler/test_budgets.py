@@ -11,9 +11,10 @@ from edgesnn.profiler.budgets import (
     judge_percentile,
     judge_value,
     overall,
+    simulation_decides_nothing,
 )
 from edgesnn.profiler.profile import Limit
-from edgesnn.profiler.results import absent, present
+from edgesnn.profiler.results import Kind, absent, present
 
 
 def _spec(limit, side=Side.BELOW, required=True):
@@ -37,6 +38,19 @@ def _value(value, **more):
 )
 def test_an_exact_value_is_judged_at_its_limit(side, value, verdict):
     assert judge_value(_spec(10.0, side), _value(value)).verdict is verdict
+
+
+@pytest.mark.parametrize("value", [9.0, 11.0])
+def test_a_simulated_number_neither_passes_nor_fails(value):
+    judged = simulation_decides_nothing(judge_value(_spec(10.0), _value(value, kind=Kind.SIMULATED)))
+    assert judged.verdict is Verdict.UNDECIDED
+    assert f"it would {'PASS' if value < 10 else 'FAIL'}" in judged.reason
+    assert overall([judged], None, allow_unmeasured=True).verdict is Overall.UNDECIDED
+
+
+def test_a_measured_number_keeps_its_verdict():
+    judged = judge_value(_spec(10.0), _value(9.0))
+    assert simulation_decides_nothing(judged) is judged
 
 
 def test_a_missing_value_is_unmeasured_and_never_zero():
