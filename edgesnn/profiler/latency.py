@@ -34,7 +34,9 @@ ENCODE_REPEATS = 30
 #: Steps before each window that are not timed, to fill the caches that the pause emptied.
 WINDOW_WARMUP = 4
 #: Most counted steps of one window.
-WINDOW_MAX_TOKENS = 100_000
+WINDOW_MAX_TOKENS = 1_000_000
+#: A window is planned longer by this factor: steps within it may be faster than those of the warm-up.
+PLAN_MARGIN = 1.05
 _NS_PER_MS = 1e6
 
 
@@ -137,6 +139,19 @@ class Latency:
     marks: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class TakenWindows:
+    """Windows that were measured before the session, for example in turns with another program's.
+
+    Attributes:
+        warm_up: What warming up took.
+        windows: The windows, in order, all over the same ids.
+    """
+
+    warm_up: WarmUp
+    windows: tuple[MeasuredWindow, ...]
+
+
 def measure_latency(
     runner: Runner,
     workload: Workload,
@@ -145,6 +160,7 @@ def measure_latency(
     *,
     context_window: int,
     on_progress: Progress,
+    taken: TakenWindows | None = None,
 ) -> Latency:
     """Run the latency session of a profile.
 
@@ -155,6 +171,7 @@ def measure_latency(
         ids: Text as token ids ``[length]``, repeated as often as needed.
         context_window: The program's.
         on_progress: Told of every window and first token.
+        taken: Windows measured already under this workload; None measures them now.
 
     Returns:
         The session's result.
@@ -165,9 +182,12 @@ def measure_latency(
     require_steps(runner)
     if isinstance(runner, Watchful):
         runner.watch()
-    warm = warm_up(runner, ids, workload.warmup_tokens)
     context = context_window if workload.context is None else workload.context
-    windows = measure_windows(runner, workload, ids, context=context, warm=warm, on_progress=on_progress)
+    if taken is None:
+        warm = warm_up(runner, ids, workload.warmup_tokens)
+        windows = measure_windows(runner, workload, ids, context=context, warm=warm, on_progress=on_progress)
+    else:
+        warm, windows = taken.warm_up, taken.windows
     forward_ms = np.concatenate([w.counted_ms for w in windows])
     encode_ms = _encode_times(tokenizer, ids, workload.prompt_tokens)
     decode_ms = _decode_times(tokenizer, ids, len(forward_ms))
@@ -234,7 +254,7 @@ def measure_windows(
     Raises:
         RunnerError: A window has another number of times than steps, or a time that is not positive.
     """
-    wanted = math.ceil(workload.min_window_seconds * 1000.0 / max(warm.typical_ms, 1e-3))
+    wanted = math.ceil(PLAN_MARGIN * workload.min_window_seconds * 1000.0 / max(warm.typical_ms, 1e-3))
     counted = min(max(wanted, workload.min_window_tokens), max(WINDOW_MAX_TOKENS, workload.min_window_tokens))
     lead = context - 1
     text = np.resize(ids, lead + counted)

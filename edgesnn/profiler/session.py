@@ -26,11 +26,13 @@ from edgesnn.profiler.budgets import (
     simulation_decides_nothing,
     undecided,
 )
+from edgesnn.profiler.duty import duty_quantities
 from edgesnn.profiler.energy import EnergyReport, report_energy
+from edgesnn.profiler.generation import Generation, generation_quantities, measure_generation
 from edgesnn.profiler.host import Host, HostState, disturbances, read_host, read_state
-from edgesnn.profiler.latency import Latency, Progress, TextCodec, measure_latency
+from edgesnn.profiler.latency import Latency, Progress, TakenWindows, TextCodec, measure_latency
 from edgesnn.profiler.memory import Probe, probe_memory
-from edgesnn.profiler.profile import Profile
+from edgesnn.profiler.profile import Profile, Workload
 from edgesnn.profiler.quantities import (
     MEGABYTE,
     Quantities,
@@ -41,8 +43,10 @@ from edgesnn.profiler.quantities import (
     memory_quantities,
     other_quantities,
     parity_quantities,
+    summary_quantities,
 )
-from edgesnn.profiler.results import Absent, AccuracyResult, ParityResult
+from edgesnn.profiler.results import Absent, AccuracyResult, Kind, ParityResult
+from edgesnn.profiler.spread import window_marks
 from edgesnn.runners.base import Capability, DeviceInfo, Runner, RunnerOptions
 
 MemoryProbe = Callable[[], Probe]
@@ -94,6 +98,7 @@ class SessionResult:
         invalid: Why the run is invalid, or None.
         started: When it began, UTC.
         seconds: How long it took.
+        generation: Whole answers, or why there are none; None where the workload asks for none.
     """
 
     setting: Setting
@@ -116,6 +121,7 @@ class SessionResult:
     invalid: str | None
     started: datetime
     seconds: float
+    generation: Generation | Absent | None = None
 
 
 def run_session(
@@ -128,6 +134,7 @@ def run_session(
     parity: ParityResult | Absent,
     on_progress: Progress,
     setting: Setting,
+    taken: TakenWindows | None = None,
 ) -> SessionResult:
     """Measure what a profile asks for and judge it.
 
@@ -140,6 +147,7 @@ def run_session(
         parity: Comparison of this runner with golden, or why there is none.
         on_progress: Told what happens: stage, done, total.
         setting: What is profiled.
+        taken: Measurement windows taken already, in turns with another program's.
 
     Returns:
         The result. A device that answers differently in two windows makes it invalid.
@@ -155,7 +163,14 @@ def run_session(
     if Capability.STEP in runner.capabilities:
         window = bundle.program().context_window
         latency = measure_latency(
-            runner, workload, tokenizer, ids, context_window=window, on_progress=on_progress
+            runner, workload, tokenizer, ids, context_window=window, on_progress=on_progress, taken=taken
+        )
+    generation: Generation | Absent | None = None
+    if workload.kind != "token":
+        generation = (
+            latency
+            if isinstance(latency, Absent)
+            else _generation(runner, workload, tokenizer, ids, on_progress)
         )
     activity: Activity | Absent = Absent("the profile asks for no activity (activity_tokens = 0)")
     if workload.activity_tokens:
@@ -173,7 +188,13 @@ def run_session(
         **activity_quantities(activity),
         **energy_quantities(energy),
     }
+    if generation is not None:
+        kind = Kind.SIMULATED if setting.device.simulated else Kind.MEASURED
+        quantities |= generation_quantities(generation, kind, summary_quantities)
+        quantities |= duty_quantities(generation, workload, profile.cell, kind=kind)
     invalid = None if isinstance(latency, Absent) else latency.invalid
+    if invalid is None and isinstance(generation, Generation):
+        invalid = generation.invalid
     budgets = judge(profile, quantities, latency, memory)
     return SessionResult(
         setting=setting,
@@ -192,10 +213,11 @@ def run_session(
         host=host,
         before=before,
         after=after,
-        marks=(*_marks(latency), *disturbances(host, before, after)),
+        marks=(*_marks(latency, workload), *disturbances(host, before, after)),
         invalid=invalid,
         started=started,
         seconds=time.perf_counter() - clock,
+        generation=generation,
     )
 
 
@@ -323,10 +345,22 @@ def _memory(
     return tuple(probes)
 
 
-def _marks(latency: Latency | Absent) -> list[str]:
+def _generation(
+    runner: Runner,
+    workload: Workload,
+    tokenizer: TextCodec,
+    ids: npt.NDArray[np.int32],
+    on_progress: Progress,
+) -> Generation | Absent:
+    if Capability.LOGITS not in runner.capabilities:
+        return Absent(f"runner '{runner.name}' gives no logits to choose a token by")
+    return measure_generation(runner, workload, tokenizer, ids, on_progress=on_progress)
+
+
+def _marks(latency: Latency | Absent, workload: Workload) -> list[str]:
     if isinstance(latency, Absent):
         return []
-    found = list(latency.marks)
+    found = [*window_marks(latency.windows, workload), *latency.marks]
     if not latency.warm_up.settled:
         found.append(f"the running minimum had not settled after {latency.warm_up.steps} warm-up steps")
     drift = latency.forward.drift
