@@ -30,7 +30,7 @@ COMMANDS: dict[str, str] = {
     "map": "Set a student against a neuromorphic chip and its limits.",
     "demo": "Go the whole way on the reference student.",
     "meter": "Show, monitor, record, calibrate and simulate power meters.",
-    "list": "List targets, devices, runners, exporters, meters, chips, profiles.",
+    "list": "List targets, devices, runners, meters, chips and more.",
     "doctor": "Say what is missing: runners, exporters, meters, training.",
 }
 
