@@ -1,6 +1,6 @@
-import os
-
 """Random fault schedules: whatever the INA228 driver reports is right, or flagged, or counted as lost."""
+
+import os
 
 import numpy as np
 import pytest
