@@ -13,12 +13,15 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from edgesnn.api import (
+        SNNHardwareProfiler,
         compile_student,
         export_student,
         generate_text,
         map_bundle,
         open_bundle,
+        profile_all,
         profile_bundle,
+        profile_interleaved,
         verify_bundle,
     )
     from edgesnn.errors import EdgesnnError
@@ -32,6 +35,7 @@ __all__ = [
     "EdgesnnError",
     "SNNDistillationConfig",
     "SNNDistillationTrainer",
+    "SNNHardwareProfiler",
     "__version__",
     "compile_student",
     "create_default_config",
@@ -39,7 +43,9 @@ __all__ = [
     "generate_text",
     "map_bundle",
     "open_bundle",
+    "profile_all",
     "profile_bundle",
+    "profile_interleaved",
     "verify_bundle",
 ]
 

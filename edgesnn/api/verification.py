@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from edgesnn import plugins
 from edgesnn.api.progress import Progress, silent
-from edgesnn.api.runners import runner_misses, runner_of
+from edgesnn.api.runners import is_remote, runner_misses, runner_of, shown_by
 from edgesnn.bundle.bundle import Bundle
 from edgesnn.errors import UsageError
 from edgesnn.profiler.results import ParityResult
-from edgesnn.profiler.verify import golden_cases, parity_ids, verify_runner
-from edgesnn.runners.base import Capability, RunnerOptions
+from edgesnn.profiler.verify import ParityCase, golden_cases, parity_ids, verify_runner
+from edgesnn.runners.base import Capability, Runner, RunnerOptions, Screen
 from edgesnn.targets import parse_target
 
 #: Tokens that `verify_bundle` compares at least, per target and form.
@@ -35,6 +35,8 @@ def parity_targets(bundle: Bundle) -> dict[str, str | None]:
         runner = plugins.load_runner(plugin.name)
         if Capability.EXACT in runner.capabilities:
             reasons[plugin.name] = runner_misses(runner, bundle)
+            if reasons[plugin.name] is None and is_remote(runner):
+                reasons[plugin.name] = f"a device of its own: compared when named, --target {plugin.name}"
     return dict(sorted(reasons.items(), key=lambda item: (item[0] != "golden", item[0])))
 
 
@@ -70,29 +72,69 @@ def verify_bundle(
             raise UsageError(
                 f"target '{name}' does not run the integer program", remedy="see edgesnn list runners"
             )
-    program = bundle.program()
-    held_out = bundle.eval_slice()
-    text = None if held_out is None else held_out.ids
-    batches = parity_ids(program, text, tokens)
-    on_progress("golden", 0, 1)
-    cases = golden_cases(program, batches)
-    too_short = text is None or len(text) < batches[0].shape[1]
-    source = "random token ids" if too_short else "held-out text and random token ids"
+    cases, source = _cases(bundle, tokens, on_progress)
     results = []
     for name, address in chosen:
         target = name if address is None else f"{name}:{address}"
         with plugins.load_runner(name)() as runner:
             runner.open(bundle, RunnerOptions(address=address))
-            results.append(
-                verify_runner(
-                    runner,
-                    target,
-                    program,
-                    cases,
-                    text=source,
-                    on_progress=lambda form, done, total, target=target: on_progress(  # type: ignore[misc]
-                        f"{target} {form}", done, total
-                    ),
-                )
-            )
+            result = _compare(runner, target, bundle, cases, source=source, on_progress=on_progress)
+            if isinstance(runner, Screen):
+                verdict = "EXACT" if result.mismatches == 0 else "DIFFERS"
+                rows = [
+                    ("logits compared", f"{result.logits_compared:,}"),
+                    ("mismatches", f"{result.mismatches:,}"),
+                ]
+                runner.show_result(verdict, rows)
+            results.append(result)
     return results
+
+
+def verify_open(
+    runner: Runner, target: str, bundle: Bundle, *, tokens: int, on_progress: Progress = silent
+) -> ParityResult:
+    """Compare an open runner with golden, bit for bit.
+
+    Args:
+        runner: A runner with `Capability.EXACT` that holds the bundle.
+        target: Name of the target, for the result.
+        bundle: The bundle.
+        tokens: Tokens to compare at least, per form.
+        on_progress: Told what happens.
+
+    Raises:
+        RunnerError: The runner failed.
+    """
+    cases, source = _cases(bundle, tokens, on_progress)
+    return _compare(runner, target, bundle, cases, source=source, on_progress=on_progress)
+
+
+def _cases(bundle: Bundle, tokens: int, on_progress: Progress) -> tuple[list[ParityCase], str]:
+    """What golden makes of some token ids, and what they were taken from."""
+    program, held_out = bundle.program(), bundle.eval_slice()
+    text = None if held_out is None else held_out.ids
+    batches = parity_ids(program, text, tokens)
+    on_progress("golden", 0, 1)
+    too_short = text is None or len(text) < batches[0].shape[1]
+    source = "random token ids" if too_short else "held-out text and random token ids"
+    return golden_cases(program, batches), source
+
+
+def _compare(
+    runner: Runner,
+    target: str,
+    bundle: Bundle,
+    cases: list[ParityCase],
+    *,
+    source: str,
+    on_progress: Progress,
+) -> ParityResult:
+    tell = shown_by(runner, on_progress)
+    return verify_runner(
+        runner,
+        target,
+        bundle.program(),
+        cases,
+        text=source,
+        on_progress=lambda form, done, total: tell(f"{target} {form}", done, total),
+    )

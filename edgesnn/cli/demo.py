@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from edgesnn.record.model import RunRecord
 
 _MARKER = "demo.txt"
+_METER = "sim:ppk2?voltage=3.3"
 _PROMPT = "Remind me to call the dentist tomorrow."
 
 
@@ -49,8 +50,11 @@ def demo(
             _export(out, student, bundle_path)
         with _step(out, steps, "verify", f"edgesnn verify {bundle_path}"):
             results = _verify(out, bundle_path)
-        with _step(out, steps, "profile", f"edgesnn profile {bundle_path} --profile quick -o {record_path}"):
-            record = _profile(out, bundle_path, record_path, results)
+        command = f"edgesnn profile {bundle_path} --profile quick --meter '{_METER}' -o {record_path}"
+        with _step(out, steps, "profile", command):
+            records = _profile(out, bundle_path, output, results)
+            record = records[0]
+            _engines(out, records)
         with _step(out, steps, "generate", f'edgesnn generate {bundle_path} "{_PROMPT}"'):
             text = _generate(bundle_path)
             out.print(f"  [bold]{_PROMPT}[/]\n  {text.strip()}")
@@ -65,6 +69,15 @@ def demo(
                 "prompt": _PROMPT,
                 "text": text,
                 "run": record_path.name,
+                "engines": {
+                    one.device.runner: {
+                        "latency_ms_p95": one.quantities["latency.p95"].value,
+                        "energy_per_token_uj": one.quantities["energy.per_token"].value,
+                        "energy_kind": one.quantities["energy.per_token"].kind,
+                        "verdict": one.verdict.verdict,
+                    }
+                    for one in records
+                },
             },
         )
 
@@ -136,23 +149,77 @@ def _verify(out: Output, bundle_path: Path) -> list[ParityResult]:
     return results
 
 
-def _profile(out: Output, bundle_path: Path, record_path: Path, verified: list[ParityResult]) -> RunRecord:
+def _profile(out: Output, bundle_path: Path, folder: Path, verified: list[ParityResult]) -> list[RunRecord]:
+    """Every exact engine beside a simulated meter, the fastest first."""
     from edgesnn.api import profile_bundle
+    from edgesnn.profiler.results import Absent
     from edgesnn.record.files import write_run
+    from edgesnn.targets import resolve_target
 
+    names = [result.target for result in verified if result.target != "golden"]
+    fastest = next(name for name in resolve_target("cpu") if name in names)
+    records = []
     with out.progress() as progress:
         task = progress.add_task("profile", total=None, detail="")
-        run = profile_bundle(
-            bundle_path,
-            target="cpu",
-            profile="quick",
-            allow_unmeasured=True,
-            verified=verified,
-            on_progress=lambda stage, done, total: progress.update(
-                task, description=stage, completed=done, total=total
-            ),
+        for target in [fastest, *(name for name in names if name != fastest)]:
+            first = target == fastest
+            run = profile_bundle(
+                bundle_path,
+                target=target,
+                profile="quick",
+                allow_unmeasured=True,
+                verified=verified,
+                accuracy=None if first else Absent("measured once, see the first engine"),
+                compare=first,
+                meter=_METER,
+                on_progress=lambda stage, done, total, target=target: progress.update(  # type: ignore[misc]
+                    task, description=f"{target}: {stage}", completed=done, total=total
+                ),
+            )
+            path = folder / ("run.json" if first else f"run-{target}.json")
+            records.append(write_run(run, path).record)
+    return records
+
+
+def _engines(out: Output, records: list[RunRecord]) -> None:
+    """One row an engine. Accuracy is the first one's: the others have the same bits."""
+    from rich.table import Table
+
+    table = Table(title="every engine, one program", title_justify="left")
+    for column in (
+        "engine",
+        "one token, p95",
+        "energy per token",
+        "top-1",
+        "model files",
+        "mismatches",
+        "verdict",
+    ):
+        table.add_column(column, justify="left" if column in ("engine", "verdict") else "right")
+    top1 = _value(records[0], "accuracy.top1")
+    for record in records:
+        table.add_row(
+            record.device.runner,
+            _value(record, "latency.p95"),
+            _value(record, "energy.per_token"),
+            top1,
+            _value(record, "size.model"),
+            _value(record, "parity.mismatches"),
+            record.verdict.verdict,
         )
-    return write_run(run, record_path).record
+    out.print(table)
+    out.print(
+        "the meter is a simulated PPK2 on a simulated device: its energy tries the chain and says nothing of this\n"
+        "computer. The windows are shorter than a claim needs: profile with smartglass.toml for one."
+    )
+
+
+def _value(record: RunRecord, name: str) -> str:
+    quantity = record.quantities[name]
+    if quantity.value is None:
+        return "-"
+    kind = "" if quantity.kind == "MEASURED" else f" {quantity.kind}"
+    return f"{quantity.value:,.3g} {quantity.unit}{kind}"
 
 
 def _generate(bundle_path: Path) -> str:

@@ -1,10 +1,10 @@
-"""``edgesnn doctor``: what is missing for each runner, exporter and training, one remedy per line."""
+"""``edgesnn doctor``: what is missing for each runner, exporter, meter and training, one remedy per line."""
 
 from __future__ import annotations
 
 import platform
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib import metadata
 from importlib.util import find_spec
 from typing import Annotated
@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from edgesnn import plugins, resources, targets
+from edgesnn.cli.doctor_meters import Check, meter_checks
 from edgesnn.cli.output import JsonFlag, session
 from edgesnn.errors import EdgesnnError, UsageError
 
@@ -24,41 +25,28 @@ REINSTALL = "pip install --force-reinstall edgesnn"
 TRAIN_EXTRA = "pip install 'edgesnn[train]'"
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that was looked at.
-
-    Attributes:
-        area: What it belongs to: ``python``, ``package``, ``data``, ``runner``, ``exporter``, ``training``.
-        name: Its name.
-        ok: Whether nothing is missing.
-        found: What is there, for example a version, or what is wrong.
-        remedy: What to do about it; None where all is well.
-    """
-
-    area: str
-    name: str
-    ok: bool
-    found: str
-    remedy: str | None = None
-
-
 def doctor(
+    *,
     install: Annotated[
         str | None, typer.Option(help="First set up what a runner needs in an environment of its own: lava.")
     ] = None,
+    ask_meters: Annotated[
+        bool,
+        typer.Option("--ask-meters", help="Open attached meters too whose device could lose its supply."),
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Say what is missing for each runner, exporter and training, one remedy per line.
+    """Say what is missing for each runner, exporter, meter and training, one remedy per line.
 
-    The exit code is 0 whatever is missing: not everyone needs everything. With `--json`, the field
-    `missing` counts what is.
+    Meters that are attached and permitted are asked for their firmware; where asking could cut the supply of
+    the device under test, only with `--ask-meters`. The exit code is 0 whatever is missing: not everyone
+    needs everything. With `--json`, the field `missing` counts what is.
     """
     with session("doctor", as_json) as output:
         if install is not None:
             output.note(f"setting up what the runner {install} needs; this takes a while")
             set_up(install)
-        checks = examine()
+        checks = examine(ask_meters)
         missing = sum(not check.ok for check in checks)
         output.document(SCHEMA, {"missing": missing, "checks": [asdict(check) for check in checks]})
         if as_json:
@@ -81,14 +69,19 @@ def doctor(
         output.print("nothing is missing" if missing == 0 else f"missing: {missing} of {len(checks)}")
 
 
-def examine() -> list[Check]:
-    """Look at everything; never raises for what it finds."""
+def examine(ask_meters: bool = False) -> list[Check]:
+    """Look at everything; never raises for what it finds.
+
+    Args:
+        ask_meters: Whether to open instruments too that could cut their device's supply by that.
+    """
     return [
         _python(),
         *(_package("package", name, REINSTALL) for name in CORE_PACKAGES),
         *(_data(kind) for kind in resources.KINDS),
         *(_plugin("runner", plugin) for plugin in plugins.available(plugins.RUNNERS)),
         *(_plugin("exporter", plugin) for plugin in plugins.available(plugins.EXPORTERS)),
+        *meter_checks(ask_meters),
         _package("training", "torch", TRAIN_EXTRA),
     ]
 

@@ -29,6 +29,7 @@ class Listing(StrEnum):
     EXPORTERS = "exporters"
     PROFILES = "profiles"
     DEVICES = "devices"
+    METERS = "meters"
     CHIPS = "chips"
 
 
@@ -36,10 +37,13 @@ def list_(
     what: Annotated[Listing, typer.Argument(help="What to list.", show_default=False)],
     as_json: JsonFlag = False,
 ) -> None:
-    """List targets, runners, exporters, profiles, devices or chips.
+    """List targets, runners, exporters, profiles, devices, meters or chips.
 
-    A target is what `--target` takes: a device or a runner. A runner or an exporter that cannot be used
-    here is listed with the reason.
+    A target is what `--target` takes: a device or a runner. A runner, an exporter or a meter that cannot be
+    used here is listed with the reason. Devices are those that ship with edgesnn and the phones that adb
+    sees, with their state. Meters that are attached stand first, by serial number; nothing is opened. The
+    status of a driver says how far it was checked: on the instrument (HARDWARE), by an independent program
+    that accepts its twin (FOREIGN CLIENT), or by our twin alone (TWIN ONLY).
     """
     with session("list", as_json) as output:
         items = {
@@ -48,6 +52,7 @@ def list_(
             Listing.EXPORTERS: _exporters,
             Listing.PROFILES: _profiles,
             Listing.DEVICES: _devices,
+            Listing.METERS: _meters,
             Listing.CHIPS: _chips,
         }[what]()
         output.document(SCHEMA, {"what": what.value, "items": items})
@@ -136,19 +141,81 @@ def _devices() -> list[Item]:
         try:
             target = load_toml(path, targets.Target)
         except EdgesnnError as error:
-            items.append({"name": name, "description": None, "runners": [], "error": error.sentence()})
+            items.append(_device(name, error=error.sentence()))
             continue
         limits = {key: value for key, value in target.limits.model_dump().items() if value is not None}
         items.append(
-            {
-                "name": target.name,
-                "description": target.description,
-                "runners": target.runners,
-                "limits": limits,
-                "error": None,
-            }
+            _device(target.name, target.description, target.runners) | {"limits": limits},
         )
-    return items
+    return items + _phones()
+
+
+def _phones() -> list[Item]:
+    """What adb knows: ready phones, and those that want something first."""
+    from edgesnn.runners import adb_client
+
+    if adb_client.missing() is not None:
+        return []
+    try:
+        found = adb_client.list_phones()
+    except EdgesnnError as error:
+        return [_device("adb", error=error.sentence())]
+    return [
+        _device(
+            f"adb:{phone.serial}", phone.model or "a phone that adb knows", ["adb"], missing=phone.trouble
+        )
+        for phone in found
+    ]
+
+
+def _device(
+    name: str,
+    description: str | None = None,
+    runners: list[str] | None = None,
+    *,
+    missing: str | None = None,
+    error: str | None = None,
+) -> Item:
+    return {
+        "name": name,
+        "description": description,
+        "runners": runners or [],
+        "limits": {},
+        "missing": missing,
+        "error": error,
+    }
+
+
+def _meters() -> list[Item]:
+    """Instruments that are attached first, then the drivers."""
+    from edgesnn.meters.opening import attached, drivers
+
+    known = drivers()
+    statuses = {driver.name: driver.status for driver in known}
+    items: list[Item] = [
+        {
+            "name": found.address,
+            "kind": "instrument",
+            "status": statuses[found.name],
+            "description": f"{found.description} on {found.port}",
+            "missing": found.trouble,
+            "package": None,
+            "error": None,
+        }
+        for found in attached()
+    ]
+    return items + [
+        {
+            "name": driver.name,
+            "kind": "driver",
+            "status": driver.status,
+            "description": driver.summary,
+            "missing": driver.missing,
+            "package": driver.package,
+            "error": driver.error,
+        }
+        for driver in known
+    ]
 
 
 def _chips() -> list[Item]:

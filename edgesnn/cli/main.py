@@ -19,7 +19,8 @@ from edgesnn.errors import EXIT_INTERRUPTED, EXIT_OK, EdgesnnError, InternalErro
 from edgesnn.names import suggestion, unknown
 
 #: Every command with its line in the help, in the order of the way through the house.
-#: Command NAME is the function NAME (``list_`` for ``list``) of the module ``edgesnn.cli.NAME``.
+#: Command NAME is the function NAME (``list_`` for ``list``) of the module ``edgesnn.cli.NAME``, or there an
+#: application with commands of its own.
 COMMANDS: dict[str, str] = {
     "train": "Distil a teacher, or text alone, into a student artifact.",
     "export": "Compile a student artifact into a bundle that devices run.",
@@ -28,8 +29,9 @@ COMMANDS: dict[str, str] = {
     "profile": "Measure a bundle on a target and write a run record.",
     "map": "Set a student against a neuromorphic chip and its limits.",
     "demo": "Go the whole way on the reference student.",
-    "list": "List targets, runners, exporters, profiles, devices, chips.",
-    "doctor": "Say what is missing for each runner, exporter and training.",
+    "meter": "Show, monitor, record, calibrate and simulate power meters.",
+    "list": "List targets, devices, runners, meters, chips and more.",
+    "doctor": "Say what is missing: runners, exporters, meters, training.",
 }
 
 PROGRAM = "edgesnn"
@@ -50,7 +52,7 @@ def command_function(name: str) -> Callable[..., Any]:
         name: A key of `COMMANDS`.
 
     Returns:
-        The function, its parameters annotated for typer.
+        The function, its parameters annotated for typer, or an application of typer.
 
     Raises:
         InternalError: The module or the function does not exist.
@@ -84,7 +86,11 @@ def build_app(selected: str | None) -> typer.Typer:
     app.callback()(_options)
     for name, line in COMMANDS.items():
         if name == selected:
-            app.command(name, short_help=line)(command_function(name))
+            function = command_function(name)
+            if isinstance(function, typer.Typer):
+                app.add_typer(function, name=name, short_help=line)
+            else:
+                app.command(name, short_help=line)(function)
         else:
             app.command(name, help=line)(_not_imported)
     return app

@@ -26,6 +26,11 @@ JsonFlag = Annotated[
     bool, typer.Option("--json", help="Print one JSON document to stdout and nothing else there.")
 ]
 
+HttpsFlag = Annotated[
+    bool,
+    typer.Option("--https", help="With target browser: serve the page over https, certificate made now."),
+]
+
 
 class Output:
     """The two streams of one command.

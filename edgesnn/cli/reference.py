@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ SCHEMAS: dict[str, str] = {
     "edgesnn.chip/1": "edgesnn.chips.description:Chip",
     "edgesnn.energy/1": "edgesnn.chips.energy:EnergyTable",
     "edgesnn.profile/1": "edgesnn.profiler.profile:Profile",
+    "edgesnn.profiles/1": "edgesnn.record.profiles:Profiles",
     "edgesnn.run/1": "edgesnn.record.schema:run_schema",
     "edgesnn.target/1": "edgesnn.targets:Target",
 }
@@ -79,10 +79,25 @@ def write(folder: Path) -> list[Path]:
 
 
 def _command(name: str) -> str:
-    """The section of one command: usage, what it does, arguments, options by panel."""
+    """The section of one command, or of a group and each of its commands."""
     # Any: the command's class is typer's own or click's, by the version of typer.
     group: Any = typer.main.get_command(build_app(name))
     command = group.commands[name]
+    members = getattr(command, "commands", {})
+    if not members:
+        return _section(command, name, _description(command_function(name)))
+    rows = [
+        f"| [`{one}`](#{name}-{one}) | {member.get_short_help_str(200)} |" for one, member in members.items()
+    ]
+    lines = [f"## {name}", "", _description(command), "", "| command | |", "|---|---|", *rows, ""]
+    sections = [
+        _section(member, f"{name} {one}", _description(member.callback)) for one, member in members.items()
+    ]
+    return "\n".join([*lines, *sections])
+
+
+def _section(command: Any, name: str, description: str) -> str:
+    """Usage, what it does, arguments, options by panel."""
     context = command.context_class(command, info_name=f"{PROGRAM} {name}")
     usage = " ".join(command.collect_usage_pieces(context))
     panels: dict[str, list[str]] = {}
@@ -92,15 +107,15 @@ def _command(name: str) -> str:
         record = parameter.get_help_record(context)
         if record is not None:
             panels.setdefault(panel, []).append(f"| `{_cell(record[0])}` | {_cell(record[1])} |")
-    lines = [f"## {name}", "", f"    {PROGRAM} {name} {usage}", "", _description(command_function(name)), ""]
+    lines = [f"## {name}", "", f"    {PROGRAM} {name} {usage}", "", description, ""]
     for panel, rows in panels.items():
         lines += [f"| {panel.lower()} | |", "|---|---|", *rows, ""]
     return "\n".join(lines)
 
 
-def _description(function: Callable[..., Any]) -> str:
-    """The docstring of a command as a user sees it: without the sections for programmers."""
-    text = inspect.getdoc(function) or ""
+def _description(described: Any) -> str:
+    """What a command or a group does as a user sees it: without the sections for programmers."""
+    text = getattr(described, "help", None) or inspect.getdoc(described) or ""
     for section in ("\nArgs:", "\nReturns:", "\nRaises:"):
         text = text.partition(section)[0]
     return text.strip()

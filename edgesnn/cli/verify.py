@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgesnn.cli.output import JsonFlag, Output, session
+from edgesnn.cli.output import HttpsFlag, JsonFlag, Output, session
 from edgesnn.errors import ParityError, UsageError
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 def verify(
     bundle: Annotated[Path, typer.Argument(help="Bundle: the folder that edgesnn export made.")],
+    *,
     target: Annotated[
         list[str] | None, typer.Option("--target", help="Target to compare; repeatable. All by default.")
     ] = None,
@@ -24,6 +25,7 @@ def verify(
     form: Annotated[
         str | None, typer.Option(help="Form of the targets: --form graph is the target NAME:graph.")
     ] = None,
+    https: HttpsFlag = False,
     json_mode: JsonFlag = False,
 ) -> None:
     """Compare targets with the golden interpreter: sequence, step and prefill, alone and in batches.
@@ -39,6 +41,10 @@ def verify(
         if form is not None and not target:
             raise UsageError("--form belongs to a target", remedy="name one with --target")
         chosen = [with_form(name, form) for name in target or []]
+        if https:
+            from edgesnn.runners.browser_address import with_https
+
+            chosen = [with_https(one) for one in chosen or ["browser"]]
         opened = open_bundle(bundle)
         skipped = {} if chosen else {n: r for n, r in parity_targets(opened).items() if r is not None}
         with out.progress() as progress:

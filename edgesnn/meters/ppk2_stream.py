@@ -192,7 +192,7 @@ class SampleStream:
         chunks, self._ready = self._ready, []
         places = [np.arange(one.first, one.first + one.current_a.size) for one in chunks]
         return Block(
-            time_s=np.concatenate(places) * SAMPLE_S,
+            time_s=np.asarray(np.concatenate(places) * SAMPLE_S, np.float64),
             duration_s=SAMPLE_S,
             current_a=np.concatenate([one.current_a for one in chunks]),
             voltage_v=None,

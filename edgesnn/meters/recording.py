@@ -86,11 +86,6 @@ class Recorder:
         self._thread = threading.Thread(target=self._write_all, name="recorder", daemon=True)
         self._thread.start()
 
-    @property
-    def bytes_written(self) -> int:
-        """Size of what is on the disk so far."""
-        return self._zip.end
-
     def begin_segment(self, info: SegmentInfo) -> None:
         """A meter was started: what follows has its clock."""
         self._flush()

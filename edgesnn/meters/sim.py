@@ -204,11 +204,13 @@ class SimulatedMeter:
 
     def close(self) -> None:
         """Close the driver, then the twin."""
-        if self._meter is not None:
-            self._meter.close()
-        if self._twin is not None:
-            self._twin.close()
-            self._twin = None
+        try:
+            if self._meter is not None:
+                self._meter.close()
+        finally:
+            if self._twin is not None:
+                self._twin.close()
+                self._twin = None
 
     def __enter__(self) -> Self:
         return self

@@ -122,13 +122,16 @@ def bootstrap_ratio(
         seed: Seed of the draws.
 
     Returns:
-        The interval, or None with fewer than two documents.
+        The interval, or None with fewer than two documents, or where a draw may have no denominator.
     """
     count = len(numerator)
     if count < 2:
         return None
     rng = np.random.default_rng(seed)
     drawn = rng.integers(0, count, (_RESAMPLES, count))
-    ratios = numerator[drawn].sum(axis=1) / denominator[drawn].sum(axis=1)
+    below = denominator[drawn].sum(axis=1)
+    if not (below > 0).all():
+        return None
+    ratios = numerator[drawn].sum(axis=1) / below
     low, high = np.quantile(ratios, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
     return float(low), float(high)

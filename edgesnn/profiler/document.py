@@ -13,6 +13,7 @@ from edgesnn.bundle.bundle import Bundle
 from edgesnn.profiler.activity import Activity
 from edgesnn.profiler.comparison import Comparison
 from edgesnn.profiler.energy import EnergyReport
+from edgesnn.profiler.generation import Generation
 from edgesnn.profiler.latency import Latency
 from edgesnn.profiler.power_report import power_arrays, power_document
 from edgesnn.profiler.results import Absent, Kind
@@ -66,6 +67,7 @@ def session_document(
             if q.kind is Kind.ABSENT
         ],
         "latency": None if latency is None else _latency(latency, result.text),
+        "generation": _generation(result.generation) if isinstance(result.generation, Generation) else None,
         "activity": None if isinstance(result.activity, Absent) else _activity(result.activity, result.text),
         "energy": None if isinstance(result.energy, Absent) else _energy(result.energy),
         "power": None
@@ -97,6 +99,11 @@ def session_arrays(result: SessionResult) -> dict[str, npt.NDArray[np.generic]]:
         arrays["memory_cold_start_ms"] = np.array([p.cold_start_ms for p in result.memory])
     if not isinstance(result.power, Absent):
         arrays |= power_arrays(result.power)
+    generation = result.generation
+    if isinstance(generation, Generation):
+        arrays["generation_total_ms"] = generation.total_ms
+        arrays["generation_first_ms"] = generation.first_ms
+        arrays["generation_token_ms"] = generation.token_ms
     latency = result.latency
     if isinstance(latency, Absent):
         return arrays
@@ -136,6 +143,17 @@ def _latency(latency: Latency, text: str) -> dict[str, Any]:
             }
             for window in latency.windows
         ],
+    }
+
+
+def _generation(generation: Generation) -> dict[str, Any]:
+    return {
+        "form": generation.form,
+        "prompt_tokens": generation.prompt_tokens,
+        "generated_tokens": generation.generated_tokens,
+        "runs": list(generation.windows),
+        "window_seconds": list(generation.window_seconds),
+        "output_sha256": generation.output_sha256,
     }
 
 

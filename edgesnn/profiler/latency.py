@@ -23,7 +23,7 @@ from edgesnn.errors import RunnerError
 from edgesnn.profiler.profile import Workload
 from edgesnn.profiler.statistics import FloatArray, Summary, summarise
 from edgesnn.profiler.warmup import WarmUp, warm_up
-from edgesnn.runners.base import Capability, Runner, Window
+from edgesnn.runners.base import Capability, Runner, Sighting, Watchful, Window
 
 #: Called with a stage, what is done of it and what there is to do.
 Progress = Callable[[str, int, int], None]
@@ -38,9 +38,9 @@ ENCODE_REPEATS = 30
 #: Steps before each window that are not timed, to fill the caches that the pause emptied.
 WINDOW_WARMUP = 4
 #: Most counted steps of one window.
-WINDOW_MAX_TOKENS = 100_000
-#: The same beside a meter, whose windows are longer: 10 s of a step that takes 10 us.
-METERED_MAX_TOKENS = 1_000_000
+WINDOW_MAX_TOKENS = 1_000_000
+#: A window is planned longer by this factor: steps within it may be faster than those of the warm-up.
+PLAN_MARGIN = 1.05
 _NS_PER_MS = 1e6
 
 
@@ -139,6 +139,7 @@ class Latency:
         warm_up: What warming up took.
         first_token: Prompt to first token, or None when the profile leaves it out.
         invalid: Why the session is invalid, or None.
+        marks: What the runner saw of its device meanwhile.
     """
 
     per_token: Summary
@@ -157,6 +158,20 @@ class Latency:
     warm_up: WarmUp
     first_token: FirstToken | None
     invalid: str | None
+    marks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TakenWindows:
+    """Windows that were measured before the session, for example in turns with another program's.
+
+    Attributes:
+        warm_up: What warming up took.
+        windows: The windows, in order, all over the same ids.
+    """
+
+    warm_up: WarmUp
+    windows: tuple[MeasuredWindow, ...]
 
 
 def measure_latency(
@@ -169,6 +184,7 @@ def measure_latency(
     on_progress: Progress,
     around: Around | None = None,
     keeper: Keeper | None = None,
+    taken: TakenWindows | None = None,
 ) -> Latency:
     """Run the latency session of a profile.
 
@@ -181,6 +197,7 @@ def measure_latency(
         on_progress: Told of every window and first token.
         around: Entered around every window of a metered session; None where there is no meter.
         keeper: Keeps the windows as they are finished; None keeps them in memory only.
+        taken: Windows measured already under this workload; None measures them now.
 
     Returns:
         The session's result.
@@ -189,18 +206,23 @@ def measure_latency(
         RunnerError: The device cannot step, or gave times that make no sense.
     """
     require_steps(runner)
-    warm = warm_up(runner, ids, workload.warmup_tokens)
+    if isinstance(runner, Watchful):
+        runner.watch()
     context = context_window if workload.context is None else workload.context
-    windows = measure_windows(
-        runner,
-        workload,
-        ids,
-        context=context,
-        warm=warm,
-        on_progress=on_progress,
-        around=around,
-        keeper=keeper,
-    )
+    if taken is None:
+        warm = warm_up(runner, ids, workload.warmup_tokens)
+        windows = measure_windows(
+            runner,
+            workload,
+            ids,
+            context=context,
+            warm=warm,
+            on_progress=on_progress,
+            around=around,
+            keeper=keeper,
+        )
+    else:
+        warm, windows = taken.warm_up, taken.windows
     forward_ms = np.concatenate([w.counted_ms for w in windows])
     encode_ms = _encode_times(tokenizer, ids, workload.prompt_tokens)
     decode_ms = _decode_times(tokenizer, ids, len(forward_ms))
@@ -209,6 +231,7 @@ def measure_latency(
     first = None
     if workload.first_tokens:
         first = measure_first_token(runner, tokenizer, ids, workload, on_progress)
+    sighting = runner.seen() if isinstance(runner, Watchful) else Sighting()
     return Latency(
         per_token=summarise(per_token_ms),
         forward=summarise(forward_ms),
@@ -225,7 +248,8 @@ def measure_latency(
         clock="device" if Capability.DEVICE_CLOCK in runner.capabilities else "host",
         warm_up=warm,
         first_token=first,
-        invalid=disagreement(windows),
+        invalid=sighting.invalid or disagreement(windows),
+        marks=sighting.marks,
     )
 
 
@@ -270,11 +294,10 @@ def measure_windows(
     Raises:
         RunnerError: A window has another number of times than steps, or a time that is not positive.
     """
-    seconds, most, untimed = workload.min_window_seconds, WINDOW_MAX_TOKENS, WINDOW_WARMUP
-    if around is not None:
-        seconds, most, untimed = workload.metered_window_seconds, METERED_MAX_TOKENS, 0
-    wanted = math.ceil(seconds * 1000.0 / max(warm.typical_ms, 1e-3))
-    counted = min(max(wanted, workload.min_window_tokens), max(most, workload.min_window_tokens))
+    seconds = workload.min_window_seconds if around is None else workload.metered_window_seconds
+    untimed = WINDOW_WARMUP if around is None else 0
+    wanted = math.ceil(PLAN_MARGIN * seconds * 1000.0 / max(warm.typical_ms, 1e-3))
+    counted = min(max(wanted, workload.min_window_tokens), max(WINDOW_MAX_TOKENS, workload.min_window_tokens))
     lead = context - 1
     text = np.resize(ids, lead + counted)
     windows: list[MeasuredWindow] = []

@@ -11,6 +11,7 @@ from edgesnn.profiler.energy import ESTIMATES, EnergyReport
 from edgesnn.profiler.latency import Latency
 from edgesnn.profiler.memory import Probe
 from edgesnn.profiler.results import Absent, AccuracyResult, Kind, ParityResult, Quantity, absent, present
+from edgesnn.profiler.spread import windows_median_throughput
 from edgesnn.profiler.statistics import Summary
 from edgesnn.runners.base import DeviceInfo
 
@@ -67,6 +68,7 @@ def latency_quantities(latency: Latency | Absent, device: DeviceInfo) -> Quantit
         keys = (*_LATENCY_KEYS, *_FIRST_TOKEN_KEYS)
         found = {key: absent("ms", latency.reason) for key in keys}
         found["throughput.generated"] = absent("tokens/s", latency.reason)
+        found["throughput.windows_median"] = absent("tokens/s", latency.reason)
         return found | {"throughput.prompt": absent("tokens/s", latency.reason)}
     kind = Kind.SIMULATED if device.simulated else Kind.MEASURED
     clock = f"{latency.clock} clock"
@@ -101,6 +103,13 @@ def latency_quantities(latency: Latency | Absent, device: DeviceInfo) -> Quantit
         "tokens/s",
         f"one over the mean latency of a generated token; {clock}",
         kind,
+    )
+    found["throughput.windows_median"] = present(
+        windows_median_throughput(latency.windows),
+        "tokens/s",
+        f"forward passes alone, median over {len(latency.windows)} windows; {clock}",
+        kind,
+        n=len(latency.windows),
     )
     first = latency.first_token
     if first is None:

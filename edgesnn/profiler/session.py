@@ -28,16 +28,25 @@ from edgesnn.profiler.budgets import (
     simulation_decides_nothing,
     undecided,
 )
+from edgesnn.profiler.duty import RunPower, duty_quantities
 from edgesnn.profiler.energy import EnergyReport, report_energy
+from edgesnn.profiler.generation import Generation, generation_quantities, measure_generation
 from edgesnn.profiler.host import Host, HostState, disturbances, read_host, read_state
-from edgesnn.profiler.latency import Latency, MeasuredWindow, Progress, TextCodec, measure_latency
+from edgesnn.profiler.latency import (
+    Latency,
+    MeasuredWindow,
+    Progress,
+    TakenWindows,
+    TextCodec,
+    measure_latency,
+)
 from edgesnn.profiler.memory import Probe, probe_memory
 from edgesnn.profiler.meter_process import MeterProcess
 from edgesnn.profiler.metered import LoadFeed, Watch, choose_rung, laps_of
 from edgesnn.profiler.parts import Part, evaluate_parts, joined_loss
 from edgesnn.profiler.power import Lap, PowerResult
 from edgesnn.profiler.power_report import judge_power, power_quantities
-from edgesnn.profiler.profile import Profile
+from edgesnn.profiler.profile import Profile, Workload
 from edgesnn.profiler.quantities import (
     MEGABYTE,
     Quantities,
@@ -48,10 +57,12 @@ from edgesnn.profiler.quantities import (
     memory_quantities,
     other_quantities,
     parity_quantities,
+    summary_quantities,
 )
-from edgesnn.profiler.results import Absent, AccuracyResult, ParityResult
+from edgesnn.profiler.results import Absent, AccuracyResult, Kind, ParityResult
 from edgesnn.profiler.running import OnRunning, SoFar, running_verdicts, so_far
 from edgesnn.profiler.session_store import Seen, SessionStore
+from edgesnn.profiler.spread import window_marks
 from edgesnn.runners.base import Capability, DeviceInfo, Runner, RunnerOptions
 
 MemoryProbe = Callable[[], Probe]
@@ -113,6 +124,7 @@ class SessionResult:
         started: When it began, UTC.
         seconds: How long it took.
         meter: The meter and the account of its stream; None where none streamed.
+        generation: Whole answers, or why there are none; None where the workload asks for none.
     """
 
     setting: Setting
@@ -137,6 +149,7 @@ class SessionResult:
     started: datetime
     seconds: float
     meter: MeterAccount | None = None
+    generation: Generation | Absent | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +175,7 @@ def run_session(
     parity: ParityResult | Absent,
     on_progress: Progress,
     setting: Setting,
+    taken: TakenWindows | None = None,
 ) -> SessionResult:
     """Measure what a profile asks for and judge it.
 
@@ -174,6 +188,7 @@ def run_session(
         parity: Comparison of this runner with golden, or why there is none.
         on_progress: Told what happens: stage, done, total.
         setting: What is profiled.
+        taken: Measurement windows taken already, in turns with another program's.
 
     Returns:
         The result. A device that answers differently in two windows makes it invalid.
@@ -205,6 +220,14 @@ def run_session(
             on_progress=on_progress,
             around=None if watch is None else watch.window,
             keeper=keeper,
+            taken=taken,
+        )
+    generation: Generation | Absent | None = None
+    if workload.kind != "token":
+        generation = (
+            latency
+            if isinstance(latency, Absent)
+            else _generation(runner, workload, tokenizer, ids, on_progress)
         )
     power, meter = _power(watch, keeper, latency, setting)
     activity: Activity | Absent = Absent("the profile asks for no activity (activity_tokens = 0)")
@@ -221,7 +244,14 @@ def run_session(
         **activity_quantities(activity),
         **energy_quantities(energy),
     }
+    if generation is not None:
+        kind = Kind.SIMULATED if setting.device.simulated else Kind.MEASURED
+        quantities |= generation_quantities(generation, kind, summary_quantities)
+        runs = _power_of_runs(generation, power, simulated=_simulated(setting, meter))
+        quantities |= duty_quantities(generation, workload, profile.cell, runs, kind=kind)
     invalid = None if isinstance(latency, Absent) else latency.invalid
+    if invalid is None and isinstance(generation, Generation):
+        invalid = generation.invalid
     budgets = judge(profile, quantities, latency, memory, power)
     return SessionResult(
         setting=setting,
@@ -241,11 +271,16 @@ def run_session(
         host=host,
         before=before,
         after=after,
-        marks=(*_marks(latency), *_interruptions(setting, latency), *disturbances(host, before, after)),
+        marks=(
+            *_marks(latency, workload),
+            *_interruptions(setting, latency),
+            *disturbances(host, before, after),
+        ),
         invalid=invalid,
         started=started,
         seconds=time.perf_counter() - clock,
         meter=meter,
+        generation=generation,
     )
 
 
@@ -410,6 +445,22 @@ def _power(
         return Absent(error.sentence()), account
 
 
+def _power_of_runs(
+    generation: Generation | Absent, power: PowerResult | Absent, *, simulated: bool
+) -> RunPower | None:
+    """What one answer takes: the mean power of the windows for as long as an answer lasts."""
+    if isinstance(generation, Absent) or isinstance(power, Absent) or power.budget is None:
+        return None
+    if power.budget.idle_w is None:
+        return None
+    return RunPower(
+        energy_uj=power.budget.active_w.value * float(generation.total_ms.mean()) * 1e3,
+        idle_mw=power.budget.idle_w.value * 1e3,
+        kind=Kind.SIMULATED if simulated else Kind.MEASURED,
+        how="mean power of the windows for the time of an answer",
+    )
+
+
 def _interruptions(setting: Setting, latency: Latency | Absent) -> list[str]:
     """How the windows are spread over the parts of an interrupted session."""
     if setting.store is None or isinstance(latency, Absent):
@@ -477,10 +528,22 @@ def _memory(
     return tuple(probes)
 
 
-def _marks(latency: Latency | Absent) -> list[str]:
+def _generation(
+    runner: Runner,
+    workload: Workload,
+    tokenizer: TextCodec,
+    ids: npt.NDArray[np.int32],
+    on_progress: Progress,
+) -> Generation | Absent:
+    if Capability.LOGITS not in runner.capabilities:
+        return Absent(f"runner '{runner.name}' gives no logits to choose a token by")
+    return measure_generation(runner, workload, tokenizer, ids, on_progress=on_progress)
+
+
+def _marks(latency: Latency | Absent, workload: Workload) -> list[str]:
     if isinstance(latency, Absent):
         return []
-    found = []
+    found = [*window_marks(latency.windows, workload), *latency.marks]
     if not latency.warm_up.settled:
         found.append(f"the running minimum had not settled after {latency.warm_up.steps} warm-up steps")
     drift = latency.forward.drift

@@ -145,6 +145,80 @@ class Latency(Part):
     windows: list[Window]
 
 
+class Generation(Part):
+    """How whole answers were timed."""
+
+    form: Literal["prefill", "step"]
+    prompt_tokens: int = Field(ge=1)
+    generated_tokens: int = Field(ge=1)
+    runs: list[int] = Field(description="Runs of each window.")
+    window_seconds: list[float] = Field(description="Sum of the runs' times, by window.")
+    output_sha256: str = Sha256
+
+
+class RatioFigure(Part):
+    """B over A, from windows that took turns."""
+
+    value: float = Field(description="Ratio of the geometric means over windows; above 1 B takes more.")
+    lower: float | None = Field(description="Lower end of its 95 % interval.")
+    upper: float | None = Field(description="Upper end of its 95 % interval.")
+    degrees_of_freedom: float | None = Field(description="Of Welch's t over the logarithms of the windows.")
+    windows_a: int
+    windows_b: int
+    reason: str | None = Field(description="Why there is no interval.")
+
+
+class WindowOutlier(Part):
+    """A window that lies apart; it is kept."""
+
+    window: int = Field(ge=1, description="Its number, from 1.")
+    value_ms: float
+    score: float = Field(description="Modified z-score: distance from the median over 1.4826 MAD.")
+
+
+class WindowDrift(Part):
+    """A trend over the windows, by Theil and Sen's slope of the logarithm."""
+
+    change: float = Field(description="Last window over first along the trend, less 1.")
+    lower: float
+    upper: float
+    drifted: bool
+
+
+class Interleaving(Part):
+    """The session that two records share, because their windows took turns."""
+
+    id: str = Field(pattern=r"^[0-9a-f]{32}$", description="The same in both records.")
+    role: Literal["A", "B"] = Field(description="Which of the two this record is.")
+    order: str = Field(pattern=r"^[AB]+$", description="The order of the windows.")
+    seed: int = Field(description="Seed of that order.")
+    other_name: str = Field(description="Name of the other bundle.")
+    other_program_hash: str = Field(pattern=r"^[0-9a-f]{64}$")
+    median_ratio: RatioFigure = Field(description="Median forward pass of a window, B over A.")
+    mean_ratio: RatioFigure = Field(description="Mean forward pass of a window, B over A.")
+    statement: str = Field(description="The ratio of medians in words.")
+    drift: WindowDrift | None = Field(description="Of this record's windows.")
+    outliers: list[WindowOutlier] = Field(description="Of this record's windows.")
+
+
+class Reference(Part):
+    """A reference model beside the student, measured in a process of its own on the same text."""
+
+    name: str
+    engine: str
+    dtype: str
+    parameters: int | None = Field(description="Trained numbers, where the model says.")
+    model_bytes: int = Field(ge=0, description="Size of its weight files.")
+    context: int = Field(description="Tokens that every timed step saw at least.")
+    kv_cache: bool = Field(description="Whether a step keeps keys and values.")
+    threads: int = Field(ge=1)
+    documents: int = Field(ge=1, description="Documents of held-out text that both were scored on.")
+    skipped_documents: int = Field(
+        description="Documents that its tokenizer cannot spell or its context hold."
+    )
+    quantities: dict[str, Quantity] = Field(description="Its figures, and those of the student beside them.")
+
+
 class Layer(Part):
     """Activity of one LIF, per token."""
 
@@ -377,6 +451,11 @@ class RunRecord(Part):
     host: Host
     provenance: Provenance
     arrays: Arrays | None
+    generation: Generation | None = Field(
+        default=None, description="Whole answers, where they were asked for."
+    )
+    interleaving: Interleaving | None = Field(default=None, description="The A/B session it is half of.")
+    reference: Reference | None = Field(default=None, description="A reference model beside it.")
 
     @model_validator(mode="after")
     def _names_what_is_missing(self) -> RunRecord:

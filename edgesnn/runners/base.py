@@ -6,6 +6,7 @@ never called by edgesnn.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import TracebackType
@@ -34,6 +35,7 @@ class Capability(StrEnum):
     MARKER = "marker"  #: raises a line while a window runs
     PATTERN = "pattern"  #: can play a coded load
     INSTRUCTION_COUNT = "instruction-count"  #: counts instructions
+    REMOTE = "remote"  #: the device is not this computer: used when it is named, opened once
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ class DeviceInfo:
         load_ms: Time to open the model, host clock.
         model_files: Names of the bundle's files that this device needs.
         model_bytes: Their size in bytes.
-        details: Anything else worth recording.
+        details: Anything else worth recording; a runner may add to it until it is closed.
     """
 
     device: str
@@ -143,6 +145,45 @@ class Inspectable(Protocol):
 
     def values(self, ids: IntArray) -> dict[str, npt.NDArray[np.int8]]:
         """Spike values ``[batch, length, T, c]`` by name, of whole sequences ``[batch, length]``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """What a runner saw of its device while it measured.
+
+    Attributes:
+        invalid: Why the times do not count, or None.
+        marks: What may have moved them, or how they were taken, one sentence each.
+    """
+
+    invalid: str | None = None
+    marks: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class Watchful(Protocol):
+    """What a runner can do beside the contract when its device can spoil a measurement."""
+
+    def watch(self) -> None:
+        """Forget what was seen; a measurement begins."""
+        ...
+
+    def seen(self) -> Sighting:
+        """What was seen since `watch`."""
+        ...
+
+
+@runtime_checkable
+class Screen(Protocol):
+    """What a runner can do beside the contract when its device has a screen."""
+
+    def show_progress(self, stage: str, done: int, total: int) -> None:
+        """Show what is under way."""
+        ...
+
+    def show_result(self, verdict: str, rows: Sequence[tuple[str, str]]) -> None:
+        """Show how it ended: a word, and rows of name and value."""
         ...
 
 

@@ -62,24 +62,28 @@ def draw_curve(directory: Path, phases: dict[str, int]) -> Path | None:
     ]
     if scored:
         right = losses.twinx()
-        right.plot(*zip(*scored, strict=True), "k.-", label="held-out bits per byte")
-        right.set_ylabel("held-out bits per byte")
+        right.plot(*zip(*scored, strict=True), "k.-")
+        right.set_ylabel("held-out bits per byte (black)")
     losses.legend(loc="upper right")
     rates = [
         (entry["step"], 100 * entry["spike_rate"]) for entry in entries if entry["spike_rate"] is not None
     ]
     if rates:
         below.plot(*zip(*rates, strict=True), color="tab:green", linewidth=1)
-    below.set_ylabel("spikes, %")
+    below.set_ylabel("spikes, % (green)")
     below.set_xlabel("step")
     speed = below.twinx()
     speed.plot(steps, [entry["lr"] for entry in entries], color="tab:gray", linewidth=1)
-    speed.set_ylabel("learning rate")
-    for name, step in phases.items():
-        if 0 < step < steps[-1]:
-            for axis in (losses, below):
-                axis.axvline(step, color="tab:red", linewidth=0.8, linestyle=":")
-            losses.annotate(name, (step, 1.0), xycoords=("data", "axes fraction"), fontsize=8, va="bottom")
+    speed.set_ylabel("learning rate (grey)")
+    marked = {name: step for name, step in phases.items() if 0 < step < steps[-1]}
+    for number, (name, step) in enumerate(marked.items()):
+        for axis in (losses, below):
+            axis.axvline(step, color="tab:red", linewidth=0.8, linestyle=":")
+        # the phases may begin close together: the last name stands behind its line, the others before theirs
+        side = "left" if number == len(marked) - 1 else "right"
+        losses.annotate(
+            f" {name} ", (step, 1.0), xycoords=("data", "axes fraction"), fontsize=8, va="bottom", ha=side
+        )
     path = directory / CURVE_FILE
     try:
         canvas.print_png(str(path))

@@ -118,6 +118,17 @@ class TextTokenizer:
         spellings = [self._inner.id_to_token(i) for i in range(self.vocab_size)]
         return [b"" if s is None or s in special else _bytes_of(s, table) for s in spellings]
 
+    def first_pieces_in(self, other: TextTokenizer) -> list[int | None]:
+        """The token of another byte-level vocabulary that each spelling begins with; None for special ids.
+
+        A spelling is cut by the other's merges alone, without its rules for cutting text into words.
+        """
+        special = set(self.specials())
+        model = other._inner.model
+        spellings = [self._inner.id_to_token(i) for i in range(self.vocab_size)]
+        pieces = [[] if s is None or s in special else model.tokenize(s) for s in spellings]
+        return [int(piece[0].id) if piece else None for piece in pieces]
+
     def save(self, path: Path) -> None:
         """Write ``tokenizer.json``."""
         path.write_text(self.to_json(), encoding="utf-8")

@@ -10,19 +10,21 @@ KEYS = {
     "runners": {"name", "summary", "capabilities", "missing", "package", "error"},
     "exporters": {"name", "summary", "missing", "package", "error"},
     "profiles": {"name", "windows", "gates", "error"},
-    "devices": {"name", "description", "runners", "limits", "error"},
+    "devices": {"name", "description", "runners", "limits", "missing", "error"},
+    "meters": {"name", "kind", "status", "description", "missing", "package", "error"},
     "chips": {"name", "description", "limits", "unsure", "error"},
 }
 
 
 @pytest.mark.parametrize("what", KEYS)
 def test_every_listing_is_a_document_and_a_table(edgesnn, what):
-    listed = edgesnn("list", what, "--json")
+    alone = {"EDGESNN_ADB": "no-such-adb"}  # adb would start its server and keep a key in the home folder
+    listed = edgesnn("list", what, "--json", environment=alone)
     assert listed.exit_code == 0
     assert listed.document["schema"] == "edgesnn.list/1"
     assert listed.document["items"], "nothing ships?"
     assert all(set(item) == KEYS[what] for item in listed.document["items"])
-    table = edgesnn("list", what)
+    table = edgesnn("list", what, environment=alone)
     assert table.exit_code == 0
     assert all(item["name"] in table.stdout for item in listed.document["items"])
 

@@ -21,6 +21,8 @@ from edgesnn.meters.twins.load import square
 from edgesnn.meters.twins.pty import PtyTwin
 from tests.support.ina228 import CoreInC, build
 
+pytestmark = pytest.mark.realtime
+
 PICOWATT = Path(__file__).parents[2] / ".foreign" / "picowatt" / "bin" / "picowatt-cli"
 LOW_W, HIGH_W, PERIOD_S = 0.02, 0.1, 0.5
 

@@ -15,7 +15,10 @@ from edgesnn.meters.twins.lpm01a_twin import Lpm01aTwin
 from edgesnn.meters.twins.pty import PtyTwin
 from tests.support.lpm01a import LOAD, VOLTS
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="twins need pseudo-terminals")
+pytestmark = [
+    pytest.mark.realtime,
+    pytest.mark.skipif(os.name != "posix", reason="twins need pseudo-terminals"),
+]
 
 
 @pytest.mark.parametrize("rate_hz", [1000, 100_000])

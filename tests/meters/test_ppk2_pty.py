@@ -18,7 +18,10 @@ from edgesnn.meters.twins.pty import PtyTwin
 from tests.foreign import ppk2 as foreign
 from tests.support.ppk2 import LOAD, VOLTS, joined, powered
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="twins need pseudo-terminals")
+pytestmark = [
+    pytest.mark.realtime,
+    pytest.mark.skipif(sys.platform == "win32", reason="twins need pseudo-terminals"),
+]
 
 
 def twin(*faults):

@@ -16,6 +16,8 @@ from edgesnn.meters.twins.pty import PtyTwin
 from edgesnn.meters.twins.scpi_twin import IDENTITIES, ScpiTwin
 from edgesnn.meters.twins.tcp import TcpTwin
 
+pytestmark = pytest.mark.realtime
+
 pytest.importorskip("pyvisa_py", reason="PyVISA is not installed: pip install 'edgesnn[scpi]'")
 VOLTS = 3.7
 LOAD = Shape((Step(1.0, 0.09),), ripple_w=0.03, ripple_hz=100.0)

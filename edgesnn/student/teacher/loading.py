@@ -296,6 +296,21 @@ def _folder(transformers: Any, source: TeacherSource) -> Path:
     ).parent
 
 
+def weight_bytes(name: str) -> int:
+    """Size of the weight files of a teacher that was loaded before.
+
+    Args:
+        name: As `load_teacher` takes it.
+    """
+    import transformers
+
+    source = resolve_teacher(name)
+    folder = _folder(transformers, source)
+    if source.gguf_file is not None:
+        return (folder / source.gguf_file).stat().st_size
+    return sum(path.stat().st_size for path in folder.iterdir() if path.suffix in _WEIGHTS)
+
+
 def _hash_files(folder: Path, gguf_file: str | None) -> dict[str, str]:
     """SHA-256 of the files that make a teacher what it is."""
     if gguf_file is not None:

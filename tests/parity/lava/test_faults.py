@@ -176,10 +176,14 @@ def test_ctrl_c_in_the_host_ends_lava(bundle):
         stderr=subprocess.DEVNULL,
         text=True,
     )
-    worker = int(host.stdout.readline())
-    memory = shared_memory_of(worker)
-    host.send_signal(signal.SIGINT)
-    host.communicate(timeout=PATIENCE)
+    try:
+        worker = int(host.stdout.readline())
+        memory = shared_memory_of(worker)
+        host.send_signal(signal.SIGINT)
+        host.communicate(timeout=PATIENCE)
+    finally:
+        host.kill()
+        host.communicate()
     wait_until(lambda: session_of(worker) == [])
     assert [path for path in memory if path.exists()] == []
 

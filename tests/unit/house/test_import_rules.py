@@ -13,10 +13,11 @@ ALLOWED = {
     "chips": {"pydantic"},
     "cli": {"pydantic", "rich", "typer"},
     "exporters": {"ai_edge_litert", "flatbuffers", "numpy", "onnx"},
+    "meters": {"numpy", "pydantic", "pyjoulescope_driver", "pyvisa", "scipy", "serial"},
     "profiler": {"numpy", "scipy", "pydantic", "psutil"},
     "program": {"numpy", "safetensors"},
     "record": {"numpy", "pydantic"},
-    "runners": {"ai_edge_litert", "numpy", "onnxruntime"},
+    "runners": {"ai_edge_litert", "cryptography", "numpy", "onnxruntime", "segno", "websockets"},
     "student": {
         "numpy",
         "torch",

@@ -120,7 +120,7 @@ def test_a_checkout_that_was_never_installed_reads_the_table_of_its_project(monk
     assert plugins.names("edgesnn.nothing") == []
 
 
-@pytest.mark.parametrize("group", [plugins.RUNNERS, plugins.EXPORTERS])
+@pytest.mark.parametrize("group", [plugins.RUNNERS, plugins.EXPORTERS, plugins.METERS])
 def test_every_builtin_loads_and_has_the_name_of_its_entry_point(group):
     for plugin in plugins.available(group):
         if plugin.distribution == plugins.DISTRIBUTION:

@@ -1,11 +1,18 @@
 """The plot in the terminal: nothing that was drawn gets lost between its columns."""
 
+import io
+
 import numpy as np
 import pytest
-from edgesnn.cli.meter_show import quantity
 
+from edgesnn.cli.meter_monitor import _Screen
+from edgesnn.cli.meter_show import quantity
+from edgesnn.cli.output import Output
+from edgesnn.meters.base import Loss
+from edgesnn.meters.capture import Begun
 from edgesnn.meters.envelope import Envelope, axis_top, marker_row, plot
-from tests.support.meter_blocks import block
+from tests.support.meter_blocks import block, segment
+from tests.support.plain_meter import accuracy
 
 
 def envelope(current_a, columns=20, span_s=1.0, cuts=(), **options):
@@ -81,3 +88,22 @@ def test_the_axis_ends_at_a_round_number(highest, top):
 )
 def test_quantities_have_the_prefix_that_suits_them(value, text):
     assert quantity(value, "W") == text
+
+
+def test_the_picture_says_simulated_and_shows_what_was_drawn_marked_and_lost():
+    from rich.console import Console
+
+    output = Output("meter monitor", False)
+    screen = _Screen(output, 1.0, 6)
+    marks = (np.arange(1000) >= 500).astype(np.uint8) * 4
+    screen.take(Begun(segment(voltage_v=2.0), accuracy()), Loss(0))
+    screen.take(block([0.05] * 1000, markers=marks), Loss(1000, 50))
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(screen.picture(Loss(1000, 50)))
+    text = console.export_text()
+    assert text.count("SIMULATED") == 2
+    assert "mean 100 mW" in text
+    assert "energy 100 mJ" in text
+    assert "marker 2" in text
+    assert "marker 0" not in text
+    assert "50 lost" in text

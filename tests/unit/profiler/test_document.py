@@ -178,7 +178,7 @@ def _call(monkeypatch, tmp_path, run, **options):
     monkeypatch.setitem(
         __import__("sys").modules, "edgesnn.api", SimpleNamespace(profile_bundle=lambda *_, **__: run)
     )
-    command.profile(tmp_path / "bundle", **options)
+    command.profile([tmp_path / "bundle"], **options)
 
 
 def test_the_command_writes_the_record_prints_it_and_exits_by_the_verdict(

@@ -3,7 +3,7 @@ import pytest
 from edgesnn.errors import ConfigError, UsageError
 from edgesnn.profiler.profile import Budgets, load_profile, override
 
-SHIPPED = ("smartglass", "quick", "ci-no-meter")
+SHIPPED = ("smartglass", "quick", "ci-no-meter", "mlperf-tiny")
 
 
 def _gates(profile):

@@ -1,0 +1,72 @@
+"""A student beside its teacher on any text: bits per byte, top-1 and retention, float and integer.
+
+    python benchmarks/retention.py TEXT [STUDENT] [--positions N] [--cache FOLDER]
+
+TEXT is a file of JSON lines (``prompt``, ``response``) or plain text. STUDENT is a distilled artifact; the
+reference student by default. The teacher is asked once; its answers stay in FOLDER. Figures of
+reference/README.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from edgesnn.api.students import read_student, student_folder
+from edgesnn.bundle.bundle import EVAL_NAME, EvalSlice, read_eval_slice
+from edgesnn.profiler.accuracy import measure_accuracy
+from edgesnn.profiler.results import Absent
+from edgesnn.program.compile import CalibrationText, compile_program
+from edgesnn.program.fold import fold
+from edgesnn.student.artifact import load_student, read_metadata
+from edgesnn.student.data import by_hash, read_documents
+from edgesnn.student.evaluate import EvalSlice as ScoredSlice
+from edgesnn.student.evaluate import evaluate
+from edgesnn.student.retention import eval_arrays, teacher_quality
+from edgesnn.student.teacher.cache import MANIFEST_FILE, TeacherCache
+from edgesnn.student.teacher.loading import load_teacher, trim_for
+from edgesnn.student.teacher.passes import PassSettings, run_teacher
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("text", type=Path)
+    parser.add_argument("student", nargs="?", type=Path, default=Path("reference"))
+    parser.add_argument("--positions", type=int, default=20_000)
+    parser.add_argument("--cache", type=Path, default=Path("build/retention"))
+    given = parser.parse_args()
+    path = student_folder(given.student)
+    arrays = eval_arrays(ask(path, given.text, given.cache / given.text.stem, given.positions))
+    teacher = teacher_quality(arrays)
+    print(f"{given.text.name}: {teacher.documents} documents, {teacher.positions:,} positions")
+    print(f"{'teacher':10} {teacher.bits_per_byte:.3f} bits/byte  top-1 {teacher.top1:.1%}")
+    model, _ = load_student(path)
+    found = evaluate(model, ScoredSlice(**arrays)).as_dict()
+    print(f"{'float32':10} {found['bits_per_byte']:.3f} bits/byte  top-1 {found['student_top1']:.1%}", end="")
+    print(f"  retention {found['retention']:.1%}")
+    folded = fold(read_student(path))
+    calibration = read_eval_slice(path / EVAL_NAME, folded.embed.table.shape[0]).first(4000)
+    text = CalibrationText(calibration.documents(), calibration.doc_bytes, "calibration")
+    program = compile_program(folded, text).program
+    names = ("ids", "doc_starts", "doc_bytes", "positions", "teacher_top1")
+    integer = measure_accuracy(program, EvalSlice(**{name: arrays[name] for name in names}), given.text.name)
+    assert not isinstance(integer, Absent)
+    low, high = integer.retention_interval or (float("nan"), float("nan"))
+    print(f"{'integer':10} {integer.bits_per_byte:.3f} bits/byte  retention {integer.retention:.1%}", end="")
+    print(f" [{low:.1%}, {high:.1%}], 95 % by document")
+
+
+def ask(student: Path, text: Path, folder: Path, positions: int) -> TeacherCache:
+    """The teacher's answers on a text; a finished cache is used again."""
+    if (folder / MANIFEST_FILE).is_file() and TeacherCache.open(folder).complete:
+        return TeacherCache.open(folder)
+    config = read_metadata(student)["config"]
+    teacher = load_teacher(config["teacher_model"], system=config["system_prompt"])
+    trimmed = trim_for(teacher, config["vocab_size"])
+    settings = PassSettings(tau=config["temperature"], max_length=config["max_length"], limit=positions)
+    return run_teacher(teacher, trimmed, by_hash(read_documents(text)), folder, settings)
+
+
+if __name__ == "__main__":
+    main()

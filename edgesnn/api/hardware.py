@@ -1,0 +1,314 @@
+"""`SNNHardwareProfiler`: latency, power and accuracy of one student, as three calls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from edgesnn import plugins
+from edgesnn.api.bundles import bundle_of
+from edgesnn.api.profiling import accuracy_of, profile_bundle, profile_for
+from edgesnn.api.progress import Progress, silent
+from edgesnn.api.runners import export_of, runner_of
+from edgesnn.bundle.bundle import TOKENIZER_NAME, Bundle, EvalSlice
+from edgesnn.errors import RunnerError, TextError, UndecidedError, UsageError
+from edgesnn.profiler.accuracy import measure_accuracy
+from edgesnn.profiler.activity import count_activity
+from edgesnn.profiler.energy import report_energy
+from edgesnn.profiler.latency import Latency, measure_latency
+from edgesnn.profiler.results import Absent, AccuracyResult, Kind
+from edgesnn.profiler.session import workload_ids
+from edgesnn.profiler.statistics import Percentile
+from edgesnn.runners.base import DeviceInfo, RunnerOptions
+from edgesnn.targets import parse_target, resolve_target
+from edgesnn.text.tokenizer import TextTokenizer, load_tokenizer
+
+#: Tokens over which an estimated power is counted; every prefix of them is run.
+ESTIMATE_TOKENS = 32
+#: The estimate that power is made of: operations, weights and state.
+ESTIMATE = "with_memory"
+NEEDS_METER = (
+    "attach a power meter to the device's supply and name it, for example meter='ppk2:SERIAL' (Nordic PPK2), "
+    "'lpm01a:PORT' (X-NUCLEO-LPM01A) or 'sim:ppk2' (simulated); or ask for estimate=True"
+)
+_UW_PER_MW = 1000.0
+
+Texts = Sequence[str | Mapping[str, str]]
+
+
+class SNNHardwareProfiler:
+    """Measures one student on one target, with the code behind ``edgesnn profile``.
+
+    A context that removes what it made; without ``with``, `close` does so, or the end of the process.
+
+    Args:
+        model_path: A bundle, a student artifact, its ``student.pt``, or ``reference``.
+        target: Device or runner.
+        profile: Name or path of the profile that says how long and how often; no budget is judged.
+        threads: Threads inside one inference.
+        on_progress: Told what happens.
+
+    Raises:
+        UserError: Bundle or artifact is unusable.
+        UsageError: Target or profile does not exist or is wrong.
+        DeviceError: The target cannot run here.
+    """
+
+    def __init__(
+        self,
+        model_path: str | Path,
+        *,
+        target: str = "cpu",
+        profile: str = "smartglass",
+        threads: int = 1,
+        on_progress: Progress = silent,
+    ) -> None:
+        self.target = target
+        self._options = RunnerOptions(threads=threads, address=parse_target(target).address)
+        self._on_progress = on_progress
+        self._profile_name = profile
+        self._profile, _ = profile_for(profile, target, None, None)
+        path = Path(model_path)
+        if path.suffix in (".pt", ".safetensors"):
+            path = path.parent
+        first = export_of(plugins.load_runner(resolve_target(target)[0]))
+        self._stack = ExitStack()
+        made = bundle_of(path, on_progress, [] if first is None else [first])
+        self._bundle: Bundle = self._stack.enter_context(made)
+        self._latency: tuple[Latency, DeviceInfo] | None = None
+
+    def profile_latency(self) -> dict[str, Any]:
+        """Time one generated token with full context: tokenise share, forward pass, text decode.
+
+        Returns:
+            ``mean_ms``, ``p50_ms``, ``p95_ms`` with ``p95_interval_ms`` (95 %), ``min_ms``, ``max_ms``,
+            ``n``, ``tokens_per_second``, ``context``, ``clock``, ``target``, ``device``, ``engine``,
+            ``kind`` (MEASURED or SIMULATED) and ``note``, what the sample cannot say of p99, or None.
+
+        Raises:
+            DeviceError: The target cannot run one token at a time, failed, or contradicts itself.
+        """
+        latency, device = self._latency = self._measure()
+        summary = latency.per_token
+        p95: Percentile = summary.percentile(0.95)
+        return {
+            "mean_ms": summary.mean_ms,
+            "p50_ms": summary.percentile(0.5).value_ms,
+            "p95_ms": p95.value_ms,
+            "p95_interval_ms": (p95.lower_ms, p95.upper_ms),
+            "min_ms": summary.min_ms,
+            "max_ms": summary.max_ms,
+            "n": summary.n,
+            "tokens_per_second": latency.tokens_per_second,
+            "context": latency.context,
+            "clock": latency.clock,
+            "target": self.target,
+            "device": device.device,
+            "engine": f"{device.engine} {device.engine_version}",
+            "kind": str(Kind.SIMULATED if device.simulated else Kind.MEASURED),
+            "note": summary.p99_note,
+        }
+
+    def profile_power(self, meter: str | None = None, *, estimate: bool = False) -> dict[str, Any]:
+        """Power of continuous generation: from a meter, or ESTIMATED when asked.
+
+        The estimate is the energy of a token by the table of energies that ships with edgesnn, operations and
+        memory, times the measured rate of tokens. It speaks of a chip of that table that keeps this rate,
+        not of the processor that was timed.
+
+        Args:
+            meter: Address of a power meter, for example ``ppk2:SERIAL``.
+            estimate: Whether to estimate without one.
+
+        Returns:
+            ``mean_mw``, ``peak_mw``, ``energy_per_token_uj``, ``tokens_per_second``, ``kind`` and ``how``.
+            Estimated, ``peak_mw`` is the busiest of the counted tokens at the same rate; shorter peaks are
+            not known.
+
+        Raises:
+            UsageError: There is no meter and no estimate was asked for, or both were.
+            DeviceError: The target or the meter failed.
+        """
+        if meter is not None:
+            if estimate:
+                raise UsageError("power is measured or estimated", remedy="leave meter or estimate out")
+            return self._metered_power(meter)
+        if not estimate:
+            raise UsageError("power needs a meter, and none was named", remedy=NEEDS_METER)
+        latency, _ = self._latency = self._latency or self._measure()
+        ids, text = workload_ids(self._bundle)
+        energies = _token_energies_uj(self._bundle, np.resize(ids, ESTIMATE_TOKENS))
+        rate = latency.tokens_per_second
+        return {
+            "mean_mw": float(energies.mean()) * rate / _UW_PER_MW,
+            "peak_mw": float(energies.max()) * rate / _UW_PER_MW,
+            "energy_per_token_uj": float(energies.mean()),
+            "tokens_per_second": rate,
+            "kind": str(Kind.ESTIMATED),
+            "how": (
+                f"ESTIMATED, not measured: energy of a token ({ESTIMATE}) counted over {len(energies)} "
+                f"tokens of {text}, times the measured rate of '{self.target}'; peak is the busiest token"
+            ),
+        }
+
+    def profile_accuracy(self, data: Texts | None = None) -> dict[str, Any]:
+        """Top-1 of the next token on held-out text, on golden; every exact target gives the same.
+
+        Args:
+            data: Texts, or mappings with ``prompt`` and ``response``; None takes the bundle's held-out
+                text, as much as the profile asks for.
+
+        Returns:
+            ``accuracy`` (share of next tokens that were right, 0..1) with ``accuracy_interval`` (95 %,
+            documents drawn with replacement, or None), ``bits_per_byte``, ``retention`` or None,
+            ``tokens``, ``documents``, ``text`` and ``kind``.
+
+        Raises:
+            TextError: There is no text, or one is too short to predict anything.
+        """
+        if data is None:
+            result = accuracy_of(self._bundle, self._profile, self._on_progress)
+            if isinstance(result, Absent):
+                raise TextError(result.reason, remedy="give texts: profile_accuracy(data)")
+        else:
+            result = self._accuracy_on(data)
+        return {
+            "accuracy": result.top1,
+            "accuracy_interval": result.top1_interval,
+            "bits_per_byte": result.bits_per_byte,
+            "retention": result.retention,
+            "tokens": result.tokens,
+            "documents": result.documents,
+            "text": result.text,
+            "kind": str(Kind.MEASURED),
+        }
+
+    def close(self) -> None:
+        """Remove what was made for the profiler; safe to call twice."""
+        self._stack.close()
+
+    def __enter__(self) -> Self:
+        """Enter a context that closes the profiler."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the profiler."""
+        self.close()
+
+    def _measure(self) -> tuple[Latency, DeviceInfo]:
+        bundle = self._bundle
+        ids, _ = workload_ids(bundle)
+        workload = self._profile.workload.model_copy(update={"first_tokens": 0})
+        with runner_of(self.target, bundle)() as runner:
+            device = runner.open(bundle, self._options)
+            latency = measure_latency(
+                runner,
+                workload,
+                load_tokenizer(bundle.file(TOKENIZER_NAME)),
+                ids,
+                context_window=bundle.program().context_window,
+                on_progress=self._on_progress,
+            )
+        if latency.invalid is not None:
+            raise RunnerError(f"target '{self.target}' contradicts itself", actual=latency.invalid)
+        return latency, device
+
+    def _metered_power(self, meter: str) -> dict[str, Any]:
+        """Power by a meter, from a whole metered session.
+
+        Raises:
+            UndecidedError: No window was valid.
+        """
+        run = profile_bundle(
+            self._bundle.path,
+            target=self.target,
+            profile=self._profile_name,
+            threads=self._options.threads,
+            allow_unmeasured=True,
+            compare=False,
+            meter=meter,
+            on_progress=self._on_progress,
+        )
+        found = run.record.quantities
+        mean, peak, energy = (found[name] for name in ("power.mean", "power.peak", "energy.per_token"))
+        if mean.value is None:
+            raise UndecidedError("the meter gave no power", actual=mean.reason)
+        return {
+            "mean_mw": mean.value,
+            "mean_mw_interval": (mean.lower, mean.upper),
+            "peak_mw": peak.value,
+            "energy_per_token_uj": energy.value,
+            "tokens_per_second": found["throughput.generated"].value,
+            "kind": mean.kind,
+            "how": mean.how or "",
+        }
+
+    def _accuracy_on(self, data: Texts) -> AccuracyResult:
+        if isinstance(data, str | Mapping):
+            raise TextError(
+                "texts come as a sequence", actual=type(data).__name__, remedy="wrap it in a list"
+            )
+        tokenizer = load_tokenizer(self._bundle.file(TOKENIZER_NAME))
+        lengths = np.array(tokenizer.byte_lengths(), np.int64)
+        documents = [self._encoded(tokenizer, number, one) for number, one in enumerate(data, start=1)]
+        if not documents:
+            raise TextError("there is no text to score")
+        starts = np.zeros(len(documents) + 1, np.int64)
+        np.cumsum([len(document) for document in documents], out=starts[1:])
+        scored = EvalSlice(
+            ids=np.concatenate(documents),
+            doc_starts=starts,
+            doc_bytes=np.array([lengths[document[1:]].sum() for document in documents], np.int64),
+        )
+        result = measure_accuracy(
+            self._bundle.program(),
+            scored,
+            f"{len(documents)} texts given",
+            on_progress=lambda done, total: self._on_progress("accuracy on golden", done, total),
+        )
+        return replace(result, retention_reason="no teacher answered these texts")
+
+    def _encoded(
+        self, tokenizer: TextTokenizer, number: int, text: str | Mapping[str, str]
+    ) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
+        facts = self._bundle.manifest.text
+        if isinstance(text, str):
+            ids = tokenizer.encode_plain(text)
+        elif isinstance(text, Mapping) and {"prompt", "response"} <= set(text):
+            template = facts.get("prompt_template") or "{prompt}"
+            ids = tokenizer.encode_prompt(text["prompt"], template)
+            ids += tokenizer.encode_plain(text["response"])
+        else:
+            raise TextError(
+                f"text {number} is neither a string nor a mapping with 'prompt' and 'response'",
+                actual=type(text).__name__,
+            )
+        end = facts.get("end_of_text")
+        lengths = tokenizer.byte_lengths()
+        if not sum(lengths[i] for i in ids[1:]):
+            raise TextError(f"text {number} is too short", actual=f"{len(ids)} tokens", limit="2 or more")
+        return np.array([*ids, *([tokenizer.token_id(end)] if end else [])], np.int32)
+
+
+def _token_energies_uj(
+    bundle: Bundle, ids: np.ndarray[tuple[int], np.dtype[np.int32]]
+) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Estimated energy of every token: what a prefix costs beyond the one before it; counts are sums."""
+    program = bundle.program()
+    sums = [0.0]
+    for length in range(1, len(ids) + 1):
+        report = report_energy(count_activity(program, ids[:length]).work)
+        per_token = next(one.total_uj for one in report.estimates if one.name == ESTIMATE)
+        sums.append(per_token * length)
+    return np.diff(np.array(sums))

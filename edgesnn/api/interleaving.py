@@ -1,0 +1,230 @@
+"""Two bundles on one target in one session: their windows take turns, so the machine's moods hit both."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgesnn import plugins
+from edgesnn.api.bundles import open_bundle
+from edgesnn.api.profiling import accuracy_of, parity_of, profile_for
+from edgesnn.api.progress import Progress, silent
+from edgesnn.api.runners import runner_misses
+from edgesnn.bundle.bundle import TOKENIZER_NAME, Bundle
+from edgesnn.errors import DeviceError, UsageError
+from edgesnn.profiler.document import session_arrays, session_document
+from edgesnn.profiler.latency import MeasuredWindow, TakenWindows, measure_windows, require_steps
+from edgesnn.profiler.profile import Profile
+from edgesnn.profiler.ratio import Ratio, interleaved_order, ratio_of_windows
+from edgesnn.profiler.results import Absent, AccuracyResult, ParityResult
+from edgesnn.profiler.session import Setting, run_session, workload_ids
+from edgesnn.profiler.spread import means, medians, offsets, outliers, window_drift
+from edgesnn.profiler.warmup import WarmUp, warm_up
+from edgesnn.record.files import Run, make_run
+from edgesnn.record.provenance import collect_provenance
+from edgesnn.runners.base import DeviceInfo, Runner, RunnerOptions
+from edgesnn.targets import parse_target, resolve_target
+from edgesnn.text.tokenizer import load_tokenizer
+
+ROLES = ("A", "B")
+
+
+@dataclass(frozen=True, slots=True)
+class Interleaved:
+    """Two runs of one session.
+
+    Attributes:
+        a: The first bundle's run.
+        b: The second's.
+        median_ratio: Median forward pass of a window, B over A.
+        mean_ratio: Mean forward pass of a window, B over A.
+        statement: The ratio of medians in words.
+    """
+
+    a: Run
+    b: Run
+    median_ratio: Ratio
+    mean_ratio: Ratio
+    statement: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Plan:
+    """What both sides share."""
+
+    target: str
+    kind: type[Runner]
+    profile: Profile
+    options: RunnerOptions
+    allow_unmeasured: bool
+    notes: list[str]
+    on_progress: Progress
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Side:
+    """One of the two, open and warm."""
+
+    role: str
+    bundle: Bundle
+    runner: Runner
+    device: DeviceInfo
+    accuracy: AccuracyResult | Absent
+    parity: ParityResult | Absent
+    warm: WarmUp
+    ids: npt.NDArray[np.int32]
+    windows: list[MeasuredWindow] = field(default_factory=list)
+
+
+def profile_interleaved(
+    a: Path,
+    b: Path,
+    *,
+    target: str = "cpu",
+    profile: str = "smartglass",
+    allow_unmeasured: bool = False,
+    threads: int = 1,
+    windows: int | None = None,
+    min_window_seconds: float | None = None,
+    seed: int = 0,
+    on_progress: Progress = silent,
+) -> Interleaved:
+    """Measure two bundles on one target in turns, and compare them.
+
+    Args:
+        a: The first bundle, for example the base of a change.
+        b: The second, for example its head.
+        target: Device or runner; the fastest runner that can run both.
+        profile: Name or path of a profile. An odd number of windows is rounded up.
+        allow_unmeasured: Whether missing measurements are excused.
+        threads: Threads inside one inference.
+        windows: Measurement windows of each, instead of the profile's.
+        min_window_seconds: Least time of a window in seconds, instead of the profile's.
+        seed: Seed of the order.
+        on_progress: Told what happens.
+
+    Returns:
+        Both runs, each a full record that names the session, and the ratio.
+
+    Raises:
+        UserError: A bundle is unusable.
+        UsageError: Target or profile does not exist, or no runner can run both bundles.
+        DeviceError: The target cannot run here, or failed.
+    """
+    resolve_target(target)
+    chosen, notes = profile_for(profile, target, windows, min_window_seconds)
+    order = interleaved_order(chosen.workload.windows, seed)
+    workload = chosen.workload.model_copy(update={"windows": order.count("A")})
+    bundles = [open_bundle(path) for path in (a, b)]
+    plan = _Plan(
+        target=target,
+        kind=_runner_of_both(target, bundles),
+        profile=chosen.model_copy(update={"workload": workload}),
+        options=RunnerOptions(threads=threads, address=parse_target(target).address),
+        allow_unmeasured=allow_unmeasured,
+        notes=notes,
+        on_progress=on_progress,
+    )
+    with ExitStack() as stack:
+        first, second = (_opened(stack, plan, r, one) for r, one in zip(ROLES, bundles, strict=True))
+        _take_turns({"A": first, "B": second}, plan, order)
+        median = ratio_of_windows(medians(first.windows), medians(second.windows))
+        mean = ratio_of_windows(means(first.windows), means(second.windows))
+        named = (f"A ({first.bundle.name})", f"B ({second.bundle.name})")
+        statement = median.statement("median time per step", *named)
+        shared = {
+            "id": uuid.uuid4().hex,
+            "order": order,
+            "seed": seed,
+            "median_ratio": asdict(median),
+            "mean_ratio": asdict(mean),
+            "statement": statement,
+        }
+        runs = [_finished(plan, one, other, shared) for one, other in ((first, second), (second, first))]
+    return Interleaved(runs[0], runs[1], median, mean, statement)
+
+
+def _runner_of_both(target: str, bundles: Sequence[Bundle]) -> type[Runner]:
+    """The fastest runner of a target that can run both bundles."""
+    reasons = {}
+    for name in resolve_target(target):
+        kind = plugins.load_runner(name)
+        found = [f"{bundle.name}: {why}" for bundle in bundles if (why := runner_misses(kind, bundle))]
+        if not found:
+            return kind
+        reasons[name] = ", ".join(found)
+    raise UsageError(
+        f"no runner of target '{target}' can run both bundles",
+        actual="; ".join(f"{name}: {reason}" for name, reason in reasons.items()),
+        remedy="export both with the same formats",
+    )
+
+
+def _opened(stack: ExitStack, plan: _Plan, role: str, bundle: Bundle) -> _Side:
+    """One side, checked against golden, open and warm."""
+    address = plan.options.address
+    target = plan.kind.name if address is None else f"{plan.kind.name}:{address}"
+    parity = parity_of(bundle, target, plan.kind, plan.profile, plan.on_progress)
+    accuracy = accuracy_of(bundle, plan.profile, plan.on_progress)
+    runner = stack.enter_context(plan.kind())
+    try:
+        device = runner.open(bundle, plan.options)
+    except DeviceError as error:
+        if role == ROLES[0]:
+            raise
+        raise DeviceError(
+            f"target '{plan.target}' does not hold two bundles at once, so windows cannot take turns",
+            actual=error.what,
+            remedy="profile them one after the other",
+        ) from error
+    require_steps(runner)
+    ids, _ = workload_ids(bundle)
+    warm = warm_up(runner, ids, plan.profile.workload.warmup_tokens)
+    return _Side(role, bundle, runner, device, accuracy, parity, warm, ids)
+
+
+def _take_turns(sides: Mapping[str, _Side], plan: _Plan, order: str) -> None:
+    one = plan.profile.workload.model_copy(update={"windows": 1})
+    for number, role in enumerate(order):
+        plan.on_progress(f"windows in turns, {role}", number, len(order))
+        side = sides[role]
+        context = one.context or side.bundle.program().context_window
+        side.windows.extend(
+            measure_windows(side.runner, one, side.ids, context=context, warm=side.warm, on_progress=silent)
+        )
+    plan.on_progress("windows in turns", len(order), len(order))
+
+
+def _finished(plan: _Plan, side: _Side, other: _Side, shared: dict[str, Any]) -> Run:
+    """The full record of one side."""
+    result = run_session(
+        side.runner,
+        side.bundle,
+        plan.profile,
+        load_tokenizer(side.bundle.file(TOKENIZER_NAME)),
+        accuracy=side.accuracy,
+        parity=side.parity,
+        on_progress=lambda stage, done, total: plan.on_progress(f"{side.role}: {stage}", done, total),
+        setting=Setting(plan.target, side.device, plan.options, plan.allow_unmeasured),
+        taken=TakenWindows(side.warm, tuple(side.windows)),
+    )
+    document = session_document(result, side.bundle)
+    values = medians(side.windows)
+    drift = window_drift(values, offsets(side.windows))
+    document["marks"] += plan.notes
+    document["interleaving"] = {
+        **shared,
+        "role": side.role,
+        "other_name": other.bundle.name,
+        "other_program_hash": other.bundle.manifest.program_hash,
+        "drift": None if drift is None else asdict(drift),
+        "outliers": [asdict(outlier) for outlier in outliers(values)],
+    }
+    return make_run(document, session_arrays(result), collect_provenance())

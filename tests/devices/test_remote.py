@@ -1,0 +1,320 @@
+"""What the runners of devices are made of: addresses, readings, binaries, and the program on the device."""
+
+import hashlib
+import os
+import shutil
+import signal
+import struct
+import subprocess
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgesnn.errors import RunnerError, UsageError
+from edgesnn.program.golden import Golden
+from edgesnn.program.random_program import RandomShape, random_program
+from edgesnn.program.snn_format import to_bytes
+from edgesnn.runners import remote_build
+from edgesnn.runners.adb_client import _LINE
+from edgesnn.runners.remote_address import Address, parse_address, parse_cpus
+from edgesnn.runners.remote_build import find_binary, machine_named
+from edgesnn.runners.remote_frames import Command, FrameReader, Reply, encode
+from edgesnn.runners.remote_session import Finished, Session
+from edgesnn.runners.remote_state import DeviceState, choose_cpus, gauge_document, names_of, read_device
+from tests.support.adbd import SYSTEM
+
+HERE = os.uname().machine
+needs_compiler = pytest.mark.skipif(
+    HERE not in remote_build.MACHINES or remote_build._compiler(HERE) is None,
+    reason="there is no compiler for this computer",
+)
+
+
+def test_an_address_is_a_device_and_options():
+    assert parse_address(None) == Address(None)
+    assert parse_address("127.0.0.1:4000").device == "127.0.0.1:4000"
+    made = parse_address("x?cpus=0-2,7&throttled=refuse&folder=/a/b/&port=22", ("port",))
+    assert made == Address("x", cpus="0-2,7", throttled="refuse", folder="/a/b", extra=(("port", "22"),))
+    assert made.option("port") == "22" and made.option("key") is None
+    assert parse_address("?cpus=big").device is None
+    assert parse_cpus("7,0-2") == (0, 1, 2, 7)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["x?cpu=big", "x?cpus=", "x?cpus=huge", "x?cpus=3-1", "x?cpus=0-99999999999", "x?port=1",
+     "x?throttled=yes", "x?folder=a", "x?cpus=0&cpus=1"],
+)  # fmt: skip
+def test_a_wrong_option_is_a_usage_error(text):
+    with pytest.raises(UsageError):
+        parse_address(text)
+
+
+def test_the_state_of_a_phone_is_read_from_its_files():
+    state = read_device({f"/{path}": text for path, text in SYSTEM.items()})
+    assert state.clusters() == {1800000: (0,), 2800000: (1,)}
+    assert state.temperatures_c == {"cpu-big": 41.25} and state.hottest_c() == 41.25
+    assert state.battery.charges and state.battery.voltage_v == pytest.approx(4.102)
+    assert state.throttling(()) == []
+    assert choose_cpus("little", state) == (0,) and choose_cpus("1", state) == (1,)
+    assert choose_cpus("all", state) == ()
+    for wanted in ("middle", "5"):
+        with pytest.raises(UsageError):
+            choose_cpus(wanted, state)
+    assert names_of(1) == ["all"] and names_of(3) == ["little", "middle", "big"]
+    assert names_of(4) == ["little", "middle1", "middle2", "big"]
+
+
+@given(st.dictionaries(st.sampled_from([f"/{path}" for path in SYSTEM]), st.text(max_size=12)))
+def test_no_content_of_a_devices_files_is_an_error(files):
+    state = read_device(files)
+    state.document()
+    state.throttling(())
+    gauge_document(state.battery, None)
+
+
+def test_a_device_that_shows_nothing_has_an_empty_state():
+    assert read_device({}) == DeviceState()
+    assert gauge_document(None, None)["label"] == "ABSENT"
+
+
+@pytest.mark.parametrize(
+    ("line", "state", "model"),
+    [
+        ("0123 device usb:1-1 product:p model:Pixel_7 device:d transport_id:1", "device", "model:Pixel_7"),
+        ("0123 no permissions (user is not in the plugdev group); see [http://x]", "no permissions", ""),
+        ("127.0.0.1:5000        offline transport_id:3", "offline", ""),
+    ],
+)
+def test_a_line_of_adb_is_a_serial_a_state_and_facts(line, state, model):
+    match = _LINE.match(line)
+    assert match[2] == state and model in (match[3] or "")
+
+
+def test_processors_have_one_name():
+    assert machine_named("arm64-v8a") == "aarch64" and machine_named("armv7l") == "armhf"
+    with pytest.raises(RunnerError, match="not built for this processor"):
+        machine_named("mips")
+
+
+def test_a_missing_compiler_is_an_error_that_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(remote_build, "_compiler", lambda machine: None)
+    assert "gcc-aarch64-linux-gnu" in remote_build.missing()
+    with pytest.raises(RunnerError, match="no compiler for riscv64") as caught:
+        find_binary("riscv64")
+    assert "gcc-riscv64-linux-gnu" in caught.value.remedy and "ziglang" in caught.value.remedy
+    monkeypatch.setenv(remote_build.BINARY_VARIABLE, "no-such-file")
+    assert remote_build.missing() is None
+    with pytest.raises(RunnerError, match="cannot be read"):
+        find_binary("riscv64")
+
+
+def test_a_compiler_that_fails_is_an_error_and_leaves_nothing(monkeypatch, tmp_path):
+    broken = tmp_path / "cc"
+    broken.write_text("#!/bin/sh\necho the disk is on fire >&2\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setattr(remote_build, "_compiler", lambda machine: ("cc", (str(broken),), "cc 1"))
+    monkeypatch.setenv("EDGESNN_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(RunnerError, match="on fire"):
+        find_binary("aarch64")
+    assert list((tmp_path / "cache" / "remote").iterdir()) == []
+
+
+@pytest.mark.parametrize("machine", remote_build.MACHINES)
+def test_the_program_is_built_for_every_processor_once(machine, monkeypatch, tmp_path):
+    if remote_build._compiler(machine) is None:
+        pytest.skip(f"there is no compiler for {machine}")
+    binary = find_binary(machine)
+    assert remote_build._elf_machine(binary.path.read_bytes()) == machine
+    assert hashlib.sha256(binary.path.read_bytes()).hexdigest() == binary.sha256
+    facts = binary.path.stat().st_mtime_ns
+    assert find_binary(machine).path.stat().st_mtime_ns == facts
+
+
+@pytest.fixture(scope="module")
+def program():
+    return random_program(RandomShape(vocab=300, dim=64, windows=(1, 3, 5, 9)), 3)
+
+
+@pytest.fixture
+def run(program, tmp_path):
+    """Runs the program on this computer over a job: bytes in; exit code, frames and complaint out."""
+    path = tmp_path / "program.snn"
+    path.write_bytes(to_bytes(program))
+    binary = find_binary(HERE).path
+
+    def job(*frames, kernels="-", folder="-", file=path):
+        done = subprocess.run(
+            [binary, file, kernels, folder], input=b"".join(frames), capture_output=True, timeout=30
+        )
+        return done.returncode, frames_of(done.stdout), done.stderr.decode()
+
+    return job
+
+
+def frames_of(data):
+    """All frames of a result, each with the hash of what stood before it."""
+    read, write = os.pipe()
+    with os.fdopen(read, "rb") as pipe:
+        reader = FrameReader(pipe, "this computer")
+        with os.fdopen(write, "wb") as out:
+            out.write(data)
+        found = []
+        while (got := reader.read(time.monotonic() + 10)) is not None:
+            found.append(got)
+        reader.join(10)
+    return found
+
+
+@needs_compiler
+@pytest.mark.parametrize("kernels", ["reference", "swar", "vector", "-"])
+def test_a_job_file_gives_goldens_logits_and_an_end_marker(run, program, kernels):
+    ids = np.random.default_rng(1).integers(0, 300, 20)
+    tokens = ids.astype("<u4").tobytes()
+    want = Golden(program).sequence(ids[None])[0]
+    code, found, _ = run(
+        encode(Command.SEQUENCE, 1, tokens),
+        encode(Command.WINDOW, 2, struct.pack("<II", 2, 5) + tokens),
+        encode(Command.END, 3),
+        kernels=kernels,
+    )
+    assert code == 0
+    logits = [np.frombuffer(frame.payload, "<i4") for frame, _ in found if frame.kind == Reply.LOGITS]
+    np.testing.assert_array_equal(np.stack(logits), want)
+    done = [(frame, before) for frame, before in found if frame.kind == Reply.DONE]
+    assert [frame.sequence for frame, _ in done] == [1, 2, 3]
+    assert all(frame.payload[:32] == before for frame, before in done)
+    digest = hashlib.sha256(want.astype("<i4").tobytes() * 2).digest()
+    assert done[1][0].payload[48:80] == digest
+
+
+@needs_compiler
+def test_what_is_no_command_is_refused_and_what_is_no_frame_ends_the_program(run):
+    hello = encode(Command.HELLO, 1)
+    refused = [
+        encode(77, 1),
+        encode(Command.STEP, 1),
+        encode(Command.STEP, 1, struct.pack("<I", 300)),
+        encode(Command.PREFILL, 1),
+        encode(Command.WINDOW, 1, struct.pack("<III", 0, 0, 1)),
+        encode(Command.WINDOW, 1, struct.pack("<III", 2**31, 0, 1)),
+        encode(Command.WINDOW, 1, struct.pack("<III", 1, 0, 300)),
+        encode(Command.AFFINITY, 1, struct.pack("<I", 2**31)),
+    ]
+    code, found, _ = run(*refused, encode(Command.END, 2))
+    assert code == 0
+    assert [frame.kind for frame, _ in found] == [Reply.FAILED] * len(refused) + [Reply.DONE]
+    broken = [
+        b"hello there, this is no frame",
+        hello[:-3],
+        hello + b"SN",
+        hello[:16] + bytes(4),
+        encode(Command.FILES, 1, b"x" * 40)[:30],
+        b"SNRF" + struct.pack("<IIII", 1, 1, 2**31, 0),
+    ]
+    for bytes_in in broken:
+        code, _, said = run(bytes_in)
+        assert code == 4 and "no frame" in said
+    assert run(hello)[0] == 5  # the input ended without an end
+
+
+@needs_compiler
+def test_a_broken_program_and_wrong_arguments_are_said(run, tmp_path):
+    (tmp_path / "bad.snn").write_bytes(b"x" * 200)
+    for file, words in ((tmp_path / "bad.snn", "SNN_E_MAGIC"), (tmp_path / "none", "SNN_E_TRUNCATED")):
+        code, found, said = run(encode(Command.END, 1), file=file)
+        assert code == 3 and found == [] and words in said
+    assert run(kernels="fast")[0] == 2
+    assert run(folder=str(tmp_path / "none"))[0] == 2
+
+
+@needs_compiler
+def test_files_are_given_by_pattern_and_cut_at_4096_bytes(run, tmp_path):
+    for name, text in (("a1", "one"), ("a2", "x" * 5000), ("b", "")):
+        (tmp_path / name).write_text(text)
+    pattern = f"{tmp_path}/a?\n/no/such/file\n{tmp_path}/b\n{tmp_path}"
+    _, found, _ = run(encode(Command.FILES, 1, pattern.encode()), encode(Command.END, 2))
+    files = [frame.payload.partition(b"\0") for frame, _ in found if frame.kind == Reply.FILE]
+    assert [(os.path.basename(path), len(text)) for path, _, text in files] == [
+        (b"a1", 3),
+        (b"a2", 4096),
+        (b"b", 0),
+    ]
+
+
+@needs_compiler
+def test_an_engine_that_ends_removes_its_own_folder_and_no_more(run, tmp_path):
+    folder = tmp_path / "edgesnn-mine"
+    for end in ([encode(Command.END, 1)], [], [b"no frame at all, but long enough"]):
+        folder.mkdir()
+        (folder / "program.snn").write_bytes(b"")
+        run(*end, folder=str(folder))
+        assert not folder.exists()
+    folder.mkdir()
+    (folder / "precious").write_text("")
+    run(encode(Command.END, 1), folder=str(folder))
+    assert [path.name for path in folder.iterdir()] == ["precious"]
+
+
+class Here:
+    """A link to this computer."""
+
+    who = "this computer"
+
+    def __init__(self, base):
+        self.base = str(base)
+
+    def shell(self, command, *, seconds=20):
+        done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=seconds)
+        return Finished(done.returncode, done.stdout, done.stderr)
+
+    def push(self, local, remote, *, seconds):
+        shutil.copyfile(local, remote)
+
+    def start(self, command):
+        pipe = subprocess.PIPE
+        return subprocess.Popen(["sh", "-c", command], stdin=pipe, stdout=pipe, stderr=pipe)
+
+    def gone(self):
+        return None
+
+
+@needs_compiler
+@pytest.mark.parametrize("tokens", [1, 200_000], ids=["it does not answer", "it does not read"])
+def test_a_device_that_stops_meets_the_deadline_and_is_cleaned(program, tmp_path, tokens):
+    session = Session(Here(tmp_path), find_binary(HERE), to_bytes(program))
+    pid = int(session.hello["pid"])
+    os.kill(pid, signal.SIGSTOP)
+    with pytest.raises(RunnerError, match="did not answer in time|died"):
+        session.call(Command.PREFILL, bytes(4 * tokens), seconds=0.2)
+    session.close()
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    with pytest.raises(RunnerError, match="is over"):
+        session.call(Command.CLOCK)
+    session.close()
+
+
+def test_a_frame_that_never_ends_meets_the_deadline():
+    read, write = os.pipe()
+    with os.fdopen(read, "rb") as pipe, os.fdopen(write, "wb", buffering=0) as out:
+        reader = FrameReader(pipe, "phone 'x'")
+        out.write(encode(Reply.TEXT, 1, b"abc")[:-1])
+        with pytest.raises(RunnerError, match="phone 'x' did not answer in time"):
+            reader.read(time.monotonic() + 0.05)
+        out.write(b"c")
+        frame, before = reader.read(time.monotonic() + 10)
+        assert frame.payload == b"abc" and before == hashlib.sha256().digest()
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_make_the_reader_of_frames_fail_otherwise_than_by_its_error(data):
+    try:
+        for frame, _ in frames_of(data):
+            assert isinstance(frame.payload, bytes)
+    except RunnerError as error:
+        assert "no frame" in error.what

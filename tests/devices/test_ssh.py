@@ -1,0 +1,128 @@
+"""The runner `ssh` on this computer behind its own sshd, by the system's ssh."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from edgesnn.errors import RunnerError, UsageError
+from edgesnn.program.golden import Golden
+from edgesnn.runners import ssh_client
+from edgesnn.runners.base import RunnerOptions
+from edgesnn.runners.ssh import SshRunner
+from tests.conftest import ROOT
+from tests.devices.conftest import wait_for
+from tests.support.adb_server import free_port
+from tests.support.bundles import shared_bundle
+
+IDS = np.random.default_rng(0).integers(0, 280, (1, 30))
+HOLD = """
+import sys
+from pathlib import Path
+from edgesnn.api import open_bundle
+from edgesnn.runners.base import RunnerOptions
+from edgesnn.runners.ssh import SshRunner
+runner = SshRunner()
+runner.open(open_bundle(Path(sys.argv[1])), RunnerOptions(address=sys.argv[2]))
+print(runner._link._private, flush=True)
+sys.stdin.read()
+"""
+
+
+def opened(bundle, address):
+    runner = SshRunner()
+    runner.open(bundle, RunnerOptions(address=address))
+    return runner
+
+
+def test_every_form_equals_golden_and_nothing_is_left(board, bundle):
+    want = Golden(bundle.program()).sequence(IDS)
+    with SshRunner() as runner:
+        info = runner.open(bundle, RunnerOptions(address=board.target()))
+        assert not info.simulated and info.details["board"]["model"] and info.details["emulated_by"] is None
+        np.testing.assert_array_equal(runner.sequence(IDS).logits, want)
+        for i in range(10):
+            np.testing.assert_array_equal(runner.step(IDS[:, i]).logits, want[:, i])
+        np.testing.assert_array_equal(runner.prefill(IDS[:, :21]).logits, want[:, 20])
+        window = runner.window(IDS[0], 2, 3)
+        assert window.tokens == 60 and (window.latencies_ns > 0).all()
+        assert len(board.left()) == 1
+        private = runner._link._private
+        assert os.path.isdir(private)
+    assert board.left() == [] and not os.path.exists(private)
+
+
+def test_the_command_line_verifies_a_board(board, edgesnn):
+    verified = edgesnn(
+        "verify", shared_bundle(), "--target", f"ssh:{board.target()}", "--tokens", "20", "--json"
+    )
+    assert verified.exit_code == 0, verified.stderr
+    assert verified.document["targets"][0]["mismatches"] == 0
+    assert board.left() == []
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"user": "stranger"}, "refuses every key"),
+        ({"known": "nobody"}, "is not known"),
+        ({"port": str(free_port())}, "takes no ssh connections"),
+    ],
+)
+def test_a_board_that_does_not_let_us_in_is_an_error_with_a_remedy(board, bundle, options, match):
+    with pytest.raises(RunnerError, match=match) as caught:
+        opened(bundle, board.target(**options))
+    assert caught.value.remedy
+    assert board.left() == []
+
+
+def test_a_folder_that_cannot_be_written_is_an_error(board, bundle):
+    address = board.target().replace(f"folder={board.sessions}", "folder=/proc")
+    with pytest.raises(RunnerError, match="cannot make a folder"):
+        opened(bundle, address)
+
+
+def test_a_lost_connection_is_an_error_and_the_engine_removes_its_folder(board, bundle):
+    with pytest.raises(RunnerError, match="died|went away"), opened(bundle, board.target()) as runner:
+        runner.step(IDS[:, 0])
+        link = runner._link
+        subprocess.run(["ssh", *link._options, "-O", "exit", "--", "board"], capture_output=True, check=True)
+        while True:
+            runner.step(IDS[:, 0])
+    wait_for(lambda: board.left() == [])
+
+
+def test_a_host_that_is_killed_leaves_nothing_on_the_board(board):
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, shared_bundle(), board.target()],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    try:
+        private = process.stdout.readline().decode().strip()
+        assert len(board.left()) == 1
+        process.send_signal(signal.SIGKILL)
+        wait_for(lambda: board.left() == [])
+    finally:
+        process.kill()
+        process.wait()
+        process.stdin.close()
+        process.stdout.close()
+    # the shared connection would end itself after a minute
+    end = ["ssh", "-o", f"ControlPath={private}/c", "-O", "exit", "board"]
+    subprocess.run(end, capture_output=True, check=True)
+    os.rmdir(private)
+
+
+def test_no_host_is_a_usage_error_and_a_host_is_never_an_option(bundle, monkeypatch):
+    with pytest.raises(UsageError, match="which board"):
+        opened(bundle, None)
+    command = ssh_client.SshLink.__new__(ssh_client.SshLink)
+    command._host, command._options = "-oProxyCommand=touch x", []
+    assert command._command("true") == ["ssh", "--", "-oProxyCommand=touch x", "true"]
+    monkeypatch.setenv("PATH", "")
+    assert "apt install openssh-client" in SshRunner.missing()
