@@ -197,6 +197,7 @@ def test_a_reference_stands_in_the_record_and_in_the_terminal(measured, tmp_path
         ("./no-such-model", UserError, "no reference at"),
         (str(shared_bundle() / "student.step.onnx"), UsageError, "no causal language model"),
     ],
+    ids=["missing", "a student"],
 )
 def test_a_model_that_cannot_be_a_reference_says_why(name, kind, words):
     if kind is UserError:
