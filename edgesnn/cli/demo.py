@@ -22,6 +22,14 @@ if TYPE_CHECKING:
 
 _MARKER = "demo.txt"
 _METER = "sim:ppk2?voltage=3.3"
+_ENGINE_COLUMNS = (
+    ("p95\nms/token", "latency.p95"),
+    ("SIMULATED\nuJ/token", "energy.per_token"),
+    ("SIMULATED\nmW", "power.mean"),
+    ("\ntop-1", "accuracy.top1"),
+    ("files\nMB", "size.model"),
+    ("wrong\nlogits", "parity.mismatches"),
+)
 _PROMPT = "Remind me to call the dentist tomorrow."
 
 
@@ -185,41 +193,28 @@ def _engines(out: Output, records: list[RunRecord]) -> None:
     """One row an engine. Accuracy is the first one's: the others have the same bits."""
     from rich.table import Table
 
-    table = Table(title="every engine, one program", title_justify="left")
-    for column in (
-        "engine",
-        "one token, p95",
-        "energy per token",
-        "top-1",
-        "model files",
-        "mismatches",
-        "verdict",
-    ):
-        table.add_column(column, justify="left" if column in ("engine", "verdict") else "right")
-    top1 = _value(records[0], "accuracy.top1")
+    table = Table(title="every engine, one program", title_justify="left", box=None, pad_edge=False)
+    for column in ("\nengine", *(title for title, _ in _ENGINE_COLUMNS), "\nverdict"):
+        left = column in ("\nengine", "\nverdict")
+        table.add_column(column, justify="left" if left else "right", no_wrap=True)
     for record in records:
-        table.add_row(
-            record.device.runner,
-            _value(record, "latency.p95"),
-            _value(record, "energy.per_token"),
-            top1,
-            _value(record, "size.model"),
-            _value(record, "parity.mismatches"),
-            record.verdict.verdict,
-        )
+        numbers = [
+            _number(records[0] if name == "accuracy.top1" else record, name) for _, name in _ENGINE_COLUMNS
+        ]
+        table.add_row(record.device.runner, *numbers, record.verdict.verdict)
     out.print(table)
     out.print(
-        "the meter is a simulated PPK2 on a simulated device: its energy tries the chain and says nothing of this\n"
-        "computer. The windows are shorter than a claim needs: profile with smartglass.toml for one."
+        "The meter is a simulated PPK2 on a simulated device: its energy tries the chain and says nothing\n"
+        "of this computer. The windows are shorter than a claim needs: for one take --profile smartglass."
     )
+    slow = [record.device.runner for record in records if record.device.simulated]
+    if slow:
+        out.print(f"{', '.join(slow)}: a simulation; its times are SIMULATED too, and say nothing of a chip.")
 
 
-def _value(record: RunRecord, name: str) -> str:
-    quantity = record.quantities[name]
-    if quantity.value is None:
-        return "-"
-    kind = "" if quantity.kind == "MEASURED" else f" {quantity.kind}"
-    return f"{quantity.value:,.3g} {quantity.unit}{kind}"
+def _number(record: RunRecord, name: str) -> str:
+    value = record.quantities[name].value
+    return "-" if value is None else f"{value:,.3g}"
 
 
 def _generate(bundle_path: Path) -> str:

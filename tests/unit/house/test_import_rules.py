@@ -37,6 +37,7 @@ ALLOWED = {
     "plugins": set(),
     "resources": set(),
     "errors": set(),
+    "locks": {"filelock"},
     "__init__": set(),
 }
 
