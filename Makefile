@@ -18,7 +18,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install -qq --constraint constraints.txt
 
-.PHONY: help setup setup-test demo test bench train-reference lint format docs constraints clean
+.PHONY: help setup setup-test demo test gate gate-baseline bench train-reference lint format docs constraints clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 18
@@ -53,6 +53,13 @@ demo: setup  ## the whole way on the reference student
 
 test: setup-test  ## all checks and all tests, the slow ones too
 	@bash tools/check.sh all
+	@bash tools/gate.sh
+
+gate: setup  ## the counts of the reference student against .ci/baselines
+	@bash tools/gate.sh
+
+gate-baseline: setup  ## accept the counts of the reference student as they are now
+	@bash tools/gate.sh update
 
 train-reference: setup-test  ## distil the reference student: DATA=FOLDER with train.jsonl and heldout.jsonl
 	@[ -n "$(DATA)" ] || { echo "error: name the folder: make train-reference DATA=FOLDER" >&2; exit 2; }

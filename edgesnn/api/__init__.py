@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edgesnn.api.bundles import bundle_of, open_bundle
+    from edgesnn.api.comparing import compare_paths, update_baselines
     from edgesnn.api.generation import generate_text
     from edgesnn.api.mapping import map_bundle
     from edgesnn.api.profiling import profile_bundle
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "bundle_of",
+    "compare_paths",
     "compile_student",
     "export_student",
     "format_reasons",
@@ -27,11 +29,13 @@ __all__ = [
     "parity_targets",
     "profile_bundle",
     "read_student",
+    "update_baselines",
     "verify_bundle",
 ]
 
 _ROOMS = {
     "bundle_of": "bundles",
+    "compare_paths": "comparing",
     "compile_student": "students",
     "export_student": "students",
     "format_reasons": "students",
@@ -41,6 +45,7 @@ _ROOMS = {
     "parity_targets": "verification",
     "profile_bundle": "profiling",
     "read_student": "students",
+    "update_baselines": "comparing",
     "verify_bundle": "verification",
 }
 

@@ -81,16 +81,19 @@ def session_document(
 
 
 def session_arrays(result: SessionResult) -> dict[str, npt.NDArray[np.generic]]:
-    """The raw times of a session, milliseconds unless the name says otherwise.
+    """The raw times of a session, milliseconds unless the name says otherwise, and scores by document.
 
     ``window_NN_latencies_ms`` holds every step of one window, the first ``context - 1`` of them with a
-    context that is not yet full.
+    context that is not yet full. ``accuracy_document_*`` are `AccuracyResult.by_document`.
     """
     arrays: dict[str, npt.NDArray[np.generic]] = {}
     if not isinstance(result.memory, Absent):
         arrays["memory_peak_bytes"] = np.array([p.peak_bytes for p in result.memory], np.int64)
         arrays["memory_load_ms"] = np.array([p.load_ms for p in result.memory])
         arrays["memory_cold_start_ms"] = np.array([p.cold_start_ms for p in result.memory])
+    if not isinstance(result.accuracy, Absent):
+        scores = result.accuracy.by_document
+        arrays |= {f"accuracy_document_{name}": array for name, array in scores.items()}
     latency = result.latency
     if isinstance(latency, Absent):
         return arrays

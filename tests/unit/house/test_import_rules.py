@@ -16,6 +16,8 @@ ALLOWED = {
     "profiler": {"numpy", "scipy", "pydantic", "psutil"},
     "program": {"numpy", "safetensors"},
     "record": {"numpy", "pydantic"},
+    "pytest_plugin": {"pytest"},
+    "reports": {"matplotlib", "numpy", "pydantic", "scipy"},
     "runners": {"ai_edge_litert", "numpy", "onnxruntime"},
     "student": {
         "numpy",
