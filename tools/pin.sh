@@ -7,7 +7,7 @@ rm -rf "$work" && mkdir -p "$work"
 "${PYTHON:-python3.11}" -m venv "$work/venv"
 python=$work/venv/bin/python
 "$python" -m pip install --quiet --upgrade pip
-"$python" -m pip install --quiet ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} ".[train,tflite,phone,dev]" hatchling editables
+"$python" -m pip install --quiet ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} ".[train,tflite,phone,report,dev]" hatchling editables
 {
   echo "# Every package that edgesnn, its extras train, tflite, phone and dev and its build need, pinned to what is tested."
   echo "# Python 3.11 or newer on Linux. Regenerate with 'make constraints'; then run 'make test'."

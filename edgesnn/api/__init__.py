@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edgesnn.api.all_targets import profile_all
     from edgesnn.api.bundles import bundle_of, open_bundle
+    from edgesnn.api.comparing import compare_paths, update_baselines
     from edgesnn.api.generation import generate_text
     from edgesnn.api.hardware import SNNHardwareProfiler
     from edgesnn.api.interleaving import profile_interleaved
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "SNNHardwareProfiler",
     "bundle_of",
+    "compare_paths",
     "compile_student",
     "export_student",
     "forget_session",
@@ -34,12 +36,14 @@ __all__ = [
     "profile_bundle",
     "profile_interleaved",
     "read_student",
+    "update_baselines",
     "verify_bundle",
 ]
 
 _ROOMS = {
     "SNNHardwareProfiler": "hardware",
     "bundle_of": "bundles",
+    "compare_paths": "comparing",
     "compile_student": "students",
     "export_student": "students",
     "forget_session": "profiling",
@@ -52,6 +56,7 @@ _ROOMS = {
     "profile_bundle": "profiling",
     "profile_interleaved": "interleaving",
     "read_student": "students",
+    "update_baselines": "comparing",
     "verify_bundle": "verification",
 }
 

@@ -63,11 +63,14 @@ def demo(
             records = _profile(out, bundle_path, output, results)
             record = records[0]
             _engines(out, records)
+        page = record_path.with_suffix(".html")
+        with _step(out, steps, "report", f"edgesnn report {record_path} --html {page}"):
+            _report(record_path, page)
         with _step(out, steps, "generate", f'edgesnn generate {bundle_path} "{_PROMPT}"'):
             text = _generate(bundle_path)
             out.print(f"  [bold]{_PROMPT}[/]\n  {text.strip()}")
         _summary(out, record, steps)
-        out.print(f"\nthe bundle: {bundle_path}    the run record: {record_path}")
+        out.print(f"\nthe bundle: {bundle_path}    the run record: {record_path}    the page: {page}")
         out.document(
             "edgesnn.demo/1",
             {
@@ -77,6 +80,7 @@ def demo(
                 "prompt": _PROMPT,
                 "text": text,
                 "run": record_path.name,
+                "page": page.name,
                 "engines": {
                     one.device.runner: {
                         "latency_ms_p95": one.quantities["latency.p95"].value,
@@ -210,6 +214,12 @@ def _engines(out: Output, records: list[RunRecord]) -> None:
     slow = [record.device.runner for record in records if record.device.simulated]
     if slow:
         out.print(f"{', '.join(slow)}: a simulation; its times are SIMULATED too, and say nothing of a chip.")
+
+
+def _report(record_path: Path, page: Path) -> None:
+    from edgesnn.api.reporting import report_run, write_page
+
+    write_page(page, report_run(record_path, page).html)
 
 
 def _number(record: RunRecord, name: str) -> str:

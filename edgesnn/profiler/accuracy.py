@@ -61,6 +61,14 @@ def measure_accuracy(
     why = NO_TEACHER if right is None else TEACHER_NEVER_RIGHT
     bits = _teacher_bits(held_out)
     sizes = held_out.doc_bytes
+    by_document: dict[str, npt.NDArray[np.generic]] = {
+        "bytes": scores.doc_bytes,
+        "positions": scores.positions,
+        "hits": scores.hits,
+        "bits": scores.nats / np.log(2),
+    }
+    if retention is not None:
+        by_document |= {"counted_hits": scores.counted_hits, "teacher_hits": teacher}
     return AccuracyResult(
         bits_per_byte=scores.bits_per_byte,
         bits_per_byte_interval=bootstrap_ratio(scores.nats / np.log(2), scores.doc_bytes, seed),
@@ -79,6 +87,7 @@ def measure_accuracy(
         else NO_TEACHER
         if right is None
         else NO_TEACHER_PROBABILITIES,
+        by_document=by_document,
     )
 
 

@@ -87,10 +87,10 @@ def session_document(
 
 
 def session_arrays(result: SessionResult) -> dict[str, npt.NDArray[np.generic]]:
-    """The raw times of a session, milliseconds unless the name says otherwise.
+    """The raw times of a session, milliseconds unless the name says otherwise, and scores by document.
 
     ``window_NN_latencies_ms`` holds every step of one window, the first ``context - 1`` of them with a
-    context that is not yet full.
+    context that is not yet full. ``accuracy_document_*`` are `AccuracyResult.by_document`.
     """
     arrays: dict[str, npt.NDArray[np.generic]] = {}
     if not isinstance(result.memory, Absent):
@@ -104,6 +104,9 @@ def session_arrays(result: SessionResult) -> dict[str, npt.NDArray[np.generic]]:
         arrays["generation_total_ms"] = generation.total_ms
         arrays["generation_first_ms"] = generation.first_ms
         arrays["generation_token_ms"] = generation.token_ms
+    if not isinstance(result.accuracy, Absent):
+        scores = result.accuracy.by_document
+        arrays |= {f"accuracy_document_{name}": array for name, array in scores.items()}
     latency = result.latency
     if isinstance(latency, Absent):
         return arrays

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 
 class Kind(StrEnum):
@@ -134,6 +140,8 @@ class AccuracyResult:
             text, or None.
         teacher_bits_per_byte_interval: 95 % interval by document bootstrap, or None.
         teacher_reason: Why `teacher_bits_per_byte` is None; None when it is there.
+        by_document: What the figures are sums of, ``[documents]`` each: ``bytes``, ``positions``, ``hits``,
+            ``bits``; and ``counted_hits``, ``teacher_hits`` where retention is there.
     """
 
     bits_per_byte: float
@@ -149,3 +157,6 @@ class AccuracyResult:
     teacher_bits_per_byte: float | None = None
     teacher_bits_per_byte_interval: tuple[float, float] | None = None
     teacher_reason: str | None = None
+    by_document: Mapping[str, npt.NDArray[np.generic]] = field(
+        default_factory=dict, compare=False, repr=False
+    )

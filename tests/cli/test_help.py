@@ -68,13 +68,16 @@ def test_an_unknown_command_names_the_nearest_and_exits_2(edgesnn):
     finished = edgesnn("exprot")
     assert finished.exit_code == 2
     assert finished.stdout == ""
-    assert finished.stderr == "error: there is no command 'exprot'\n  remedy: did you mean 'export'?\n"
+    assert (
+        finished.stderr
+        == "error: there is no command 'exprot'\n  remedy: did you mean 'export' or 'report'?\n"
+    )
 
 
 @pytest.mark.parametrize(
     ("arguments", "what", "remedy"),
     [
-        (("exprot", "--json"), "there is no command 'exprot'", "did you mean 'export'?"),
+        (("exprot", "--json"), "there is no command 'exprot'", "did you mean 'export' or 'report'?"),
         (("doctor", "--jso", "--json"), "'edgesnn doctor' has no option '--jso'", "did you mean '--json'?"),
         (("list", "--json"), "missing argument 'what'. Choose from: targets", "see: edgesnn list --help"),
         (("list", "cars", "--json"), "invalid value for 'what': 'cars' is not one of", "see: edgesnn list"),

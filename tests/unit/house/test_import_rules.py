@@ -17,6 +17,8 @@ ALLOWED = {
     "profiler": {"numpy", "scipy", "pydantic", "psutil"},
     "program": {"numpy", "safetensors"},
     "record": {"numpy", "pydantic"},
+    "pytest_plugin": {"pytest"},
+    "reports": {"matplotlib", "numpy", "pydantic", "scipy"},
     "runners": {"ai_edge_litert", "cryptography", "numpy", "onnxruntime", "segno", "websockets"},
     "student": {
         "numpy",

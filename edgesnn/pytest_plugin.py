@@ -1,0 +1,172 @@
+"""A pytest plug-in: budgets and comparisons of a profile as assertions of a test suite.
+
+    @pytest.mark.edgesnn(bundle="bundle", target="cpu", profile="ci-no-meter")
+    def test_the_budgets_hold(edgesnn_run):
+        edgesnn_run.assert_budgets()
+        edgesnn_run.assert_below("activity.spike_rate", 0.2)
+        edgesnn_run.assert_not_worse_than("baselines")
+
+A bundle is profiled once per session of pytest, target and profile. ``--edgesnn-record RUN.json`` takes a
+record that is there instead of profiling. Nothing of edgesnn is imported before a test asks for the fixture.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from edgesnn.record.files import Run
+    from edgesnn.record.model import Quantity
+    from edgesnn.reports.comparison import Comparison
+
+_ARGUMENTS = ("bundle", "target", "profile", "allow_unmeasured")
+
+
+@dataclass(frozen=True, slots=True)
+class ProfiledRun:
+    """What the fixture ``edgesnn_run`` gives.
+
+    Attributes:
+        run: Record and arrays.
+        source: Name of the record, for messages.
+    """
+
+    run: Run
+    source: str
+
+    def quantity(self, name: str) -> Quantity:
+        """A quantity of the record.
+
+        Raises:
+            UsageError: The record has none of that name.
+        """
+        from edgesnn.names import unknown
+
+        quantities = self.run.record.quantities
+        if name not in quantities:
+            raise unknown("quantity", name, quantities)
+        return quantities[name]
+
+    def assert_budgets(self) -> None:
+        """Fail unless every required budget of the profile was shown to hold."""
+        verdict = self.run.record.verdict
+        if verdict.exit_code != 0:
+            pytest.fail(f"{verdict.verdict}: {'; '.join(verdict.reasons)}", pytrace=False)
+
+    def assert_below(self, name: str, limit: float) -> None:
+        """Fail unless a quantity is there and lies below a limit, its interval too where it has one.
+
+        Args:
+            name: For example ``latency.p95``.
+            limit: In the unit of the quantity.
+        """
+        found = self.quantity(name)
+        if found.value is None:
+            pytest.fail(f"{name} is absent: {found.reason}", pytrace=False)
+        worst = found.value if found.upper is None else found.upper
+        if worst >= limit:
+            pytest.fail(
+                f"{name} is {found.value:g} (up to {worst:g}) {found.unit}, not < {limit:g}", pytrace=False
+            )
+
+    def assert_above(self, name: str, limit: float) -> None:
+        """Fail unless a quantity is there and lies above a limit, its interval too where it has one.
+
+        Args:
+            name: For example ``accuracy.top1``.
+            limit: In the unit of the quantity.
+        """
+        found = self.quantity(name)
+        if found.value is None:
+            pytest.fail(f"{name} is absent: {found.reason}", pytrace=False)
+        worst = found.value if found.lower is None else found.lower
+        if worst <= limit:
+            pytest.fail(
+                f"{name} is {found.value:g} (down to {worst:g}) {found.unit}, not > {limit:g}", pytrace=False
+            )
+
+    def assert_not_worse_than(self, base: str | Path, *, strict: bool = False) -> Comparison:
+        """Fail when something got worse than a base.
+
+        Args:
+            base: A record, a folder of records, or a folder of baselines.
+            strict: Whether what is inconclusive fails too.
+
+        Returns:
+            The comparison.
+        """
+        from edgesnn.reports.compare import compare_runs
+        from edgesnn.reports.inputs import read_base
+        from edgesnn.reports.summary import summarise_run
+
+        found = compare_runs(read_base(Path(base)), [summarise_run(self.run, self.source)], strict=strict)
+        if found.exit_code != 0:
+            pytest.fail(f"{found.verdict}: {'; '.join(found.reasons)}", pytrace=False)
+        return found
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ``--edgesnn-record`` and ``--edgesnn-bundle``."""
+    group = parser.getgroup("edgesnn")
+    group.addoption("--edgesnn-record", metavar="RUN.json", help="take this run record instead of profiling")
+    group.addoption("--edgesnn-bundle", metavar="FOLDER", help="bundle of tests whose marker names none")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the marker."""
+    config.addinivalue_line(
+        "markers",
+        "edgesnn(bundle, target='cpu', profile='ci-no-meter', allow_unmeasured=True): what is profiled",
+    )
+
+
+@pytest.fixture(scope="session")
+def _edgesnn_runs() -> dict[tuple[object, ...], ProfiledRun]:
+    """Runs of this session by what was profiled."""
+    return {}
+
+
+@pytest.fixture
+def edgesnn_run(
+    request: pytest.FixtureRequest, _edgesnn_runs: dict[tuple[object, ...], ProfiledRun]
+) -> ProfiledRun:
+    """The run that the marker ``edgesnn`` asks for."""
+    from edgesnn.errors import EdgesnnError
+
+    marker = request.node.get_closest_marker("edgesnn")
+    wanted = dict(zip(_ARGUMENTS, marker.args, strict=False)) | marker.kwargs if marker else {}
+    if set(wanted) - set(_ARGUMENTS):
+        pytest.fail(f"marker edgesnn takes {', '.join(_ARGUMENTS)}", pytrace=False)
+    record = request.config.getoption("--edgesnn-record")
+    bundle = wanted.get("bundle") or request.config.getoption("--edgesnn-bundle")
+    if record is None and bundle is None:
+        pytest.fail("name a bundle: @pytest.mark.edgesnn(bundle=...) or --edgesnn-bundle", pytrace=False)
+    key = (record,) if record else (str(bundle), *(wanted.get(name) for name in _ARGUMENTS[1:]))
+    if key not in _edgesnn_runs:
+        try:
+            _edgesnn_runs[key] = _read(Path(record)) if record else _profile(Path(bundle), wanted)
+        except EdgesnnError as error:
+            pytest.fail(error.sentence(), pytrace=False)
+    return _edgesnn_runs[key]
+
+
+def _read(path: Path) -> ProfiledRun:
+    from edgesnn.record.files import read_run
+
+    return ProfiledRun(read_run(path), path.name)
+
+
+def _profile(bundle: Path, wanted: dict[str, object]) -> ProfiledRun:
+    from edgesnn.api import profile_bundle
+
+    run = profile_bundle(
+        bundle,
+        target=str(wanted.get("target") or "cpu"),
+        profile=str(wanted.get("profile") or "ci-no-meter"),
+        allow_unmeasured=bool(wanted.get("allow_unmeasured", True)),
+    )
+    return ProfiledRun(run, f"{run.record.model.name} on {run.record.target}")

@@ -1,0 +1,188 @@
+"""The page of one run, alone or against its base: the verdict on top, the raw data at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from edgesnn.reports.comparison import Comparison
+from edgesnn.reports.html.badges import tone
+from edgesnn.reports.html.bars import energy_figure, spike_figure, uncertainty_figure
+from edgesnn.reports.html.changes import metrics_table, outcome_counts, target_notes
+from edgesnn.reports.html.chip import chip_figures, violations
+from edgesnn.reports.html.latency import latency_figures
+from edgesnn.reports.html.markup import Child, Link, Safe, element
+from edgesnn.reports.html.numbers import moment, number
+from edgesnn.reports.html.page import Section, page
+from edgesnn.reports.html.power import power_figures, power_rows
+from edgesnn.reports.html.run_parts import (
+    budget_cards,
+    engines_table,
+    facts,
+    kind_note,
+    missing,
+    notes,
+    parity_text,
+    quantities_table,
+    raw_data,
+    run_facts,
+    setting,
+)
+from edgesnn.reports.html.sources import Source
+
+_SENTENCES = {
+    "PASS": "Every required budget was shown to hold.",
+    "FAIL": "A required budget was shown to be exceeded.",
+    "INVALID": "The device failed or answered differently over the same tokens.",
+    "UNDECIDED": "A required budget could not be decided.",
+    "REGRESSION": "Something got worse than its threshold allows.",
+    "IMPROVEMENT": "Something got better, nothing got worse.",
+    "NO CHANGE": "Nothing changed by more than its threshold.",
+}
+#: Reasons that a verdict lists before it points to the rest.
+MOST_REASONS = 12
+
+
+def run_page(
+    head: Source,
+    base: Source | None = None,
+    comparison: Comparison | None = None,
+    *,
+    mapping: Mapping[str, Any] | None = None,
+    trends: Sequence[Safe] = (),
+    back: tuple[Link, str] | None = None,
+) -> str:
+    """The whole page of a run.
+
+    Args:
+        head: The run.
+        base: The run it is set against, or None.
+        comparison: The comparison of both, or None.
+        mapping: A document of ``edgesnn map --json``, or None.
+        trends: Figures of the same series over earlier runs.
+        back: A link to the page above this one.
+
+    Returns:
+        HTML that needs no other file.
+    """
+    document = head.document
+    sections = [
+        Section("budgets", "Budgets", budget_cards(document)),
+        Section("changes", "Changes", _changes(comparison)),
+        Section("power", "Power", _power(head)),
+        Section("latency", "Latency", latency_figures(head, base, _limit(document, "latency_ms_p95"))),
+        Section("trend", "Trend", list(trends)),
+        Section("activity", "Spikes", _activity(head, base)),
+        Section("chip", "Chip map", _chip(mapping)),
+        Section("uncertainty", "Uncertainty", _uncertainty(document)),
+        Section("parity", "Bits", parity_text(document)),
+        Section("engines", "Other engines", engines_table(document)),
+        Section("notes", "Notes", notes(document)),
+        Section("missing", "Not measured", missing(document)),
+        Section("quantities", "All quantities", quantities_table(document)),
+        Section("setting", "Setting", setting(document)),
+        Section("raw", "Raw data", raw_data(head, base)),
+    ]
+    verdict = document["verdict"]["verdict"] if comparison is None else comparison.verdict.value
+    header = [
+        element("p", "edgesnn run report", class_="eyebrow"),
+        element("h1", head.name),
+        verdict_box(verdict, _say(head, comparison), _reasons(head, comparison)),
+        kind_note(document),
+        run_facts(document),
+    ]
+    return page(f"{verdict}: {head.name}", header, sections, back=back, made=moment(document["created"]))
+
+
+def verdict_box(word: str, say: str, reasons: Sequence[str]) -> Safe:
+    """The verdict, as large as it matters.
+
+    Args:
+        word: The verdict.
+        say: One sentence.
+        reasons: What decided it or stands in the way.
+    """
+    listed: list[Child] = [element("li", reason) for reason in reasons[:MOST_REASONS]]
+    if len(reasons) > MOST_REASONS:
+        listed.append(element("li", f"and {len(reasons) - MOST_REASONS:,} more"))
+    return element(
+        "div",
+        element("p", word, class_="word"),
+        element("p", say, class_="say"),
+        element("ul", listed) if listed else None,
+        class_=f"verdict {tone(word)}",
+        role="status",
+    )
+
+
+def _say(head: Source, comparison: Comparison | None) -> str:
+    own = head.document["verdict"]
+    sentence = _SENTENCES.get(own["verdict"], "")
+    if comparison is None:
+        return f"{sentence} Exit code {own['exit_code']}."
+    counts = ", ".join(f"{count:,} {name}" for name, count in outcome_counts(comparison))
+    return (
+        f"{_SENTENCES.get(comparison.verdict.value, '')} Metrics: {counts or 'none'}. Exit code "
+        f"{comparison.exit_code}. The run itself: {own['verdict']}."
+    )
+
+
+def _reasons(head: Source, comparison: Comparison | None) -> list[str]:
+    return list(head.document["verdict"]["reasons"] if comparison is None else comparison.reasons)
+
+
+def _changes(comparison: Comparison | None) -> Child:
+    if comparison is None:
+        return None
+    return [metrics_table(comparison), target_notes(comparison)]
+
+
+def _limit(document: Mapping[str, Any], name: str) -> float | None:
+    found = next((b["limit"] for b in document["budgets"] if b["name"] == name), None)
+    return None if found is None else float(found)
+
+
+def _power(head: Source) -> Child:
+    power = head.document.get("power")
+    if power is None:
+        return None
+    figures = power_figures(head, _limit(head.document, "power_mw"))
+    why = head.arrays_reason or "the record has no power trace"
+    rows: list[tuple[str, Child]] = list(power_rows(power))
+    return [facts(rows), figures or element("p", f"No trace is drawn: {why}.", class_="note")]
+
+
+def _activity(head: Source, base: Source | None) -> Child:
+    activity, energy = head.document["activity"], head.document.get("energy")
+    before = None if base is None else base.document["activity"]
+    parts: list[Child] = []
+    if activity is not None:
+        effective, dense = (
+            head.quantity("activity.synaptic_operations"),
+            head.quantity("activity.synaptic_operations_dense"),
+        )
+        if effective and dense and effective["value"] is not None and dense["value"]:
+            parts.append(
+                element(
+                    "p",
+                    f"{number(effective['value'])} synaptic operations per token happen of "
+                    f"{number(dense['value'])} dense ones ({effective['value'] / dense['value']:.0%}); "
+                    f"{activity['how']}, "
+                    f"{activity['tokens']:,} tokens.",
+                )
+            )
+        parts.append(spike_figure(activity, before))
+    if energy is not None:
+        parts.append(energy_figure(energy))
+    return parts
+
+
+def _chip(mapping: Mapping[str, Any] | None) -> Child:
+    return None if mapping is None else [violations(mapping), chip_figures(mapping)]
+
+
+def _uncertainty(document: Mapping[str, Any]) -> Child:
+    power = document.get("power")
+    if power is None or not power.get("uncertainty"):
+        return None
+    return uncertainty_figure(power["uncertainty"], str(power["kind"]))

@@ -1,0 +1,129 @@
+"""Static pictures for Markdown, where no page can stand: PNG through matplotlib (extra ``report``)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgesnn.errors import OutputError, missing_extra
+from edgesnn.reports.html.envelope import of_series, reduce
+from edgesnn.reports.html.numbers import number
+from edgesnn.reports.html.sources import Source
+
+MILLI = 1e3
+_POINTS = 700
+_INK, _HEAD, _BAND, _BASE, _WINDOW, _LIMIT = "#17202b", "#0b7d85", "#7cc4c8", "#a1480c", "#eaf1f5", "#b3261e"
+
+
+def write_pictures(folder: Path, head: Source, base: Source | None) -> list[Path]:
+    """Draw what the run has: ``latency.png``, ``power.png``, ``spikes.png``.
+
+    Args:
+        folder: Where they go; it is made.
+        head: The run.
+        base: What it is set against, or None.
+
+    Returns:
+        The files.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+        OutputError: The folder cannot be written.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise missing_extra("matplotlib", "report", "drawing pictures") from None
+    drawings = {"latency": _latency, "power": _power, "spikes": _spikes}
+    written = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, draw in drawings.items():
+            figure = Figure(figsize=(8.8, 3.0), layout="constrained")
+            axes = figure.add_subplot()
+            axes.spines[["top", "right"]].set_visible(False)
+            if draw(axes, head, base):
+                path = folder / f"{name}.png"
+                figure.savefig(path, dpi=110, metadata={"Software": None})
+                written.append(path)
+    except OSError as error:
+        raise OutputError(f"the pictures cannot be written to '{folder}'", actual=error.strerror) from None
+    return written
+
+
+def _latency(axes: Any, head: Source, base: Source | None) -> bool:
+    mine = head.numbers("per_token_ms")
+    if mine is None or not len(mine := mine[np.isfinite(mine) & (mine > 0)]):
+        return False
+    theirs = None if base is None else base.numbers("per_token_ms")
+    theirs = None if theirs is None else theirs[np.isfinite(theirs) & (theirs > 0)]
+    everything = mine if theirs is None else np.concatenate([mine, theirs])
+    high = min(float(everything.max()), float(np.quantile(everything, 0.99)) * 1.25)
+    edges = np.geomspace(float(everything.min()) * 0.99, high * 1.01, 80)
+    axes.hist(mine, edges, weights=np.full(len(mine), 100 / len(mine)), color=_HEAD, label="this run")
+    if theirs is not None and len(theirs):
+        weights = np.full(len(theirs), 100 / len(theirs))
+        axes.hist(theirs, edges, weights=weights, histtype="step", color=_BASE, linewidth=1.6, label="base")
+    slower = int((mine > edges[-1]).sum())
+    axes.set_xlabel(
+        f"ms per generated token; {slower:,} of {len(mine):,} are slower, up to {number(float(mine.max()))}"
+    )
+    axes.set_ylabel("% of tokens")
+    axes.set_title(f"Latency{_kind(head, 'latency.p95')}", loc="left", color=_INK)
+    axes.legend(frameon=False)
+    return True
+
+
+def _power(axes: Any, head: Source, _: Source | None) -> bool:
+    rows = head.rows("power_time_s", "power_min_w", "power_mean_w", "power_max_w")
+    power = head.document.get("power")
+    if rows is None or power is None:
+        return False
+    few = reduce(rows[0], rows[1], rows[2], rows[3], _POINTS)
+    if len(few) < 2:
+        return False
+    origin = few.x[0]
+    for window in power["windows"]:
+        if window["start_s"] is not None and window["stop_s"] is not None:
+            axes.axvspan(window["start_s"] - origin, window["stop_s"] - origin, color=_WINDOW)
+    axes.fill_between(
+        few.x - origin, few.low * MILLI, few.high * MILLI, color=_BAND, label="lowest to highest sample"
+    )
+    axes.plot(few.x - origin, few.mean * MILLI, color=_HEAD, linewidth=1.1, label="mean")
+    budget = next((b["limit"] for b in head.document["budgets"] if b["name"] == "power_mw"), None)
+    if budget is not None:
+        axes.axhline(budget, color=_LIMIT, linestyle="--", linewidth=1.1, label=f"budget {number(budget)} mW")
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("seconds")
+    axes.set_ylabel("mW")
+    kind = "" if power["kind"] == "MEASURED" else f" ({power['kind']})"
+    axes.set_title(f"Power, windows shaded{kind}", loc="left", color=_INK)
+    axes.legend(frameon=False, ncols=3, loc="upper right")
+    return True
+
+
+def _spikes(axes: Any, head: Source, base: Source | None) -> bool:
+    activity = head.document["activity"]
+    if activity is None or not activity["layers"]:
+        return False
+    rates = of_series([100 * layer["spike_rate"] for layer in activity["layers"]], _POINTS)
+    axes.bar(rates.x, rates.high, color=_HEAD, label="this run")
+    before = None if base is None else base.document["activity"]
+    if before is not None and len(before["layers"]) == len(activity["layers"]):
+        values = [100 * layer["spike_rate"] for layer in before["layers"]]
+        axes.plot(range(len(values)), values, "_", color=_BASE, markersize=16, label="base")
+    axes.axhline(
+        6, color=_LIMIT, linestyle="--", linewidth=1.1, label="about 6 %: break-even with a dense network"
+    )
+    axes.set_xlabel("LIF layer, from input to output")
+    axes.set_ylabel("% of neurons and steps")
+    axes.set_title("Spike rate by layer", loc="left", color=_INK)
+    axes.legend(frameon=False)
+    return True
+
+
+def _kind(head: Source, name: str) -> str:
+    found = head.quantity(name)
+    return "" if found is None or found["kind"] in ("MEASURED", "ABSENT") else f" ({found['kind']})"

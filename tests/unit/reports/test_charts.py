@@ -1,0 +1,139 @@
+"""Scales, envelopes and drawings."""
+
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgesnn.reports.html.envelope import of_series, reduce
+from edgesnn.reports.html.latency import latency_figures
+from edgesnn.reports.html.numbers import interval, limit, moment, number, signed_percent
+from edgesnn.reports.html.power import power_figures
+from edgesnn.reports.html.scales import Scale, span
+from edgesnn.reports.html.trend import TrendPoint, trend_figure
+from tests.support import page_records as records
+
+FINITE = st.floats(-1e12, 1e12)
+
+
+@given(st.lists(FINITE, min_size=1, max_size=400), st.integers(1, 50))
+def test_no_spike_disappears_from_an_envelope(values, points):
+    found = of_series(values, points)
+    assert found.high.max() == max(values)
+    assert found.low.min() == min(values)
+    assert len(found) <= max(points, 1) or len(values) <= points
+    assert (found.low <= found.high).all()
+
+
+def test_an_envelope_of_an_envelope_keeps_lowest_and_highest():
+    rng = np.random.default_rng(1)
+    low, high = rng.random(20_000), 1 + rng.random(20_000)
+    high[12_345] = 50.0
+    first = reduce(np.arange(20_000), low, (low + high) / 2, high, 900)
+    second = reduce(first.x, first.low, first.mean, first.high, 300)
+    assert second.high.max() == 50.0
+    assert second.low.min() == low.min()
+
+
+def test_lost_time_is_a_gap_and_what_is_not_finite_is_left_out():
+    x = np.concatenate([np.arange(50.0), np.arange(500.0, 550.0)])
+    found = reduce(x, x, x, np.where(x == 7, np.inf, x), 1_000)
+    assert found.gap.sum() == 1
+    assert 7.0 not in found.x
+    assert len(reduce([], [], [], [], 10)) == 0
+
+
+@given(st.lists(FINITE, max_size=20), st.booleans(), st.booleans())
+def test_an_axis_has_two_ends_that_differ_and_few_ticks_between_them(values, zero, log):
+    low, high = span(values, zero=zero, log=log)
+    assert low < high
+    scale = Scale(low, high, 0.0, 100.0, log=log)
+    ticks = scale.ticks(6)
+    assert len(ticks) <= 14
+    assert all(0.0 <= scale(tick) <= 100.0 for tick in ticks)
+
+
+def test_round_ticks_stand_on_round_numbers():
+    assert Scale(0.0, 10.0, 0.0, 1.0).ticks(5) == [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]
+    assert Scale(1.0, 1000.0, 0.0, 1.0, log=True).ticks(5) == [1.0, 10.0, 100.0, 1000.0]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0.0, "0"),
+        (1234567.0, "1,234,567"),
+        (0.0213999, "0.0214"),
+        (-2.5, "−2.5"),
+        (1.5e-7, "1.5e−7"),
+        (float("nan"), "not finite"),
+    ],
+)
+def test_a_number_has_four_digits_that_matter(value, shown):
+    assert number(value) == shown
+
+
+def test_ends_that_a_sample_cannot_give_are_question_marks():
+    assert interval(None, 2.0) == "[?, 2]"
+    assert interval(None, None) == ""
+    assert signed_percent(-0.0123, 2) == "−1.23\u202f%"
+    assert limit("<=", 3.0, "uJ") == "≤\u202f3\u202fµJ"
+    assert moment("2026-03-01T12:00:00+02:00") == "2026-03-01 10:00 UTC"
+    assert moment("no time") == "no time"
+
+
+def numbers_of(svg, class_):
+    """Heights of every point of the paths of one class, over both drawings."""
+    paths = re.findall(rf'<path d="([^"]*)" class="{class_}"', svg)
+    return [[float(y) for y in re.findall(r",(-?[0-9.]+)", path)] for path in paths]
+
+
+def test_the_power_trace_shows_a_spike_of_one_stretch_among_20_000_in_every_drawing():
+    figures = power_figures(records.source(power=True), 100.0)
+    assert len(figures) == 2
+    for heights in numbers_of(figures[0], "band"):
+        highest = sorted(heights)
+        assert highest[0] < 40  # near the top of the plot
+        assert highest[len(highest) // 2] > 150  # and alone there
+
+
+def test_the_power_trace_names_invalid_windows_and_the_budget():
+    trace = power_figures(records.source(power=True), 100.0)[0]
+    assert "window invalid" in trace
+    assert "budget 100 mW" in trace
+    assert "0.3 % of its samples were lost" in trace
+    assert "(SIMULATED)" in trace
+
+
+def test_one_slow_token_among_a_thousand_is_told_beside_the_histogram():
+    figures = latency_figures(records.source(), records.source(p95_ms=9.0), 50.0)
+    assert "1 of 1,000 tokens are slower; the slowest took 32 ms" in figures[0]
+    assert 'class="base"' in figures[0]
+
+
+def test_arrays_that_make_no_sense_draw_nothing():
+    strange = records.Source(
+        records.document(power=True),
+        {
+            "per_token_ms": np.zeros((2, 2)),
+            "power_time_s": np.arange(5.0),
+            "power_min_w": np.arange(4.0),
+            "power_mean_w": np.array(["a", "b"]),
+            "power_max_w": np.arange(5.0),
+        },
+    )
+    assert latency_figures(strange, None, None) == []
+    assert power_figures(strange, None) == []
+    for values in (np.zeros(10), np.full(10, np.nan), np.array([-1.0, np.inf])):
+        assert latency_figures(records.Source(records.document(), {"per_token_ms": values}), None, 1.0)
+
+
+def test_a_trend_of_many_runs_is_an_envelope_and_keeps_its_highest_run():
+    points = [TrendPoint("2026-03-01T10:00:00+00:00", "x", 1.0, None, None, "PASS") for _ in range(9_000)]
+    points[4_321] = TrendPoint("2026-03-01T10:00:00+00:00", "x", 2.0, None, None, "FAIL")
+    drawn = trend_figure("t", "a trend", "ms", points, limit=1.5, steps=[100])
+    assert len(drawn) < 120_000
+    for heights in numbers_of(drawn, "band"):
+        assert min(heights) < 40 < sorted(heights)[5]
