@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+#: Smallest value that a logarithmic axis shows.
+_LEAST_LOG = 1e-100
+
 
 @dataclass(frozen=True, slots=True)
 class Scale:
@@ -50,13 +53,15 @@ def span(
     Args:
         values: What is shown; what is not finite is passed over.
         zero: Whether the axis begins at 0.
-        log: Whether it will be logarithmic; values at or below 0 are then passed over.
+        log: Whether it will be logarithmic; values below 1e-100 are then passed over.
         room: Share of the span that stays free at each end.
 
     Returns:
         Ends that differ, positive where `log` asks for it.
     """
-    shown = [value for value in values if math.isfinite(value) and (value > 0 or not log)]
+    # a logarithmic axis has no place for what underflows when it is divided
+    least = _LEAST_LOG if log else -math.inf
+    shown = [value for value in values if math.isfinite(value) and value >= least]
     if not shown:
         return (0.1, 1.0) if log else (0.0, 1.0)
     low, high = min(shown), max(shown)

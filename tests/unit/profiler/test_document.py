@@ -1,6 +1,7 @@
 """From a session to a record on disk, and what the command shows of it."""
 
 import json
+import sys
 from types import SimpleNamespace
 
 import jsonschema
@@ -8,6 +9,7 @@ import pytest
 import typer
 
 from edgesnn.cli import profile as command
+from edgesnn.cli import profile_show
 from edgesnn.cli.output import Output
 from edgesnn.profiler.comparison import compare_forward, no_comparison
 from edgesnn.profiler.document import session_arrays, session_document
@@ -134,7 +136,7 @@ def test_a_session_that_measured_nothing_still_makes_a_record(make_record, parts
 def shown(monkeypatch, capsys):
     def show(record, details=True):
         monkeypatch.setenv("COLUMNS", "200")
-        command.render(Output("profile", json_mode=False), record, details=details)
+        profile_show.render(Output("profile", json_mode=False), record, details=details)
         return capsys.readouterr().out
 
     return show
@@ -175,9 +177,8 @@ def test_a_record_without_latency_is_shown_too(make_record, parts, shown):
 
 def _call(monkeypatch, tmp_path, run, **options):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(
-        __import__("sys").modules, "edgesnn.api", SimpleNamespace(profile_bundle=lambda *_, **__: run)
-    )
+    fake = SimpleNamespace(profile_bundle=lambda *_, **__: run, forget_session=lambda output: None)
+    monkeypatch.setitem(sys.modules, "edgesnn.api", fake)
     command.profile([tmp_path / "bundle"], **options)
 
 

@@ -21,7 +21,9 @@ from edgesnn.profiler.spread import (
 
 def _window(median_ms, started_s=0.0, steps=100):
     times = np.full(steps, median_ms)
-    return MeasuredWindow(times, times, int(started_s * 1e9), steps * median_ms / 1e3, 0.0, "0" * 64)
+    seconds = steps * median_ms / 1e3
+    started, ended = int(started_s * 1e9), int((started_s + seconds) * 1e9)
+    return MeasuredWindow(times, times, started, ended, seconds, 0.0, "0" * 64)
 
 
 def test_the_worked_example_of_welch_is_reproduced():
