@@ -107,9 +107,11 @@ class Trace:
             RecordingError: There is no sample, or there are more than `MAX_SAMPLES`.
         """
         kept: list[Block] = []
+        samples = 0
         for block in blocks:
             kept.append(block)
-            if sum(map(len, kept)) > MAX_SAMPLES:
+            samples += len(block)
+            if samples > MAX_SAMPLES:
                 raise RecordingError(
                     "the trace has too many samples to hold in memory",
                     limit=f"{MAX_SAMPLES:,}",
