@@ -26,8 +26,8 @@ from onnx_step import machine
 
 from edgesnn.api import export_student
 from edgesnn.runners.base import Output, Runner, RunnerOptions
-from edgesnn.runners.browser import BrowserRunner
-from edgesnn.runners.onnxruntime import OnnxRuntimeRunner
+from edgesnn.runners.browser.runner import BrowserRunner
+from edgesnn.runners.onnxruntime.runner import OnnxRuntimeRunner
 
 CALLS = 8
 AIMS = {"sequence of 1": 1.5, "sequence of 16": 2.0}

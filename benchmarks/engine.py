@@ -28,17 +28,17 @@ import numpy as np
 from engine_dense import DenseEngine, dense_sets
 from onnx_step import float_student, machine, onnx_step
 
-from edgesnn.exporters.onnx import integer_numbers
-from edgesnn.exporters.onnx_files import build
-from edgesnn.exporters.onnx_float32 import float_numbers
+from edgesnn.exporters.onnx.exporter import integer_numbers
+from edgesnn.exporters.onnx.files import build
+from edgesnn.exporters.onnx.float32 import float_numbers
 from edgesnn.program.golden import Golden
 from edgesnn.program.ops import Linear
 from edgesnn.program.program import Program
 from edgesnn.program.random_program import FLAGSHIP, random_program
 from edgesnn.program.snn_format import to_bytes
 from edgesnn.program.state import State
-from edgesnn.runners.native_build import library
-from edgesnn.runners.native_engine import Engine, kernel_sets
+from edgesnn.runners.native.build import library
+from edgesnn.runners.native.engine import Engine, kernel_sets
 
 TURN = 10
 WARM = 300

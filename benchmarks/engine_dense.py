@@ -10,8 +10,8 @@ from tempfile import mkdtemp
 import numpy as np
 
 from edgesnn import resources
-from edgesnn.runners import native_build
-from edgesnn.runners.native_engine import CHUNK, kernel_sets
+from edgesnn.runners.native import build as native_build
+from edgesnn.runners.native.engine import CHUNK, kernel_sets
 
 SOURCE = Path(__file__).parent / "dense" / "dense.c"
 

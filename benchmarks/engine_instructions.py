@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from edgesnn import resources
-from edgesnn.exporters.c_sources import amalgam
+from edgesnn.exporters.c.sources import amalgam
 from edgesnn.program.random_program import FLAGSHIP, random_program
 from edgesnn.program.snn_format import to_bytes
 

@@ -29,8 +29,8 @@ from edgesnn.api import export_student
 from edgesnn.bundle.bundle import Bundle
 from edgesnn.plugins import load_runner
 from edgesnn.reports.compare import LEVEL, base_sides, compare_runs
-from edgesnn.reports.comparison import Comparison, Family, Outcome
-from edgesnn.reports.summary import Session
+from edgesnn.reports.comparison import Family, Outcome, RunComparison
+from edgesnn.reports.summary import SummarisedRun
 from edgesnn.runners.base import RunnerOptions
 from tests.support.run_documents import BUDGET_BYTES, Device, session_of
 
@@ -43,7 +43,9 @@ INJECTED = {
 }
 
 
-def comparison(device: Device, head: Device, seed: int, sessions: int, *, other_answers: bool) -> Comparison:
+def comparison(
+    device: Device, head: Device, seed: int, sessions: int, *, other_answers: bool
+) -> RunComparison:
     """A baseline of so many sessions against one session of another build; 0 sessions: windows took turns."""
     build = seed + 2 if other_answers else 1
     if sessions == 0:
@@ -67,7 +69,7 @@ def rate(hits: int, runs: int) -> str:
     return f"{hits:4d} of {runs} ({share})"
 
 
-def families_that_moved(found: Comparison) -> set[tuple[Family, Outcome]]:
+def families_that_moved(found: RunComparison) -> set[tuple[Family, Outcome]]:
     """Families with a false regression or improvement."""
     return {
         (metric.family, metric.outcome)
@@ -127,7 +129,7 @@ def real(runs: int) -> None:
     print(f"    forward.p50: {', '.join(f'{name} {count}' for name, count in outcomes.items())}")
 
 
-def _engine_sessions(bundle: Bundle, seed: int) -> tuple[Session, Session]:
+def _engine_sessions(bundle: Bundle, seed: int) -> tuple[SummarisedRun, SummarisedRun]:
     """Two runners of the reference student, eight windows of 256 steps each, in an order by the seed."""
     device = Device(simulated=False, interleaving=f"{seed:032x}", windows=8)
     template = session_of(device, seed, metered=False)

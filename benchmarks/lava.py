@@ -21,7 +21,7 @@ from edgesnn import resources
 from edgesnn.api.students import compile_student
 from edgesnn.bundle.bundle import TOKENIZER_NAME, Bundle
 from edgesnn.bundle.export import BundleSource, write_bundle
-from edgesnn.exporters.lava import LavaExporter
+from edgesnn.exporters.lava.exporter import LavaExporter
 from edgesnn.program.bounds import prove
 from edgesnn.program.compile import Compiled
 from edgesnn.program.float_program import FloatProgram
@@ -30,7 +30,7 @@ from edgesnn.program.program import Program
 from edgesnn.program.random_program import RandomShape, random_program
 from edgesnn.runners.base import RunnerOptions
 from edgesnn.runners.host import cpu_name
-from edgesnn.runners.lava import LavaRunner
+from edgesnn.runners.lava.runner import LavaRunner
 
 #: The shape of the prototype that the aims were set by; the vocabulary is that of a trimmed tokenizer.
 D256 = RandomShape(

@@ -29,7 +29,7 @@ from edgesnn.program.ops import Embed, Linear, Readout
 from edgesnn.program.program import Program
 from edgesnn.program.random_program import FLAGSHIP, random_program
 from edgesnn.program.snn_format import to_bytes
-from edgesnn.runners.native_engine import Engine
+from edgesnn.runners.native.engine import Engine
 
 TOKENS = 256
 HEADS = 4

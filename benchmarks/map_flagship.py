@@ -14,9 +14,9 @@ import numpy as np
 from edgesnn.api.mapping import map_program
 from edgesnn.chips.description import load_chip
 from edgesnn.cli.map import raise_on_violation, render
-from edgesnn.cli.output import Output
+from edgesnn.cli.output import CommandOutput
 from edgesnn.errors import FitError
-from edgesnn.profiler.activity import count_activity
+from edgesnn.profiler.counts.activity import count_activity
 from edgesnn.program.random_program import FLAGSHIP, random_program
 
 SEED = 3
@@ -35,7 +35,7 @@ def main() -> int:
     program = random_program(FLAGSHIP, SEED)
     ids = np.random.default_rng(SEED).integers(0, program.vocab_size, arguments.tokens)
     mapping = map_program(program, chip, count_activity(program, ids).work, "random token ids")
-    out = Output("map", json_mode=False)
+    out = CommandOutput("map", json_mode=False)
     render(out, NAME, mapping)
     try:
         raise_on_violation(NAME, mapping.fit)

@@ -28,9 +28,9 @@ VOLTS = 3.7
 
 
 def ppk2_twin() -> Any:
+    from edgesnn.meters.ppk2.twin import Ppk2Twin
     from edgesnn.meters.twins.device import Conditions
     from edgesnn.meters.twins.load import square
-    from edgesnn.meters.twins.ppk2_twin import Ppk2Twin
 
     # idle and busy twenty times a second, in different ranges: the spike filter has work to do
     return Ppk2Twin(Conditions(square(0.002, 0.090, 0.05), noise_a=2e-6))
@@ -99,8 +99,8 @@ def read(address: str, seconds: float, record: bool) -> None:
 
     from edgesnn.meters.address import MeterAddress
     from edgesnn.meters.base import Settings
-    from edgesnn.meters.recording import Recorder
-    from edgesnn.meters.recording_format import SegmentInfo
+    from edgesnn.meters.files.format import SegmentInfo
+    from edgesnn.meters.files.recording import Recorder
     from edgesnn.plugins import load_meter
 
     parsed = MeterAddress.parse(address)

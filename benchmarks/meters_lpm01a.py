@@ -12,17 +12,17 @@ import platform
 import sys
 import time
 
-from edgesnn.meters import lpm01a_protocol as protocol
 from edgesnn.meters.address import MeterAddress
 from edgesnn.meters.base import Settings
-from edgesnn.meters.lpm01a import Lpm01aMeter
-from edgesnn.meters.lpm01a_stream import stream_for
+from edgesnn.meters.lpm01a import protocol
+from edgesnn.meters.lpm01a.driver import Lpm01aMeter
+from edgesnn.meters.lpm01a.stream import stream_for
+from edgesnn.meters.lpm01a.twin import Lpm01aTwin
 from edgesnn.meters.twins.device import Conditions
-from edgesnn.meters.twins.load import Shape, Step
-from edgesnn.meters.twins.lpm01a_twin import Lpm01aTwin
+from edgesnn.meters.twins.load import LoadStep, Shape
 from edgesnn.meters.twins.pty import PtyTwin
 
-LOAD = Shape((Step(0.23, 0.012), Step(0.14, 0.08, 1)), ripple_w=0.002, ripple_hz=37.0)
+LOAD = Shape((LoadStep(0.23, 0.012), LoadStep(0.14, 0.08, 1)), ripple_w=0.002, ripple_hz=37.0)
 #: A port is read a hundred times a second.
 READS_HZ = 100
 

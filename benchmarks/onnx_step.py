@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from edgesnn.exporters.onnx import integer_numbers
-from edgesnn.exporters.onnx_files import build
-from edgesnn.exporters.onnx_float32 import float_numbers
-from edgesnn.exporters.onnx_graph import node_count
+from edgesnn.exporters.onnx.exporter import integer_numbers
+from edgesnn.exporters.onnx.files import build
+from edgesnn.exporters.onnx.float32 import float_numbers
+from edgesnn.exporters.onnx.graph import node_count
 from edgesnn.program.float_program import (
     FloatEmbed,
     FloatLIF,

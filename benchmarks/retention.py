@@ -14,18 +14,18 @@ from pathlib import Path
 
 from edgesnn.api.students import read_student, student_folder
 from edgesnn.bundle.bundle import EVAL_NAME, EvalSlice, read_eval_slice
-from edgesnn.profiler.accuracy import measure_accuracy
+from edgesnn.profiler.quality.accuracy import measure_accuracy
 from edgesnn.profiler.results import Absent
 from edgesnn.program.compile import CalibrationText, compile_program
 from edgesnn.program.fold import fold
-from edgesnn.student.artifact import load_student, read_metadata
-from edgesnn.student.data import by_hash, read_documents
-from edgesnn.student.evaluate import EvalSlice as ScoredSlice
-from edgesnn.student.evaluate import evaluate
-from edgesnn.student.retention import eval_arrays, teacher_quality
+from edgesnn.student.artifact.evaluate import EvalDocuments as ScoredSlice
+from edgesnn.student.artifact.evaluate import evaluate
+from edgesnn.student.artifact.files import load_student, read_metadata
 from edgesnn.student.teacher.cache import MANIFEST_FILE, TeacherCache
 from edgesnn.student.teacher.loading import load_teacher, trim_for
 from edgesnn.student.teacher.passes import PassSettings, run_teacher
+from edgesnn.student.teacher.retention import eval_arrays, teacher_quality
+from edgesnn.student.text.data import by_hash, read_documents
 
 
 def main() -> None:

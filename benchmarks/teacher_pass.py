@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from edgesnn.student.data import read_documents, record_document, synthetic_records
 from edgesnn.student.teacher import PassSettings, Teacher, load_teacher, run_teacher, trim_for
-from edgesnn.student.teacher.align import Segment
+from edgesnn.student.teacher.align import ContextSegment
 from edgesnn.student.teacher.passes import plan
+from edgesnn.student.text.data import read_documents, record_document, synthetic_records
 
 ROUNDS = 3
 POSITIONS = 6000
@@ -28,7 +28,7 @@ BATCH_TOKENS = 2048
 LIMIT = 0.8
 
 
-def padded_batches(segments: Sequence[Segment], fill: int) -> list[torch.Tensor]:
+def padded_batches(segments: Sequence[ContextSegment], fill: int) -> list[torch.Tensor]:
     """Segments sorted by length, so many to a batch that padding included it has ``BATCH_TOKENS``."""
     rows = sorted((segment.native for segment in segments), key=len)
     batches: list[list[np.ndarray]] = [[]]

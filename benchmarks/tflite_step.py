@@ -21,15 +21,15 @@ import numpy as np
 from edgesnn.bundle.bundle import Bundle
 from edgesnn.bundle.export import BundleSource, write_bundle
 from edgesnn.exporters.base import Exporter
-from edgesnn.exporters.onnx import OnnxExporter
-from edgesnn.exporters.tflite import TfliteExporter
+from edgesnn.exporters.onnx.exporter import OnnxExporter
+from edgesnn.exporters.tflite.exporter import TfliteExporter
 from edgesnn.program.bounds import prove
 from edgesnn.program.compile import Compiled
 from edgesnn.program.random_program import FLAGSHIP, random_program
 from edgesnn.runners.base import Runner, RunnerOptions
 from edgesnn.runners.host import cpu_name
-from edgesnn.runners.litert import LiteRtRunner
-from edgesnn.runners.onnxruntime import OnnxRuntimeRunner
+from edgesnn.runners.litert.runner import LiteRtRunner
+from edgesnn.runners.onnxruntime.runner import OnnxRuntimeRunner
 
 BURST = 12  # tokens of one engine before the other's turn
 PREFILLS = (64, 512)

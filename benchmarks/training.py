@@ -21,10 +21,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edgesnn.student import registry
 from edgesnn.student.config import SnnConfig
-from edgesnn.student.distil_loss import distil_loss
-from edgesnn.student.fused_lif import available
+from edgesnn.student.kernels.fused_lif import available
+from edgesnn.student.model import registry
+from edgesnn.student.training.distil_loss import distil_loss
 
 BETA = 230 / 256
 Layer = Callable[[], nn.Module]

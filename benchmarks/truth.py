@@ -3,8 +3,9 @@
 Run: ``python benchmarks/truth.py [--sessions 1000] [--seed 0] [--json FILE]``; SIMULATED throughout. Every
 session draws a meter (PPK2, LPM01A in both formats, INA228), one unit of it with errors from its
 specification, a load (shape, rise time, scatter, drift), delays of the host, faults, and how windows are
-found; the twin's bytes go through the real driver, and `edgesnn.profiler.power.evaluate` says what it makes
-of them. Windows are 0.4 to 1.2 s of simulated time, not the 10 s of a claim: edges weigh ten times more here.
+found; the twin's bytes go through the real driver, and `edgesnn.profiler.power.evaluation.evaluate` says what
+it makes of them. Windows are 0.4 to 1.2 s of simulated time, not the 10 s of a claim: edges weigh ten times
+more here.
 
 Told, by meter and by rung:
 
@@ -33,10 +34,10 @@ import numpy as np
 from truth_session import Case, Session, draw_case, run_case
 
 from edgesnn.errors import EdgesnnError
-from edgesnn.meters.accuracy import Kind, MeterAccuracy
-from edgesnn.profiler.alignment import Rung
-from edgesnn.profiler.budgets import BudgetSpec, Limit, Side, Verdict
-from edgesnn.profiler.power_report import judge_power, power_quantities
+from edgesnn.meters.samples.accuracy import AccuracyKind, MeterAccuracy
+from edgesnn.profiler.budgets.judging import BudgetOutcome, BudgetSpec, Limit, Side
+from edgesnn.profiler.power.alignment import Rung
+from edgesnn.profiler.power.quantities import judge_power, power_quantities
 
 TRIALS = 20_000
 TAILS = (0.025, 0.975)
@@ -139,7 +140,9 @@ def ideal_width(case: Case, accuracy: MeterAccuracy, truth_w: float, windows: in
     n = 20_000
 
     def unit() -> Any:
-        return random.standard_normal(n) if accuracy.kind is Kind.TYPICAL else random.uniform(-1, 1, n)
+        return (
+            random.standard_normal(n) if accuracy.kind is AccuracyKind.TYPICAL else random.uniform(-1, 1, n)
+        )
 
     amperes = truth_w / case.volts
     own = next((one for one in accuracy.ranges if amperes <= one.max_a), accuracy.ranges[-1])
@@ -206,8 +209,8 @@ def summary(rows: Sequence[Row]) -> dict[str, Any]:
         "energy_coverage": share(judged, lambda row: row.energy_held),
         "width_ratio": float(np.mean([row.width / row.ideal for row in judged])) if judged else None,
         "width_ratio_median": float(np.median([row.width / row.ideal for row in judged])) if judged else None,
-        "false_pass": share(judged, lambda row: row.verdict == Verdict.PASS),
-        "false_fail": share(judged, lambda row: row.verdict == Verdict.FAIL),
+        "false_pass": share(judged, lambda row: row.verdict == BudgetOutcome.PASS),
+        "false_fail": share(judged, lambda row: row.verdict == BudgetOutcome.FAIL),
         "edge_rms_ratio": float(np.sqrt((edges**2).mean())) if edges.size else None,
         "edge_p95_ratio": float(np.quantile(edges, 0.95)) if edges.size else None,
         "edge_p95_ms": float(np.quantile(late, 0.95)) * 1e3 if late.size else None,

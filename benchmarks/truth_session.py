@@ -9,20 +9,20 @@ from typing import Any
 import numpy as np
 from truth_load import Script, TruthLoad
 
-from edgesnn.meters.accuracy import Kind, MeterAccuracy
 from edgesnn.meters.address import MeterAddress
-from edgesnn.meters.base import Block, Capability, ClockPair, Settings
-from edgesnn.meters.ina228 import Ina228Meter
-from edgesnn.meters.lpm01a import Lpm01aMeter
-from edgesnn.meters.ppk2 import Ppk2Meter
-from edgesnn.meters.recording_format import join
-from edgesnn.meters.trace import Trace
+from edgesnn.meters.base import Block, ClockPair, MeterCapability, Settings
+from edgesnn.meters.files.format import join
+from edgesnn.meters.ina228.driver import Ina228Meter
+from edgesnn.meters.lpm01a.driver import Lpm01aMeter
+from edgesnn.meters.ppk2.driver import Ppk2Meter
+from edgesnn.meters.samples.accuracy import AccuracyKind, MeterAccuracy
+from edgesnn.meters.samples.trace import Trace
 from edgesnn.meters.twins.catalogue import twin_entry
 from edgesnn.meters.twins.device import Conditions
 from edgesnn.meters.twins.faults import Fault, FaultKind, FaultSchedule
 from edgesnn.meters.twins.virtual import VirtualLink
-from edgesnn.profiler.alignment import BARKER_13, Rung
-from edgesnn.profiler.power import HostSpan, Lap, PowerResult, Stream, evaluate, receipts_of
+from edgesnn.profiler.power.alignment import BARKER_13, Rung
+from edgesnn.profiler.power.evaluation import HostSpan, Lap, MeterStream, PowerResult, evaluate, receipts_of
 
 METERS: dict[str, Callable[..., Any]] = {"ppk2": Ppk2Meter, "lpm01a": Lpm01aMeter, "ina228": Ina228Meter}
 CHIP_S, MARGIN_S, SYNC_S = 0.02, 0.2, 0.25
@@ -204,7 +204,9 @@ def draw_instrument(case: Case, accuracy: MeterAccuracy) -> Instrument:
     random = np.random.default_rng([case.seed, 2])
 
     def unit() -> float:
-        return float(random.standard_normal() if accuracy.kind is Kind.TYPICAL else random.uniform(-1, 1))
+        return float(
+            random.standard_normal() if accuracy.kind is AccuracyKind.TYPICAL else random.uniform(-1, 1)
+        )
 
     amperes = case.active_w / case.volts
     ranges = accuracy.ranges
@@ -251,7 +253,7 @@ def run_case(case: Case, *, trials: int) -> Session:
         meter.open()
         set_volts = None if case.meter == "ina228" else case.volts
         settings = meter.configure(Settings(voltage_v=set_volts, rate_hz=case.rate_hz))
-        if Capability.SUPPLIES_POWER in meter.capabilities:
+        if MeterCapability.SUPPLIES_POWER in meter.capabilities:
             meter.power(True)
         accuracy = meter.accuracy
         meter.start()
@@ -261,7 +263,7 @@ def run_case(case: Case, *, trials: int) -> Session:
         zero_s = load.origin_s + 1.0
         blocks, syncs = _stream(meter, link, round((zero_s + spans[-1][-1] + MARGIN_S) * 1e9))
     trace = Trace(join(blocks), accuracy, settings.voltage_v)
-    stream = Stream(trace, syncs, receipts_of(blocks), 0, pulses)
+    stream = MeterStream(trace, syncs, receipts_of(blocks), 0, pulses)
     lap_ppm = random.normal(0, DEVICE_PPM)
     host = [HostSpan(*(None if t is None else round((zero_s + t) * 1e9) for t in span)) for span in spans]
     laps = [_lap(span, case, lap_ppm) for span in host]
@@ -339,7 +341,7 @@ def _stream(meter: Any, link: VirtualLink, end_ns: int) -> tuple[list[Block], li
     synced_ns = 0
     while link.now_ns() < end_ns:
         blocks.append(meter.read(2.0))
-        if Capability.SAMPLE_CLOCK in meter.capabilities and link.now_ns() - synced_ns > SYNC_S * 1e9:
+        if MeterCapability.SAMPLE_CLOCK in meter.capabilities and link.now_ns() - synced_ns > SYNC_S * 1e9:
             synced_ns = link.now_ns()
             syncs.append(meter.sync())
     rest = meter.stop()

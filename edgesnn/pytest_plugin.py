@@ -21,7 +21,7 @@ import pytest
 if TYPE_CHECKING:
     from edgesnn.record.files import Run
     from edgesnn.record.model import Quantity
-    from edgesnn.reports.comparison import Comparison
+    from edgesnn.reports.comparison import RunComparison
 
 _ARGUMENTS = ("bundle", "target", "profile", "allow_unmeasured")
 
@@ -89,7 +89,7 @@ class ProfiledRun:
                 f"{name} is {found.value:g} (down to {worst:g}) {found.unit}, not > {limit:g}", pytrace=False
             )
 
-    def assert_not_worse_than(self, base: str | Path, *, strict: bool = False) -> Comparison:
+    def assert_not_worse_than(self, base: str | Path, *, strict: bool = False) -> RunComparison:
         """Fail when something got worse than a base.
 
         Args:

@@ -13,7 +13,7 @@ from edgesnn.api.progress import Progress, silent
 from edgesnn.api.runners import is_remote, runner_misses, runner_of
 from edgesnn.bundle.bundle import Bundle
 from edgesnn.errors import DeviceError, EdgesnnError, UndecidedError
-from edgesnn.profiler.profile import load_profile
+from edgesnn.profiler.budgets.profile import load_profile
 from edgesnn.profiler.results import Absent, AccuracyResult
 from edgesnn.record.files import Run
 from edgesnn.record.profiles import worst
@@ -26,7 +26,7 @@ BASELINE = "a float32 baseline: it does not run the integer program, so it does 
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class TargetCandidate:
     """One target that could be profiled.
 
     Attributes:
@@ -83,7 +83,7 @@ class AllProfiled:
         return worst(codes) if codes else UndecidedError.exit_code
 
 
-def candidates(bundle: Bundle, own_settings: frozenset[str] = frozenset()) -> list[Candidate]:
+def candidates(bundle: Bundle, own_settings: frozenset[str] = frozenset()) -> list[TargetCandidate]:
     """Every runner and every device description, with the reason why it is left out.
 
     Args:
@@ -101,11 +101,11 @@ def candidates(bundle: Bundle, own_settings: frozenset[str] = frozenset()) -> li
             runner = runner_of(device.name, bundle)
             reason = runner_misses(runner, bundle)
         except EdgesnnError as error:
-            found.append(Candidate(device.name, error.sentence()))
+            found.append(TargetCandidate(device.name, error.sentence()))
             continue
         if reason is None and runner.name in usable and device.name not in own_settings:
             reason = f"is '{runner.name}' here, which is profiled by its own name"
-        found.append(Candidate(device.name, reason))
+        found.append(TargetCandidate(device.name, reason))
     return found
 
 
@@ -172,21 +172,21 @@ def profile_all(
     return found
 
 
-def _runners(bundle: Bundle) -> Iterator[Candidate]:
+def _runners(bundle: Bundle) -> Iterator[TargetCandidate]:
     for name in plugins.names(plugins.RUNNERS):
         if name == GOLDEN:
-            yield Candidate(name, IS_GOLDEN)
+            yield TargetCandidate(name, IS_GOLDEN)
             continue
         reason = why_not(name)
         if reason is not None:
-            yield Candidate(name, reason)
+            yield TargetCandidate(name, reason)
             continue
         runner = plugins.load_runner(name)
         gates = Capability.EXACT in runner.capabilities
         misses = runner_misses(runner, bundle)
         if misses is None and is_remote(runner):
             misses = f"a device of its own: profiled when named, --target {name}"
-        yield Candidate(name, misses, gates)
+        yield TargetCandidate(name, misses, gates)
 
 
 def _named(target: str, on_progress: Progress) -> Progress:

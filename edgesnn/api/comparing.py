@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edgesnn.reports.baseline import append_sessions, refuse_unfit, start_level
 from edgesnn.reports.compare import compare_runs
-from edgesnn.reports.comparison import Comparison, Key
+from edgesnn.reports.comparison import Key, RunComparison
 from edgesnn.reports.inputs import read_base, read_sessions
 from edgesnn.reports.thresholds import parse_thresholds
 
@@ -20,7 +20,7 @@ def compare_paths(
     thresholds: Sequence[str] = (),
     strict: bool = False,
     counts_only: bool = False,
-) -> Comparison:
+) -> RunComparison:
     """Compare runs with a base.
 
     Args:

@@ -18,7 +18,7 @@ from edgesnn.bundle.bundle import TOKENIZER_NAME
 from edgesnn.errors import TextError, UsageError
 from edgesnn.runners.base import Capability, Runner, RunnerOptions
 from edgesnn.targets import parse_target, resolve_target
-from edgesnn.text.generate import Piece, generate
+from edgesnn.text.generate import GeneratedToken, generate
 from edgesnn.text.sampling import SamplingOptions
 from edgesnn.text.tokenizer import load_tokenizer
 
@@ -60,7 +60,7 @@ def generate_text(
     raw: bool = False,
     on_progress: Progress = silent,
     on_prompt: Callable[[list[int]], object] = lambda ids: None,
-) -> Iterator[Piece]:
+) -> Iterator[GeneratedToken]:
     """Stream text after a prompt.
 
     Args:

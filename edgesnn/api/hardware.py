@@ -18,13 +18,13 @@ from edgesnn.api.progress import Progress, silent
 from edgesnn.api.runners import export_of, runner_of
 from edgesnn.bundle.bundle import TOKENIZER_NAME, Bundle, EvalSlice
 from edgesnn.errors import RunnerError, TextError, UndecidedError, UsageError
-from edgesnn.profiler.accuracy import measure_accuracy
-from edgesnn.profiler.activity import count_activity
-from edgesnn.profiler.energy import report_energy
-from edgesnn.profiler.latency import Latency, measure_latency
+from edgesnn.profiler.budgets.statistics import Percentile
+from edgesnn.profiler.counts.activity import count_activity
+from edgesnn.profiler.counts.energy import report_energy
+from edgesnn.profiler.latency.steps import Latency, measure_latency
+from edgesnn.profiler.quality.accuracy import measure_accuracy
 from edgesnn.profiler.results import Absent, AccuracyResult, Kind
 from edgesnn.profiler.session import workload_ids
-from edgesnn.profiler.statistics import Percentile
 from edgesnn.runners.base import DeviceInfo, RunnerOptions
 from edgesnn.targets import parse_target, resolve_target
 from edgesnn.text.tokenizer import TextTokenizer, load_tokenizer

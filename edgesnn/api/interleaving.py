@@ -19,14 +19,14 @@ from edgesnn.api.progress import Progress, silent
 from edgesnn.api.runners import runner_misses
 from edgesnn.bundle.bundle import TOKENIZER_NAME, Bundle
 from edgesnn.errors import DeviceError, UsageError
+from edgesnn.profiler.budgets.profile import Profile
 from edgesnn.profiler.document import session_arrays, session_document
-from edgesnn.profiler.latency import MeasuredWindow, TakenWindows, measure_windows, require_steps
-from edgesnn.profiler.profile import Profile
-from edgesnn.profiler.ratio import Ratio, interleaved_order, ratio_of_windows
+from edgesnn.profiler.latency.ratio import Ratio, interleaved_order, ratio_of_windows
+from edgesnn.profiler.latency.spread import means, medians, offsets, outliers, window_drift
+from edgesnn.profiler.latency.steps import MeasuredWindow, TakenWindows, measure_windows, require_steps
+from edgesnn.profiler.latency.warmup import WarmUp, warm_up
 from edgesnn.profiler.results import Absent, AccuracyResult, ParityResult
 from edgesnn.profiler.session import Setting, run_session, workload_ids
-from edgesnn.profiler.spread import means, medians, offsets, outliers, window_drift
-from edgesnn.profiler.warmup import WarmUp, warm_up
 from edgesnn.record.files import Run, make_run
 from edgesnn.record.provenance import collect_provenance
 from edgesnn.runners.base import DeviceInfo, Runner, RunnerOptions

@@ -11,8 +11,8 @@ from edgesnn.bundle.bundle import Bundle
 from edgesnn.chips.description import Chip, load_chip
 from edgesnn.chips.energy import chip_energy
 from edgesnn.chips.fit import Fit, fit
-from edgesnn.chips.work import Work
-from edgesnn.profiler.activity import count_activity
+from edgesnn.chips.work import WorkTotals
+from edgesnn.profiler.counts.activity import count_activity
 from edgesnn.profiler.session import workload_ids
 from edgesnn.program.program import Program
 
@@ -37,7 +37,7 @@ class Mapping:
     chip: Chip
     fit: Fit
     text: str | None
-    work: Work | None
+    work: WorkTotals | None
     energy_uj: dict[str, float] | None
     energy_reason: str | None
 
@@ -61,7 +61,9 @@ def map_bundle(bundle: Bundle, chip: str, *, tokens: int = MAP_TOKENS) -> Mappin
     return map_program(bundle.program(), described, work, text)
 
 
-def map_program(program: Program, chip: Chip, work: Work | None = None, text: str | None = None) -> Mapping:
+def map_program(
+    program: Program, chip: Chip, work: WorkTotals | None = None, text: str | None = None
+) -> Mapping:
     """Set a program against a chip.
 
     Args:

@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgesnn.meters.address import MeterAddress
-from edgesnn.meters.base import Capability
-from edgesnn.profiler.feed import ACTIVE_W, IDLE_W, SimulatedLoad, free_port
-from edgesnn.profiler.meter_process import MeterProcess, OnLive
+from edgesnn.meters.base import MeterCapability
+from edgesnn.profiler.power.feed import ACTIVE_W, IDLE_W, SimulatedLoad, free_port
+from edgesnn.profiler.power.meter_process import MeterProcess, OnLive
 
 SIMULATED = "sim"
 #: Options of a simulated meter's address that say what the device under test draws, watts.
@@ -47,5 +47,5 @@ def metering(
         options = {key: value for key, value in parsed.options.items() if key not in (ACTIVE, IDLE)}
         fed = replace(parsed, options={**options, "load": f"live:{port}"})
         meter = stack.enter_context(MeterProcess(str(fed), on_live, path))
-        pulses = Capability.MARKER_PULSES in meter.capabilities
+        pulses = MeterCapability.MARKER_PULSES in meter.capabilities
         yield meter, stack.enter_context(SimulatedLoad(port, active, idle, pulses=pulses))

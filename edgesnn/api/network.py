@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from edgesnn.chips.network import RESIDUAL_MESSAGE_BITS, Attention, Feed, Network, Population
+from edgesnn.chips.network import RESIDUAL_MESSAGE_BITS, Attention, ChipNetwork, Feed, Population
 from edgesnn.program.ops import LIF, Add, Attend, Count, Embed, Linear, Op, Readout, Saturate, Shift
 from edgesnn.program.program import Program
 from edgesnn.program.stock import stock_representable
@@ -24,7 +24,7 @@ _LOGIT_BITS = 25
 _HOST_TOKEN = "looks the token's row up and multiplies it by the projection"
 
 
-def network_of(program: Program, message_bits: int) -> Network:
+def network_of(program: Program, message_bits: int) -> ChipNetwork:
     """The network of a program.
 
     Args:
@@ -54,11 +54,11 @@ class _Lowering:
     host: list[str] = field(default_factory=list)
     obstacles: list[str] = field(default_factory=list)
 
-    def run(self) -> Network:
+    def run(self) -> ChipNetwork:
         """The network."""
         for op in self.program.ops:
             self._lower(op)
-        return Network(
+        return ChipNetwork(
             timesteps=self.program.timesteps,
             populations=tuple(self.populations),
             attentions=tuple(self.attentions),

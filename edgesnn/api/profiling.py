@@ -16,13 +16,13 @@ from edgesnn.api.verification import verify_bundle, verify_open
 from edgesnn.bundle.bundle import TOKENIZER_NAME, Bundle
 from edgesnn.errors import EdgesnnError
 from edgesnn.locks import locked
-from edgesnn.profiler.accuracy import measure_accuracy
-from edgesnn.profiler.comparison import Comparison, compare_forward, no_comparison
+from edgesnn.profiler.budgets.profile import Profile, for_target, load_profile, override, unknown_overrides
+from edgesnn.profiler.budgets.running import OnRunning
 from edgesnn.profiler.document import session_arrays, session_document
-from edgesnn.profiler.meter_process import OnLive
-from edgesnn.profiler.profile import Profile, for_target, load_profile, override, unknown_overrides
+from edgesnn.profiler.latency.comparison import Comparison, compare_forward, no_comparison
+from edgesnn.profiler.power.meter_process import OnLive
+from edgesnn.profiler.quality.accuracy import measure_accuracy
 from edgesnn.profiler.results import Absent, AccuracyResult, ParityResult
-from edgesnn.profiler.running import OnRunning
 from edgesnn.profiler.session import SessionResult, Setting, run_session
 from edgesnn.profiler.session_store import SessionStore, remove_session, session_folder
 from edgesnn.record.files import Run, make_run

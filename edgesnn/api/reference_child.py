@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from edgesnn.profiler.memory_probe import peak_resident
+from edgesnn.profiler.counts.memory_probe import peak_resident
 
 
 def main() -> int:
@@ -40,7 +40,7 @@ def main() -> int:
 def _measure(request: dict[str, Any], baseline: int) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from edgesnn.profiler.reference import CausalModel, score_reference, time_steps
+    from edgesnn.profiler.quality.reference import CausalModel, score_reference, time_steps
     from edgesnn.runners.causal_lm import OnnxCausalModel, find_model
     from edgesnn.text.tokenizer import load_tokenizer
 
@@ -50,7 +50,7 @@ def _measure(request: dict[str, Any], baseline: int) -> dict[str, Any]:
     if file is not None:
         model = OnnxCausalModel(file, request["threads"])
     else:
-        from edgesnn.student.causal import HuggingFaceModel
+        from edgesnn.student.teacher.causal import HuggingFaceModel
 
         model = HuggingFaceModel(request["model"], request["threads"])
     libraries, _ = peak_resident()

@@ -20,11 +20,11 @@ import edgesnn
 from edgesnn.api.progress import Progress, silent
 from edgesnn.bundle.bundle import TOKENIZER_NAME, Bundle, EvalSlice
 from edgesnn.errors import EdgesnnError, RunnerError, UsageError
-from edgesnn.profiler.accuracy import bootstrap_ratio
-from edgesnn.profiler.profile import Workload
+from edgesnn.profiler.budgets.profile import Workload
+from edgesnn.profiler.budgets.statistics import percentile
+from edgesnn.profiler.quality.accuracy import bootstrap_ratio
 from edgesnn.profiler.quantities import MEGABYTE
 from edgesnn.profiler.results import Quantity, absent, present
-from edgesnn.profiler.statistics import percentile
 from edgesnn.program.golden import Golden
 from edgesnn.program.scoring import DocumentScores, score_documents
 

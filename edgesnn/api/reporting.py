@@ -8,8 +8,8 @@ from pathlib import Path
 
 from edgesnn.api.comparing import compare_paths
 from edgesnn.errors import OutputError
-from edgesnn.reports.comparison import Comparison
-from edgesnn.reports.html.folder import Row, Skipped, read_folder, row_of, rows_of_sessions
+from edgesnn.reports.comparison import RunComparison
+from edgesnn.reports.html.folder import Row, SkippedRecord, read_folder, row_of, rows_of_sessions
 from edgesnn.reports.html.mapping import read_mapping
 from edgesnn.reports.html.run_page import run_page
 from edgesnn.reports.html.site_pages import trends
@@ -33,9 +33,9 @@ class Report:
 
     head: Source
     base: Source | None
-    comparison: Comparison | None
+    comparison: RunComparison | None
     rows: tuple[Row, ...]
-    skipped: tuple[Skipped, ...]
+    skipped: tuple[SkippedRecord, ...]
     html: str
 
 
@@ -88,10 +88,10 @@ def write_page(path: Path, text: str) -> None:
 
 def _history(
     run: Path, head: Source, base: Path | None, history: Path | None
-) -> tuple[list[Row], Sequence[Skipped]]:
+) -> tuple[list[Row], Sequence[SkippedRecord]]:
     key = key_of(head.document)
     found: list[Row] = []
-    skipped: list[Skipped] = []
+    skipped: list[SkippedRecord] = []
     if base is not None:
         side = read_base(base).get(key)
         found += [] if side is None else rows_of_sessions(side.sessions)

@@ -11,8 +11,8 @@ from edgesnn.api.progress import Progress, silent
 from edgesnn.bundle.bundle import EVAL_NAME, TOKENIZER_NAME, Bundle, read_eval_slice
 from edgesnn.bundle.export import BundleSource, write_bundle
 from edgesnn.errors import ArtifactError, MissingExtraError, OutputError, UsageError
-from edgesnn.exporters.c import FOLDER as C_FOLDER
-from edgesnn.exporters.c_cross import cross_build, parse_targets, require_compilers
+from edgesnn.exporters.c.cross import cross_build, parse_targets, require_compilers
+from edgesnn.exporters.c.exporter import FOLDER as C_FOLDER
 from edgesnn.program.artifact import (
     METADATA_NAME,
     TENSORS_NAME,

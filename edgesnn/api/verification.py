@@ -9,8 +9,8 @@ from edgesnn.api.progress import Progress, silent
 from edgesnn.api.runners import is_remote, runner_misses, runner_of, shown_by
 from edgesnn.bundle.bundle import Bundle
 from edgesnn.errors import UsageError
+from edgesnn.profiler.quality.verify import ParityCase, golden_cases, parity_ids, verify_runner
 from edgesnn.profiler.results import ParityResult
-from edgesnn.profiler.verify import ParityCase, golden_cases, parity_ids, verify_runner
 from edgesnn.runners.base import Capability, Runner, RunnerOptions, Screen
 from edgesnn.targets import parse_target
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from edgesnn.chips.sourced import UNSURE, Bits, Count, Energy, Flag, NonEmpty, Sourced
+from edgesnn.chips.sourced import UNSURE, Bits, Flag, NonEmpty, Sourced, SourcedCount, SourcedEnergy
 from edgesnn.config import StrictModel, find_chip, load_toml
 from edgesnn.errors import ConfigError
 from edgesnn.resources import files
@@ -14,7 +14,7 @@ from edgesnn.resources import files
 _REMEDY = "docs/chips.md says what a chip file holds; targets/chips/loihi2.toml is one"
 
 
-class Limits(StrictModel):
+class ChipLimits(StrictModel):
     """What a chip can hold.
 
     Attributes:
@@ -29,12 +29,12 @@ class Limits(StrictModel):
         programmable_neurons: Whether neurons run microcode: products of states, exact biases, clipping.
     """
 
-    cores_per_chip: Count
-    neurons_per_core: Count
-    synapse_bytes_per_core: Count
-    axons_in_per_core: Count
-    axons_out_per_core: Count
-    synapses_per_chip: Count | None = None
+    cores_per_chip: SourcedCount
+    neurons_per_core: SourcedCount
+    synapse_bytes_per_core: SourcedCount
+    axons_in_per_core: SourcedCount
+    axons_out_per_core: SourcedCount
+    synapses_per_chip: SourcedCount | None = None
     weight_bits: Bits
     message_bits: Bits
     programmable_neurons: Flag
@@ -50,10 +50,10 @@ class ChipEnergy(StrictModel):
         spike: Sending one spike inside a tile of cores.
     """
 
-    synaptic_operation: Energy
-    neuron_update_active: Energy
-    neuron_update_inactive: Energy
-    spike: Energy
+    synaptic_operation: SourcedEnergy
+    neuron_update_active: SourcedEnergy
+    neuron_update_inactive: SourcedEnergy
+    spike: SourcedEnergy
 
 
 class Chip(StrictModel):
@@ -71,7 +71,7 @@ class Chip(StrictModel):
     schema_name: Literal["edgesnn.chip/1"] = Field(alias="schema")
     name: NonEmpty
     description: NonEmpty
-    limits: Limits
+    limits: ChipLimits
     energy_pj: ChipEnergy | None = None
     energy_reason: Annotated[str, Field(min_length=1)] | None = None
 

@@ -20,8 +20,8 @@ from typing import Literal
 from pydantic import Field
 
 from edgesnn.chips.description import Chip
-from edgesnn.chips.sourced import Energy, NonEmpty, Sourced
-from edgesnn.chips.work import Work
+from edgesnn.chips.sourced import NonEmpty, Sourced, SourcedEnergy
+from edgesnn.chips.work import WorkTotals
 from edgesnn.config import StrictModel, find_energy_table, load_toml
 
 #: Spike rate above which spiking loses to a dense network once memory traffic counts: 6.4 % for T from 5 to
@@ -53,12 +53,12 @@ class EnergyTable(StrictModel):
     schema_name: Literal["edgesnn.energy/1"] = Field(alias="schema")
     name: NonEmpty
     description: NonEmpty
-    add_32_bit_pj: Energy
-    multiply_8_bit_pj: Energy
-    multiply_32_bit_pj: Energy
-    weight_byte_pj: Energy
-    state_byte_pj: Energy
-    activation_byte_pj: Energy
+    add_32_bit_pj: SourcedEnergy
+    multiply_8_bit_pj: SourcedEnergy
+    multiply_32_bit_pj: SourcedEnergy
+    weight_byte_pj: SourcedEnergy
+    state_byte_pj: SourcedEnergy
+    activation_byte_pj: SourcedEnergy
 
     def numbers(self) -> dict[str, Sourced]:
         """Every number of the table by its key."""
@@ -74,7 +74,7 @@ class EnergyTable(StrictModel):
 
 
 @dataclass(frozen=True, slots=True)
-class EnergyEstimate:
+class EnergyParts:
     """One estimate.
 
     Attributes:
@@ -103,7 +103,7 @@ def load_energy_table(name_or_path: str = DEFAULT_TABLE) -> EnergyTable:
     return load_toml(find_energy_table(name_or_path), EnergyTable)
 
 
-def estimate_energy(work: Work, table: EnergyTable) -> tuple[EnergyEstimate, EnergyEstimate, EnergyEstimate]:
+def estimate_energy(work: WorkTotals, table: EnergyTable) -> tuple[EnergyParts, EnergyParts, EnergyParts]:
     """The three estimates: synaptic operations, with memory, dense network.
 
     Args:
@@ -113,13 +113,13 @@ def estimate_energy(work: Work, table: EnergyTable) -> tuple[EnergyEstimate, Ene
     bits = dense_bits(work.timesteps)
     operations = _per_token(work, _spiking_operations(work, table))
     return (
-        EnergyEstimate("synaptic_operations", "effective synaptic operations, nothing else", operations),
-        EnergyEstimate(
+        EnergyParts("synaptic_operations", "effective synaptic operations, nothing else", operations),
+        EnergyParts(
             "with_memory",
             "the same, with neurons, residual stream and every byte moved",
             {**operations, **_per_token(work, _spiking_memory(work, table))},
         ),
-        EnergyEstimate(
+        EnergyParts(
             "dense_network",
             f"a dense network of the same matrices with {bits}-bit activations, one pass, no zero skipped",
             _per_token(work, _dense(work, table, bits)),
@@ -132,7 +132,7 @@ def dense_bits(timesteps: int) -> int:
     return timesteps.bit_length()
 
 
-def spike_rate_statement(work: Work, estimates: tuple[EnergyEstimate, ...]) -> str:
+def spike_rate_statement(work: WorkTotals, estimates: tuple[EnergyParts, ...]) -> str:
     """What the mean spike rate and the estimates say of spiking against a dense network, in one sentence.
 
     Args:
@@ -150,7 +150,7 @@ def spike_rate_statement(work: Work, estimates: tuple[EnergyEstimate, ...]) -> s
     )
 
 
-def chip_energy(work: Work, chip: Chip) -> dict[str, float] | None:
+def chip_energy(work: WorkTotals, chip: Chip) -> dict[str, float] | None:
     """Energy of one token on a chip with published energies per event, microjoules by part.
 
     Only what its cores do for linear layers and neurons: attention, embedding and readout are not in it, nor
@@ -178,11 +178,11 @@ def chip_energy(work: Work, chip: Chip) -> dict[str, float] | None:
     )
 
 
-def _per_token(work: Work, parts_pj: dict[str, float]) -> dict[str, float]:
+def _per_token(work: WorkTotals, parts_pj: dict[str, float]) -> dict[str, float]:
     return {name: value / work.tokens / _PJ_PER_UJ for name, value in parts_pj.items()}
 
 
-def _spiking_operations(work: Work, table: EnergyTable) -> dict[str, float]:
+def _spiking_operations(work: WorkTotals, table: EnergyTable) -> dict[str, float]:
     add = table.add_32_bit_pj.value
     product = table.multiply_pj(_WEIGHT_BITS, _WEIGHT_BITS) + add
     return {
@@ -192,7 +192,7 @@ def _spiking_operations(work: Work, table: EnergyTable) -> dict[str, float]:
     }
 
 
-def _spiking_memory(work: Work, table: EnergyTable) -> dict[str, float]:
+def _spiking_memory(work: WorkTotals, table: EnergyTable) -> dict[str, float]:
     add = table.add_32_bit_pj.value
     state, activation = table.state_byte_pj.value, table.activation_byte_pj.value
     # leak, then three additions: current, bias, comparison with the threshold
@@ -214,7 +214,7 @@ def _spiking_memory(work: Work, table: EnergyTable) -> dict[str, float]:
     }
 
 
-def _dense(work: Work, table: EnergyTable, bits: int) -> dict[str, float]:
+def _dense(work: WorkTotals, table: EnergyTable, bits: int) -> dict[str, float]:
     add, t = table.add_32_bit_pj.value, work.timesteps
     state, activation = table.state_byte_pj.value, table.activation_byte_pj.value
     linear = work.linear_dense // t

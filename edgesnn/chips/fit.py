@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from edgesnn.chips.description import Chip
-from edgesnn.chips.network import Network, Population
+from edgesnn.chips.network import ChipNetwork, Population
 from edgesnn.chips.placement import Core, place
 
 GREEDY = "greedy, population after population; not optimised"
@@ -133,7 +133,7 @@ class Fit:
         return not self.violations
 
 
-def fit(network: Network, chip: Chip) -> Fit:
+def fit(network: ChipNetwork, chip: Chip) -> Fit:
     """Check a network against a chip and place it.
 
     Args:
@@ -195,7 +195,7 @@ def _usage(cores: list[Core], chip: Chip) -> tuple[Usage, ...]:
     return tuple(Usage(what, max(used, default=0), limit, sum(used)) for what, used, limit in columns)
 
 
-def _form_violations(network: Network, chip: Chip) -> Iterator[Violation]:
+def _form_violations(network: ChipNetwork, chip: Chip) -> Iterator[Violation]:
     for obstacle in network.obstacles:
         yield Violation("network", "a form that the chip cannot express", obstacle, "plain spikes and sums")
     if chip.limits.programmable_neurons.value:
@@ -217,7 +217,9 @@ def _form_violations(network: Network, chip: Chip) -> Iterator[Violation]:
             )
 
 
-def _population_violations(network: Network, chip: Chip, homeless: list[Population]) -> Iterator[Violation]:
+def _population_violations(
+    network: ChipNetwork, chip: Chip, homeless: list[Population]
+) -> Iterator[Violation]:
     limits = chip.limits
     for population in network.populations:
         for what, actual, limit in (
@@ -247,7 +249,7 @@ def _population_violations(network: Network, chip: Chip, homeless: list[Populati
 
 
 def _chip_violations(
-    network: Network, chip: Chip, cores: list[Core], attention_cores: int
+    network: ChipNetwork, chip: Chip, cores: list[Core], attention_cores: int
 ) -> Iterator[Violation]:
     limits = chip.limits
     needed = len(cores) + attention_cores

@@ -109,7 +109,7 @@ class Attention:
 
 
 @dataclass(frozen=True, slots=True)
-class Network:
+class ChipNetwork:
     """A network as one kind of chip sees it.
 
     Attributes:

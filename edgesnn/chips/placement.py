@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
-from edgesnn.chips.description import Limits
+from edgesnn.chips.description import ChipLimits
 from edgesnn.chips.network import Population
 
 
@@ -52,7 +52,7 @@ class Core:
         """Source neurons that the core hears; a source that is heard as a whole counts once."""
         return sum(self._dense.values()) + sum(self._single.values())
 
-    def room(self, population: Population, limits: Limits) -> int:
+    def room(self, population: Population, limits: ChipLimits) -> int:
         """Neurons of a population that still fit."""
         room = limits.neurons_per_core.value - self.neurons
         bits_each = population.fan_in * population.weight_bits
@@ -87,7 +87,7 @@ class Core:
 
 
 def place(
-    populations: Iterable[Population], limits: Limits, attended: Collection[str] = ()
+    populations: Iterable[Population], limits: ChipLimits, attended: Collection[str] = ()
 ) -> tuple[list[Core], list[Population]]:
     """Place populations one after another.
 

@@ -31,7 +31,7 @@ class Sourced(StrictModel):
     source: NonEmpty
 
 
-class Count(Sourced):
+class SourcedCount(Sourced):
     """A whole number.
 
     Attributes:
@@ -51,7 +51,7 @@ class Bits(Sourced):
     value: Annotated[int, Field(ge=1, le=64)]
 
 
-class Energy(Sourced):
+class SourcedEnergy(Sourced):
     """An energy.
 
     Attributes:

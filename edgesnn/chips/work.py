@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class WorkTotals:
     """Totals over a text; divide by `tokens` for figures per token. `docs/activity.md` has the formulas.
 
     *Effective* is what happened for the spikes that occurred, *dense* all there is. *Multiply* names the

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgesnn.cli.output import JsonFlag, Output, session
+from edgesnn.cli.output import CommandOutput, JsonFlag, session
 from edgesnn.errors import GateError, UsageError
 from edgesnn.names import unknown
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from edgesnn.reports.baseline import Baseline
     from edgesnn.reports.comparison import Key
-    from edgesnn.reports.history import Drift, Step
+    from edgesnn.reports.history import LevelChange, SessionDrift
 
 SCHEMA = "edgesnn.baselines/1"
 ACTIONS = ("update", "list", "show")
@@ -61,7 +61,7 @@ def baseline(
             _look(out, baselines, [str(one) for one in runs or []] if action == "show" else [], action, check)
 
 
-def _update(out: Output, folder: Path, runs: list[Path], new_level: str | None, force: bool) -> None:
+def _update(out: CommandOutput, folder: Path, runs: list[Path], new_level: str | None, force: bool) -> None:
     from edgesnn.api import update_baselines
     from edgesnn.reports.baseline import file_name, read_baseline
     from edgesnn.reports.series import MIN_SESSIONS
@@ -82,7 +82,7 @@ def _update(out: Output, folder: Path, runs: list[Path], new_level: str | None, 
     out.document(SCHEMA, {"grown": [path.name for path in grown], "known": known, "baselines": rows})
 
 
-def _look(out: Output, folder: Path, parts: list[str], action: str, check: bool) -> None:
+def _look(out: CommandOutput, folder: Path, parts: list[str], action: str, check: bool) -> None:
     from edgesnn.reports.baseline import read_baselines
     from edgesnn.reports.history import drifts, steps
 
@@ -115,7 +115,7 @@ def _key(key: Key) -> dict[str, str]:
     return dict(key.parts())
 
 
-def _document(one: Baseline, cut: list[Step], slow: list[Drift]) -> dict[str, Any]:
+def _document(one: Baseline, cut: list[LevelChange], slow: list[SessionDrift]) -> dict[str, Any]:
     from dataclasses import asdict
 
     from edgesnn.reports.history import session_means
@@ -151,7 +151,7 @@ def _list_table(found: list[Baseline]) -> Table:
     return table
 
 
-def _show(out: Output, one: Baseline, cut: list[Step], slow: list[Drift]) -> None:
+def _show(out: CommandOutput, one: Baseline, cut: list[LevelChange], slow: list[SessionDrift]) -> None:
     from rich.markup import escape
 
     out.print(f"\n[bold]{escape(one.file)}[/]: {escape(one.key.text())}")

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgesnn.cli.output import JsonFlag, Output, session
+from edgesnn.cli.output import CommandOutput, JsonFlag, session
 from edgesnn.errors import OutputError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from edgesnn.reports.comparison import Comparison, TargetComparison
+    from edgesnn.reports.comparison import RunComparison, TargetComparison
 
 _COLOURS = {
     "regression": "bold red",
@@ -99,7 +99,7 @@ def compare(
         out.exit_with(found.exit_code)
 
 
-def _write_files(found: Comparison, wanted: dict[str, Path | None]) -> None:
+def _write_files(found: RunComparison, wanted: dict[str, Path | None]) -> None:
     from edgesnn.reports.dashboards import bencher, smaller_is_better
     from edgesnn.reports.junit import junit
     from edgesnn.reports.markdown import markdown
@@ -128,7 +128,7 @@ def write_text(path: Path, text: str) -> None:
         raise OutputError(f"cannot write '{path}'", actual=error.strerror or str(error)) from None
 
 
-def render(out: Output, found: Comparison, *, details: bool) -> None:
+def render(out: CommandOutput, found: RunComparison, *, details: bool) -> None:
     """Show a comparison: a table per target, then what decided.
 
     Args:
@@ -147,7 +147,7 @@ def render(out: Output, found: Comparison, *, details: bool) -> None:
     out.print(f"\nverdict: {_coloured(found.verdict)} (exit code {found.exit_code})")
 
 
-def _render_target(out: Output, target: TargetComparison, details: bool) -> None:
+def _render_target(out: CommandOutput, target: TargetComparison, details: bool) -> None:
     from rich.markup import escape
 
     key = target.key

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgesnn.cli.output import JsonFlag, Output, session
+from edgesnn.cli.output import CommandOutput, JsonFlag, session
 from edgesnn.cli.verify import raise_on_mismatch
 from edgesnn.cli.verify import render as render_parity
 from edgesnn.errors import OutputError
@@ -111,7 +111,7 @@ def _prepare(output: Path) -> None:
 
 
 @contextmanager
-def _step(out: Output, steps: dict[str, float], name: str, command: str) -> Iterator[None]:
+def _step(out: CommandOutput, steps: dict[str, float], name: str, command: str) -> Iterator[None]:
     from rich.markup import escape
 
     out.print(f"\n[bold cyan]{len(steps) + 1}. {name}[/]  [dim]{escape(command)}[/]")
@@ -120,7 +120,7 @@ def _step(out: Output, steps: dict[str, float], name: str, command: str) -> Iter
     steps[name] = round(time.perf_counter() - started, 2)
 
 
-def _export(out: Output, student: Path, target: Path) -> None:
+def _export(out: CommandOutput, student: Path, target: Path) -> None:
     from edgesnn.api import export_student
 
     with out.progress() as progress:
@@ -143,7 +143,7 @@ def _export(out: Output, student: Path, target: Path) -> None:
     )
 
 
-def _verify(out: Output, bundle_path: Path) -> list[ParityResult]:
+def _verify(out: CommandOutput, bundle_path: Path) -> list[ParityResult]:
     from edgesnn.api import open_bundle, parity_targets, verify_bundle
 
     bundle = open_bundle(bundle_path)
@@ -161,7 +161,9 @@ def _verify(out: Output, bundle_path: Path) -> list[ParityResult]:
     return results
 
 
-def _profile(out: Output, bundle_path: Path, folder: Path, verified: list[ParityResult]) -> list[RunRecord]:
+def _profile(
+    out: CommandOutput, bundle_path: Path, folder: Path, verified: list[ParityResult]
+) -> list[RunRecord]:
     """Every exact engine beside a simulated meter, the fastest first."""
     from edgesnn.api import profile_bundle
     from edgesnn.profiler.results import Absent
@@ -193,7 +195,7 @@ def _profile(out: Output, bundle_path: Path, folder: Path, verified: list[Parity
     return records
 
 
-def _engines(out: Output, records: list[RunRecord]) -> None:
+def _engines(out: CommandOutput, records: list[RunRecord]) -> None:
     """One row an engine. Accuracy is the first one's: the others have the same bits."""
     from rich.table import Table
 
@@ -235,7 +237,7 @@ def _generate(bundle_path: Path) -> str:
     return "".join(piece.text for piece in generate_text(bundle_path, _PROMPT, options, max_tokens=48))
 
 
-def _summary(out: Output, record: RunRecord, steps: dict[str, float]) -> None:
+def _summary(out: CommandOutput, record: RunRecord, steps: dict[str, float]) -> None:
     from rich.table import Table
 
     table = Table(title="what this computer measured", title_justify="left")

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from edgesnn import plugins, resources, targets
-from edgesnn.cli.doctor_meters import Check, meter_checks
+from edgesnn.cli.meter.doctor import Check, meter_checks
 from edgesnn.cli.output import JsonFlag, session
 from edgesnn.errors import EdgesnnError, UsageError
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgesnn.cli.output import JsonFlag, Output, session
+from edgesnn.cli.output import CommandOutput, JsonFlag, session
 from edgesnn.errors import UsageError
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def summary(bundle: Bundle) -> dict[str, Any]:
     }
 
 
-def render(out: Output, bundle: Bundle) -> None:
+def render(out: CommandOutput, bundle: Bundle) -> None:
     """Show what was written and what the integers cost."""
     from rich.table import Table
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from edgesnn import plugins, targets
-from edgesnn.cli.output import JsonFlag, Output, session
+from edgesnn.cli.output import CommandOutput, JsonFlag, session
 from edgesnn.config import load_toml
 from edgesnn.errors import EdgesnnError
 from edgesnn.resources import files
@@ -120,7 +120,7 @@ def _exporters() -> list[Item]:
 
 
 def _profiles() -> list[Item]:
-    from edgesnn.profiler.profile import load_profile
+    from edgesnn.profiler.budgets.profile import load_profile
 
     items: list[Item] = []
     for name in files("profiles"):
@@ -152,7 +152,7 @@ def _devices() -> list[Item]:
 
 def _phones() -> list[Item]:
     """What adb knows: ready phones, and those that want something first."""
-    from edgesnn.runners import adb_client
+    from edgesnn.runners.remote import adb_client
 
     if adb_client.missing() is not None:
         return []
@@ -246,7 +246,7 @@ def _chips() -> list[Item]:
     return items
 
 
-def _show(items: list[Item], output: Output) -> None:
+def _show(items: list[Item], output: CommandOutput) -> None:
     """A table with one column per key, those left out in which nothing stands, then the reasons below it."""
     from rich.table import Table
     from rich.text import Text

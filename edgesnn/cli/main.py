@@ -14,13 +14,13 @@ from typing import Annotated, Any
 import typer
 
 from edgesnn import __version__
-from edgesnn.cli.output import Output
+from edgesnn.cli.output import CommandOutput
 from edgesnn.errors import EXIT_INTERRUPTED, EXIT_OK, EdgesnnError, InternalError, UsageError
 from edgesnn.names import suggestion, unknown
 
 #: Every command with its line in the help, in the order of the way through the house.
 #: Command NAME is the function NAME (``list_`` for ``list``) of the module ``edgesnn.cli.NAME``, or there an
-#: application with commands of its own.
+#: application with commands of its own. Those of `FOLDERS` stand in ``edgesnn.cli.NAME.command``.
 COMMANDS: dict[str, str] = {
     "train": "Distil a teacher, or text alone, into a student artifact.",
     "export": "Compile a student artifact into a bundle that devices run.",
@@ -37,6 +37,8 @@ COMMANDS: dict[str, str] = {
     "list": "List targets, devices, runners, meters, chips and more.",
     "doctor": "Say what is missing: runners, exporters, meters, training.",
 }
+
+FOLDERS = frozenset({"meter", "profile"})
 
 PROGRAM = "edgesnn"
 DESCRIPTION = (
@@ -62,8 +64,9 @@ def command_function(name: str) -> Callable[..., Any]:
         InternalError: The module or the function does not exist.
     """
     attribute = "list_" if name == "list" else name
+    module = f"{name}.command" if name in FOLDERS else name
     try:
-        function: Callable[..., Any] = getattr(import_module(f"edgesnn.cli.{name}"), attribute)
+        function: Callable[..., Any] = getattr(import_module(f"edgesnn.cli.{module}"), attribute)
     except (ImportError, AttributeError) as error:
         raise InternalError(
             f"command '{name}' does not load: {error}",
@@ -151,7 +154,7 @@ def _not_imported() -> None:
 
 
 def _report(error: EdgesnnError, selected: str | None, json_mode: bool) -> int:
-    output = Output(selected or PROGRAM, json_mode)
+    output = CommandOutput(selected or PROGRAM, json_mode)
     output.fail(error)
     return output.finish()
 

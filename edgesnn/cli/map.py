@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgesnn.cli.output import JsonFlag, Output, session
+from edgesnn.cli.output import CommandOutput, JsonFlag, session
 from edgesnn.errors import FitError
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def raise_on_violation(name: str, found: Fit) -> None:
         )
 
 
-def render(out: Output, name: str, mapping: Mapping) -> None:
+def render(out: CommandOutput, name: str, mapping: Mapping) -> None:
     """Show a mapping: the verdict, the fullest core, every part, and what the chip file is unsure of.
 
     Args:
@@ -133,7 +133,7 @@ def render(out: Output, name: str, mapping: Mapping) -> None:
             out.print(f"  {escape(violation.sentence())}")
 
 
-def _render_traffic(out: Output, mapping: Mapping) -> None:
+def _render_traffic(out: CommandOutput, mapping: Mapping) -> None:
     from rich.markup import escape
 
     work = mapping.work

@@ -32,7 +32,7 @@ HttpsFlag = Annotated[
 ]
 
 
-class Output:
+class CommandOutput:
     """The two streams of one command.
 
     Args:
@@ -138,7 +138,7 @@ class Output:
 
 
 @contextmanager
-def session(command: str, json_mode: bool) -> Iterator[Output]:
+def session(command: str, json_mode: bool) -> Iterator[CommandOutput]:
     """Run a command's body and turn every outcome into output and exit code.
 
     Args:
@@ -151,7 +151,7 @@ def session(command: str, json_mode: bool) -> Iterator[Output]:
     Raises:
         typer.Exit: Always at the end, with the exit code, unless it is 0.
     """
-    output = Output(command, json_mode)
+    output = CommandOutput(command, json_mode)
     try:
         yield output
     except EdgesnnError as error:

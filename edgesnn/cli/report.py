@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgesnn.cli.output import JsonFlag, Output, session
+from edgesnn.cli.output import CommandOutput, JsonFlag, session
 from edgesnn.errors import UsageError
 
 if TYPE_CHECKING:
-    from edgesnn.reports.html.folder import Skipped
+    from edgesnn.reports.html.folder import SkippedRecord
 
 SCHEMA = "edgesnn.report/1"
 
@@ -88,7 +88,9 @@ def _check(run: Path | None, site: Path | None, of_page: dict[str, Path | None],
         raise UsageError("--output belongs to a site", remedy="name the page with --html")
 
 
-def _page(out: Output, run: Path, base: Path | None, page: Path, extra: dict[str, Path | None]) -> None:
+def _page(
+    out: CommandOutput, run: Path, base: Path | None, page: Path, extra: dict[str, Path | None]
+) -> None:
     from edgesnn.api.reporting import report_run, write_page
 
     made = report_run(run, page, base=base, history=extra["history"], mapping=extra["mapping"])
@@ -117,7 +119,7 @@ def _page(out: Output, run: Path, base: Path | None, page: Path, extra: dict[str
         out.print(_escaped(f"picture: {path}"))
 
 
-def _site(out: Output, folder: Path, output: Path, newest: int) -> None:
+def _site(out: CommandOutput, folder: Path, output: Path, newest: int) -> None:
     from edgesnn.reports.html.site import write_site
 
     with out.progress() as progress:
@@ -141,11 +143,11 @@ def _site(out: Output, folder: Path, output: Path, newest: int) -> None:
     out.print(_escaped(f"{made.runs:,} runs, {made.series:,} series, {made.pages:,} pages: {made.index}"))
 
 
-def _skipped(skipped: tuple[Skipped, ...]) -> list[dict[str, str]]:
+def _skipped(skipped: tuple[SkippedRecord, ...]) -> list[dict[str, str]]:
     return [{"file": one.path.name, "reason": one.reason} for one in skipped]
 
 
-def _warn(out: Output, skipped: tuple[Skipped, ...]) -> None:
+def _warn(out: CommandOutput, skipped: tuple[SkippedRecord, ...]) -> None:
     if skipped and not out.json_mode:
         out.warn(_escaped(f"{len(skipped):,} records were not read, first: {skipped[0].reason}"))
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgesnn.cli.output import JsonFlag, Output, session
+from edgesnn.cli.output import CommandOutput, JsonFlag, session
 from edgesnn.errors import ConfigError, UsageError, missing_extra
 
 if TYPE_CHECKING:
     from edgesnn.student.config import TrainConfig
-    from edgesnn.student.progress import Progress, Trained
     from edgesnn.student.teacher import PassProgress
+    from edgesnn.student.training.progress import Progress, Trained
 
 _DATA, _MODEL, _NEURON, _LOOP, _RUN = "Data", "Architecture", "Neurons", "Training", "Run"
 _TEACHER = "Teacher"
@@ -291,7 +291,7 @@ def _shift_channels(fraction: float, dim: int) -> int:
     return int(fraction * dim)
 
 
-def _run(config: TrainConfig, output: Output) -> Trained:
+def _run(config: TrainConfig, output: CommandOutput) -> Trained:
     """Train with a live display on a terminal and plain lines elsewhere."""
     from edgesnn.student import train_student
 
@@ -329,7 +329,7 @@ def _print_teacher(name: str, progress: PassProgress) -> None:
     )
 
 
-def _export(trained: Trained, output: Output) -> None:
+def _export(trained: Trained, output: CommandOutput) -> None:
     """Compile the student and put ``student.onnx`` beside it; the whole bundle lies in ``bundle``."""
     from edgesnn.api import export_student
     from edgesnn.student.files import write_atomic
@@ -354,7 +354,7 @@ def _print_line(progress: Progress) -> None:
     )
 
 
-def _render(trained: Trained, output: Output) -> None:
+def _render(trained: Trained, output: CommandOutput) -> None:
     from rich.table import Table
 
     results = trained.metadata["training_results"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgesnn.cli.output import HttpsFlag, JsonFlag, Output, session
+from edgesnn.cli.output import CommandOutput, HttpsFlag, JsonFlag, session
 from edgesnn.errors import ParityError, UsageError
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def verify(
             raise UsageError("--form belongs to a target", remedy="name one with --target")
         chosen = [with_form(name, form) for name in target or []]
         if https:
-            from edgesnn.runners.browser_address import with_https
+            from edgesnn.runners.browser.address import with_https
 
             chosen = [with_https(one) for one in chosen or ["browser"]]
         opened = open_bundle(bundle)
@@ -68,7 +68,7 @@ def verify(
         raise_on_mismatch(results)
 
 
-def render(out: Output, results: list[ParityResult], skipped: Mapping[str, str]) -> None:
+def render(out: CommandOutput, results: list[ParityResult], skipped: Mapping[str, str]) -> None:
     """Show one row per target."""
     from rich.table import Table
 

@@ -19,15 +19,15 @@ import numpy.typing as npt
 from edgesnn.errors import UsageError
 
 if TYPE_CHECKING:
-    from edgesnn.meters.accuracy import MeterAccuracy
     from edgesnn.meters.address import MeterAddress
+    from edgesnn.meters.samples.accuracy import MeterAccuracy
 
 FloatArray = npt.NDArray[np.float64]
 Float32Array = npt.NDArray[np.float32]
 ByteArray = npt.NDArray[np.uint8]
 
 
-class Capability(StrEnum):
+class MeterCapability(StrEnum):
     """What a meter can do."""
 
     SUPPLIES_POWER = "supplies-power"  #: feeds the device under test and can switch it
@@ -38,6 +38,10 @@ class Capability(StrEnum):
     MAY_INTERRUPT_DUT = "may-interrupt-dut"  #: opening or configuring it can cut the supply
     COARSE = "coarse"  #: too slow or too indirect to time single inferences
     SIMULATED = "simulated"  #: a twin or a recording of one, not an instrument
+
+
+#: The name of `MeterCapability` in edgesnn 0.1, for the meters of other packages.
+Capability = MeterCapability
 
 
 class DriverStatus(StrEnum):
@@ -291,7 +295,7 @@ class Meter(Protocol):
         ...
 
     @property
-    def capabilities(self) -> frozenset[Capability]:
+    def capabilities(self) -> frozenset[MeterCapability]:
         """What it can do, as it is configured."""
         ...
 
@@ -328,11 +332,11 @@ class Meter(Protocol):
         ...
 
     def power(self, on: bool) -> None:
-        """Switch the supply of the device under test (`Capability.SUPPLIES_POWER`)."""
+        """Switch the supply of the device under test (`MeterCapability.SUPPLIES_POWER`)."""
         ...
 
     def sync(self) -> ClockPair:
-        """Exchange one reading with the meter's clock (`Capability.SAMPLE_CLOCK`)."""
+        """Exchange one reading with the meter's clock (`MeterCapability.SAMPLE_CLOCK`)."""
         ...
 
     def start(self) -> None:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from edgesnn.errors import MeterEndedError, MeterError, MeterUnpluggedError
-from edgesnn.meters.accuracy import MeterAccuracy
-from edgesnn.meters.base import Block, Capability, Loss, MeterInfo, Settings
-from edgesnn.meters.calibrated import CalibratedMeter
-from edgesnn.meters.recording_format import SegmentInfo
+from edgesnn.meters.base import Block, Loss, MeterCapability, MeterInfo, Settings
+from edgesnn.meters.calibration.calibrated import CalibratedMeter
+from edgesnn.meters.files.format import SegmentInfo
+from edgesnn.meters.samples.accuracy import MeterAccuracy
 
 #: A meter that gives nothing for so long has failed.
 READ_TIMEOUT_S = 5.0
@@ -141,7 +141,7 @@ def end_of(block: Block) -> float:
 def _begin(meter: CalibratedMeter, plan: Plan) -> Begun:
     info = meter.open()
     settings = meter.configure(plan.settings)
-    if plan.power and Capability.SUPPLIES_POWER in meter.capabilities:
+    if plan.power and MeterCapability.SUPPLIES_POWER in meter.capabilities:
         meter.power(True)
     capabilities = tuple(sorted(meter.capabilities))
     accuracy = meter.accuracy

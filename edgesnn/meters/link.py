@@ -28,7 +28,7 @@ SLEPT_S = 0.1
 SLICE_S = 0.05
 
 
-class Link(Protocol):
+class MeterLink(Protocol):
     """A wire.
 
     Attributes:
@@ -116,7 +116,7 @@ class SerialLink:
         return time.monotonic_ns()
 
     def write(self, data: bytes) -> None:
-        """Send all of it; see `Link.write`.
+        """Send all of it; see `MeterLink.write`.
 
         Raises:
             MeterTimeoutError: The other end does not take it.
@@ -136,7 +136,7 @@ class SerialLink:
             raise unplugged(self._port, error) from error
 
     def read(self, timeout_s: float) -> bytes:
-        """What has come; see `Link.read`.
+        """What has come; see `MeterLink.read`.
 
         Raises:
             MeterUnpluggedError: The port is gone, or the system slept since it was opened: the host's clock
@@ -205,7 +205,7 @@ def slept_ns() -> int:
     return time.clock_gettime_ns(boot) - time.monotonic_ns() if boot is not None else 0
 
 
-def read_until(link: Link, done: Callable[[bytes], bool], timeout_s: float, purpose: str) -> bytes:
+def read_until(link: MeterLink, done: Callable[[bytes], bool], timeout_s: float, purpose: str) -> bytes:
     """Read until enough has come.
 
     Args:
@@ -236,7 +236,7 @@ def read_until(link: Link, done: Callable[[bytes], bool], timeout_s: float, purp
     return data
 
 
-def drain(link: Link, quiet_s: float = 0.05, limit_s: float = 2.0) -> int:
+def drain(link: MeterLink, quiet_s: float = 0.05, limit_s: float = 2.0) -> int:
     """Throw away what is stale, until the line is quiet.
 
     Args:

@@ -8,7 +8,7 @@ from edgesnn import plugins
 from edgesnn.errors import EdgesnnError, MeterError, MissingExtraError
 from edgesnn.meters.address import COMMON, MeterAddress
 from edgesnn.meters.base import Found, Meter, Settings
-from edgesnn.meters.calibrated import CalibratedMeter
+from edgesnn.meters.calibration.calibrated import CalibratedMeter
 from edgesnn.names import unknown
 
 #: Files have the calibration of their recording in them.
@@ -16,7 +16,7 @@ _FILES = ("replay", "csv")
 
 
 @dataclass(frozen=True, slots=True)
-class Driver:
+class MeterDriver:
     """A driver as ``edgesnn list meters`` shows it.
 
     Attributes:
@@ -78,12 +78,12 @@ def attached() -> tuple[Found, ...]:
     return tuple(found)
 
 
-def drivers() -> tuple[Driver, ...]:
+def drivers() -> tuple[MeterDriver, ...]:
     """Every driver, also those that cannot be used here."""
     listed = []
     for plugin in plugins.available(plugins.METERS):
         if plugin.error is not None:
-            listed.append(Driver(plugin.name, None, None, None, plugin.distribution, plugin.error))
+            listed.append(MeterDriver(plugin.name, None, None, None, plugin.distribution, plugin.error))
             continue
         driver = plugins.load_meter(plugin.name)
         try:
@@ -91,7 +91,7 @@ def drivers() -> tuple[Driver, ...]:
         except EdgesnnError as error:
             missing = error.sentence()
         listed.append(
-            Driver(
+            MeterDriver(
                 plugin.name, driver.summary, driver.driver_status.value, missing, plugin.distribution, None
             )
         )

@@ -1,8 +1,8 @@
 """A meter in a process of its own: ``python -m edgesnn.meters.serve ADDRESS FILE FOLDER``.
 
 Decoding a fast meter beside the work that is being timed would disturb the times, so the profiler leaves
-it to this process. It records into FILE (`edgesnn.meters.recording`) until its standard input ends or says
-``stop``, and tells what happens on standard output, one JSON object a line:
+it to this process. It records into FILE (`edgesnn.meters.files.recording`) until its standard input ends or
+says ``stop``, and tells what happens on standard output, one JSON object a line:
 
 ``{"began": {...}}``     the meter streams; what is known of it
 ``{"sync": [m, a, b]}``  a reading of its clock (seconds) between two of the host's (monotonic nanoseconds)
@@ -33,11 +33,11 @@ from typing import Any, TextIO
 from edgesnn.errors import EdgesnnError, InternalError
 from edgesnn.locks import locked
 from edgesnn.meters.address import MeterAddress
-from edgesnn.meters.base import Block, Capability
+from edgesnn.meters.base import Block, MeterCapability
 from edgesnn.meters.capture import Begun, Ended, Plan, capture, end_of
+from edgesnn.meters.files.recording import Recorder
 from edgesnn.meters.opening import open_meter, settings_of
-from edgesnn.meters.recording import Recorder
-from edgesnn.meters.summary import knows_power, loss_dict
+from edgesnn.meters.samples.summary import knows_power, loss_dict
 
 #: The clock is read this often, and power told.
 SYNC_S = 0.25
@@ -145,7 +145,7 @@ def _record(address: str, path: Path, folder: Path, stop: threading.Event) -> No
                 recorder.add(event, meter.loss)
                 live.add(event)
                 now_ns = time.monotonic_ns()
-                due = Capability.SAMPLE_CLOCK in meter.capabilities and now_ns - synced_ns > SYNC_S * 1e9
+                due = MeterCapability.SAMPLE_CLOCK in meter.capabilities and now_ns - synced_ns > SYNC_S * 1e9
                 if due and not stop.is_set():  # the last block comes when the meter has stopped
                     synced_ns = now_ns
                     pair = meter.sync()

@@ -9,19 +9,19 @@ from typing import ClassVar, Self
 
 from edgesnn import plugins
 from edgesnn.errors import UsageError
-from edgesnn.meters.accuracy import MeterAccuracy
 from edgesnn.meters.address import MeterAddress
 from edgesnn.meters.base import (
     Block,
-    Capability,
     ClockPair,
     DriverStatus,
     Found,
     Loss,
     Meter,
+    MeterCapability,
     MeterInfo,
     Settings,
 )
+from edgesnn.meters.samples.accuracy import MeterAccuracy
 from edgesnn.meters.twins.catalogue import TWINS, TwinEntry, twin_entry
 from edgesnn.meters.twins.device import Conditions, Truth
 from edgesnn.meters.twins.faults import Fault, FaultSchedule
@@ -147,9 +147,9 @@ class SimulatedMeter:
         return ()
 
     @property
-    def capabilities(self) -> frozenset[Capability]:
+    def capabilities(self) -> frozenset[MeterCapability]:
         """The driver's, and SIMULATED."""
-        return self._opened().capabilities | {Capability.SIMULATED}
+        return self._opened().capabilities | {MeterCapability.SIMULATED}
 
     @property
     def accuracy(self) -> MeterAccuracy:

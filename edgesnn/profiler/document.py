@@ -10,15 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesnn.bundle.bundle import Bundle
-from edgesnn.profiler.activity import Activity
-from edgesnn.profiler.comparison import Comparison
-from edgesnn.profiler.energy import EnergyReport
-from edgesnn.profiler.generation import Generation
-from edgesnn.profiler.latency import Latency
-from edgesnn.profiler.power_report import power_arrays, power_document
+from edgesnn.profiler.budgets.statistics import Drift
+from edgesnn.profiler.counts.activity import Activity
+from edgesnn.profiler.counts.energy import EnergyReport
+from edgesnn.profiler.latency.comparison import Comparison
+from edgesnn.profiler.latency.generation import Generation
+from edgesnn.profiler.latency.steps import Latency
+from edgesnn.profiler.power.quantities import power_arrays, power_document
 from edgesnn.profiler.results import Absent, Kind
 from edgesnn.profiler.session import SessionResult
-from edgesnn.profiler.statistics import Drift
 
 
 def session_document(

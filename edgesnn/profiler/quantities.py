@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edgesnn.profiler.activity import Activity
-from edgesnn.profiler.energy import ESTIMATES, EnergyReport
-from edgesnn.profiler.latency import Latency
-from edgesnn.profiler.memory import Probe
+from edgesnn.profiler.budgets.statistics import TimesSummary
+from edgesnn.profiler.counts.activity import Activity
+from edgesnn.profiler.counts.energy import ESTIMATES, EnergyReport
+from edgesnn.profiler.counts.memory import Probe
+from edgesnn.profiler.latency.spread import windows_median_throughput
+from edgesnn.profiler.latency.steps import Latency
 from edgesnn.profiler.results import Absent, AccuracyResult, Kind, ParityResult, Quantity, absent, present
-from edgesnn.profiler.spread import windows_median_throughput
-from edgesnn.profiler.statistics import Summary
 from edgesnn.runners.base import DeviceInfo
 
 Quantities = dict[str, Quantity]
@@ -39,7 +39,7 @@ _ACTIVITY_UNITS = {
 }
 
 
-def summary_quantities(prefix: str, summary: Summary, how: str, kind: Kind) -> Quantities:
+def summary_quantities(prefix: str, summary: TimesSummary, how: str, kind: Kind) -> Quantities:
     """The rows of one latency summary, in milliseconds."""
     n = summary.n
     found = {

@@ -13,8 +13,7 @@ import numpy.typing as npt
 
 from edgesnn.bundle.bundle import Bundle
 from edgesnn.errors import RunnerError, UndecidedError
-from edgesnn.profiler.activity import Activity, count_activity
-from edgesnn.profiler.budgets import (
+from edgesnn.profiler.budgets.judging import (
     NO_METER,
     BudgetSpec,
     BudgetVerdict,
@@ -28,11 +27,15 @@ from edgesnn.profiler.budgets import (
     simulation_decides_nothing,
     undecided,
 )
-from edgesnn.profiler.duty import RunPower, duty_quantities
-from edgesnn.profiler.energy import EnergyReport, report_energy
-from edgesnn.profiler.generation import Generation, generation_quantities, measure_generation
-from edgesnn.profiler.host import Host, HostState, disturbances, read_host, read_state
-from edgesnn.profiler.latency import (
+from edgesnn.profiler.budgets.profile import Profile, Workload
+from edgesnn.profiler.budgets.running import OnRunning, SoFar, running_verdicts, so_far
+from edgesnn.profiler.counts.activity import Activity, count_activity
+from edgesnn.profiler.counts.energy import EnergyReport, report_energy
+from edgesnn.profiler.counts.host import Host, HostState, disturbances, read_host, read_state
+from edgesnn.profiler.counts.memory import Probe, probe_memory
+from edgesnn.profiler.latency.generation import Generation, generation_quantities, measure_generation
+from edgesnn.profiler.latency.spread import window_marks
+from edgesnn.profiler.latency.steps import (
     Latency,
     MeasuredWindow,
     Progress,
@@ -40,13 +43,12 @@ from edgesnn.profiler.latency import (
     TextCodec,
     measure_latency,
 )
-from edgesnn.profiler.memory import Probe, probe_memory
-from edgesnn.profiler.meter_process import MeterProcess
-from edgesnn.profiler.metered import LoadFeed, Watch, choose_rung, laps_of
-from edgesnn.profiler.parts import Part, evaluate_parts, joined_loss
-from edgesnn.profiler.power import Lap, PowerResult
-from edgesnn.profiler.power_report import judge_power, power_quantities
-from edgesnn.profiler.profile import Profile, Workload
+from edgesnn.profiler.power.duty import RunPower, duty_quantities
+from edgesnn.profiler.power.evaluation import Lap, PowerResult
+from edgesnn.profiler.power.meter_process import MeterProcess
+from edgesnn.profiler.power.metered import LoadFeed, Watch, choose_rung, laps_of
+from edgesnn.profiler.power.parts import SessionPart, evaluate_parts, joined_loss
+from edgesnn.profiler.power.quantities import judge_power, power_quantities
 from edgesnn.profiler.quantities import (
     MEGABYTE,
     Quantities,
@@ -60,9 +62,7 @@ from edgesnn.profiler.quantities import (
     summary_quantities,
 )
 from edgesnn.profiler.results import Absent, AccuracyResult, Kind, ParityResult
-from edgesnn.profiler.running import OnRunning, SoFar, running_verdicts, so_far
 from edgesnn.profiler.session_store import Seen, SessionStore
-from edgesnn.profiler.spread import window_marks
 from edgesnn.runners.base import Capability, DeviceInfo, Runner, RunnerOptions
 
 MemoryProbe = Callable[[], Probe]
@@ -437,7 +437,7 @@ def _power(
     if watch is not None and setting.meter is not None and keeper.new:
         stream = setting.meter.finish(from_ns=watch.spans[0].idle_from_ns)
         spans, laps = tuple(watch.spans), tuple(keeper.laps())
-        parts.append(Part(stream, spans, laps, watch.rung, setting.meter.info, setting.meter.loss))
+        parts.append(SessionPart(stream, spans, laps, watch.rung, setting.meter.info, setting.meter.loss))
     account = MeterAccount(parts[-1].info, joined_loss(parts))
     try:
         return evaluate_parts(parts), account

@@ -24,14 +24,14 @@ import numpy as np
 
 from edgesnn.errors import EdgesnnError, OutputError, RecordError, RecordingError, UsageError
 from edgesnn.locks import locked
-from edgesnn.meters.base import Capability, ClockPair
-from edgesnn.meters.recording import Recording
+from edgesnn.meters.base import ClockPair, MeterCapability
+from edgesnn.meters.files.recording import Recording
+from edgesnn.meters.samples.summary import loss_dict
 from edgesnn.meters.serve import ENDING_S, recording_lock
-from edgesnn.meters.summary import loss_dict
-from edgesnn.profiler.alignment import Rung
-from edgesnn.profiler.latency import MeasuredWindow
-from edgesnn.profiler.parts import Part, covers, middle_of_rest_ns, read_stream
-from edgesnn.profiler.power import HostSpan, Lap
+from edgesnn.profiler.latency.steps import MeasuredWindow
+from edgesnn.profiler.power.alignment import Rung
+from edgesnn.profiler.power.evaluation import HostSpan, Lap
+from edgesnn.profiler.power.parts import SessionPart, covers, middle_of_rest_ns, read_stream
 
 SCHEMA = "edgesnn.session/1"
 #: What must be the same instrument when a session goes on.
@@ -97,7 +97,7 @@ class SessionStore:
         self._key = json.loads(json.dumps(key))
         self.steps: int | None = None
         self.windows: list[StoredWindow] = []
-        self._parts: dict[int, Part] = {}
+        self._parts: dict[int, SessionPart] = {}
         self._meter: dict[str, Any] | None = None
         self._next = 0
         self.part = 0
@@ -118,7 +118,7 @@ class SessionStore:
         return self._recording(self.part)
 
     @property
-    def parts(self) -> tuple[Part, ...]:
+    def parts(self) -> tuple[SessionPart, ...]:
         """The earlier parts whose windows are kept, in order."""
         return tuple(self._parts[number] for number in sorted(self._parts))
 
@@ -273,7 +273,7 @@ def _session(folder: Path) -> dict[str, Any]:
     return dict(data)
 
 
-def _part(path: Path, seen: Sequence[Seen]) -> Part:
+def _part(path: Path, seen: Sequence[Seen]) -> SessionPart:
     """The part behind windows, its stream up to the middle of the idle stretch after the last one.
 
     Raises:
@@ -289,7 +289,7 @@ def _part(path: Path, seen: Sequence[Seen]) -> Part:
         last.receipts,
         from_ns=seen[0].span.idle_from_ns,
         until_ns=middle_of_rest_ns(last.span),
-        pulses=Capability.MARKER_PULSES in known.capabilities,
+        pulses=MeterCapability.MARKER_PULSES in known.capabilities,
     )
     info = {
         "meter": asdict(known.meter),
@@ -299,7 +299,7 @@ def _part(path: Path, seen: Sequence[Seen]) -> Part:
         "host_ns": known.host_ns,
     }
     spans, laps = tuple(one.span for one in seen), tuple(one.lap for one in seen)
-    return Part(stream, spans, laps, last.rung, info, loss_dict(segment.loss))
+    return SessionPart(stream, spans, laps, last.rung, info, loss_dict(segment.loss))
 
 
 def _window(path: Path) -> StoredWindow:

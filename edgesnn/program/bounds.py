@@ -41,7 +41,7 @@ _VOCAB_BLOCK = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Interval:
+class ChannelBounds:
     """Per-channel bounds of a value, inclusive, int64 ``[c]``."""
 
     low: Int64Array
@@ -74,7 +74,7 @@ class OpBound:
     clip_reachable: bool | None = None
 
 
-def embedding_codes(table: Int8Array, projection: Int8Array) -> Interval:
+def embedding_codes(table: Int8Array, projection: Int8Array) -> ChannelBounds:
     """Bounds of ``P @ E[token]`` over all rows of the vocabulary, per channel."""
     low = np.full(projection.shape[1], np.iinfo(np.int64).max)
     high = np.full(projection.shape[1], np.iinfo(np.int64).min)
@@ -83,16 +83,16 @@ def embedding_codes(table: Int8Array, projection: Int8Array) -> Interval:
         codes = (table[start : start + _VOCAB_BLOCK].astype(np.float64) @ right).astype(np.int64)
         low = np.minimum(low, codes.min(axis=0))
         high = np.maximum(high, codes.max(axis=0))
-    return Interval(low, high)
+    return ChannelBounds(low, high)
 
 
-def signed_sums(weight: Int8Array) -> Interval:
+def signed_sums(weight: Int8Array) -> ChannelBounds:
     """Bounds of a sum of some of a column's weights: of its negative ones, of its positive ones."""
     wide = weight.astype(np.int64)
-    return Interval(np.minimum(wide, 0).sum(axis=0), np.maximum(wide, 0).sum(axis=0))
+    return ChannelBounds(np.minimum(wide, 0).sum(axis=0), np.maximum(wide, 0).sum(axis=0))
 
 
-def membrane_low(op: LIF, current: Interval, timesteps: int) -> list[Int64Array]:
+def membrane_low(op: LIF, current: ChannelBounds, timesteps: int) -> list[Int64Array]:
     """Lower bounds of the unclipped membrane at every inner timestep."""
     lows: list[Int64Array] = []
     low = np.zeros_like(current.low)
@@ -103,10 +103,10 @@ def membrane_low(op: LIF, current: Interval, timesteps: int) -> list[Int64Array]
     return lows
 
 
-def _interval(op: Op, inputs: list[Interval], timesteps: int) -> Interval:
+def _interval(op: Op, inputs: list[ChannelBounds], timesteps: int) -> ChannelBounds:
     if isinstance(op, Embed):
         codes = embedding_codes(op.table, op.projection)
-        return Interval(
+        return ChannelBounds(
             trunc_shift(codes.low * op.multiplier, op.shift),
             trunc_shift(codes.high * op.multiplier, op.shift),
         )
@@ -114,20 +114,22 @@ def _interval(op: Op, inputs: list[Interval], timesteps: int) -> Interval:
         return signed_sums(op.weight)
     if isinstance(op, Attend):
         high = np.repeat(np.array(op.windows, np.int64) * op.head_dim, op.head_dim)
-        return Interval(np.zeros_like(high), high)
+        return ChannelBounds(np.zeros_like(high), high)
     if isinstance(op, Add):
-        return Interval(inputs[0].low + inputs[1].low, inputs[0].high + inputs[1].high)
+        return ChannelBounds(inputs[0].low + inputs[1].low, inputs[0].high + inputs[1].high)
     if isinstance(op, Saturate):
-        return Interval(
+        return ChannelBounds(
             np.clip(inputs[0].low, -RESIDUAL_MAX, RESIDUAL_MAX),
             np.clip(inputs[0].high, -RESIDUAL_MAX, RESIDUAL_MAX),
         )
     width = len(inputs[0].low)
     top = timesteps if isinstance(op, Count) else 1
-    return Interval(np.zeros(width, np.int64), np.full(width, top, np.int64))
+    return ChannelBounds(np.zeros(width, np.int64), np.full(width, top, np.int64))
 
 
-def _bound(op: Op, inputs: list[Interval], made: Interval, timesteps: int, saturated: bool) -> OpBound:
+def _bound(
+    op: Op, inputs: list[ChannelBounds], made: ChannelBounds, timesteps: int, saturated: bool
+) -> OpBound:
     kind = type(op).__name__
     if isinstance(op, LIF):
         lows = membrane_low(op, inputs[0], timesteps)
@@ -186,7 +188,7 @@ def prove(program: Program) -> tuple[OpBound, ...]:
     Raises:
         CompileError: An op can overflow; it is named, with the value and the limit.
     """
-    intervals: dict[str, Interval] = {}
+    intervals: dict[str, ChannelBounds] = {}
     bounds: list[OpBound] = []
     for op in program.ops:
         inputs = [intervals[name] for name in inputs_of(op)]
@@ -206,7 +208,7 @@ def secure(program: Program) -> Program:
     Returns:
         The same program, safe: `prove` accepts it unless an op other than `Add` overflows.
     """
-    intervals: dict[str, Interval] = {}
+    intervals: dict[str, ChannelBounds] = {}
     renamed: dict[str, str] = {}
     ops: list[Op] = []
     for original in program.ops:

@@ -45,7 +45,7 @@ class CalibrationText:
 
 
 @dataclass(frozen=True, slots=True)
-class Calibration:
+class IntegerCost:
     """Cost of the integers on text, float against integer student.
 
     Attributes:
@@ -96,7 +96,7 @@ class Compiled:
     layers: tuple[LayerReport, ...]
     saturates: tuple[str, ...]
     stock: dict[str, bool]
-    calibration: Calibration | None
+    calibration: IntegerCost | None
     exponent_choice: dict[int, float] = field(default_factory=dict)
 
     def report(self) -> dict[str, Any]:
@@ -218,7 +218,7 @@ def _choose_exponent(
     return Program(program.timesteps, (*program.ops[:-1], made[best])), scored
 
 
-def _calibrate(folded: FloatProgram, program: Program, text: CalibrationText, tell: Progress) -> Calibration:
+def _calibrate(folded: FloatProgram, program: Program, text: CalibrationText, tell: Progress) -> IntegerCost:
     golden = Golden(program)
     fired: dict[str, npt.NDArray[np.int64]] = {}
     lifs = {op.out: op.name for op in program.all(LIF)}
@@ -268,7 +268,7 @@ def _calibrate(folded: FloatProgram, program: Program, text: CalibrationText, te
             length = len(text.documents[i]) - 1
             same += int(agree[row, :length].sum())
             compared += length
-    return Calibration(
+    return IntegerCost(
         source=text.source,
         documents=total,
         tokens=int(exact.positions.sum()),

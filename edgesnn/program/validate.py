@@ -43,7 +43,7 @@ _EXPONENT_MIN, _EXPONENT_MAX = -104, 126
 _NAME_MAX = 63
 
 
-class Kind(Enum):
+class ValueKind(Enum):
     """What a value holds."""
 
     CURRENT = "current"
@@ -53,25 +53,25 @@ class Kind(Enum):
 
 
 _READS = {
-    Linear: Kind.SPIKES,
-    LIF: Kind.CURRENT,
-    Shift: Kind.SPIKES,
-    Attend: Kind.SPIKES,
-    Add: Kind.CURRENT,
-    Saturate: Kind.CURRENT,
-    Count: Kind.SPIKES,
-    Readout: Kind.COUNT,
+    Linear: ValueKind.SPIKES,
+    LIF: ValueKind.CURRENT,
+    Shift: ValueKind.SPIKES,
+    Attend: ValueKind.SPIKES,
+    Add: ValueKind.CURRENT,
+    Saturate: ValueKind.CURRENT,
+    Count: ValueKind.SPIKES,
+    Readout: ValueKind.COUNT,
 }
 _MAKES = {
-    Embed: Kind.CURRENT,
-    Linear: Kind.CURRENT,
-    LIF: Kind.SPIKES,
-    Shift: Kind.SPIKES,
-    Attend: Kind.CURRENT,
-    Add: Kind.CURRENT,
-    Saturate: Kind.CURRENT,
-    Count: Kind.COUNT,
-    Readout: Kind.LOGITS,
+    Embed: ValueKind.CURRENT,
+    Linear: ValueKind.CURRENT,
+    LIF: ValueKind.SPIKES,
+    Shift: ValueKind.SPIKES,
+    Attend: ValueKind.CURRENT,
+    Add: ValueKind.CURRENT,
+    Saturate: ValueKind.CURRENT,
+    Count: ValueKind.COUNT,
+    Readout: ValueKind.LOGITS,
 }
 
 
@@ -91,7 +91,7 @@ def check_program(program: Program) -> None:
     ops = program.ops
     if len(ops) < 2 or not isinstance(ops[0], Embed) or not isinstance(ops[-1], Readout):
         raise ProgramFormatError("a program starts with Embed and ends with Readout")
-    values: dict[str, tuple[Kind, int]] = {}
+    values: dict[str, tuple[ValueKind, int]] = {}
     names: set[str] = set()
     read: set[str] = set()
     for index, op in enumerate(ops):
@@ -119,7 +119,7 @@ def check_program(program: Program) -> None:
         raise ProgramFormatError("Embed and Readout must share one table")
 
 
-def _input_widths(op: Op, values: dict[str, tuple[Kind, int]]) -> list[int]:
+def _input_widths(op: Op, values: dict[str, tuple[ValueKind, int]]) -> list[int]:
     widths = []
     for name in inputs_of(op):
         if name not in values:

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesnn.reports import statistics as st
-from edgesnn.reports.candidates import Candidate, judge_family, untested
-from edgesnn.reports.comparison import Family, MetricResult, Outcome, Scale
-from edgesnn.reports.summary import Session
+from edgesnn.reports.candidates import HolmCandidate, judge_family, untested
+from edgesnn.reports.comparison import ChangeScale, Family, MetricResult, Outcome
+from edgesnn.reports.summary import SummarisedRun
 from edgesnn.reports.thresholds import Thresholds
 
 FloatArray = npt.NDArray[np.float64]
@@ -24,7 +24,9 @@ _RATIOS = (
 )
 
 
-def compare_accuracy(base: Session, head: Session, limits: Thresholds, level: float) -> list[MetricResult]:
+def compare_accuracy(
+    base: SummarisedRun, head: SummarisedRun, limits: Thresholds, level: float
+) -> list[MetricResult]:
     """Compare top-1, bits per byte and retention.
 
     Args:
@@ -33,7 +35,7 @@ def compare_accuracy(base: Session, head: Session, limits: Thresholds, level: fl
         limits: Smallest changes that count.
         level: Confidence that all three intervals hold together.
     """
-    candidates: list[Candidate] = []
+    candidates: list[HolmCandidate] = []
     settled: list[MetricResult] = []
     for name, unit, top, bottom, better in _RATIOS:
         old, new = base.quantities.get(name), head.quantities.get(name)
@@ -46,10 +48,11 @@ def compare_accuracy(base: Session, head: Session, limits: Thresholds, level: fl
             same = np.array_equal(a, b)  # the same answers: nothing to draw
             estimate = st.Estimate(0.0) if same else st.paired_ratio_difference(a, b)
             candidates.append(
-                Candidate(
+                HolmCandidate(
                     name, Family.ACCURACY, unit, "MEASURED", float(a[0].sum() / a[1].sum()),
-                    float(b[0].sum() / b[1].sum()), Scale.DIFFERENCE, better, estimate, documents, documents,
-                    "documents", "difference, documents drawn with replacement, the same for both sides",
+                    float(b[0].sum() / b[1].sum()), ChangeScale.DIFFERENCE, better, estimate, documents,
+                    documents, "documents",
+                    "difference, documents drawn with replacement, the same for both sides",
                     _documents_needed(estimate, documents),
                 )
             )  # fmt: skip
@@ -73,18 +76,18 @@ def compare_accuracy(base: Session, head: Session, limits: Thresholds, level: fl
                 outcome=outcome,
                 reason=why,
                 unit_of_n="documents",
-                scale=Scale.DIFFERENCE,
+                scale=ChangeScale.DIFFERENCE,
                 better=better,
             )
         )
     return [*judge_family(candidates, limits, level), *settled]
 
 
-def _columns(one: Session, top: str, bottom: str) -> tuple[FloatArray, FloatArray]:
+def _columns(one: SummarisedRun, top: str, bottom: str) -> tuple[FloatArray, FloatArray]:
     return np.array(one.documents[top]), np.array(one.documents[bottom])
 
 
-def _not_paired(base: Session, head: Session, top: str, bottom: str) -> str | None:
+def _not_paired(base: SummarisedRun, head: SummarisedRun, top: str, bottom: str) -> str | None:
     """Why a ratio cannot be compared document by document; None when it can."""
     for side, one in (("base", base), ("head", head)):
         if not {"bytes", top, bottom} <= set(one.documents):

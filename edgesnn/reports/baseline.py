@@ -23,7 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from edgesnn.errors import OutputError, RecordError, UserError
 from edgesnn.reports.comparison import Key
-from edgesnn.reports.summary import DOCUMENT_ARRAYS, Session
+from edgesnn.reports.summary import DOCUMENT_ARRAYS, SummarisedRun
 
 SCHEMA = "edgesnn.baseline/1"
 #: Newest sessions of the current level that give a baseline its mean and variance.
@@ -33,7 +33,7 @@ _MAX_DOCUMENTS_BYTES = 2**26
 _DIGITS = 7
 
 _Documents = Mapping[str, tuple[float, ...]]
-_SESSION = TypeAdapter(Session)
+_SESSION = TypeAdapter(SummarisedRun)
 _KEY = TypeAdapter(Key)
 
 
@@ -65,10 +65,10 @@ class Baseline:
 
     key: Key
     file: str
-    sessions: tuple[Session, ...]
+    sessions: tuple[SummarisedRun, ...]
     levels: tuple[Level, ...]
 
-    def current(self) -> tuple[Session, ...]:
+    def current(self) -> tuple[SummarisedRun, ...]:
         """Sessions since the last accepted change, the newest `MOST_SESSIONS`."""
         start = self.levels[-1].at if self.levels else 0
         return self.sessions[start:][-MOST_SESSIONS:]
@@ -127,7 +127,7 @@ def read_baseline(path: Path) -> Baseline:
         key = _KEY.validate_python(head.get("key"))
     except ValidationError as error:
         raise RecordError(f"'{path.name}' names no key", actual=error.errors()[0]["msg"]) from None
-    sessions: list[Session] = []
+    sessions: list[SummarisedRun] = []
     levels: list[Level] = []
     documents: dict[str, _Documents] = {}
     seen: set[str] = set()
@@ -164,7 +164,7 @@ def read_baseline(path: Path) -> Baseline:
     return Baseline(key, path.name, tuple(sessions), tuple(levels))
 
 
-def append_sessions(folder: Path, sessions: Sequence[Session]) -> tuple[list[Path], int]:
+def append_sessions(folder: Path, sessions: Sequence[SummarisedRun]) -> tuple[list[Path], int]:
     """Add sessions to the histories of a folder; those that are there already are passed over.
 
     Args:
@@ -258,7 +258,7 @@ def _json(path: Path, number: int, line: str) -> dict[str, Any]:
     return found
 
 
-def _session(content: Any, documents: Mapping[str, _Documents]) -> Session:
+def _session(content: Any, documents: Mapping[str, _Documents]) -> SummarisedRun:
     fields = dict(content)
     digest = fields.pop("documents")
     session = _SESSION.validate_json(json.dumps(fields))
@@ -267,7 +267,7 @@ def _session(content: Any, documents: Mapping[str, _Documents]) -> Session:
     return session if digest is None else replace(session, documents=documents[digest])
 
 
-def _rounded(session: Session) -> Session:
+def _rounded(session: SummarisedRun) -> SummarisedRun:
     """A session with seven digits per window and without what a baseline does not need."""
     series = {
         name: replace(one, values=tuple(float(f"{value:.{_DIGITS}g}") for value in one.values))
@@ -302,7 +302,7 @@ def _unpack(content: Mapping[str, str]) -> _Documents:
     return found
 
 
-def refuse_unfit(sessions: Sequence[Session], *, force: bool) -> None:
+def refuse_unfit(sessions: Sequence[SummarisedRun], *, force: bool) -> None:
     """Refuse runs that would make a bad baseline.
 
     Args:

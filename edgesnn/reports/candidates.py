@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from edgesnn.reports.comparison import Family, MetricResult, Outcome, Scale
+from edgesnn.reports.comparison import ChangeScale, Family, MetricResult, Outcome
 from edgesnn.reports.statistics import Estimate, holm
 from edgesnn.reports.thresholds import Thresholds
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class HolmCandidate:
     """A metric whose interval waits for Holm."""
 
     name: str
@@ -20,7 +20,7 @@ class Candidate:
     kind: str
     base: float
     head: float
-    scale: Scale
+    scale: ChangeScale
     better: str
     estimate: Estimate
     n_base: int
@@ -30,7 +30,7 @@ class Candidate:
     needed: Callable[[float, float], int | None]
 
 
-def judge_family(candidates: Sequence[Candidate], limits: Thresholds, level: float) -> list[MetricResult]:
+def judge_family(candidates: Sequence[HolmCandidate], limits: Thresholds, level: float) -> list[MetricResult]:
     """Judge the metrics of one family.
 
     Args:
@@ -42,7 +42,7 @@ def judge_family(candidates: Sequence[Candidate], limits: Thresholds, level: flo
     return [_judge(one, limits.of(one.name, one.family, one.scale), levels[one.name]) for one in candidates]
 
 
-def _judge(one: Candidate, threshold: float, level: float) -> MetricResult:
+def _judge(one: HolmCandidate, threshold: float, level: float) -> MetricResult:
     low, high = one.estimate.interval(level)
     change = one.estimate.change
     outcome = outcome_of(change, low, high, threshold, one.better)
@@ -117,7 +117,7 @@ def untested(
     outcome: Outcome,
     reason: str | None,
     unit_of_n: str,
-    scale: Scale = Scale.LOG_RATIO,
+    scale: ChangeScale = ChangeScale.LOG_RATIO,
     better: str = "lower",
 ) -> MetricResult:
     """A metric without interval: information, or something that stayed open."""

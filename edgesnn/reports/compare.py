@@ -10,24 +10,29 @@ from edgesnn.names import nearest
 from edgesnn.reports.comparison import (
     BudgetResult,
     Change,
-    Comparison,
+    ComparisonVerdict,
     Key,
     MetricResult,
     Outcome,
+    RunComparison,
     RunSide,
     TargetComparison,
     Unmatched,
-    Verdict,
 )
 from edgesnn.reports.metrics import compare_metrics
 from edgesnn.reports.series import MIN_SESSIONS, Mode, Variance
-from edgesnn.reports.summary import Session
+from edgesnn.reports.summary import SummarisedRun
 from edgesnn.reports.thresholds import Thresholds
 
 #: Confidence that all intervals of one target and family hold together.
 LEVEL = 0.95
 
-_VERDICT_ORDER = (Verdict.REGRESSION, Verdict.UNDECIDED, Verdict.IMPROVEMENT, Verdict.NO_CHANGE)
+_VERDICT_ORDER = (
+    ComparisonVerdict.REGRESSION,
+    ComparisonVerdict.UNDECIDED,
+    ComparisonVerdict.IMPROVEMENT,
+    ComparisonVerdict.NO_CHANGE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +45,14 @@ class BaseSide:
         notes: What is known of its history, for example a slow drift.
     """
 
-    sessions: tuple[Session, ...]
+    sessions: tuple[SummarisedRun, ...]
     sources: tuple[str, ...]
     notes: tuple[str, ...] = ()
 
 
-def base_sides(sessions: Sequence[Session]) -> dict[Key, BaseSide]:
+def base_sides(sessions: Sequence[SummarisedRun]) -> dict[Key, BaseSide]:
     """Sessions as bases, by key, oldest first."""
-    grouped: dict[Key, list[Session]] = {}
+    grouped: dict[Key, list[SummarisedRun]] = {}
     for session in sessions:
         grouped.setdefault(session.key, []).append(session)
     return {
@@ -58,13 +63,13 @@ def base_sides(sessions: Sequence[Session]) -> dict[Key, BaseSide]:
 
 def compare_runs(
     base: Mapping[Key, BaseSide],
-    heads: Sequence[Session],
+    heads: Sequence[SummarisedRun],
     *,
     thresholds: Thresholds | None = None,
     strict: bool = False,
     counts_only: bool = False,
     level: float = LEVEL,
-) -> Comparison:
+) -> RunComparison:
     """Compare runs with what they may be compared with.
 
     Args:
@@ -79,7 +84,7 @@ def compare_runs(
         The comparison, the worst target first.
     """
     limits = thresholds or Thresholds()
-    grouped: dict[Key, list[Session]] = {}
+    grouped: dict[Key, list[SummarisedRun]] = {}
     for head in heads:
         grouped.setdefault(head.key, []).append(head)
     targets, unmatched = [], []
@@ -102,7 +107,7 @@ def compare_runs(
     return _overall(tuple(targets), tuple(unmatched), strict, level)
 
 
-def _age(session: Session) -> tuple[str, str]:
+def _age(session: SummarisedRun) -> tuple[str, str]:
     return session.created, session.source
 
 
@@ -122,7 +127,7 @@ def _no_counterpart(key: Key, side: str, others: Mapping[Key, object]) -> str:
 def _compare_target(
     key: Key,
     base: BaseSide,
-    heads: Sequence[Session],
+    heads: Sequence[SummarisedRun],
     limits: Thresholds,
     variance: Variance,
     *,
@@ -154,7 +159,7 @@ def _counts_only() -> Variance:
     return Variance(Mode.NONE, "times and energies are information only, as --counts-only says")
 
 
-def _variance(base: Sequence[Session], heads: Sequence[Session]) -> Variance:
+def _variance(base: Sequence[SummarisedRun], heads: Sequence[SummarisedRun]) -> Variance:
     """Where the variance between sessions comes from, and the sentence that says so."""
     if any(one.verdict == "INVALID" for one in (*base, *heads)):
         return Variance(Mode.NONE, "times and energies are information only: a run is INVALID")
@@ -171,7 +176,7 @@ def _variance(base: Sequence[Session], heads: Sequence[Session]) -> Variance:
     )
 
 
-def _side(sessions: Sequence[Session], sources: tuple[str, ...]) -> RunSide:
+def _side(sessions: Sequence[SummarisedRun], sources: tuple[str, ...]) -> RunSide:
     latest = sessions[-1]
     windows = [len(one.series["forward.p50"].values) for one in sessions if "forward.p50" in one.series]
     return RunSide(
@@ -186,7 +191,7 @@ def _side(sessions: Sequence[Session], sources: tuple[str, ...]) -> RunSide:
     )
 
 
-def _changes(base: Session, head: Session) -> tuple[Change, ...]:
+def _changes(base: SummarisedRun, head: SummarisedRun) -> tuple[Change, ...]:
     names = [*base.identity, *(name for name in head.identity if name not in base.identity)]
     pairs = ((name, base.identity.get(name), head.identity.get(name)) for name in names)
     return tuple(Change(name, old, new) for name, old, new in pairs if old != new)
@@ -204,35 +209,38 @@ def _budgets_open(budgets: Sequence[BudgetResult]) -> bool:
 
 def _target_verdict(
     metrics: Sequence[MetricResult], budgets: Sequence[BudgetResult], invalid: bool, strict: bool
-) -> Verdict:
+) -> ComparisonVerdict:
     outcomes = {metric.outcome for metric in metrics if metric.gates}
     if Outcome.REGRESSION in outcomes or _budgets_fail(budgets):
-        return Verdict.REGRESSION
+        return ComparisonVerdict.REGRESSION
     if invalid or _budgets_open(budgets) or (strict and Outcome.INCONCLUSIVE in outcomes):
-        return Verdict.UNDECIDED
-    return Verdict.IMPROVEMENT if Outcome.IMPROVEMENT in outcomes else Verdict.NO_CHANGE
+        return ComparisonVerdict.UNDECIDED
+    return ComparisonVerdict.IMPROVEMENT if Outcome.IMPROVEMENT in outcomes else ComparisonVerdict.NO_CHANGE
 
 
 def _overall(
     targets: tuple[TargetComparison, ...], unmatched: tuple[Unmatched, ...], strict: bool, level: float
-) -> Comparison:
+) -> RunComparison:
     verdicts = [target.verdict for target in targets]
     for one in unmatched:
         if _budgets_fail(one.budgets):
-            verdicts.append(Verdict.REGRESSION)
+            verdicts.append(ComparisonVerdict.REGRESSION)
         elif strict or _budgets_open(one.budgets):
-            verdicts.append(Verdict.UNDECIDED)
+            verdicts.append(ComparisonVerdict.UNDECIDED)
     if not targets:
-        verdicts.append(Verdict.UNDECIDED)
+        verdicts.append(ComparisonVerdict.UNDECIDED)
     verdict = min(verdicts, key=_VERDICT_ORDER.index)
-    codes = {Verdict.REGRESSION: GateError.exit_code, Verdict.UNDECIDED: UndecidedError.exit_code}
+    codes = {
+        ComparisonVerdict.REGRESSION: GateError.exit_code,
+        ComparisonVerdict.UNDECIDED: UndecidedError.exit_code,
+    }
     reasons = [reason for target in targets for reason in reasons_of(target)]
     for one in unmatched:
         reasons += _budget_reasons(one.key, one.budgets)
         reasons.append(f"{one.key.text()}: not compared, {one.reason}")
     if not targets:
         reasons.insert(0, "nothing was compared: no run has a counterpart")
-    return Comparison(
+    return RunComparison(
         verdict=verdict,
         exit_code=codes.get(verdict, EXIT_OK),
         strict=strict,

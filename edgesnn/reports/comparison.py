@@ -1,6 +1,6 @@
 """The result of a comparison, as plain frozen data: what every format and page renders.
 
-A `Comparison` holds one `TargetComparison` per comparability key, and each of those one `MetricResult` per
+A `RunComparison` holds one `TargetComparison` per comparability key, and each of those one `MetricResult` per
 metric and one `BudgetResult` per budget. Numbers that a side lacks are None, with a reason beside them.
 """
 
@@ -22,7 +22,7 @@ class Outcome(StrEnum):
     INFORMATION = "information"  #: shown, never gates; the reason says why
 
 
-class Verdict(StrEnum):
+class ComparisonVerdict(StrEnum):
     """What can be said of a target, or of everything."""
 
     REGRESSION = "REGRESSION"  #: a metric regressed or a required budget failed: exit code 3
@@ -42,7 +42,7 @@ class Family(StrEnum):
     ACCURACY = "accuracy"
 
 
-class Scale(StrEnum):
+class ChangeScale(StrEnum):
     """How `MetricResult.change`, its interval and its threshold are to be read."""
 
     LOG_RATIO = (
@@ -164,7 +164,7 @@ class MetricResult:
     kind: str
     base: float | None
     head: float | None
-    scale: Scale
+    scale: ChangeScale
     change: float | None
     lower: float | None
     upper: float | None
@@ -239,7 +239,7 @@ class TargetComparison:
     head: RunSide
     mode: str
     mode_reason: str
-    verdict: Verdict
+    verdict: ComparisonVerdict
     metrics: tuple[MetricResult, ...]
     budgets: tuple[BudgetResult, ...]
     changed: tuple[Change, ...]
@@ -266,7 +266,7 @@ class Unmatched:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class RunComparison:
     """The whole comparison.
 
     Attributes:
@@ -279,7 +279,7 @@ class Comparison:
         level: Confidence that all intervals of one target and family hold together, for example 0.95.
     """
 
-    verdict: Verdict
+    verdict: ComparisonVerdict
     exit_code: int
     strict: bool
     reasons: tuple[str, ...]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from edgesnn.reports.comparison import Comparison, MetricResult, Scale, TargetComparison
+from edgesnn.reports.comparison import ChangeScale, MetricResult, RunComparison, TargetComparison
 
 
-def bencher(comparison: Comparison) -> dict[str, dict[str, dict[str, float]]]:
+def bencher(comparison: RunComparison) -> dict[str, dict[str, dict[str, float]]]:
     """Bencher Metric Format: a benchmark per target, a measure per gating metric.
 
     Units are part of a measure's name, because the format has no place for them. The ends of an interval are
@@ -29,7 +29,7 @@ def bencher(comparison: Comparison) -> dict[str, dict[str, dict[str, float]]]:
     return found
 
 
-def smaller_is_better(comparison: Comparison) -> list[dict[str, Any]]:
+def smaller_is_better(comparison: RunComparison) -> list[dict[str, Any]]:
     """``customSmallerIsBetter`` of github-action-benchmark: only metrics whose good direction is down."""
     found = []
     for target in comparison.targets:
@@ -58,6 +58,6 @@ def _ends(metric: MetricResult) -> tuple[float, float] | None:
     """Head's value at the ends of the change's interval, the base held fixed."""
     if metric.lower is None or metric.upper is None or metric.base is None:
         return None
-    if metric.scale is Scale.LOG_RATIO:
+    if metric.scale is ChangeScale.LOG_RATIO:
         return metric.base * math.exp(metric.lower), metric.base * math.exp(metric.upper)
     return metric.base + metric.lower, metric.base + metric.upper

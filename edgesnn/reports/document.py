@@ -6,12 +6,12 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from edgesnn.reports.comparison import SCHEMA, Comparison
+from edgesnn.reports.comparison import SCHEMA, RunComparison
 
-_ADAPTER = TypeAdapter(Comparison)
+_ADAPTER = TypeAdapter(RunComparison)
 
 
-def comparison_document(comparison: Comparison) -> dict[str, Any]:
+def comparison_document(comparison: RunComparison) -> dict[str, Any]:
     """The comparison as JSON-like data, without the schema's name."""
     found: dict[str, Any] = _ADAPTER.dump_python(comparison, mode="json")
     return found

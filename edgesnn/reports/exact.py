@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgesnn.reports.comparison import Family, MetricResult, Outcome, Scale
-from edgesnn.reports.summary import Count, Session
+from edgesnn.reports.comparison import ChangeScale, Family, MetricResult, Outcome
+from edgesnn.reports.summary import ExactCount, SummarisedRun
 from edgesnn.reports.thresholds import Thresholds
 
 _PARITY = "parity.mismatches"
 _OUTPUTS = "output.differing_windows"
 
 
-def compare_bits(base: Session, heads: Sequence[Session]) -> list[MetricResult]:
+def compare_bits(base: SummarisedRun, heads: Sequence[SummarisedRun]) -> list[MetricResult]:
     """Logits that differ from golden's, and windows whose answers differ although the program is the same.
 
     Args:
@@ -23,7 +23,7 @@ def compare_bits(base: Session, heads: Sequence[Session]) -> list[MetricResult]:
     old, new = base.counts.get(_PARITY), _worst(heads, _PARITY)
     if old is not None or new is not None:
         # Golden's bits are the definition: a base that was never compared with it counts as equal to it.
-        reference = old or Count(0.0, "logits", "MEASURED", Family.BITS)
+        reference = old or ExactCount(0.0, "logits", "MEASURED", Family.BITS)
         reason = "the base was not compared with golden: held against 0" if old is None else None
         found.append(_exact(_PARITY, reference, new, 0.0, reason))
     same = [head for head in heads if head.program_hash == base.program_hash]
@@ -34,14 +34,16 @@ def compare_bits(base: Session, heads: Sequence[Session]) -> list[MetricResult]:
         if steps in base.outputs
     ]
     if pairs:
-        differing = Count(float(sum(a != b for a, b in pairs)), "windows", "MEASURED", Family.BITS)
-        none = Count(0.0, "windows", "MEASURED", Family.BITS)
+        differing = ExactCount(float(sum(a != b for a, b in pairs)), "windows", "MEASURED", Family.BITS)
+        none = ExactCount(0.0, "windows", "MEASURED", Family.BITS)
         reason = "the same program gave other logits over the same tokens" if differing.value else None
         found.append(_exact(_OUTPUTS, none, differing, 0.0, reason))
     return found
 
 
-def compare_counts(base: Session, heads: Sequence[Session], limits: Thresholds) -> list[MetricResult]:
+def compare_counts(
+    base: SummarisedRun, heads: Sequence[SummarisedRun], limits: Thresholds
+) -> list[MetricResult]:
     """Bytes, spikes, operations and whatever else is counted: one more is a regression.
 
     Args:
@@ -53,7 +55,7 @@ def compare_counts(base: Session, heads: Sequence[Session], limits: Thresholds) 
     found = []
     for name in names:
         old, new = base.counts.get(name), _worst(heads, name)
-        threshold = limits.of(name, Family.COUNTS, Scale.EXACT)
+        threshold = limits.of(name, Family.COUNTS, ChangeScale.EXACT)
         if old is None and new is not None:
             found.append(
                 _result(name, None, new, Outcome.INFORMATION, threshold=0.0, reason="the base has no value")
@@ -63,12 +65,14 @@ def compare_counts(base: Session, heads: Sequence[Session], limits: Thresholds) 
     return found
 
 
-def _worst(heads: Sequence[Session], name: str) -> Count | None:
+def _worst(heads: Sequence[SummarisedRun], name: str) -> ExactCount | None:
     counts = [head.counts[name] for head in heads if name in head.counts]
     return max(counts, key=lambda count: count.value, default=None)
 
 
-def _exact(name: str, base: Count, head: Count | None, threshold: float, reason: str | None) -> MetricResult:
+def _exact(
+    name: str, base: ExactCount, head: ExactCount | None, threshold: float, reason: str | None
+) -> MetricResult:
     if head is None:
         return _result(
             name, base, None, Outcome.INCONCLUSIVE, threshold=threshold, reason="the head has no value"
@@ -87,8 +91,8 @@ def _exact(name: str, base: Count, head: Count | None, threshold: float, reason:
 
 def _result(
     name: str,
-    base: Count | None,
-    head: Count | None,
+    base: ExactCount | None,
+    head: ExactCount | None,
     outcome: Outcome,
     *,
     threshold: float,
@@ -104,7 +108,7 @@ def _result(
         kind=some.kind,
         base=None if base is None else base.value,
         head=None if head is None else head.value,
-        scale=Scale.EXACT,
+        scale=ChangeScale.EXACT,
         change=head.value - base.value if comparable and head is not None and base is not None else None,
         lower=None,
         upper=None,

@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from edgesnn.reports import statistics as st
 from edgesnn.reports.baseline import Baseline
-from edgesnn.reports.comparison import Family, Scale
-from edgesnn.reports.summary import Session
+from edgesnn.reports.comparison import ChangeScale, Family
+from edgesnn.reports.summary import SummarisedRun
 from edgesnn.reports.thresholds import Thresholds
 
 FloatArray = npt.NDArray[np.float64]
@@ -36,7 +36,7 @@ _MAD_TO_SD = 1.4826
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class LevelChange:
     """A place where the level of a metric changed.
 
     Attributes:
@@ -55,7 +55,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Drift:
+class SessionDrift:
     """The newest sessions against the first ones since the last accepted change.
 
     Attributes:
@@ -88,7 +88,7 @@ def _percent(change: float) -> str:
     return f"{100 * math.expm1(change):+.1f} %"
 
 
-def session_means(sessions: Sequence[Session], metric: str) -> tuple[list[int], FloatArray]:
+def session_means(sessions: Sequence[SummarisedRun], metric: str) -> tuple[list[int], FloatArray]:
     """Mean logarithm of one metric by session.
 
     Returns:
@@ -139,7 +139,7 @@ def cuts(values: FloatArray) -> list[int]:
     return found[::-1]
 
 
-def steps(baseline: Baseline, thresholds: Thresholds | None = None) -> list[Step]:
+def steps(baseline: Baseline, thresholds: Thresholds | None = None) -> list[LevelChange]:
     """Steps of every metric over the whole history, either way, at least as large as its threshold."""
     limits, found = thresholds or Thresholds(), []
     for metric, family in _metrics(baseline.sessions):
@@ -148,13 +148,13 @@ def steps(baseline: Baseline, thresholds: Thresholds | None = None) -> list[Step
         bounds = [0, *cuts(means), len(means)]
         for before, at, after in zip(bounds, bounds[1:], bounds[2:], strict=False):
             change = float(means[at:after].mean() - means[before:at].mean())
-            if abs(change) >= limits.of(metric, family, Scale.LOG_RATIO):
+            if abs(change) >= limits.of(metric, family, ChangeScale.LOG_RATIO):
                 session = baseline.sessions[places[at]]
-                found.append(Step(metric, places[at], session.commit, session.created, change))
+                found.append(LevelChange(metric, places[at], session.commit, session.created, change))
     return sorted(found, key=lambda step: (step.at, step.metric))
 
 
-def drifts(baseline: Baseline, thresholds: Thresholds | None = None) -> list[Drift]:
+def drifts(baseline: Baseline, thresholds: Thresholds | None = None) -> list[SessionDrift]:
     """The last `ENDS` sessions of the current level against its first; nothing for fewer than both ends."""
     limits = thresholds or Thresholds()
     start = baseline.levels[-1].at if baseline.levels else 0
@@ -169,11 +169,13 @@ def drifts(baseline: Baseline, thresholds: Thresholds | None = None) -> list[Dri
     found = []
     for metric, estimate in estimates.items():
         low, high = estimate.interval(levels[metric])
-        threshold = limits.of(metric, families[metric], Scale.LOG_RATIO)
+        threshold = limits.of(metric, families[metric], ChangeScale.LOG_RATIO)
         worse = low > 0 and estimate.change >= threshold
-        found.append(Drift(metric, lengths[metric], sessions[0].created, estimate.change, low, high, worse))
+        found.append(
+            SessionDrift(metric, lengths[metric], sessions[0].created, estimate.change, low, high, worse)
+        )
     return found
 
 
-def _metrics(sessions: Sequence[Session]) -> list[tuple[str, Family]]:
+def _metrics(sessions: Sequence[SummarisedRun]) -> list[tuple[str, Family]]:
     return list({name: series.family for one in sessions for name, series in one.series.items()}.items())

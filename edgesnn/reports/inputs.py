@@ -12,13 +12,13 @@ from edgesnn.reports.baseline import Baseline, is_baseline_folder, read_baseline
 from edgesnn.reports.compare import BaseSide, base_sides
 from edgesnn.reports.comparison import Key
 from edgesnn.reports.history import drifts
-from edgesnn.reports.summary import Session, summarise_run
+from edgesnn.reports.summary import SummarisedRun, summarise_run
 
 _SCHEMA = "edgesnn.run/"
 _HEAD_BYTES = 4096
 
 
-def read_sessions(paths: Sequence[Path]) -> list[Session]:
+def read_sessions(paths: Sequence[Path]) -> list[SummarisedRun]:
     """Read runs.
 
     Args:

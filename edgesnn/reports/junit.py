@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree as ET
 
-from edgesnn.reports.comparison import BudgetResult, Comparison, Key, MetricResult, Outcome
+from edgesnn.reports.comparison import BudgetResult, Key, MetricResult, Outcome, RunComparison
 from edgesnn.reports.wording import (
     budget_text,
     change_text,
@@ -18,7 +18,7 @@ from edgesnn.reports.wording import (
 _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def junit(comparison: Comparison) -> str:
+def junit(comparison: RunComparison) -> str:
     """The comparison as an XML document.
 
     A regression and a failed budget are failures; what is inconclusive or undecided is skipped, or a failure

@@ -8,7 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from edgesnn.reports.comparison import Comparison, MetricResult, Outcome, TargetComparison, Verdict
+from edgesnn.reports.comparison import (
+    ComparisonVerdict,
+    MetricResult,
+    Outcome,
+    RunComparison,
+    TargetComparison,
+)
 from edgesnn.reports.wording import SIGNS, budget_text, change_text, interval_text, value_text
 
 #: A job summary of GitHub takes 1,024 KiB; we stay below.
@@ -17,10 +23,10 @@ MOST_BYTES = 900_000
 COMMENT_BYTES = 60_000
 
 _VERDICTS = {
-    Verdict.REGRESSION: "✗ regression",
-    Verdict.UNDECIDED: "? undecided",
-    Verdict.IMPROVEMENT: "✓ improvement",
-    Verdict.NO_CHANGE: "= no change",
+    ComparisonVerdict.REGRESSION: "✗ regression",
+    ComparisonVerdict.UNDECIDED: "? undecided",
+    ComparisonVerdict.IMPROVEMENT: "✓ improvement",
+    ComparisonVerdict.NO_CHANGE: "= no change",
 }
 _SPECIAL = frozenset("\\`*_{}[]()<>#!|~&@:/$^\"'")
 _LEADING = frozenset("-+=")
@@ -41,7 +47,7 @@ def escape(text: str) -> str:
     return _BARE_LINK.sub(r"\1&#46;", plain)
 
 
-def markdown(comparison: Comparison, most_bytes: int = MOST_BYTES) -> str:
+def markdown(comparison: RunComparison, most_bytes: int = MOST_BYTES) -> str:
     """The comparison as Markdown.
 
     Args:
@@ -64,9 +70,9 @@ def markdown(comparison: Comparison, most_bytes: int = MOST_BYTES) -> str:
     return "\n".join(parts)
 
 
-def _head(comparison: Comparison) -> str:
+def _head(comparison: RunComparison) -> str:
     lines = [f"## edgesnn compare: {_VERDICTS[comparison.verdict]}", ""]
-    counts = {verdict: 0 for verdict in Verdict}
+    counts = {verdict: 0 for verdict in ComparisonVerdict}
     for target in comparison.targets:
         counts[target.verdict] += 1
     summary = ", ".join(f"{_VERDICTS[verdict]} {count}" for verdict, count in counts.items() if count)

@@ -10,7 +10,7 @@ from edgesnn.reports.candidates import untested
 from edgesnn.reports.comparison import Family, MetricResult, Outcome
 from edgesnn.reports.exact import compare_bits, compare_counts
 from edgesnn.reports.series import Variance, compare_series
-from edgesnn.reports.summary import Session
+from edgesnn.reports.summary import SummarisedRun
 from edgesnn.reports.thresholds import Thresholds
 
 _SERIES_FAMILIES = (Family.TIMES, Family.ENERGIES, Family.MEMORY)
@@ -18,8 +18,8 @@ _HIGHER_IS_BETTER = ("throughput.", "accuracy.top1", "accuracy.retention", "acti
 
 
 def compare_metrics(
-    base: Sequence[Session],
-    heads: Sequence[Session],
+    base: Sequence[SummarisedRun],
+    heads: Sequence[SummarisedRun],
     variance: Variance,
     limits: Thresholds,
     level: float,
@@ -43,7 +43,7 @@ def compare_metrics(
     return (*found, *_shown(base[-1], heads[-1], {metric.name for metric in found}))
 
 
-def _shown(base: Session, head: Session, compared: set[str]) -> list[MetricResult]:
+def _shown(base: SummarisedRun, head: SummarisedRun, compared: set[str]) -> list[MetricResult]:
     """Quantities that stand beside the gates, for the reader."""
     found = []
     for name in dict.fromkeys((*base.quantities, *head.quantities)):

@@ -10,9 +10,9 @@ from enum import StrEnum
 import numpy as np
 
 from edgesnn.reports import statistics as st
-from edgesnn.reports.candidates import Candidate, judge_family, untested
-from edgesnn.reports.comparison import Family, MetricResult, Outcome, Scale
-from edgesnn.reports.summary import Series, Session
+from edgesnn.reports.candidates import HolmCandidate, judge_family, untested
+from edgesnn.reports.comparison import ChangeScale, Family, MetricResult, Outcome
+from edgesnn.reports.summary import RepeatedValues, SummarisedRun
 from edgesnn.reports.thresholds import Thresholds
 
 #: Fewest sessions of a stored baseline before its times and energies gate.
@@ -43,8 +43,8 @@ class Variance:
 
 def compare_series(
     family: Family,
-    base: Sequence[Session],
-    heads: Sequence[Session],
+    base: Sequence[SummarisedRun],
+    heads: Sequence[SummarisedRun],
     variance: Variance,
     *,
     limits: Thresholds,
@@ -63,25 +63,25 @@ def compare_series(
     names = dict.fromkeys(
         name for one in (*base, *heads) for name, series in one.series.items() if series.family is family
     )
-    candidates: list[Candidate] = []
+    candidates: list[HolmCandidate] = []
     settled: list[MetricResult] = []
     for name in names:
         old = [(one, one.series[name]) for one in base if name in one.series]
         new = [(one, one.series[name]) for one in heads if name in one.series]
         result = _candidate(name, family, old, new, variance)
-        if isinstance(result, Candidate):
+        if isinstance(result, HolmCandidate):
             candidates.append(result)
         else:
             settled.append(result)
     return [*judge_family(candidates, limits, level), *settled]
 
 
-_Sessions = Sequence[tuple[Session, Series]]
+_Sessions = Sequence[tuple[SummarisedRun, RepeatedValues]]
 
 
 def _candidate(
     name: str, family: Family, old: _Sessions, new: _Sessions, variance: Variance
-) -> Candidate | MetricResult:
+) -> HolmCandidate | MetricResult:
     """A metric ready for Holm, or its result where there is nothing to test."""
     some = (new or old)[0][1]
 
@@ -129,16 +129,16 @@ def _candidate(
         return settled(Outcome.INFORMATION, f"{len(a)} of {MIN_SESSIONS} sessions of the base have it")
     estimate = st.between_sessions(a, b)
     of_session = estimate.parts[0].variance / (1 / len(a) + 1 / len(b))
-    return Candidate(
-        name, family, some.unit, some.kind, _mean_exp(a), _mean_exp(b), Scale.LOG_RATIO, "lower", estimate,
-        len(a), len(b), "sessions", "log ratio, session as a random effect, pooled t",
-        lambda half, level: st.needed_sessions(of_session, half, level),
+    return HolmCandidate(
+        name, family, some.unit, some.kind, _mean_exp(a), _mean_exp(b), ChangeScale.LOG_RATIO, "lower",
+        estimate, len(a), len(b), "sessions", "log ratio, session as a random effect, pooled t", lambda half,
+        level: st.needed_sessions(of_session, half, level),
     )  # fmt: skip
 
 
 def _interleaved(
     name: str, old: _Sessions, new: _Sessions, logs: tuple[list[list[float]], list[list[float]]]
-) -> Candidate | None:
+) -> HolmCandidate | None:
     some, (a, b) = new[0][1], logs
     by_id = {one.interleaving: values for (one, _), values in zip(old, a, strict=True)}
     pairs = [(by_id.get(one.interleaving, []), values) for (one, _), values in zip(new, b, strict=True)]
@@ -146,8 +146,8 @@ def _interleaved(
         return None
     estimate = st.together([st.welch(*pair) for pair in pairs])
     flat_a, flat_b = [v for pair in pairs for v in pair[0]], [v for pair in pairs for v in pair[1]]
-    return Candidate(
-        name, some.family, some.unit, some.kind, _mean_exp(a), _mean_exp(b), Scale.LOG_RATIO, "lower",
+    return HolmCandidate(
+        name, some.family, some.unit, some.kind, _mean_exp(a), _mean_exp(b), ChangeScale.LOG_RATIO, "lower",
         estimate, len(flat_a), len(flat_b), some.unit_of_n, f"log ratio, Welch t over {some.unit_of_n}",
         lambda half, level: st.needed_windows(flat_a, flat_b, half, level),
     )  # fmt: skip

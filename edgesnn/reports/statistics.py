@@ -28,7 +28,7 @@ MOST_NEEDED = 100_000
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class VariancePart:
     """One part of a variance.
 
     Attributes:
@@ -51,7 +51,7 @@ class Estimate:
     """
 
     change: float
-    parts: tuple[Part, ...] = ()
+    parts: tuple[VariancePart, ...] = ()
     draws: FloatArray | None = None
 
     @property
@@ -118,7 +118,9 @@ def together(estimates: Sequence[Estimate]) -> Estimate:
     """Mean of independent estimates of one change, for example of several interleaved sessions."""
     count = len(estimates)
     parts = tuple(
-        Part(part.variance / count**2, part.degrees_of_freedom) for one in estimates for part in one.parts
+        VariancePart(part.variance / count**2, part.degrees_of_freedom)
+        for one in estimates
+        for part in one.parts
     )
     return Estimate(sum(one.change for one in estimates) / count, parts)
 
@@ -140,7 +142,7 @@ def between_sessions(base: Sequence[Sequence[float]], head: Sequence[Sequence[fl
     freedom = (len(a) - 1) + (len(b) - 1)
     squares = float(((a - a.mean()) ** 2).sum() + ((b - b.mean()) ** 2).sum())
     pooled = squares / freedom
-    parts = [Part(pooled * (1 / len(a) + 1 / len(b)), freedom)]
+    parts = [VariancePart(pooled * (1 / len(a) + 1 / len(b)), freedom)]
     within_base = [_mean_part(np.asarray(one)) for one in base if len(one) > 1]
     within_head = [_mean_part(np.asarray(one)) for one in head if len(one) > 1]
     if within_base and within_head:
@@ -148,13 +150,13 @@ def between_sessions(base: Sequence[Sequence[float]], head: Sequence[Sequence[fl
         own = sum(part.variance for part in within_head) / len(within_head)
         windows = sum(part.degrees_of_freedom for part in within_head)
         if own > usual:
-            parts.append(Part((own - usual) / len(b), windows))
+            parts.append(VariancePart((own - usual) / len(b), windows))
     return Estimate(float(b.mean() - a.mean()), tuple(parts))
 
 
-def _mean_part(values: FloatArray) -> Part:
+def _mean_part(values: FloatArray) -> VariancePart:
     """Variance of a mean."""
-    return Part(float(values.var(ddof=1)) / len(values), len(values) - 1)
+    return VariancePart(float(values.var(ddof=1)) / len(values), len(values) - 1)
 
 
 def paired_ratio_difference(

@@ -1,4 +1,4 @@
-"""A run record reduced to what comparisons need: one `Session`, from a record or from a baseline.
+"""A run record reduced to what comparisons need: one `SummarisedRun`, from a record or from a baseline.
 
 Counts as they are, times and energies as one value per measurement window, scores by document, and what
 may have changed beside the key. A session is plain data: it is what a baseline keeps of a run.
@@ -34,7 +34,7 @@ _NO_METER = "none"
 
 
 @dataclass(frozen=True, slots=True)
-class Count:
+class ExactCount:
     """An exact number.
 
     Attributes:
@@ -51,7 +51,7 @@ class Count:
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
+class RepeatedValues:
     """One value per repetition, in the order they were taken.
 
     Attributes:
@@ -87,7 +87,7 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class SummarisedRun:
     """One run, reduced.
 
     Attributes:
@@ -119,15 +119,15 @@ class Session:
     interleaving: str | None
     identity: Mapping[str, str]
     meter_identity: str
-    counts: Mapping[str, Count]
+    counts: Mapping[str, ExactCount]
     outputs: Mapping[str, str]
-    series: Mapping[str, Series]
+    series: Mapping[str, RepeatedValues]
     quantities: Mapping[str, Shown]
     budgets: tuple[BudgetResult, ...]
     documents: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
-def summarise_run(run: Run, source: str) -> Session:
+def summarise_run(run: Run, source: str) -> SummarisedRun:
     """Reduce a run.
 
     Args:
@@ -139,7 +139,7 @@ def summarise_run(run: Run, source: str) -> Session:
 
 def summarise(
     document: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[np.generic]], source: str
-) -> Session:
+) -> SummarisedRun:
     """Reduce a record given as plain data.
 
     Args:
@@ -151,7 +151,7 @@ def summarise(
     power = document.get("power")
     device, verdict = document["device"], document["verdict"]
     interleaving = document.get("interleaving") or {}
-    return Session(
+    return SummarisedRun(
         key=key_of(document),
         source=source,
         created=document["created"],
@@ -247,19 +247,19 @@ def _identity(document: Mapping[str, Any]) -> dict[str, str]:
     return {name: str(value) for name, value in found.items() if value is not None}
 
 
-def _counts(document: Mapping[str, Any]) -> dict[str, Count]:
+def _counts(document: Mapping[str, Any]) -> dict[str, ExactCount]:
     device, quantities = document["device"], document["quantities"]
-    found = {"size.model": Count(device["model_bytes"], "B", "MEASURED", Family.COUNTS)}
+    found = {"size.model": ExactCount(device["model_bytes"], "B", "MEASURED", Family.COUNTS)}
     parity = quantities.get("parity.mismatches")
     if parity is not None and parity["value"] is not None:
-        found["parity.mismatches"] = Count(parity["value"], parity["unit"], parity["kind"], Family.BITS)
+        found["parity.mismatches"] = ExactCount(parity["value"], parity["unit"], parity["kind"], Family.BITS)
     work = (document.get("activity") or {}).get("work")
     if work is not None:
-        found["activity.spikes"] = Count(work["spikes"], "spikes", "MEASURED", Family.COUNTS)
+        found["activity.spikes"] = ExactCount(work["spikes"], "spikes", "MEASURED", Family.COUNTS)
     for name, quantity in quantities.items():
         counted = name in COUNT_QUANTITIES or name.startswith(COUNT_PREFIXES)
         if counted and quantity["value"] is not None:
-            found[name] = Count(quantity["value"], quantity["unit"], quantity["kind"], Family.COUNTS)
+            found[name] = ExactCount(quantity["value"], quantity["unit"], quantity["kind"], Family.COUNTS)
     return found
 
 
@@ -269,34 +269,36 @@ def _outputs(document: Mapping[str, Any]) -> dict[str, str]:
     return {str(window["steps"]): window["output_sha256"] for window in windows}
 
 
-def _series(document: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[np.generic]]) -> dict[str, Series]:
+def _series(
+    document: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[np.generic]]
+) -> dict[str, RepeatedValues]:
     kind = "SIMULATED" if document["device"]["simulated"] else "MEASURED"
-    found: dict[str, Series] = {}
+    found: dict[str, RepeatedValues] = {}
 
-    def add(name: str, series: Series) -> None:
+    def add(name: str, series: RepeatedValues) -> None:
         if series.values:
             found[name] = series
 
     windows = (document.get("latency") or {}).get("windows") or []
-    add("forward.p50", Series(tuple(w["median_ms"] for w in windows), "ms", kind, Family.TIMES))
+    add("forward.p50", RepeatedValues(tuple(w["median_ms"] for w in windows), "ms", kind, Family.TIMES))
     p95 = []
     for number, window in enumerate(windows):
         steps = arrays.get(f"window_{number:02d}_latencies_ms")
         if steps is not None:
             counted = np.asarray(steps[-window["counted_steps"] :], np.float64)
             p95.append(float(np.quantile(counted, 0.95, method="inverted_cdf")))
-    add("forward.p95", Series(tuple(p95), "ms", kind, Family.TIMES))
+    add("forward.p95", RepeatedValues(tuple(p95), "ms", kind, Family.TIMES))
     answers = document.get("generation")
     if answers:
         times = [1e3 * s / n for s, n in zip(answers["window_seconds"], answers["runs"], strict=True) if n]
-        add("generation.total", Series(tuple(times), "ms", kind, Family.TIMES))
+        add("generation.total", RepeatedValues(tuple(times), "ms", kind, Family.TIMES))
     power = document.get("power") or {"kind": kind}
     for name, (values, unit) in _power_series(power).items():
-        add(name, Series(tuple(values), unit, power["kind"], Family.ENERGIES))
+        add(name, RepeatedValues(tuple(values), unit, power["kind"], Family.ENERGIES))
     peaks = arrays.get("memory_peak_bytes")
     if peaks is not None:
         megabytes = tuple((np.asarray(peaks, np.float64) / 1e6).tolist())
-        add("memory.peak", Series(megabytes, "MB", kind, Family.MEMORY, "processes"))
+        add("memory.peak", RepeatedValues(megabytes, "MB", kind, Family.MEMORY, "processes"))
     return found
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from edgesnn.errors import UsageError
 from edgesnn.names import suggestion
-from edgesnn.reports.comparison import Family, Scale
+from edgesnn.reports.comparison import ChangeScale, Family
 
 #: Relative changes of times, energies and memory; 3 % because 5 % must be caught with power to spare.
 DEFAULT_RELATIVE = 0.03
@@ -33,7 +33,7 @@ class Thresholds:
 
     given: Mapping[str, float] = field(default_factory=dict)
 
-    def of(self, name: str, family: Family, scale: Scale) -> float:
+    def of(self, name: str, family: Family, scale: ChangeScale) -> float:
         """The threshold of a metric on the scale of its change.
 
         Args:
@@ -42,9 +42,9 @@ class Thresholds:
             scale: The scale of its change; relative thresholds become ``log(1 + x)`` on the log scale.
         """
         value = self.given.get(name, self.given.get(family.value))
-        if scale is Scale.EXACT:
+        if scale is ChangeScale.EXACT:
             return 0.0 if value is None else value
-        if scale is Scale.LOG_RATIO:
+        if scale is ChangeScale.LOG_RATIO:
             return math.log1p(DEFAULT_RELATIVE if value is None else value)
         if name in _ACCURACY_UNITS:
             return self.given.get(name, DEFAULT_BITS_PER_BYTE)

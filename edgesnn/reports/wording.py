@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from edgesnn.reports.comparison import BudgetResult, MetricResult, Outcome, Scale
+from edgesnn.reports.comparison import BudgetResult, ChangeScale, MetricResult, Outcome
 
 #: Signs beside the words, so that colour never carries the meaning alone.
 SIGNS = {
@@ -43,16 +43,16 @@ def interval_text(metric: MetricResult) -> str:
 
 def threshold_text(metric: MetricResult) -> str:
     """The smallest change that counts."""
-    if metric.scale is Scale.EXACT:
+    if metric.scale is ChangeScale.EXACT:
         return "exact" if metric.threshold == 0 else f"{number(metric.threshold)} {metric.unit}"
     return _on_scale(metric, metric.threshold).lstrip("+") if metric.threshold else "-"
 
 
 def _on_scale(metric: MetricResult, value: float) -> str:
-    if metric.scale is Scale.LOG_RATIO:
+    if metric.scale is ChangeScale.LOG_RATIO:
         percent = 100 * math.expm1(value)
         return f"{percent:+.2f} %" if abs(percent) < 10 else f"{percent:+,.0f} %"
-    if metric.scale is Scale.EXACT:
+    if metric.scale is ChangeScale.EXACT:
         return ("+" if value > 0 else "") + number(value)
     return f"{100 * value:+.2f} points" if metric.unit == "share" else f"{value:+.4f}"
 

@@ -127,7 +127,7 @@ class ClockReading:
 
 
 @dataclass(frozen=True, slots=True)
-class Chip:
+class LoadChip:
     """One piece of a load pattern.
 
     Attributes:
@@ -137,6 +137,10 @@ class Chip:
 
     busy: bool
     seconds: float
+
+
+#: The name of `LoadChip` in edgesnn 0.1, for the runners of other packages.
+Chip = LoadChip
 
 
 @runtime_checkable
@@ -252,7 +256,7 @@ class Runner(Protocol):
         """Stay loaded and ready, not asleep, with nothing running."""
         ...
 
-    def play(self, pattern: tuple[Chip, ...]) -> None:
+    def play(self, pattern: tuple[LoadChip, ...]) -> None:
         """Compute and idle in a coded pattern."""
         ...
 

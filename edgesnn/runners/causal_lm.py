@@ -40,7 +40,7 @@ def find_model(path: Path) -> Path | None:
 
 
 class OnnxCausalModel:
-    """The contract of `edgesnn.profiler.reference.CausalModel` over ONNX Runtime.
+    """The contract of `edgesnn.profiler.quality.reference.CausalModel` over ONNX Runtime.
 
     Args:
         path: The ``.onnx`` file; ``tokenizer.json`` stands beside it or one folder above.

@@ -13,7 +13,7 @@ from typing import Self
 import numpy as np
 
 from edgesnn.errors import RunnerError
-from edgesnn.runners.base import Chip, ClockReading, IntArray, Output, Window
+from edgesnn.runners.base import ClockReading, IntArray, LoadChip, Output, Window
 
 _CPUINFO = Path("/proc/cpuinfo")
 
@@ -74,7 +74,7 @@ class HostRunner(ABC):
         """Stay loaded with nothing running."""
         time.sleep(seconds)
 
-    def play(self, pattern: tuple[Chip, ...]) -> None:
+    def play(self, pattern: tuple[LoadChip, ...]) -> None:
         """Compute (token 0 from a new context, again and again) and idle in a coded pattern."""
         token = np.zeros(1, np.int64)
         deadline = time.perf_counter()

@@ -9,15 +9,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgesnn.student.artifact import load_student
+    from edgesnn.student.artifact.files import load_student
     from edgesnn.student.config import SnnConfig, TrainConfig
     from edgesnn.student.distillation import (
         SNNDistillationConfig,
         SNNDistillationTrainer,
         create_default_config,
     )
-    from edgesnn.student.progress import Progress
-    from edgesnn.student.trainer import train_student
+    from edgesnn.student.training.progress import Progress
+    from edgesnn.student.training.trainer import train_student
 
 __all__ = [
     "Progress",
@@ -31,14 +31,14 @@ __all__ = [
 ]
 
 _HOME = {
-    "Progress": "progress",
+    "Progress": "training.progress",
     "SNNDistillationConfig": "distillation",
     "SNNDistillationTrainer": "distillation",
     "SnnConfig": "config",
     "TrainConfig": "config",
     "create_default_config": "distillation",
-    "load_student": "artifact",
-    "train_student": "trainer",
+    "load_student": "artifact.files",
+    "train_student": "training.trainer",
 }
 
 

@@ -29,9 +29,9 @@ from edgesnn.student.files import write_atomic
 if TYPE_CHECKING:
     from torch import nn
 
-    from edgesnn.student.distilled_text import OnTeacher
-    from edgesnn.student.progress import OnProgress
     from edgesnn.student.teacher import Teacher
+    from edgesnn.student.training.distilled_text import OnTeacher
+    from edgesnn.student.training.progress import OnProgress
 
 MLP_FACTOR = 2
 """Hidden neurons of the MLP per channel."""
@@ -232,7 +232,7 @@ class SNNDistillationTrainer:
             ConfigError: Unknown architecture, or sizes that do not fit.
         """
         _require_torch()
-        from edgesnn.student import registry
+        from edgesnn.student.model import registry
 
         config = self.config.to_train_config()
         self.student = registry.build(
@@ -258,9 +258,9 @@ class SNNDistillationTrainer:
             OutputError: A file cannot be written.
         """
         _require_torch()
-        from edgesnn.student.distilled_text import prepare_distilled
         from edgesnn.student.files import make_directory
-        from edgesnn.student.trainer import train_student
+        from edgesnn.student.training.distilled_text import prepare_distilled
+        from edgesnn.student.training.trainer import train_student
 
         first = self.config.to_train_config()
         make_directory(Path(first.output_dir))

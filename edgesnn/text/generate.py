@@ -30,7 +30,7 @@ class LanguageModel(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class GeneratedToken:
     """One generated token.
 
     Attributes:
@@ -83,7 +83,7 @@ def generate(
     *,
     max_tokens: int,
     stop_token: int | None,
-) -> Iterator[Piece]:
+) -> Iterator[GeneratedToken]:
     """Generate text after a prompt, token by token.
 
     Args:
@@ -110,9 +110,9 @@ def generate(
         if token == stop_token:
             break
         text = stream.push(token)
-        yield Piece(token, text)
+        yield GeneratedToken(token, text)
         if index < max_tokens - 1:
             logits = model.next(token)
     rest = stream.flush()
     if rest:
-        yield Piece(None, rest)
+        yield GeneratedToken(None, rest)

@@ -3,9 +3,10 @@
 import pytest
 
 from edgesnn import plugins, targets
-from edgesnn.cli import doctor, doctor_meters
+from edgesnn.cli import doctor
+from edgesnn.cli.meter import doctor as doctor_meters
 from edgesnn.errors import MeterBusyError, MeterTimeoutError
-from edgesnn.meters.base import Capability, Found, MeterInfo
+from edgesnn.meters.base import Found, MeterCapability, MeterInfo
 
 
 def test_it_looks_at_everything_and_exits_0(edgesnn):
@@ -110,7 +111,7 @@ def test_a_port_that_may_not_be_opened_has_a_remedy(attached):
 
 
 def test_a_meter_that_could_cut_a_supply_is_asked_only_on_demand(attached):
-    able = frozenset({Capability.MAY_INTERRUPT_DUT})
+    able = frozenset({MeterCapability.MAY_INTERRUPT_DUT})
     check, opened = attached(able=able)
     assert (check.ok, opened) == (True, 0)
     assert "--ask-meters" in check.found

@@ -156,7 +156,7 @@ def test_cross_builds_are_in_the_bundle_with_their_hashes(artifact, output, monk
 
 @pytest.fixture
 def no_compiler(monkeypatch):
-    from edgesnn.exporters import c_cross
+    from edgesnn.exporters.c import cross as c_cross
 
     monkeypatch.setattr(c_cross, "compiler_for", lambda name: None)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from edgesnn.cli.main import run
-from edgesnn.cli.profile_live import band
+from edgesnn.cli.profile.live import band
 from edgesnn.locks import locked
 from edgesnn.record.files import read_run
 from tests.support.bundles import shared_bundle

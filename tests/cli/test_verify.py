@@ -6,7 +6,7 @@ import pytest
 
 from edgesnn.cli.main import run
 from edgesnn.runners.golden import GoldenRunner
-from edgesnn.runners.onnxruntime import OnnxRuntimeRunner
+from edgesnn.runners.onnxruntime.runner import OnnxRuntimeRunner
 from tests.support.bundles import copied_bundle, shared_bundle
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from edgesnn.api import open_bundle
-from edgesnn.runners import adb_client, remote_build
-from edgesnn.runners.ssh_client import CONFIG_VARIABLE
+from edgesnn.runners.remote import adb_client
+from edgesnn.runners.remote import build as remote_build
+from edgesnn.runners.remote.ssh_client import CONFIG_VARIABLE
 from tests.support.adb_server import adb_server, free_port
 from tests.support.adbd import Phone
 from tests.support.bundles import shared_bundle

@@ -14,9 +14,11 @@ import pytest
 
 from edgesnn.errors import RunnerError, TextError, UsageError
 from edgesnn.program.golden import Golden
-from edgesnn.runners import adb_client, remote_build, remote_state
-from edgesnn.runners.adb import AdbRunner
-from edgesnn.runners.base import Chip, RunnerOptions
+from edgesnn.runners.base import LoadChip, RunnerOptions
+from edgesnn.runners.remote import adb_client
+from edgesnn.runners.remote import build as remote_build
+from edgesnn.runners.remote import state as remote_state
+from edgesnn.runners.remote.adb import AdbRunner
 from tests.conftest import ROOT
 from tests.devices.conftest import wait_for
 from tests.support.adb_server import free_port
@@ -28,7 +30,7 @@ HOLD = """
 import sys
 from pathlib import Path
 from edgesnn.api import open_bundle
-from edgesnn.runners.adb import AdbRunner
+from edgesnn.runners.remote.adb import AdbRunner
 from edgesnn.runners.base import RunnerOptions
 runner = AdbRunner()
 runner.open(open_bundle(Path(sys.argv[1])), RunnerOptions(address=sys.argv[2]))
@@ -92,7 +94,7 @@ def test_a_window_times_every_step_on_the_phone_and_hashes_all_logits(phone, bun
         assert window.latencies_ns.sum() <= window.ended_ns - window.started_ns
         with pytest.raises(RunnerError, match="at least one token"):
             runner.window(IDS[0], 0, 0)
-        runner.play((Chip(True, 0.02), Chip(False, 0.01)))
+        runner.play((LoadChip(True, 0.02), LoadChip(False, 0.01)))
         reading = runner.clock()
         assert reading.host_before_ns < reading.host_after_ns and reading.device_ticks > 0
 

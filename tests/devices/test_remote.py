@@ -17,13 +17,13 @@ from edgesnn.errors import RunnerError, UsageError
 from edgesnn.program.golden import Golden
 from edgesnn.program.random_program import RandomShape, random_program
 from edgesnn.program.snn_format import to_bytes
-from edgesnn.runners import remote_build
-from edgesnn.runners.adb_client import _LINE
-from edgesnn.runners.remote_address import Address, parse_address, parse_cpus
-from edgesnn.runners.remote_build import find_binary, machine_named
-from edgesnn.runners.remote_frames import Command, FrameReader, Reply, encode
-from edgesnn.runners.remote_session import Finished, Session
-from edgesnn.runners.remote_state import DeviceState, choose_cpus, gauge_document, names_of, read_device
+from edgesnn.runners.remote import build as remote_build
+from edgesnn.runners.remote.adb_client import _LINE
+from edgesnn.runners.remote.address import Address, parse_address, parse_cpus
+from edgesnn.runners.remote.build import find_binary, machine_named
+from edgesnn.runners.remote.frames import Command, RemoteFrameReader, Reply, encode
+from edgesnn.runners.remote.session import DeviceSession, Finished
+from edgesnn.runners.remote.state import DeviceState, choose_cpus, gauge_document, names_of, read_device
 from tests.support.adbd import SYSTEM
 
 HERE = os.uname().machine
@@ -159,7 +159,7 @@ def frames_of(data):
     """All frames of a result, each with the hash of what stood before it."""
     read, write = os.pipe()
     with os.fdopen(read, "rb") as pipe:
-        reader = FrameReader(pipe, "this computer")
+        reader = RemoteFrameReader(pipe, "this computer")
         with os.fdopen(write, "wb") as out:
             out.write(data)
         found = []
@@ -285,7 +285,7 @@ class Here:
 @needs_compiler
 @pytest.mark.parametrize("tokens", [1, 200_000], ids=["it does not answer", "it does not read"])
 def test_a_device_that_stops_meets_the_deadline_and_is_cleaned(program, tmp_path, tokens):
-    session = Session(Here(tmp_path), find_binary(HERE), to_bytes(program))
+    session = DeviceSession(Here(tmp_path), find_binary(HERE), to_bytes(program))
     pid = int(session.hello["pid"])
     os.kill(pid, signal.SIGSTOP)
     with pytest.raises(RunnerError, match="did not answer in time|died"):
@@ -302,7 +302,7 @@ def test_a_device_that_stops_meets_the_deadline_and_is_cleaned(program, tmp_path
 def test_a_frame_that_never_ends_meets_the_deadline():
     read, write = os.pipe()
     with os.fdopen(read, "rb") as pipe, os.fdopen(write, "wb", buffering=0) as out:
-        reader = FrameReader(pipe, "phone 'x'")
+        reader = RemoteFrameReader(pipe, "phone 'x'")
         out.write(encode(Reply.TEXT, 1, b"abc")[:-1])
         with pytest.raises(RunnerError, match="phone 'x' did not answer in time"):
             reader.read(time.monotonic() + 0.05)

@@ -10,9 +10,9 @@ import pytest
 
 from edgesnn.errors import RunnerError, UsageError
 from edgesnn.program.golden import Golden
-from edgesnn.runners import ssh_client
 from edgesnn.runners.base import RunnerOptions
-from edgesnn.runners.ssh import SshRunner
+from edgesnn.runners.remote import ssh_client
+from edgesnn.runners.remote.ssh import SshRunner
 from tests.conftest import ROOT
 from tests.devices.conftest import wait_for
 from tests.support.adb_server import free_port
@@ -24,7 +24,7 @@ import sys
 from pathlib import Path
 from edgesnn.api import open_bundle
 from edgesnn.runners.base import RunnerOptions
-from edgesnn.runners.ssh import SshRunner
+from edgesnn.runners.remote.ssh import SshRunner
 runner = SshRunner()
 runner.open(open_bundle(Path(sys.argv[1])), RunnerOptions(address=sys.argv[2]))
 print(runner._link._private, flush=True)

@@ -12,9 +12,9 @@ import sys
 import time
 from pathlib import Path
 
+from edgesnn.meters.lpm01a.twin import Lpm01aTwin
 from edgesnn.meters.twins.device import Conditions
 from edgesnn.meters.twins.load import square
-from edgesnn.meters.twins.lpm01a_twin import Lpm01aTwin
 from edgesnn.meters.twins.pty import PtyTwin
 
 #: The runner's own expressions (benchmark/runner/script.py).

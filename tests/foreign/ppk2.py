@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from edgesnn.meters.ppk2.twin import Ppk2Twin
 from edgesnn.meters.twins.device import Conditions
-from edgesnn.meters.twins.load import Shape, Step
-from edgesnn.meters.twins.ppk2_twin import Ppk2Twin
+from edgesnn.meters.twins.load import LoadStep, Shape
 from edgesnn.meters.twins.pty import PtyTwin
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +25,9 @@ CLIENTS = {"ppk2-api": "use_ppk2_api.py", "ppk2lab": "use_ppk2lab.py"}
 LIMIT = 1e-3
 MILLIVOLTS = 3700
 #: 13 uA, 0.5 mA, 24 mA and 97 mA at 3.7 V: four of the five ranges.
-LOAD = Shape((Step(0.02, 50e-6), Step(0.03, 2e-3), Step(0.04, 90e-3, 1), Step(0.01, 360e-3, 3)))
+LOAD = Shape(
+    (LoadStep(0.02, 50e-6), LoadStep(0.03, 2e-3), LoadStep(0.04, 90e-3, 1), LoadStep(0.01, 360e-3, 3))
+)
 
 
 def interpreter(client: str) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgesnn.profiler.activity import count_activity
+from edgesnn.profiler.counts.activity import count_activity
 from edgesnn.program.golden import Golden
 from edgesnn.program.ops import LIF, Count, Embed, Linear, Readout
 from edgesnn.program.program import Program

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from edgesnn.cli import main
-from edgesnn.meters.recording import Recording
+from edgesnn.meters.files.recording import Recording
 
 pytestmark = pytest.mark.realtime
 

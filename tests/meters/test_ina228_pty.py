@@ -11,12 +11,12 @@ import pytest
 
 from edgesnn.errors import MeterBusyError, MeterUnpluggedError
 from edgesnn.meters.address import MeterAddress
-from edgesnn.meters.base import Capability, Settings
-from edgesnn.meters.ina228 import Ina228Meter
-from edgesnn.meters.ina228_protocol import shunt_cal
+from edgesnn.meters.base import MeterCapability, Settings
+from edgesnn.meters.ina228.driver import Ina228Meter
+from edgesnn.meters.ina228.protocol import shunt_cal
+from edgesnn.meters.ina228.twin import Ina228Twin
 from edgesnn.meters.twins.device import Conditions
 from edgesnn.meters.twins.faults import Fault, FaultKind, FaultSchedule
-from edgesnn.meters.twins.ina228_twin import Ina228Twin
 from edgesnn.meters.twins.load import square
 from edgesnn.meters.twins.pty import PtyTwin
 from tests.support.ina228 import CoreInC, build
@@ -65,7 +65,7 @@ def test_the_driver_agrees_with_the_truth_over_a_pseudo_terminal(twin):
         last = meter.stop()
         blocks += [last] if last is not None else []
     assert info.simulated
-    assert {Capability.SIMULATED, Capability.MARKER_INPUT} <= meter.capabilities
+    assert {MeterCapability.SIMULATED, MeterCapability.MARKER_INPUT} <= meter.capabilities
     truth, loss = twin.truth(), meter.loss
     assert loss.received + loss.missing == pytest.approx(truth.samples, abs=1)
     start_s = np.concatenate([block.time_s for block in blocks])

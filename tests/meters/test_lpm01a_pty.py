@@ -8,10 +8,10 @@ import pytest
 from edgesnn.errors import MeterBusyError, MeterUnpluggedError
 from edgesnn.meters.address import MeterAddress
 from edgesnn.meters.base import SampleStatus, Settings
-from edgesnn.meters.lpm01a import Lpm01aMeter
+from edgesnn.meters.lpm01a.driver import Lpm01aMeter
+from edgesnn.meters.lpm01a.twin import Lpm01aTwin
 from edgesnn.meters.twins.device import Conditions
 from edgesnn.meters.twins.faults import Fault, FaultKind, FaultSchedule
-from edgesnn.meters.twins.lpm01a_twin import Lpm01aTwin
 from edgesnn.meters.twins.pty import PtyTwin
 from tests.support.lpm01a import LOAD, VOLTS
 

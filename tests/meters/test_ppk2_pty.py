@@ -10,10 +10,10 @@ from edgesnn.errors import MeterBusyError, MeterError, MeterUnpluggedError
 from edgesnn.meters import link
 from edgesnn.meters.address import MeterAddress
 from edgesnn.meters.base import SampleStatus
-from edgesnn.meters.ppk2 import Ppk2Meter
+from edgesnn.meters.ppk2.driver import Ppk2Meter
+from edgesnn.meters.ppk2.twin import Ppk2Twin
 from edgesnn.meters.twins.device import Conditions
 from edgesnn.meters.twins.faults import Fault, FaultSchedule
-from edgesnn.meters.twins.ppk2_twin import Ppk2Twin
 from edgesnn.meters.twins.pty import PtyTwin
 from tests.foreign import ppk2 as foreign
 from tests.support.ppk2 import LOAD, VOLTS, joined, powered

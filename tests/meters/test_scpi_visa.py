@@ -7,20 +7,20 @@ import pytest
 
 from edgesnn.errors import MeterError, MeterTimeoutError, MeterUnpluggedError
 from edgesnn.meters.address import MeterAddress
-from edgesnn.meters.base import Capability, Settings
-from edgesnn.meters.scpi import ScpiMeter
+from edgesnn.meters.base import MeterCapability, Settings
+from edgesnn.meters.scpi.driver import ScpiMeter
+from edgesnn.meters.scpi.twin import IDENTITIES, ScpiTwin
 from edgesnn.meters.twins.device import Conditions
 from edgesnn.meters.twins.faults import Fault, FaultKind, FaultSchedule
-from edgesnn.meters.twins.load import Shape, Step
+from edgesnn.meters.twins.load import LoadStep, Shape
 from edgesnn.meters.twins.pty import PtyTwin
-from edgesnn.meters.twins.scpi_twin import IDENTITIES, ScpiTwin
 from edgesnn.meters.twins.tcp import TcpTwin
 
 pytestmark = pytest.mark.realtime
 
 pytest.importorskip("pyvisa_py", reason="PyVISA is not installed: pip install 'edgesnn[scpi]'")
 VOLTS = 3.7
-LOAD = Shape((Step(1.0, 0.09),), ripple_w=0.03, ripple_hz=100.0)
+LOAD = Shape((LoadStep(1.0, 0.09),), ripple_w=0.03, ripple_hz=100.0)
 CARRIERS = [
     pytest.param(PtyTwin, marks=pytest.mark.skipif(os.name != "posix", reason="needs pseudo-terminals")),
     TcpTwin,
@@ -60,7 +60,7 @@ def test_over_both_wires_mean_power_and_current_are_within_0_1_percent(carrier, 
         meter = ScpiMeter(MeterAddress("scpi", twin.port))
         assert meter.open().simulated
         meter.configure(Settings(voltage_v=VOLTS))
-        if Capability.SUPPLIES_POWER in meter.capabilities:
+        if MeterCapability.SUPPLIES_POWER in meter.capabilities:
             meter.power(True)
         meter.start()
         blocks = [meter.read(5.0) for _ in range(8)]

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from edgesnn.bundle.bundle import Bundle
-from edgesnn.profiler.accuracy import NO_TEACHER, TEACHER_NEVER_RIGHT, bootstrap_ratio, measure_accuracy
+from edgesnn.profiler.quality.accuracy import (
+    NO_TEACHER,
+    TEACHER_NEVER_RIGHT,
+    bootstrap_ratio,
+    measure_accuracy,
+)
 from edgesnn.program.golden import Golden
 from tests.support.bundles import shared_bundle
 

@@ -10,11 +10,11 @@ from onnx import numpy_helper
 from edgesnn.api import parity_targets, verify_bundle
 from edgesnn.bundle.bundle import Bundle
 from edgesnn.errors import RunnerError, UsageError
-from edgesnn.profiler.verify import golden_cases, parity_ids, verify_runner
+from edgesnn.profiler.quality.verify import golden_cases, parity_ids, verify_runner
 from edgesnn.program.golden import Golden
-from edgesnn.runners import native_build
 from edgesnn.runners.base import Capability, RunnerOptions
 from edgesnn.runners.golden import GoldenRunner
+from edgesnn.runners.native import build as native_build
 from tests.support.bundles import copied_bundle, replace_file, shared_bundle
 
 
@@ -220,7 +220,7 @@ def test_targets_that_do_not_run_the_program_are_refused(bundle):
 
 
 def test_targets_that_cannot_run_here_are_listed_with_their_reason(bundle, monkeypatch):
-    from edgesnn.runners.onnxruntime import OnnxRuntimeRunner
+    from edgesnn.runners.onnxruntime.runner import OnnxRuntimeRunner
 
     monkeypatch.setattr(OnnxRuntimeRunner, "missing", classmethod(lambda cls: "no such library"))
     monkeypatch.setattr(native_build, "find_compiler", lambda: None)

@@ -19,7 +19,7 @@ def build(compiler, program, flags=SANITIZED):
 
 
 class CoreInC:
-    """The core behind a pipe; the same calls as `edgesnn.meters.twins.ina228_bridge.Bridge`.
+    """The core behind a pipe; the same calls as `edgesnn.meters.ina228.bridge_twin.Bridge`.
 
     Every call gives the frames that the core sent. `told` is what its last hook was told.
     """

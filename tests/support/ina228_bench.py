@@ -5,10 +5,10 @@ import numpy as np
 from edgesnn.errors import MeterTimeoutError
 from edgesnn.meters.address import MeterAddress
 from edgesnn.meters.base import Settings
-from edgesnn.meters.ina228 import Ina228Meter
+from edgesnn.meters.ina228.driver import Ina228Meter
+from edgesnn.meters.ina228.twin import Ina228Twin
 from edgesnn.meters.twins.device import Conditions
 from edgesnn.meters.twins.faults import FaultSchedule
-from edgesnn.meters.twins.ina228_twin import Ina228Twin
 from edgesnn.meters.twins.load import square
 from edgesnn.meters.twins.virtual import VirtualLink
 

@@ -4,16 +4,16 @@ import numpy as np
 
 from edgesnn.meters.address import MeterAddress
 from edgesnn.meters.base import SampleStatus, Settings
-from edgesnn.meters.lpm01a import Lpm01aMeter
+from edgesnn.meters.lpm01a.driver import Lpm01aMeter
+from edgesnn.meters.lpm01a.twin import Lpm01aTwin
 from edgesnn.meters.twins.device import Conditions
 from edgesnn.meters.twins.faults import Fault, FaultSchedule
-from edgesnn.meters.twins.load import Shape, Step
-from edgesnn.meters.twins.lpm01a_twin import Lpm01aTwin
+from edgesnn.meters.twins.load import LoadStep, Shape
 from edgesnn.meters.twins.virtual import VirtualLink
 
 VOLTS = 3.3
 #: Idle and busy, with D7 high while busy; the ripple keeps the last bits of the samples moving.
-LOAD = Shape((Step(0.23, 0.012), Step(0.14, 0.08, 1)), ripple_w=0.002, ripple_hz=37.0)
+LOAD = Shape((LoadStep(0.23, 0.012), LoadStep(0.14, 0.08, 1)), ripple_w=0.002, ripple_hz=37.0)
 
 
 class Bench:

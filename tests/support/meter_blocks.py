@@ -3,7 +3,7 @@
 import numpy as np
 
 from edgesnn.meters.base import Block, MeterInfo, Settings
-from edgesnn.meters.recording_format import SegmentInfo
+from edgesnn.meters.files.format import SegmentInfo
 from tests.support.plain_meter import accuracy
 
 

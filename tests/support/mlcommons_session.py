@@ -11,16 +11,16 @@ import numpy as np
 
 from edgesnn.meters.address import MeterAddress
 from edgesnn.meters.base import Settings
-from edgesnn.meters.lpm01a import Lpm01aMeter
-from edgesnn.meters.recording_format import join
-from edgesnn.meters.trace import Trace
+from edgesnn.meters.files.format import join
+from edgesnn.meters.lpm01a.driver import Lpm01aMeter
+from edgesnn.meters.lpm01a.twin import Lpm01aTwin
+from edgesnn.meters.samples.trace import Trace
 from edgesnn.meters.twins.device import Conditions
 from edgesnn.meters.twins.faults import Fault, FaultKind, FaultSchedule
 from edgesnn.meters.twins.live import LiveLoad
-from edgesnn.meters.twins.lpm01a_twin import Lpm01aTwin
 from edgesnn.meters.twins.virtual import VirtualLink
-from edgesnn.profiler.alignment import Rung
-from edgesnn.profiler.power import HostSpan, Lap, Stream, evaluate, receipts_of
+from edgesnn.profiler.power.alignment import Rung
+from edgesnn.profiler.power.evaluation import HostSpan, Lap, MeterStream, evaluate, receipts_of
 from tests.support.mlcommons_dut import MlcommonsDut
 
 VOLTS, ACTIVE_W, IDLE_W = 3.3, 0.06, 0.012
@@ -132,7 +132,7 @@ class Session:
                 blocks.append(meter.read(3.0))
             last = meter.stop()
             blocks += [last] if last is not None else []
-            return meter.loss, Stream(
+            return meter.loss, MeterStream(
                 Trace(join(blocks), meter.accuracy, VOLTS), (), receipts_of(blocks), 0, True
             )
 

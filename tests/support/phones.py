@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 import numpy as np
 
 from edgesnn.runners.base import RunnerOptions
-from edgesnn.runners.browser import BrowserRunner
+from edgesnn.runners.browser.runner import BrowserRunner
 
 HELLO = {
     "type": "hello",

@@ -11,9 +11,9 @@ import struct
 import numpy as np
 
 from edgesnn.errors import MeterTimeoutError
-from edgesnn.meters.accuracy import MeterAccuracy
-from edgesnn.meters.base import Block, Capability, DriverStatus, Loss, MeterInfo, Settings
+from edgesnn.meters.base import Block, DriverStatus, Loss, MeterCapability, MeterInfo, Settings
 from edgesnn.meters.link import SerialLink, read_until
+from edgesnn.meters.samples.accuracy import MeterAccuracy
 from edgesnn.meters.twins.device import Truth
 
 RATE_HZ = 1000.0
@@ -112,7 +112,9 @@ class PlainMeter:
     def discover(cls):
         return ()
 
-    capabilities = frozenset({Capability.MARKER_INPUT, Capability.SAMPLE_CLOCK, Capability.SIMULATED})
+    capabilities = frozenset(
+        {MeterCapability.MARKER_INPUT, MeterCapability.SAMPLE_CLOCK, MeterCapability.SIMULATED}
+    )
 
     @property
     def accuracy(self):

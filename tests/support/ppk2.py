@@ -6,11 +6,11 @@ import numpy as np
 
 from edgesnn.meters.address import MeterAddress
 from edgesnn.meters.base import SampleStatus, Settings
-from edgesnn.meters.ppk2 import Ppk2Meter
+from edgesnn.meters.ppk2.driver import Ppk2Meter
+from edgesnn.meters.ppk2.twin import Ppk2Twin
 from edgesnn.meters.twins.device import Conditions
 from edgesnn.meters.twins.faults import Fault, FaultSchedule
 from edgesnn.meters.twins.load import square
-from edgesnn.meters.twins.ppk2_twin import Ppk2Twin
 from edgesnn.meters.twins.virtual import VirtualLink
 
 #: 0.5 mA and 24 mA at 3.7 V, ten times a second.

@@ -16,7 +16,7 @@ class TwinEntry:
     Attributes:
         driver: Name of the driver that it answers to.
         summary: One line for users.
-        place: ``module:class``.
+        place: ``module:class`` below ``edgesnn.meters``.
         volts: A voltage that it can supply, for examples; None where it only measures.
     """
 
@@ -28,7 +28,7 @@ class TwinEntry:
     def make(self, conditions: Conditions) -> TwinDevice:
         """The simulated instrument."""
         module, _, name = self.place.partition(":")
-        device: TwinDevice = getattr(import_module(f"edgesnn.meters.twins.{module}"), name)(conditions)
+        device: TwinDevice = getattr(import_module(f"edgesnn.meters.{module}"), name)(conditions)
         return device
 
     def address(self, port: str) -> str:
@@ -41,10 +41,10 @@ class TwinEntry:
 TWINS: dict[str, TwinEntry] = {
     entry.driver: entry
     for entry in (
-        TwinEntry("ppk2", "Nordic Power Profiler Kit II", "ppk2_twin:Ppk2Twin", 3.7),
-        TwinEntry("lpm01a", "ST X-NUCLEO-LPM01A", "lpm01a_twin:Lpm01aTwin", 3.3),
-        TwinEntry("ina228", "INA228 serial bridge", "ina228_twin:Ina228Twin", None),
-        TwinEntry("scpi", "Keithley 2450 source meter", "scpi_twin:ScpiTwin", 3.7),
+        TwinEntry("ppk2", "Nordic Power Profiler Kit II", "ppk2.twin:Ppk2Twin", 3.7),
+        TwinEntry("lpm01a", "ST X-NUCLEO-LPM01A", "lpm01a.twin:Lpm01aTwin", 3.3),
+        TwinEntry("ina228", "INA228 serial bridge", "ina228.twin:Ina228Twin", None),
+        TwinEntry("scpi", "Keithley 2450 source meter", "scpi.twin:ScpiTwin", 3.7),
     )
 }
 

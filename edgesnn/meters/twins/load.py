@@ -39,7 +39,7 @@ class LoadSource(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class LoadStep:
     """A piece of constant power.
 
     Attributes:
@@ -69,7 +69,7 @@ class Shape:
 
     def __init__(
         self,
-        steps: tuple[Step, ...],
+        steps: tuple[LoadStep, ...],
         *,
         repeat: bool = True,
         ripple_w: float = 0.0,
@@ -112,7 +112,7 @@ class Shape:
 
 def constant(watts: float) -> Shape:
     """A load that never changes."""
-    return Shape((Step(1.0, watts),))
+    return Shape((LoadStep(1.0, watts),))
 
 
 def square(low_w: float, high_w: float, period_s: float, duty: float = 0.5, marker: int = 1) -> Shape:
@@ -125,7 +125,7 @@ def square(low_w: float, high_w: float, period_s: float, duty: float = 0.5, mark
         duty: Share of the period that is busy, between 0 and 1.
         marker: Levels of the marker inputs while busy.
     """
-    return Shape((Step(period_s * (1 - duty), low_w), Step(period_s * duty, high_w, marker)))
+    return Shape((LoadStep(period_s * (1 - duty), low_w), LoadStep(period_s * duty, high_w, marker)))
 
 
 class Recorded:

@@ -9,7 +9,7 @@ import numpy as np
 
 from edgesnn.errors import UsageError
 from edgesnn.meters.twins.live import LiveLoad
-from edgesnn.meters.twins.load import LoadSource, Recorded, Shape, Step
+from edgesnn.meters.twins.load import LoadSource, LoadStep, Recorded, Shape
 from edgesnn.names import unknown
 
 #: What is drawn when nothing else is said: 10 mW and 80 mW in turn, marker 0 raised with the latter.
@@ -50,13 +50,13 @@ def parse_load(text: str) -> LoadSource:
         raise unknown("load", name, [*_SHAPES, "recording", "live"])
     values = _parameters(name, rest)
     if name == "constant":
-        steps: tuple[Step, ...] = (Step(1.0, number(values["power"])),)
+        steps: tuple[LoadStep, ...] = (LoadStep(1.0, number(values["power"])),)
         repeat = True
     elif name == "square":
         period, duty = number(values["period"]), number(values["duty"])
         marker = _marker(values["marker"])
         low, high = number(values["low"]), number(values["high"])
-        steps = (Step(period * (1 - duty), low), Step(period * duty, high, marker))
+        steps = (LoadStep(period * (1 - duty), low), LoadStep(period * duty, high, marker))
         repeat = True
     else:
         steps = tuple(_step(one) for one in values["at"].split(";"))
@@ -101,11 +101,11 @@ def _parameters(name: str, text: str) -> dict[str, str]:
     return values
 
 
-def _step(text: str) -> Step:
+def _step(text: str) -> LoadStep:
     parts = text.split("/")
     if len(parts) not in (2, 3):
         raise UsageError(f"the step '{text}' is malformed", limit="WATTS/SECONDS or WATTS/SECONDS/MARKERS")
-    return Step(number(parts[1]), number(parts[0]), _marker(parts[2]) if len(parts) == 3 else 0)
+    return LoadStep(number(parts[1]), number(parts[0]), _marker(parts[2]) if len(parts) == 3 else 0)
 
 
 def _marker(text: str) -> int:
@@ -123,8 +123,8 @@ def _port(text: str) -> int:
 
 def _recording(text: str) -> Recorded:
     """The first segment; a gap is drawn at the power before it, because a load always draws something."""
-    from edgesnn.meters.recording import Recording
-    from edgesnn.meters.trace import Trace
+    from edgesnn.meters.files.recording import Recording
+    from edgesnn.meters.samples.trace import Trace
 
     if not text:
         raise UsageError("a recorded load needs a file", limit="recording:FILE.npz")

@@ -9,7 +9,7 @@ from typing import Any
 
 from edgesnn.reports.html.markup import Child, Safe
 from edgesnn.reports.html.numbers import number, percent, unit, with_unit
-from edgesnn.reports.html.scales import Scale
+from edgesnn.reports.html.scales import Axis
 from edgesnn.reports.html.svg import Canvas, data_table, figure, horizontal_axis, legend, line, rect, text
 
 #: Published analysis: with memory traffic counted, spiking wins over a quantised dense network only below
@@ -59,7 +59,7 @@ def draw_bars(
     )
     longest = max((sum(value for _, value, _ in bar.parts) for bar in bars), default=0.0)
     longest = max(longest, *(bar.mark or 0.0 for bar in bars), *(level for level, _ in lines), 0.0)
-    across = Scale(0.0, longest or 1.0, canvas.x0, canvas.x1)
+    across = Axis(0.0, longest or 1.0, canvas.x0, canvas.x1)
     marks: list[Child] = []
     for level, label in lines:
         x = across(level)

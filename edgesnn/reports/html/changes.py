@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from edgesnn.reports.comparison import Comparison, MetricResult, Outcome, Scale, TargetComparison
+from edgesnn.reports.comparison import ChangeScale, MetricResult, Outcome, RunComparison, TargetComparison
 from edgesnn.reports.html.badges import badge, kind_badge, tone
 from edgesnn.reports.html.markup import Child, Safe, element, join
 from edgesnn.reports.html.numbers import number, percent, signed_percent, unit, with_unit
@@ -29,14 +29,14 @@ def change_text(metric: MetricResult) -> str:
     """The change of a metric with its interval, as people say it: percent, points, or a whole number."""
     if metric.change is None:
         return "unknown"
-    if metric.scale is Scale.LOG_RATIO:
+    if metric.scale is ChangeScale.LOG_RATIO:
         ends = (
             ""
             if metric.lower is None or metric.upper is None
             else (f" [{_ratio(metric.lower)}, {_ratio(metric.upper)}]")
         )
         return f"{_ratio(metric.change)}{ends}"
-    if metric.scale is Scale.DIFFERENCE and metric.unit == "share":
+    if metric.scale is ChangeScale.DIFFERENCE and metric.unit == "share":
         ends = (
             ""
             if metric.lower is None or metric.upper is None
@@ -51,7 +51,7 @@ def change_text(metric: MetricResult) -> str:
     return f"{_signed(metric.change)}{ends} {unit(metric.unit)}".strip()
 
 
-def metrics_table(comparison: Comparison) -> Safe | None:
+def metrics_table(comparison: RunComparison) -> Safe | None:
     """Model x target x metric, what changed first; beyond `MOST_ROWS` it says how many are not shown."""
     pairs = [(target, metric) for target in comparison.targets for metric in target.metrics]
     if not pairs:
@@ -73,7 +73,7 @@ def metrics_table(comparison: Comparison) -> Safe | None:
     return join([table(head, rows, caption="every metric, what changed first"), note])
 
 
-def target_notes(comparison: Comparison) -> Child:
+def target_notes(comparison: RunComparison) -> Child:
     """How each target was compared, what else changed, and what a reader should know."""
     parts: list[Child] = []
     for target in comparison.targets[:MOST_TARGETS]:
@@ -168,14 +168,14 @@ def _forest(metric: MetricResult) -> Safe | None:
 
 
 def _threshold(metric: MetricResult) -> str:
-    if metric.scale is Scale.LOG_RATIO:
+    if metric.scale is ChangeScale.LOG_RATIO:
         return percent(math.expm1(metric.threshold))
     if metric.unit == "share":
         return f"{number(metric.threshold / _POINT)} points"
     return with_unit(metric.threshold, metric.unit)
 
 
-def outcome_counts(comparison: Comparison) -> list[tuple[str, int]]:
+def outcome_counts(comparison: RunComparison) -> list[tuple[str, int]]:
     """How many metrics came out how, the worst first."""
     found: Iterable[Outcome] = [m.outcome for target in comparison.targets for m in target.metrics]
     listed = list(found)

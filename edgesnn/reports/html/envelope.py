@@ -11,7 +11,7 @@ FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Envelope:
+class SeriesEnvelope:
     """A series as stretches.
 
     Attributes:
@@ -32,15 +32,15 @@ class Envelope:
         """How many stretches."""
         return len(self.x)
 
-    def between(self, start: float, stop: float) -> Envelope:
+    def between(self, start: float, stop: float) -> SeriesEnvelope:
         """The stretches that begin in ``[start, stop)``."""
         inside = (self.x >= start) & (self.x < stop)
-        return Envelope(
+        return SeriesEnvelope(
             self.x[inside], self.low[inside], self.mean[inside], self.high[inside], self.gap[inside]
         )
 
 
-def of_series(values: npt.ArrayLike, points: int) -> Envelope:
+def of_series(values: npt.ArrayLike, points: int) -> SeriesEnvelope:
     """The envelope of equally spaced values, over their index.
 
     Args:
@@ -53,7 +53,7 @@ def of_series(values: npt.ArrayLike, points: int) -> Envelope:
 
 def reduce(
     x: npt.ArrayLike, low: npt.ArrayLike, mean: npt.ArrayLike, high: npt.ArrayLike, points: int
-) -> Envelope:
+) -> SeriesEnvelope:
     """An envelope in fewer stretches.
 
     Args:
@@ -71,16 +71,16 @@ def reduce(
     at, lows, means, highs = (part[keep] for part in series)
     if len(at) == 0:
         empty = np.zeros(0)
-        return Envelope(empty, empty, empty, empty, np.zeros(0, np.bool_))
+        return SeriesEnvelope(empty, empty, empty, empty, np.zeros(0, np.bool_))
     steps = np.diff(at)
     usual = float(np.median(steps)) if len(steps) else 0.0
     lost = np.concatenate([[False], steps > 3 * usual])
     if len(at) <= points:
-        return Envelope(at, lows, means, highs, lost)
+        return SeriesEnvelope(at, lows, means, highs, lost)
     place = np.minimum(((at - at[0]) / (at[-1] - at[0]) * points).astype(np.int64), points - 1)
     first = np.flatnonzero(np.concatenate([[True], np.diff(place) > 0]))
     counts = np.diff(np.append(first, len(at)))
-    return Envelope(
+    return SeriesEnvelope(
         at[first],
         np.minimum.reduceat(lows, first),
         np.add.reduceat(means, first) / counts,

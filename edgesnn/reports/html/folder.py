@@ -13,7 +13,7 @@ from edgesnn.record.files import read_record
 from edgesnn.record.model import Quantity, RunRecord
 from edgesnn.reports.comparison import Key
 from edgesnn.reports.html.trend import TrendPoint
-from edgesnn.reports.summary import Session, Shown, key_of
+from edgesnn.reports.summary import Shown, SummarisedRun, key_of
 
 #: What a series shows over its runs: quantity, title, and the budget that limits it.
 TRENDS = (
@@ -78,7 +78,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Skipped:
+class SkippedRecord:
     """A record that was not taken.
 
     Attributes:
@@ -92,7 +92,7 @@ class Skipped:
 
 def read_folder(
     folder: Path, *, without: Path | None = None, on_progress: Callable[[int], None] | None = None
-) -> tuple[list[Row], list[Skipped]]:
+) -> tuple[list[Row], list[SkippedRecord]]:
     """Read every run record below a folder, oldest first.
 
     Files that are no run record (no ``edgesnn.run`` near their beginning) are passed over in silence; run
@@ -109,7 +109,7 @@ def read_folder(
     if not folder.is_dir():
         raise RecordError(f"there is no folder '{folder}'")
     rows: list[Row] = []
-    skipped: list[Skipped] = []
+    skipped: list[SkippedRecord] = []
     for count, path in enumerate(_json_files(folder, without), 1):
         if on_progress is not None:
             on_progress(count)
@@ -119,9 +119,9 @@ def read_folder(
                     continue
             rows.append(row_of(path))
         except RecordError as error:
-            skipped.append(Skipped(path, error.sentence()))
+            skipped.append(SkippedRecord(path, error.sentence()))
         except OSError as error:
-            skipped.append(Skipped(path, error.strerror or str(error)))
+            skipped.append(SkippedRecord(path, error.strerror or str(error)))
     rows.sort(key=lambda row: (row.created, str(row.path)))
     return rows, skipped
 
@@ -147,7 +147,7 @@ def _read(path: Path) -> RunRecord:
     return read_record(path)
 
 
-def rows_of_sessions(sessions: Sequence[Session]) -> list[Row]:
+def rows_of_sessions(sessions: Sequence[SummarisedRun]) -> list[Row]:
     """Sessions of a baseline as rows; their quantities have no intervals there."""
     return [
         Row(

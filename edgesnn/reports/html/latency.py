@@ -7,11 +7,11 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from edgesnn.reports.html.envelope import Envelope, of_series
+from edgesnn.reports.html.envelope import SeriesEnvelope, of_series
 from edgesnn.reports.html.markup import Child, Safe, element
 from edgesnn.reports.html.numbers import number, percent
 from edgesnn.reports.html.numbers import quantity as shown
-from edgesnn.reports.html.scales import Scale, span
+from edgesnn.reports.html.scales import Axis, span
 from edgesnn.reports.html.sources import Source
 from edgesnn.reports.html.svg import (
     Canvas,
@@ -64,8 +64,8 @@ def _histogram(
     def draw(width: float) -> tuple[Canvas, list[Child]]:
         tail = any(len(v) for v in slower)
         canvas = Canvas(width, 270.0, top=34.0, right=76.0 if tail else 14.0)
-        across = Scale(*ends, canvas.x0, canvas.x1, log=True)
-        up = Scale(0.0, highest * 1.05, canvas.y0, canvas.y1)
+        across = Axis(*ends, canvas.x0, canvas.x1, log=True)
+        up = Axis(0.0, highest * 1.05, canvas.y0, canvas.y1)
         places = [across(float(edge)) for edge in edges]
         marks: list[Child] = [vertical_axis(canvas, up, "share of tokens", lambda v: percent(v, 0), most=4)]
         for index, share in enumerate(heights[0]):
@@ -118,7 +118,7 @@ def _ends(times_ms: FloatArray) -> tuple[float, float]:
     return span([low, bulk if high > 1.6 * bulk else high], log=True, room=0.02)
 
 
-def _tail(slower: list[FloatArray], counts: list[int], up: Scale, canvas: Canvas) -> list[Child]:
+def _tail(slower: list[FloatArray], counts: list[int], up: Axis, canvas: Canvas) -> list[Child]:
     """Steps beyond the axis as one bar beside it: how many, and how slow the slowest was."""
     left, right = canvas.x1 + 18, canvas.width - 10
     marks: list[Child] = [line(left - 6, canvas.y0, right + 6, canvas.y0, "axis")]
@@ -140,7 +140,7 @@ def _tail(slower: list[FloatArray], counts: list[int], up: Scale, canvas: Canvas
     return marks
 
 
-def _percentile_marks(head: Source, across: Scale, canvas: Canvas) -> list[Child]:
+def _percentile_marks(head: Source, across: Axis, canvas: Canvas) -> list[Child]:
     marks: list[Child] = []
     last = -math.inf
     for name in _PERCENTILES:
@@ -160,7 +160,7 @@ def _percentile_marks(head: Source, across: Scale, canvas: Canvas) -> list[Child
     return marks
 
 
-def _steps(heights: FloatArray, places: list[float], up: Scale, canvas: Canvas) -> Safe:
+def _steps(heights: FloatArray, places: list[float], up: Axis, canvas: Canvas) -> Safe:
     """The outline of the base's histogram."""
     points = [(places[0], canvas.y0)]
     for index, share in enumerate(heights):
@@ -183,8 +183,8 @@ def _timeline(head: Source) -> list[Safe]:
 
     def draw(width: float) -> tuple[Canvas, list[Child]]:
         canvas = Canvas(width, 190.0)
-        across = Scale(0.0, float(steps), canvas.x0, canvas.x1)
-        up = Scale(*ends, canvas.y0, canvas.y1, log=True)
+        across = Axis(0.0, float(steps), canvas.x0, canvas.x1)
+        up = Axis(*ends, canvas.y0, canvas.y1, log=True)
         marks: list[Child] = [vertical_axis(canvas, up, "ms, logarithmic")]
         for index, (start, stop) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
             left, right = across(float(start)), across(float(stop))
@@ -209,7 +209,7 @@ def _timeline(head: Source) -> list[Safe]:
     ]
 
 
-def _band(few: Envelope, across: Scale, up: Scale) -> list[Child]:
+def _band(few: SeriesEnvelope, across: Axis, up: Axis) -> list[Child]:
     xs = [across(float(x)) for x in few.x]
     upper = [(x, up(float(v)) - 0.4) for x, v in zip(xs, few.high, strict=True)]
     lower = [(x, up(float(v)) + 0.4) for x, v in zip(xs, few.low, strict=True)]

@@ -47,7 +47,7 @@ class Safe(str):
     __slots__ = ()
 
 
-class Link(str):
+class SafeLink(str):
     """A checked address. `near`, `part` and `enclosed` make it."""
 
     __slots__ = ()
@@ -75,7 +75,7 @@ def element(name: str, /, *children: Child, **attributes: str | float | bool | N
         name: Its name, one of a closed list.
         *children: Markup as it is, strings escaped, None left out, iterables flattened.
         **attributes: By name, ``_`` for ``-`` and a trailing ``_`` where Python has the word; None and False
-            leave an attribute out, True gives it no value. ``href`` takes a `Link` only.
+            leave an attribute out, True gives it no value. ``href`` takes a `SafeLink` only.
 
     Raises:
         InternalError: An element or attribute is not on the list.
@@ -110,12 +110,12 @@ def style(sheet: str) -> Safe:
     return Safe(f"<style>{sheet}</style>")
 
 
-def part(identifier: str) -> Link:
+def part(identifier: str) -> SafeLink:
     """The address of a part of the same page."""
-    return Link(f"#{quote(identifier, safe='')}")
+    return SafeLink(f"#{quote(identifier, safe='')}")
 
 
-def near(path: str) -> Link | None:
+def near(path: str) -> SafeLink | None:
     """The address of a file beside or around the page, or None where a path is no such file.
 
     Args:
@@ -124,17 +124,17 @@ def near(path: str) -> Link | None:
     if not path or path.startswith("/") or "\\" in path or _HIDDEN.search(path):
         return None
     # Encoding ':' leaves no scheme: 'javascript:x' becomes a file name.
-    return Link(quote(path, safe="/"))
+    return SafeLink(quote(path, safe="/"))
 
 
-def enclosed(data: bytes, media_type: str) -> Link:
+def enclosed(data: bytes, media_type: str) -> SafeLink:
     """The address of data that the page itself carries, to be saved from it.
 
     Args:
         data: The content.
         media_type: For example ``application/json``.
     """
-    return Link(f"data:{media_type};base64,{base64.b64encode(data).decode()}")
+    return SafeLink(f"data:{media_type};base64,{base64.b64encode(data).decode()}")
 
 
 def _attributes(attributes: dict[str, str | float | bool | None]) -> str:
@@ -144,7 +144,7 @@ def _attributes(attributes: dict[str, str | float | bool | None]) -> str:
             continue
         name = _KEYWORDS.get(keyword) or _attribute_name(keyword)
         if name == "href":
-            if not isinstance(value, Link):
+            if not isinstance(value, SafeLink):
                 raise InternalError("an href takes a checked link")
             parts.append(f' href="{value}"')
         elif value is True:

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from edgesnn import __version__
-from edgesnn.reports.html.markup import Child, Link, Safe, element, join, part, style
+from edgesnn.reports.html.markup import Child, Safe, SafeLink, element, join, part, style
 
 #: A page never grows beyond this, bytes.
 MAX_BYTES = 1_000_000
@@ -38,7 +38,7 @@ def page(
     header: Child,
     sections: Sequence[Section],
     *,
-    back: tuple[Link, str] | None = None,
+    back: tuple[SafeLink, str] | None = None,
     made: str | None = None,
 ) -> str:
     """A whole document.

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgesnn.reports.html.envelope import Envelope, reduce
+from edgesnn.reports.html.envelope import SeriesEnvelope, reduce
 from edgesnn.reports.html.markup import Child, Safe, element
 from edgesnn.reports.html.numbers import number, percent
-from edgesnn.reports.html.scales import Scale, span
+from edgesnn.reports.html.scales import Axis, span
 from edgesnn.reports.html.sources import Source
 from edgesnn.reports.html.svg import (
     Canvas,
@@ -114,7 +114,7 @@ def power_rows(power: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _draw(
-    trace: Envelope,
+    trace: SeriesEnvelope,
     windows: Sequence[Mapping[str, Any]],
     origin: float,
     limit_mw: float | None,
@@ -122,11 +122,11 @@ def _draw(
 ) -> tuple[Canvas, list[Child]]:
     start, stop = float(trace.x[0]), float(trace.x[-1])
     few = reduce(trace.x, trace.low, trace.mean, trace.high, int(canvas.x1 - canvas.x0))
-    across = Scale(start - origin, stop - origin, canvas.x0, canvas.x1)
+    across = Axis(start - origin, stop - origin, canvas.x0, canvas.x1)
     shown = [float(few.low.min()), float(few.high.max())]
     if limit_mw is not None and limit_mw < 2 * shown[1]:
         shown.append(limit_mw)
-    up = Scale(*span(shown, zero=True), canvas.y0, canvas.y1)
+    up = Axis(*span(shown, zero=True), canvas.y0, canvas.y1)
     marks: list[Child] = [vertical_axis(canvas, up, "mW")]
     for index, window in enumerate(windows):
         if window["stop_s"] > start and window["start_s"] < stop:
@@ -145,7 +145,7 @@ def _draw(
 
 
 def _window(
-    canvas: Canvas, across: Scale, window: Mapping[str, Any], origin: float, index: int
+    canvas: Canvas, across: Axis, window: Mapping[str, Any], origin: float, index: int
 ) -> list[Child]:
     left, right = across(window["start_s"] - origin), across(window["stop_s"] - origin)
     state = "valid" if window["invalid"] is None else f"INVALID: {window['invalid']}"
@@ -158,13 +158,13 @@ def _window(
     ]
 
 
-def _segments(trace: Envelope) -> list[slice]:
+def _segments(trace: SeriesEnvelope) -> list[slice]:
     """Stretches without a gap."""
     starts = [0, *(int(i) for i in trace.gap.nonzero()[0] if i > 0)]
     return [slice(a, b) for a, b in zip(starts, [*starts[1:], len(trace)], strict=True)]
 
 
-def _band(trace: Envelope, across: Scale, up: Scale, origin: float) -> Safe:
+def _band(trace: SeriesEnvelope, across: Axis, up: Axis, origin: float) -> Safe:
     parts = []
     for piece in _segments(trace):
         xs = [across(float(x) - origin) for x in trace.x[piece]]
@@ -175,7 +175,7 @@ def _band(trace: Envelope, across: Scale, up: Scale, origin: float) -> Safe:
     return element("path", d="".join(parts), class_="band")
 
 
-def _means(trace: Envelope, across: Scale, up: Scale, origin: float) -> list[Child]:
+def _means(trace: SeriesEnvelope, across: Axis, up: Axis, origin: float) -> list[Child]:
     return [
         polyline(
             [
@@ -189,7 +189,7 @@ def _means(trace: Envelope, across: Scale, up: Scale, origin: float) -> list[Chi
 
 
 def _idle(
-    across: Scale, up: Scale, window: Mapping[str, Any], origin: float, free: tuple[float, float]
+    across: Axis, up: Axis, window: Mapping[str, Any], origin: float, free: tuple[float, float]
 ) -> list[Child]:
     """Idle levels, each drawn from the window to the middle of what is free on its side."""
     marks: list[Child] = []

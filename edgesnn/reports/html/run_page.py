@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgesnn.reports.comparison import Comparison
+from edgesnn.reports.comparison import RunComparison
 from edgesnn.reports.html.badges import tone
 from edgesnn.reports.html.bars import energy_figure, spike_figure, uncertainty_figure
 from edgesnn.reports.html.changes import metrics_table, outcome_counts, target_notes
 from edgesnn.reports.html.chip import chip_figures, violations
 from edgesnn.reports.html.latency import latency_figures
-from edgesnn.reports.html.markup import Child, Link, Safe, element
+from edgesnn.reports.html.markup import Child, Safe, SafeLink, element
 from edgesnn.reports.html.numbers import moment, number
 from edgesnn.reports.html.page import Section, page
 from edgesnn.reports.html.power import power_figures, power_rows
@@ -46,11 +46,11 @@ MOST_REASONS = 12
 def run_page(
     head: Source,
     base: Source | None = None,
-    comparison: Comparison | None = None,
+    comparison: RunComparison | None = None,
     *,
     mapping: Mapping[str, Any] | None = None,
     trends: Sequence[Safe] = (),
-    back: tuple[Link, str] | None = None,
+    back: tuple[SafeLink, str] | None = None,
 ) -> str:
     """The whole page of a run.
 
@@ -115,7 +115,7 @@ def verdict_box(word: str, say: str, reasons: Sequence[str]) -> Safe:
     )
 
 
-def _say(head: Source, comparison: Comparison | None) -> str:
+def _say(head: Source, comparison: RunComparison | None) -> str:
     own = head.document["verdict"]
     sentence = _SENTENCES.get(own["verdict"], "")
     if comparison is None:
@@ -127,11 +127,11 @@ def _say(head: Source, comparison: Comparison | None) -> str:
     )
 
 
-def _reasons(head: Source, comparison: Comparison | None) -> list[str]:
+def _reasons(head: Source, comparison: RunComparison | None) -> list[str]:
     return list(head.document["verdict"]["reasons"] if comparison is None else comparison.reasons)
 
 
-def _changes(comparison: Comparison | None) -> Child:
+def _changes(comparison: RunComparison | None) -> Child:
     if comparison is None:
         return None
     return [metrics_table(comparison), target_notes(comparison)]

@@ -10,7 +10,7 @@ _LEAST_LOG = 1e-100
 
 
 @dataclass(frozen=True, slots=True)
-class Scale:
+class Axis:
     """One axis.
 
     Attributes:

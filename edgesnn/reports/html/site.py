@@ -17,10 +17,10 @@ from pathlib import Path
 
 from edgesnn.errors import OutputError, RecordError
 from edgesnn.reports.comparison import Key
-from edgesnn.reports.html.folder import Row, Skipped, read_folder
+from edgesnn.reports.html.folder import Row, SkippedRecord, read_folder
 from edgesnn.reports.html.markup import near
 from edgesnn.reports.html.run_page import run_page
-from edgesnn.reports.html.site_pages import MARKER, Series, index_pages, series_pages
+from edgesnn.reports.html.site_pages import MARKER, RunSeries, index_pages, series_pages
 from edgesnn.reports.html.sources import load_source
 
 SCHEMA = "edgesnn.site/1"
@@ -45,7 +45,7 @@ class Site:
     runs: int
     series: int
     pages: int
-    skipped: tuple[Skipped, ...]
+    skipped: tuple[SkippedRecord, ...]
 
 
 def write_site(
@@ -85,7 +85,7 @@ def write_site(
         raise OutputError(f"the site cannot be written to '{output}'", actual=error.strerror) from None
 
 
-def _write_run_pages(groups: Sequence[Series], output: Path, newest: int, tell: Tell) -> dict[Path, str]:
+def _write_run_pages(groups: Sequence[RunSeries], output: Path, newest: int, tell: Tell) -> dict[Path, str]:
     """Pages of the newest runs, of every series in turn."""
     wanted = [
         (one, one.rows[-age]) for age in range(1, newest + 1) for one in groups if len(one.rows) >= age
@@ -104,7 +104,13 @@ def _write_run_pages(groups: Sequence[Series], output: Path, newest: int, tell: 
 
 
 def _write(
-    groups: list[Series], skipped: list[Skipped], folder: Path, output: Path, *, newest: int, tell: Tell
+    groups: list[RunSeries],
+    skipped: list[SkippedRecord],
+    folder: Path,
+    output: Path,
+    *,
+    newest: int,
+    tell: Tell,
 ) -> Site:
     _clear(output)
     run_pages = _write_run_pages(groups, output, newest, tell)
@@ -129,11 +135,11 @@ def _write(
     return Site(output / "index.html", runs, len(groups), pages, tuple(skipped))
 
 
-def _grouped(rows: Sequence[Row]) -> list[Series]:
+def _grouped(rows: Sequence[Row]) -> list[RunSeries]:
     groups: dict[Key, list[Row]] = {}
     for row in rows:
         groups.setdefault(row.key, []).append(row)
-    return [Series(key, group, _file_name(key)) for key, group in groups.items()]
+    return [RunSeries(key, group, _file_name(key)) for key, group in groups.items()]
 
 
 def _file_name(key: Key) -> str:

@@ -13,12 +13,12 @@ from edgesnn.reports.comparison import Key
 from edgesnn.reports.history import LONGEST, cuts
 from edgesnn.reports.html.badges import badge
 from edgesnn.reports.html.envelope import of_series
-from edgesnn.reports.html.folder import TRENDS, Row, Skipped
-from edgesnn.reports.html.markup import Child, Link, Safe, element, near
+from edgesnn.reports.html.folder import TRENDS, Row, SkippedRecord
+from edgesnn.reports.html.markup import Child, Safe, SafeLink, element, near
 from edgesnn.reports.html.numbers import interval, moment, number, with_unit
 from edgesnn.reports.html.page import Section, page
 from edgesnn.reports.html.run_page import verdict_box
-from edgesnn.reports.html.scales import Scale, span
+from edgesnn.reports.html.scales import Axis, span
 from edgesnn.reports.html.sources import relative
 from edgesnn.reports.html.svg import path as path_of
 from edgesnn.reports.html.svg import table
@@ -37,7 +37,7 @@ _COLUMNS = ("latency.p95", "power.mean", "energy.per_token", "size.model", "accu
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
+class RunSeries:
     """Runs that may be compared with each other.
 
     Attributes:
@@ -57,7 +57,7 @@ class Series:
 
 
 def index_pages(
-    groups: list[Series], skipped: list[Skipped], folder: Path, output: Path
+    groups: list[RunSeries], skipped: list[SkippedRecord], folder: Path, output: Path
 ) -> list[tuple[str, str]]:
     """The index, over several pages where there are many series.
 
@@ -107,7 +107,7 @@ def index_pages(
     return made
 
 
-def _index_table(series: Sequence[Series]) -> Safe:
+def _index_table(series: Sequence[RunSeries]) -> Safe:
     rows = []
     for one in series:
         last = one.rows[-1]
@@ -131,7 +131,7 @@ def _index_table(series: Sequence[Series]) -> Safe:
     return table(head, rows, caption="newest run of every series")
 
 
-def series_pages(one: Series, run_pages: dict[Path, str], output: Path) -> list[tuple[str, str]]:
+def series_pages(one: RunSeries, run_pages: dict[Path, str], output: Path) -> list[tuple[str, str]]:
     """Trends of a series, and its runs with links to their records, over several pages where they are many.
 
     Args:
@@ -205,7 +205,7 @@ def _runs_table(rows: Sequence[Row], run_pages: dict[Path, str], output: Path) -
     return table(head, shown, caption="runs with their 95 % intervals")
 
 
-def _skipped(skipped: Sequence[Skipped], folder: Path, output: Path) -> Child:
+def _skipped(skipped: Sequence[SkippedRecord], folder: Path, output: Path) -> Child:
     if not skipped:
         return None
     rows = []
@@ -237,8 +237,8 @@ def _spark(values: Sequence[float]) -> Safe | None:
     if len(values) < 2:
         return None
     few = of_series(values, _SPARK_POINTS)
-    across = Scale(0.0, float(few.x[-1]) or 1.0, 2.0, 118.0)
-    up = Scale(*span([float(few.low.min()), float(few.high.max())]), 20.0, 2.0)
+    across = Axis(0.0, float(few.x[-1]) or 1.0, 2.0, 118.0)
+    up = Axis(*span([float(few.low.min()), float(few.high.max())]), 20.0, 2.0)
     band = [(across(float(x)), up(float(v)) - 0.3) for x, v in zip(few.x, few.high, strict=True)]
     band += [(across(float(x)), up(float(v)) + 0.3) for x, v in zip(few.x[::-1], few.low[::-1], strict=True)]
     means = [(across(float(x)), up(float(v))) for x, v in zip(few.x, few.mean, strict=True)]
@@ -333,6 +333,6 @@ def _numbered(stem: str, index: int) -> str:
     return f"{stem}.html" if index == 0 else f"{stem}-{index + 1}.html"
 
 
-def _link(path: Path, folder: Path) -> Link | None:
+def _link(path: Path, folder: Path) -> SafeLink | None:
     found = relative(path, folder)
     return None if found is None else near(found)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from edgesnn.reports.html.markup import Child, Safe, compact, element
 from edgesnn.reports.html.numbers import number
-from edgesnn.reports.html.scales import Scale
+from edgesnn.reports.html.scales import Axis
 
 WIDE, NARROW = 880.0, 372.0
 
@@ -163,7 +163,7 @@ def path(points: Sequence[tuple[float, float]]) -> str:
 
 
 def horizontal_axis(
-    canvas: Canvas, scale: Scale, title: str, labels: Callable[[float], str] = number
+    canvas: Canvas, scale: Axis, title: str, labels: Callable[[float], str] = number
 ) -> list[Child]:
     """Ticks below the plot and the axis' title."""
     marks: list[Child] = [line(canvas.x0, canvas.y0, canvas.x1, canvas.y0, "axis")]
@@ -177,7 +177,7 @@ def horizontal_axis(
 
 
 def vertical_axis(
-    canvas: Canvas, scale: Scale, title: str, labels: Callable[[float], str] = number, most: int = 5
+    canvas: Canvas, scale: Axis, title: str, labels: Callable[[float], str] = number, most: int = 5
 ) -> list[Child]:
     """Grid lines with their values, and the axis' title above."""
     marks: list[Child] = []

@@ -11,7 +11,7 @@ import numpy as np
 from edgesnn.reports.html.envelope import of_series
 from edgesnn.reports.html.markup import Child, Safe, element
 from edgesnn.reports.html.numbers import interval, number, unit, with_unit
-from edgesnn.reports.html.scales import Scale, span
+from edgesnn.reports.html.scales import Axis, span
 from edgesnn.reports.html.svg import Canvas, data_table, figure, line, path, polyline, text, vertical_axis
 
 #: Rows of the table behind a trend: the latest runs.
@@ -86,8 +86,8 @@ def _draw(
     highest = max(abs(end) for end in ends)
     if limit is not None and limit < 3 * highest:
         ends.append(limit)
-    up = Scale(*span(ends), canvas.y0, canvas.y1)
-    across = Scale(0.0, float(len(points) - 1), canvas.x0 + 6, canvas.x1 - 6)
+    up = Axis(*span(ends), canvas.y0, canvas.y1)
+    across = Axis(0.0, float(len(points) - 1), canvas.x0 + 6, canvas.x1 - 6)
     marks: list[Child] = [vertical_axis(canvas, up, unit(unit_name))]
     if limit is not None and up.low <= limit <= up.high:
         y = up(limit)
@@ -104,7 +104,7 @@ def _draw(
     return canvas, [*marks, *_days(points, across, canvas)]
 
 
-def _few(points: Sequence[TrendPoint], unit_name: str, across: Scale, up: Scale) -> list[Child]:
+def _few(points: Sequence[TrendPoint], unit_name: str, across: Axis, up: Axis) -> list[Child]:
     marks: list[Child] = []
     for index, p in enumerate(points):
         x = across(index)
@@ -124,7 +124,7 @@ def _few(points: Sequence[TrendPoint], unit_name: str, across: Scale, up: Scale)
     return marks
 
 
-def _many(points: Sequence[TrendPoint], across: Scale, up: Scale, places: int) -> list[Child]:
+def _many(points: Sequence[TrendPoint], across: Axis, up: Axis, places: int) -> list[Child]:
     few = of_series(np.array([p.value for p in points]), places // 2)
     xs = [across(float(x)) for x in few.x]
     upper = [(x, up(float(v)) - 0.4) for x, v in zip(xs, few.high, strict=True)]
@@ -133,7 +133,7 @@ def _many(points: Sequence[TrendPoint], across: Scale, up: Scale, places: int) -
     return [element("path", d=path([*upper, *reversed(lower)]) + "Z", class_="band"), polyline(means, "head")]
 
 
-def _days(points: Sequence[TrendPoint], across: Scale, canvas: Canvas) -> list[Child]:
+def _days(points: Sequence[TrendPoint], across: Axis, canvas: Canvas) -> list[Child]:
     """The axis of runs: evenly spaced, named by day at some places."""
     marks: list[Child] = [line(canvas.x0, canvas.y0, canvas.x1, canvas.y0, "axis")]
     count = min(len(points), 3 if canvas.narrow else 6)

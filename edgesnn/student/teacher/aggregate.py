@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from edgesnn.student.trimming import NO_TOKEN
+from edgesnn.student.teacher.trimming import NO_TOKEN
 
 FLOOR = -65504.0
 """Log-probability of what has none: the lowest float16, whose exponential is 0."""

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgesnn.errors import TrainingError
-from edgesnn.student.data import Document
 from edgesnn.student.teacher.loading import Teacher
-from edgesnn.student.trimming import TrimmedVocabulary
+from edgesnn.student.teacher.trimming import TrimmedVocabulary
+from edgesnn.student.text.data import Document
 from edgesnn.text.tokenizer import ASSISTANT, END_OF_TEXT, SPECIAL_TOKENS, USER, TextTokenizer
 
 _END, _USER, _ASSISTANT = (SPECIAL_TOKENS.index(token) for token in (END_OF_TEXT, USER, ASSISTANT))
@@ -25,7 +25,7 @@ _BLOCK = 2048
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Segment:
+class ContextSegment:
     """One context.
 
     Attributes:
@@ -83,10 +83,10 @@ class _Builder:
         self.native_length += len(native)
         self.scored += scored
 
-    def finish(self, byte_lengths: NDArray[np.int64]) -> Segment:
+    def finish(self, byte_lengths: NDArray[np.int64]) -> ContextSegment:
         """The segment."""
         student = np.concatenate(self.student)
-        return Segment(
+        return ContextSegment(
             student,
             np.concatenate(self.native),
             np.concatenate(self.places),
@@ -125,7 +125,7 @@ class Aligner:
             )
         self.unspellable = 0
 
-    def segments(self, documents: Sequence[Document]) -> Iterator[Segment]:
+    def segments(self, documents: Sequence[Document]) -> Iterator[ContextSegment]:
         """Segments of the documents, in their order.
 
         A document that the teacher's tokenizer cannot spell (bytes that its vocabulary lacks, or text that it
@@ -142,7 +142,7 @@ class Aligner:
 
     def _document(
         self, document: Document, pairs: list[tuple[NDArray[np.int32], NDArray[np.int32]]]
-    ) -> Iterator[Segment]:
+    ) -> Iterator[ContextSegment]:
         spelt = [self._trimmed.spell(native) for native, _ in pairs]
         aligned = all(
             np.array_equal(ids, student) for (ids, _), (_, student) in zip(spelt, pairs, strict=True)
@@ -157,7 +157,7 @@ class Aligner:
         else:
             yield from self._text(parts[0], 0)
 
-    def _record(self, prompt: _Part, response: _Part, open_end: bool) -> Iterator[Segment]:
+    def _record(self, prompt: _Part, response: _Part, open_end: bool) -> Iterator[ContextSegment]:
         """``<|user|>prompt<|assistant|>response<|endoftext|>``.
 
         What does not fit goes on as plain text. An answer with an open end is not ended.
@@ -185,7 +185,7 @@ class Aligner:
         if not finished:
             yield from self._text(response, taken, open_end)
 
-    def _text(self, part: _Part, taken: int, open_end: bool = False) -> Iterator[Segment]:
+    def _text(self, part: _Part, taken: int, open_end: bool = False) -> Iterator[ContextSegment]:
         """``<|endoftext|>text<|endoftext|>``, over as many segments as it needs."""
         chat = self._teacher.chat
         finished = False
@@ -224,7 +224,7 @@ class Aligner:
         builder.add(np.array([_END], np.int32), ids, np.zeros(1, np.int64), 1)
         return True
 
-    def _unaligned(self, document: Document, parts: list[NDArray[np.int32]]) -> Iterator[Segment]:
+    def _unaligned(self, document: Document, parts: list[NDArray[np.int32]]) -> Iterator[ContextSegment]:
         """Student ids alone."""
         encoded = iter(parts)
         pieces = [np.array([p], np.int32) if isinstance(p, int) else next(encoded) for p in document.parts]
@@ -234,7 +234,7 @@ class Aligner:
         nothing = np.empty(0, np.int64)
         for first in range(0, max(len(ids) - 1, 1), self._max_length):
             cut = ids[first : first + self._max_length + 1]
-            yield Segment(
+            yield ContextSegment(
                 cut, np.empty(0, np.int32), nothing, nothing, -1, int(self._byte_lengths[cut[1:]].sum())
             )
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from edgesnn.errors import OutputError, TextError, TrainingError
 from edgesnn.student.files import make_directory, write_atomic
-from edgesnn.student.trimming import TrimmedVocabulary
+from edgesnn.student.teacher.trimming import TrimmedVocabulary
 
 SCHEMA = "edgesnn.teacher-cache/1"
 MANIFEST_FILE = "manifest.json"

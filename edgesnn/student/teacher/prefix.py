@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edgesnn.student.teacher.align import Segment
+from edgesnn.student.teacher.align import ContextSegment
 from edgesnn.student.teacher.loading import Teacher
 
 SHORTEST = 8
@@ -34,11 +34,11 @@ class SharedPrefix:
         self._begin = np.array(teacher.chat.before[:-1], np.int32)
         self._usable = len(self._begin) >= SHORTEST and self._splits()
 
-    def length(self, segments: Sequence[Segment]) -> int:
+    def length(self, segments: Sequence[ContextSegment]) -> int:
         """Native ids that all segments begin with and that need not be run for each."""
         return len(self._begin) if all(self.begins(segment) for segment in segments) else 0
 
-    def begins(self, segment: Segment) -> bool:
+    def begins(self, segment: ContextSegment) -> bool:
         """Whether a segment begins with the chat format and can share it."""
         return self._usable and np.array_equal(segment.native[: len(self._begin)], self._begin)
 

@@ -2,7 +2,7 @@ import pytest
 
 from edgesnn.bundle.bundle import Bundle
 from edgesnn.errors import RunnerError
-from edgesnn.runners import browser_assets
+from edgesnn.runners.browser import assets as browser_assets
 from tests.support.bundles import shared_bundle
 from tests.support.chromium import PLAIN_HOST, Browser, chromium
 

@@ -18,12 +18,12 @@ import pytest
 from edgesnn.api import export_student
 from edgesnn.api.verification import verify_open
 from edgesnn.bundle.bundle import Bundle
-from edgesnn.profiler.latency import measure_windows
-from edgesnn.profiler.profile import load_profile
-from edgesnn.profiler.warmup import warm_up
+from edgesnn.profiler.budgets.profile import load_profile
+from edgesnn.profiler.latency.steps import measure_windows
+from edgesnn.profiler.latency.warmup import warm_up
 from edgesnn.program.golden import Golden
-from edgesnn.runners import browser_server
-from edgesnn.runners.base import Chip
+from edgesnn.runners.base import LoadChip
+from edgesnn.runners.browser import server as browser_server
 from tests.support.chromium import PLAIN_HOST
 from tests.support.phones import opening
 
@@ -230,7 +230,8 @@ def test_the_page_is_light_or_dark_and_fits_a_phone(chrome, bundle):
 
 
 def test_a_model_that_the_browser_refuses_is_told_on_both_sides(chrome, bundle, monkeypatch):
-    from edgesnn.runners import browser, browser_device
+    from edgesnn.runners.browser import device as browser_device
+    from edgesnn.runners.browser import runner as browser
 
     def spoilt(given):
         files = browser_device.served_files(given)
@@ -249,7 +250,7 @@ def test_a_load_pattern_is_played_and_leaves_a_new_context(phone):
     runner, _, _ = phone
     runner.reset()
     fresh = runner.step(IDS[:1]).logits
-    runner.play((Chip(True, 0.02), Chip(False, 0.02), Chip(True, 0.02)))
+    runner.play((LoadChip(True, 0.02), LoadChip(False, 0.02), LoadChip(True, 0.02)))
     np.testing.assert_array_equal(runner.step(IDS[:1]).logits, fresh)
 
 

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from edgesnn.errors import RunnerError, TextError
-from edgesnn.profiler.latency import measure_latency
-from edgesnn.profiler.profile import load_profile
-from edgesnn.runners import browser
-from edgesnn.runners.base import Chip, Sighting
-from edgesnn.runners.browser_phone import PhoneGone
-from edgesnn.runners.browser_server import Served
+from edgesnn.profiler.budgets.profile import load_profile
+from edgesnn.profiler.latency.steps import measure_latency
+from edgesnn.runners.base import LoadChip, Sighting
+from edgesnn.runners.browser import runner as browser
+from edgesnn.runners.browser.phone import PhoneGone
+from edgesnn.runners.browser.server import Served
 from edgesnn.text.tokenizer import load_tokenizer
 from tests.support.phones import PythonPhone, opening
 
@@ -75,7 +75,7 @@ def test_an_honest_phone_becomes_the_device(joined):
     assert device.details["clock_bound_ms"] >= 0.1
     assert runner.step(np.array([3])).logits.shape == (1, 280)
     assert runner.sequence(IDS[None]).logits.shape == (1, 40, 280)
-    runner.play((Chip(True, 0.01), Chip(False, 0.01)))
+    runner.play((LoadChip(True, 0.01), LoadChip(False, 0.01)))
     runner.idle(0)
     assert phone.heard[0]["type"] == "welcome"
 

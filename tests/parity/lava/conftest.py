@@ -9,16 +9,16 @@ import pytest
 
 from edgesnn.bundle.bundle import Bundle
 from edgesnn.bundle.export import BundleSource, write_bundle
-from edgesnn.exporters.lava import LavaExporter
+from edgesnn.exporters.lava.exporter import LavaExporter
 from edgesnn.program.bounds import prove
 from edgesnn.program.compile import Compiled
 from edgesnn.program.float_program import FloatProgram
 from edgesnn.program.ops import LIF
 from edgesnn.program.program import Program
 from edgesnn.program.random_program import RandomShape, random_program
-from edgesnn.runners import lava_environment
 from edgesnn.runners.base import RunnerOptions
-from edgesnn.runners.lava import LavaRunner
+from edgesnn.runners.lava import environment as lava_environment
+from edgesnn.runners.lava.runner import LavaRunner
 from tests.support.artifacts import tiny_tokenizer
 from tests.support.programs import scattered
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from edgesnn import resources
 from edgesnn.exporters.base import ExportSource
-from edgesnn.exporters.lava import manifest
-from edgesnn.exporters.lava_arrays import Arrays
+from edgesnn.exporters.lava.arrays import LavaArrays
+from edgesnn.exporters.lava.exporter import manifest
 from edgesnn.program.golden import Golden
 from edgesnn.program.random_program import RandomShape, random_program
 from tests.parity.lava.conftest import ids_of
@@ -23,7 +23,7 @@ sys.path.pop(0)
 
 
 def engine_of(program):
-    arrays = Arrays()
+    arrays = LavaArrays()
     return Engine(manifest(ExportSource(program, None, "random", "0" * 64), arrays), arrays.stored)
 
 

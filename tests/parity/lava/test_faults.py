@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from edgesnn.errors import RunnerError
-from edgesnn.runners import lava_environment
 from edgesnn.runners.base import RunnerOptions
-from edgesnn.runners.lava import LavaRunner
-from edgesnn.runners.lava_child import Deadlines
+from edgesnn.runners.lava import environment as lava_environment
+from edgesnn.runners.lava.child import Deadlines
+from edgesnn.runners.lava.runner import LavaRunner
 from tests.parity.lava.conftest import ids_of, needs_lava, session_of, shared_memory_of
 
 pytestmark = needs_lava
@@ -147,7 +147,7 @@ import sys, time
 from pathlib import Path
 from edgesnn.bundle.bundle import Bundle
 from edgesnn.runners.base import RunnerOptions
-from edgesnn.runners.lava import LavaRunner
+from edgesnn.runners.lava.runner import LavaRunner
 runner = LavaRunner()
 runner.open(Bundle(Path(sys.argv[1])), RunnerOptions(address="graph"))
 print(runner._running.pid, flush=True)

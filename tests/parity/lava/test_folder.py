@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgesnn.program.golden import Golden
-from edgesnn.runners import lava_environment
+from edgesnn.runners.lava import environment as lava_environment
 from tests.parity.lava.conftest import ids_of, needs_lava
 
 PATCHED = lava_environment.missing() is None and lava_environment.find().patched

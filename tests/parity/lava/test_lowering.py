@@ -9,9 +9,9 @@ import pytest
 
 from edgesnn.errors import ExportError, OutputError
 from edgesnn.exporters.base import ExportSource
-from edgesnn.exporters.lava import LavaExporter
-from edgesnn.exporters.lava_arrays import Arrays
-from edgesnn.exporters.lava_graph import lower
+from edgesnn.exporters.lava.arrays import LavaArrays
+from edgesnn.exporters.lava.exporter import LavaExporter
+from edgesnn.exporters.lava.graph import lower
 from edgesnn.program.program import Program
 from edgesnn.program.random_program import RandomShape, random_program
 from edgesnn.program.snn_format import program_hash
@@ -19,13 +19,13 @@ from tests.parity.lava.conftest import SHAPE, bundle_of, stock_program
 
 
 def classes(program):
-    return Counter(entry["class"] for entry in lower(program, Arrays()).processes)
+    return Counter(entry["class"] for entry in lower(program, LavaArrays()).processes)
 
 
 def test_a_block_is_ten_processes_and_four_timesteps():
     two, three = (random_program(replace(SHAPE, depth=depth)) for depth in (2, 3))
     assert sum(classes(three).values()) - sum(classes(two).values()) == 10
-    assert lower(three, Arrays()).latency - lower(two, Arrays()).latency == 4
+    assert lower(three, LavaArrays()).latency - lower(two, LavaArrays()).latency == 4
     assert classes(two) == {
         "TokenSource": 1,
         "Dense": 8,
@@ -45,7 +45,7 @@ def test_stock_neurons_serve_what_they_can():
 
 def test_stock_parameters_are_the_programs():
     program = stock_program()
-    arrays = Arrays()
+    arrays = LavaArrays()
     entries = {entry["name"]: entry for entry in lower(program, arrays).processes}
     stock = 0
     for op in program.ops:
@@ -66,7 +66,7 @@ def test_stock_parameters_are_the_programs():
     "program", [random_program(SHAPE), stock_program(), random_program(replace(SHAPE, saturate=True))]
 )
 def test_whatever_meets_in_a_port_has_the_same_latency_there(program):
-    graph = lower(program, Arrays())
+    graph = lower(program, LavaArrays())
     entries = {entry["name"]: entry for entry in graph.processes}
     for source, target in graph.connections:
         (name, port), reader = source.rsplit(".", 1), entries[target.rsplit(".", 1)[0]]
@@ -81,7 +81,7 @@ def test_whatever_meets_in_a_port_has_the_same_latency_there(program):
 def test_a_value_that_is_added_to_itself_is_connected_once_and_copied_once():
     program = random_program(SHAPE)
     ops = [replace(op, right=op.left) if op.name == "blocks.1.mlp.add" else op for op in program.ops]
-    graph = lower(Program(program.timesteps, tuple(ops)), Arrays())
+    graph = lower(Program(program.timesteps, tuple(ops)), LavaArrays())
     assert len(set(graph.connections)) == len(graph.connections)
     assert any(entry["name"] == "blocks.1.mlp.add.copy" for entry in graph.processes)
 
@@ -90,11 +90,11 @@ def test_an_op_that_lava_has_no_process_for_is_an_export_error():
     program = random_program()
     strange = type("Convolve", (), {"name": "conv", "out": "y", "input": "x0"})()
     with pytest.raises(ExportError, match="Lava has no process for op 'conv'; actual: Convolve"):
-        lower(Program(4, (program.ops[0], strange)), Arrays())  # type: ignore[arg-type]
+        lower(Program(4, (program.ops[0], strange)), LavaArrays())  # type: ignore[arg-type]
 
 
 def test_equal_arrays_are_stored_once():
-    arrays = Arrays()
+    arrays = LavaArrays()
     assert arrays.add("a", np.arange(3)) == arrays.add("b", np.arange(3)) == "a"
     assert arrays.add("c", np.arange(3).astype(np.int8)) == "c"
     assert arrays.add("d", np.arange(4)[:3][None]) == "d"

@@ -15,7 +15,7 @@ from edgesnn.program.ops import Add, Saturate
 from edgesnn.program.program import Program
 from edgesnn.program.random_program import random_program
 from edgesnn.runners.base import Capability, RunnerOptions
-from edgesnn.runners.lava import DEVICE, LavaRunner
+from edgesnn.runners.lava.runner import DEVICE, LavaRunner
 from tests.parity.lava.conftest import SHAPE, bundle_of, ids_of, needs_lava, opened, stock_program
 from tests.support.bundles import shared_bundle
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from edgesnn.program.golden import lif_membranes
 from edgesnn.program.ops import LIF, Linear
-from edgesnn.runners import lava_environment
+from edgesnn.runners.lava import environment as lava_environment
 from tests.parity.lava.conftest import bundle_of, needs_lava, stock_program
 
 WORKER = Path(__file__).with_name("stock_worker.py")

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from edgesnn.errors import UsageError
-from edgesnn.exporters import c_cross
-from edgesnn.exporters.c_cross import TARGETS, cross_build, parse_targets
+from edgesnn.exporters.c import cross as c_cross
+from edgesnn.exporters.c.cross import TARGETS, cross_build, parse_targets
 from edgesnn.program.golden import Golden
 from edgesnn.program.state import State
 

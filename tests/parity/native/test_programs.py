@@ -9,8 +9,8 @@ from edgesnn.program.golden import Golden
 from edgesnn.program.random_program import RandomShape, random_program
 from edgesnn.program.snn_format import to_bytes
 from edgesnn.program.state import State, state_tensors
-from edgesnn.runners import native_build
-from edgesnn.runners.native_engine import Engine, kernel_sets
+from edgesnn.runners.native import build as native_build
+from edgesnn.runners.native.engine import Engine, kernel_sets
 from tests.support.programs import programs, scattered
 
 pytestmark = pytest.mark.skipif(native_build.missing() is not None, reason=str(native_build.missing()))

@@ -11,10 +11,10 @@ from edgesnn.errors import RunnerError, TextError
 from edgesnn.program.golden import Golden
 from edgesnn.program.snn_format import program_hash, to_bytes
 from edgesnn.program.state import State
-from edgesnn.runners import native_build
 from edgesnn.runners.base import RunnerOptions
-from edgesnn.runners.native import NativeRunner
-from edgesnn.runners.native_engine import kernel_sets
+from edgesnn.runners.native import build as native_build
+from edgesnn.runners.native.engine import kernel_sets
+from edgesnn.runners.native.runner import NativeRunner
 
 pytestmark = pytest.mark.skipif(native_build.missing() is not None, reason=str(native_build.missing()))
 

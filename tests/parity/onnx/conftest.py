@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from onnx.reference import ReferenceEvaluator
 
-from edgesnn.exporters.onnx import FILES, integer_numbers
-from edgesnn.exporters.onnx_files import build
-from edgesnn.exporters.onnx_graph import Graph
-from edgesnn.exporters.onnx_primitives import IntegerNumbers
+from edgesnn.exporters.onnx.exporter import FILES, integer_numbers
+from edgesnn.exporters.onnx.files import build
+from edgesnn.exporters.onnx.graph import OnnxGraph
+from edgesnn.exporters.onnx.primitives import IntegerNumbers
 from edgesnn.program.float_program import (
     FloatEmbed,
     FloatLIF,
@@ -110,7 +110,7 @@ def run_primitive(request: pytest.FixtureRequest) -> Callable[..., np.ndarray]:
         many_rows: bool = False,
         rank: int | None = None,
     ) -> Any:
-        graph = Graph("primitive")
+        graph = OnnxGraph("primitive")
         numbers = IntegerNumbers(graph, narrow, many_rows)
         shape = [f"d{axis}" for axis in range(x.ndim)]
         result = make(numbers, graph.input("x", x.dtype, shape))

@@ -11,8 +11,8 @@ import pytest
 
 from edgesnn.errors import ExportError, OutputError
 from edgesnn.exporters.base import ExportResult, ExportSource
-from edgesnn.exporters.onnx import OnnxExporter
-from edgesnn.exporters.onnx_float32 import OnnxFloat32Exporter
+from edgesnn.exporters.onnx.exporter import OnnxExporter
+from edgesnn.exporters.onnx.float32 import OnnxFloat32Exporter
 from edgesnn.program.ops import Count, Linear
 from edgesnn.program.program import Program
 from edgesnn.program.random_program import RandomShape, random_program

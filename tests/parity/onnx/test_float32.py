@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgesnn.exporters.onnx_files import build
-from edgesnn.exporters.onnx_float32 import FILES, float_numbers
+from edgesnn.exporters.onnx.files import build
+from edgesnn.exporters.onnx.float32 import FILES, float_numbers
 from edgesnn.program.float_program import FloatProgram, float_logits
 from edgesnn.program.program import Program
 from edgesnn.program.random_program import RandomShape, random_program

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from edgesnn.exporters.onnx_network import Value, lif
+from edgesnn.exporters.onnx.network import OnnxValue, lif
 from edgesnn.program.golden import decay, lif_membranes, readout_codes, trunc_shift
 from edgesnn.program.ops import LIF, MEMBRANE_MAX, THETA_MAX, Embed, Linear, Readout, Saturate
 
@@ -106,7 +106,7 @@ def test_a_lif_unrolled_fires_as_golden_up_to_the_ends_of_a_current(
     _, spikes = lif_membranes(current, op)
 
     def whole(numbers, x):
-        return lif(op, Value(x, 64), numbers, Layout(few), timesteps)
+        return lif(op, OnnxValue(x, 64), numbers, Layout(few), timesteps)
 
     got = run_primitive(whole, (64 * current).astype(np.int32), np.bool_)
     np.testing.assert_array_equal(got, spikes)
@@ -194,7 +194,7 @@ def test_a_steady_current_fires_by_levels_as_by_recurrence(
     _, spikes = lif_membranes(np.repeat(current[:, None], timesteps, axis=1), op)
 
     def whole(numbers, x):
-        return lif(op, Value(x, 64, steady=True), numbers, Layout(True), timesteps)
+        return lif(op, OnnxValue(x, 64, steady=True), numbers, Layout(True), timesteps)
 
     got = run_primitive(whole, (64 * current[:, None]).astype(np.int32), np.bool_)
     np.testing.assert_array_equal(got, spikes)

@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("ai_edge_litert", reason="ai-edge-litert is not installed: pip install 'edgesnn[tflite]'")
 
 from edgesnn.exporters.base import ExportSource
-from edgesnn.exporters.tflite import TfliteExporter
+from edgesnn.exporters.tflite.exporter import TfliteExporter
 from tests.parity.tflite.runtimes import NAMES, Runtime, old_python
 
 

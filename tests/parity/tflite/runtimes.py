@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgesnn.exporters.tflite_graph import METADATA_NAME, schema
+from edgesnn.exporters.tflite.graph import METADATA_NAME, schema
 
 WORKER = Path(__file__).with_name("runtime_worker.py")
 OLD_RUNTIME = ("tflite-runtime==2.14.0", "numpy>=1.24,<2")

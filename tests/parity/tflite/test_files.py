@@ -10,12 +10,12 @@ import pytest
 
 from edgesnn.errors import ExportError
 from edgesnn.exporters.base import ExportSource
-from edgesnn.exporters.tflite import FILES, TfliteExporter
-from edgesnn.exporters.tflite_bounds import DecayForm, decay_form, membrane_reaches
-from edgesnn.exporters.tflite_files import build
-from edgesnn.exporters.tflite_graph import Graph, schema
-from edgesnn.exporters.tflite_network import Network
-from edgesnn.exporters.tflite_primitives import Numbers
+from edgesnn.exporters.tflite.bounds import DecayForm, decay_form, membrane_reaches
+from edgesnn.exporters.tflite.exporter import FILES, TfliteExporter
+from edgesnn.exporters.tflite.files import build
+from edgesnn.exporters.tflite.graph import TfliteGraph, schema
+from edgesnn.exporters.tflite.network import TfliteNetwork
+from edgesnn.exporters.tflite.primitives import TfliteNumbers
 from edgesnn.program.golden import Golden, lif_membranes
 from edgesnn.program.ops import LIF, MEMBRANE_MAX, Attend, Count, Linear
 from edgesnn.program.program import Program
@@ -100,7 +100,7 @@ def test_no_membrane_of_a_run_is_beyond_the_reach_that_chose_its_form():
 
 
 def test_a_product_beyond_float32_is_an_export_error():
-    numbers = Numbers(Graph("g"), {})
+    numbers = TfliteNumbers(TfliteGraph("g"), {})
     left = numbers.graph.input("x", np.float32, (-1, 1100))
     with pytest.raises(ExportError, match="float32"):
         numbers.product(left, np.full((1100, 2), 127, np.int8), 127)
@@ -116,8 +116,8 @@ def test_a_program_without_readout_and_a_count_read_elsewhere_are_export_errors(
 
 
 def test_an_op_that_nobody_taught_the_exporter_is_named():
-    graph = Graph("g")
-    network = Network(random_program(), Numbers(graph, {}), None)
+    graph = TfliteGraph("g")
+    network = TfliteNetwork(random_program(), TfliteNumbers(graph, {}), None)
     with pytest.raises(ExportError, match="object"):
         network._unary(object(), None)
 
@@ -125,7 +125,7 @@ def test_an_op_that_nobody_taught_the_exporter_is_named():
 def test_importing_exporter_and_runner_needs_no_extra():
     code = (
         "import sys; sys.modules['ai_edge_litert'] = None\n"
-        "import edgesnn.exporters.tflite, edgesnn.runners.litert as r\n"
+        "import edgesnn.exporters.tflite.exporter, edgesnn.runners.litert.runner as r\n"
         "print(r.LiteRtRunner.missing())"
     )
     done = subprocess.run(

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from edgesnn.exporters.tflite_bounds import FLOAT32_EXACT, DecayForm, decay_form, fraction
-from edgesnn.exporters.tflite_graph import Graph
-from edgesnn.exporters.tflite_network import Value, lif
-from edgesnn.exporters.tflite_primitives import Numbers
-from edgesnn.exporters.tflite_step import StepPast
+from edgesnn.exporters.tflite.bounds import FLOAT32_EXACT, DecayForm, decay_form, fraction
+from edgesnn.exporters.tflite.graph import TfliteGraph
+from edgesnn.exporters.tflite.network import TfliteValue, lif
+from edgesnn.exporters.tflite.primitives import TfliteNumbers
+from edgesnn.exporters.tflite.step import TfliteStepPast
 from edgesnn.program.golden import decay, lif_membranes, readout_codes, trunc_shift
 from edgesnn.program.ops import LIF, MEMBRANE_MAX, RESIDUAL_MAX, THETA_MAX, Embed, Readout, Saturate
 
@@ -23,7 +23,7 @@ def spread(value, channels):
     return np.broadcast_to(np.asarray(value, np.int32), channels).copy()
 
 
-class Recording(Numbers):
+class Recording(TfliteNumbers):
     """Numbers that remember the membranes which are compared with the threshold."""
 
     def __init__(self, graph, reaches):
@@ -63,9 +63,9 @@ def test_decay_truncates_every_membrane_of_its_form(runtime, xnnpack, form):
         reached += 1
         size = magnitudes(reach)
         values = np.concatenate([-size[::-1], size])
-        graph = Graph("decay")
+        graph = TfliteGraph("decay")
         arriving = graph.input("v", np.float32, (-1, 1))
-        graph.output("out", Numbers(graph, {"lif": reach}).decay(neuron(n), arriving))
+        graph.output("out", TfliteNumbers(graph, {"lif": reach}).decay(neuron(n), arriving))
         content = graph.serialise({}, "decay")
         got = runtime.call(content, {"v": values[:, None].astype(np.float32)}, xnnpack=xnnpack)["out"]
         np.testing.assert_array_equal(got[:, 0].astype(np.int64), decay(values, n), f"n = {n}")
@@ -75,9 +75,9 @@ def test_decay_truncates_every_membrane_of_its_form(runtime, xnnpack, form):
 def test_a_decay_beyond_its_reach_would_be_wrong(runtime, xnnpack):
     """The tests above have teeth: the cheap form fails where the bounds forbid it."""
     values = np.arange(MEMBRANE_MAX - 4000, MEMBRANE_MAX)
-    graph = Graph("decay")
+    graph = TfliteGraph("decay")
     arriving = graph.input("v", np.float32, (-1, 1))
-    graph.output("out", Numbers(graph, {"lif": 100}).decay(neuron(230), arriving))
+    graph.output("out", TfliteNumbers(graph, {"lif": 100}).decay(neuron(230), arriving))
     content = graph.serialise({}, "decay")
     got = runtime.call(content, {"v": values[:, None].astype(np.float32)}, xnnpack=xnnpack)["out"]
     assert 0 < np.count_nonzero(got[:, 0] != decay(values, 230)) < len(values)
@@ -86,10 +86,10 @@ def test_a_decay_beyond_its_reach_would_be_wrong(runtime, xnnpack):
 def membranes(runtime, op, current, reach, xnnpack):
     """Membranes ``[rows, T, c]`` and spikes of a LIF in a runtime."""
     rows, timesteps, channels = current.shape
-    graph = Graph("lif")
+    graph = TfliteGraph("lif")
     numbers = Recording(graph, {"lif": reach})
     arriving = graph.input("i", np.float32, (-1, timesteps, channels))
-    spikes = lif(op, Value(arriving, channels), numbers, StepPast(numbers, timesteps), timesteps)
+    spikes = lif(op, TfliteValue(arriving, channels), numbers, TfliteStepPast(numbers, timesteps), timesteps)
     graph.output("s", spikes)
     for t, membrane in enumerate(numbers.membranes):
         graph.output(f"v{t}", membrane)
@@ -131,9 +131,9 @@ def test_products_with_spikes_are_exact_at_the_extremes(runtime, xnnpack, fan_in
     weight[:, 2] = np.where(np.arange(fan_in) % 2, 127, -127)
     spikes = (RNG.random((40, fan_in)) < np.linspace(0, 1, 40)[:, None]).astype(np.int8)
     spikes[0], spikes[1] = 0, 1
-    graph = Graph("product")
+    graph = TfliteGraph("product")
     arriving = graph.input("s", np.float32, (-1, fan_in))
-    graph.output("out", Numbers(graph, {}).spiking_product(arriving, weight))
+    graph.output("out", TfliteNumbers(graph, {}).spiking_product(arriving, weight))
     content = graph.serialise({}, "product")
     got = runtime.call(content, {"s": spikes.astype(np.float32)}, xnnpack=xnnpack)["out"]
     np.testing.assert_array_equal(got, spikes.astype(np.int64) @ weight.astype(np.int64))
@@ -143,9 +143,9 @@ def test_saturation_clips_at_the_residual_s_bounds(runtime, xnnpack):
     values = np.array(
         [[-(2**18), -RESIDUAL_MAX - 1, -RESIDUAL_MAX, 0, RESIDUAL_MAX, RESIDUAL_MAX + 1, 2**18]]
     )
-    graph = Graph("saturate")
+    graph = TfliteGraph("saturate")
     arriving = graph.input("x", np.float32, (-1, values.shape[1]))
-    graph.output("out", Numbers(graph, {}).saturate(Saturate("s", "x", "y"), arriving))
+    graph.output("out", TfliteNumbers(graph, {}).saturate(Saturate("s", "x", "y"), arriving))
     content = graph.serialise({}, "saturate")
     got = runtime.call(content, {"x": values.astype(np.float32)}, xnnpack=xnnpack)["out"]
     np.testing.assert_array_equal(got, np.clip(values, -RESIDUAL_MAX, RESIDUAL_MAX))
@@ -163,8 +163,8 @@ def test_the_embedding_s_multiply_shift_is_exact_up_to_int32(runtime, xnnpack, s
     if shift < 14:
         top = np.minimum(top, (2**16 << shift) // np.abs(codes).max(axis=0))
     op = Embed("e", "x", table, projection, top.astype(np.int32), shift)
-    graph = Graph("embed")
-    graph.output("out", Numbers(graph, {}).embed(op, graph.input("ids", np.int32, (-1, -1))))
+    graph = TfliteGraph("embed")
+    graph.output("out", TfliteNumbers(graph, {}).embed(op, graph.input("ids", np.int32, (-1, -1))))
     ids = np.arange(vocab, dtype=np.int32).reshape(2, -1)
     got = runtime.call(graph.serialise({}, "embed"), {"ids": ids}, xnnpack=xnnpack)["out"]
     np.testing.assert_array_equal(got.reshape(vocab, dim), trunc_shift(codes * op.multiplier, shift))
@@ -183,9 +183,9 @@ def test_the_readout_is_exact_at_the_extremes_of_counts_codes_and_logits(runtime
     op = Readout("r", "c", "l", weight, bias, multiplier.astype(np.int32), shift, table, 7)
     spikes = (RNG.random((30, timesteps, dim)) < np.linspace(0, 1, 30)[:, None, None]).astype(np.int8)
     spikes[0], spikes[1] = 0, 1
-    graph = Graph("readout")
+    graph = TfliteGraph("readout")
     arriving = graph.input("s", np.float32, (-1, timesteps * dim))
-    graph.output("out", Numbers(graph, {}).readout(op, arriving, timesteps))
+    graph.output("out", TfliteNumbers(graph, {}).readout(op, arriving, timesteps))
     flat = spikes.reshape(len(spikes), -1).astype(np.float32)
     got = runtime.call(graph.serialise({}, "readout"), {"s": flat}, xnnpack=xnnpack)["out"]
     codes = readout_codes(spikes.sum(axis=1, dtype=np.int64), op)

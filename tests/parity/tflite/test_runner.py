@@ -10,15 +10,15 @@ import pytest
 from edgesnn.bundle.bundle import Bundle
 from edgesnn.bundle.export import BundleSource, write_bundle
 from edgesnn.errors import BundleError, RunnerError, TextError
-from edgesnn.exporters.tflite import TfliteExporter
-from edgesnn.profiler.verify import golden_cases, parity_ids, verify_runner
+from edgesnn.exporters.tflite.exporter import TfliteExporter
+from edgesnn.profiler.quality.verify import golden_cases, parity_ids, verify_runner
 from edgesnn.program.bounds import prove
 from edgesnn.program.compile import Compiled
 from edgesnn.program.golden import Golden
 from edgesnn.program.random_program import RandomShape, random_program
-from edgesnn.runners import litert_model
 from edgesnn.runners.base import RunnerOptions
-from edgesnn.runners.litert import LiteRtRunner
+from edgesnn.runners.litert import model as litert_model
+from edgesnn.runners.litert.runner import LiteRtRunner
 
 SHAPE = RandomShape(windows=(1, 3, 5, 9), density=0.3)
 

@@ -7,7 +7,7 @@ import pytest
 
 from edgesnn import resources
 from edgesnn.chips.description import Chip
-from edgesnn.chips.network import Feed, Network, Population
+from edgesnn.chips.network import ChipNetwork, Feed, Population
 
 LOIHI2 = resources.folder("targets") / "chips" / "loihi2.toml"
 
@@ -42,6 +42,6 @@ def parts():
         return Feed(source, 1, size, False)
 
     def network(*populations, attentions=(), obstacles=()):
-        return Network(4, populations, tuple(attentions), (), tuple(obstacles))
+        return ChipNetwork(4, populations, tuple(attentions), (), tuple(obstacles))
 
     return SimpleNamespace(population=population, dense=dense, single=single, network=network)

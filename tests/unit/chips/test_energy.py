@@ -12,10 +12,10 @@ from edgesnn.chips.energy import (
     load_energy_table,
     spike_rate_statement,
 )
-from edgesnn.chips.work import Work
+from edgesnn.chips.work import WorkTotals
 
 #: One token of a network whose every count is a round number.
-WORK = Work(
+WORK = WorkTotals(
     tokens=1,
     timesteps=4,
     neurons=100,
@@ -93,8 +93,8 @@ def test_the_dense_network_runs_once_with_three_bits_and_skips_no_zero(table):
 
 
 def test_energies_are_per_token(table):
-    thousand = {name: 1000 * getattr(WORK, name) for name in Work.__slots__}
-    long = Work(**{**thousand, "timesteps": 4, "neurons": 100})
+    thousand = {name: 1000 * getattr(WORK, name) for name in WorkTotals.__slots__}
+    long = WorkTotals(**{**thousand, "timesteps": 4, "neurons": 100})
     for one, many in zip(estimate_energy(WORK, table), estimate_energy(long, table), strict=True):
         assert many.total_uj == pytest.approx(one.total_uj)
 

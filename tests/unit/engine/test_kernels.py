@@ -7,8 +7,8 @@ import pytest
 
 from edgesnn.program.golden import lif_membranes
 from edgesnn.program.ops import LIF, MEMBRANE_MAX, THETA_MAX
-from edgesnn.runners import native_build
-from edgesnn.runners.native_engine import kernel_sets
+from edgesnn.runners.native import build as native_build
+from edgesnn.runners.native.engine import kernel_sets
 
 pytestmark = pytest.mark.skipif(native_build.missing() is not None, reason=str(native_build.missing()))
 

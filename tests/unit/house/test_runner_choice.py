@@ -5,9 +5,9 @@ import pytest
 from edgesnn import plugins
 from edgesnn.api import generate_text, open_bundle, parity_targets
 from edgesnn.api.runners import export_of, runner_misses, runner_of
-from edgesnn.runners import native_build
 from edgesnn.runners.golden import GoldenRunner
-from edgesnn.runners.onnxruntime import OnnxRuntimeRunner
+from edgesnn.runners.native import build as native_build
+from edgesnn.runners.onnxruntime.runner import OnnxRuntimeRunner
 from edgesnn.text.sampling import SamplingOptions
 from tests.support.artifacts import write_artifact
 from tests.support.bundles import shared_bundle

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from edgesnn.errors import MeterTimeoutError, MeterUnpluggedError
-from edgesnn.meters import calibration
 from edgesnn.meters import capture as module
 from edgesnn.meters.address import MeterAddress
 from edgesnn.meters.base import Block, Settings
-from edgesnn.meters.calibrated import CalibratedMeter
+from edgesnn.meters.calibration import points as calibration
+from edgesnn.meters.calibration.calibrated import CalibratedMeter
 from edgesnn.meters.capture import Begun, Ended, Plan, capture
-from edgesnn.meters.recording_format import join
+from edgesnn.meters.files.format import join
 from edgesnn.meters.twins.device import Conditions
 from edgesnn.meters.twins.faults import Fault, FaultSchedule
 from edgesnn.meters.twins.load import constant, square

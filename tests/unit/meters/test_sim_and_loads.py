@@ -9,8 +9,8 @@ import pytest
 
 from edgesnn.errors import EdgesnnError, MeterError, UsageError
 from edgesnn.meters.base import Loss, Settings
+from edgesnn.meters.files.recording import Recorder
 from edgesnn.meters.opening import open_meter
-from edgesnn.meters.recording import Recorder
 from edgesnn.meters.twins.live import LiveLoad
 from edgesnn.meters.twins.shapes import number, parse_load
 from tests.support.meter_blocks import block, segment

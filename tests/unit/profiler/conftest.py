@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edgesnn.bundle.bundle import Bundle, EvalSlice
-from edgesnn.profiler.profile import Profile
+from edgesnn.profiler.budgets.profile import Profile
 from edgesnn.profiler.results import Absent, AccuracyResult, ParityResult
 from edgesnn.profiler.session import Setting
 from edgesnn.program.random_program import RandomShape, random_program

@@ -8,12 +8,12 @@ import jsonschema
 import pytest
 import typer
 
-from edgesnn.cli import profile as command
-from edgesnn.cli import profile_show
-from edgesnn.cli.output import Output
-from edgesnn.profiler.comparison import compare_forward, no_comparison
+from edgesnn.cli.output import CommandOutput
+from edgesnn.cli.profile import command
+from edgesnn.cli.profile import show as profile_show
+from edgesnn.profiler.counts.memory import Probe
 from edgesnn.profiler.document import session_arrays, session_document
-from edgesnn.profiler.memory import Probe
+from edgesnn.profiler.latency.comparison import compare_forward, no_comparison
 from edgesnn.profiler.results import Absent
 from edgesnn.profiler.session import Setting, run_session
 from edgesnn.record.files import make_run, read_run, write_run
@@ -136,7 +136,7 @@ def test_a_session_that_measured_nothing_still_makes_a_record(make_record, parts
 def shown(monkeypatch, capsys):
     def show(record, details=True):
         monkeypatch.setenv("COLUMNS", "200")
-        profile_show.render(Output("profile", json_mode=False), record, details=details)
+        profile_show.render(CommandOutput("profile", json_mode=False), record, details=details)
         return capsys.readouterr().out
 
     return show

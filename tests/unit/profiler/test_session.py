@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from edgesnn.errors import RunnerError
-from edgesnn.profiler.budgets import Verdict
-from edgesnn.profiler.comparison import compare_forward, no_comparison
-from edgesnn.profiler.memory import Probe
+from edgesnn.profiler.budgets.judging import BudgetOutcome
+from edgesnn.profiler.counts.memory import Probe
+from edgesnn.profiler.latency.comparison import compare_forward, no_comparison
 from edgesnn.profiler.results import Absent, Kind
 from edgesnn.profiler.session import run_session
 from edgesnn.runners.base import Capability
@@ -46,14 +46,14 @@ def test_a_good_run_passes_every_budget_that_gates(run, make_profile):
     )
     result = run(profile=profile)
     assert result.verdict.exit_code == 0, result.verdict.reasons
-    assert _budget(result, "latency_ms_p95").verdict is Verdict.PASS
+    assert _budget(result, "latency_ms_p95").verdict is BudgetOutcome.PASS
 
 
 def test_power_without_a_meter_is_unmeasured_with_its_reason(run, make_profile):
     profile = make_profile(power_mw={"limit": 100.0, "required": True})
     result = run(profile=profile)
     budget = _budget(result, "power_mw")
-    assert (budget.verdict, budget.reason) == (Verdict.UNMEASURED, "no meter was given")
+    assert (budget.verdict, budget.reason) == (BudgetOutcome.UNMEASURED, "no meter was given")
     assert budget.quantity.value is None
     assert result.verdict.exit_code == 6
     assert run(profile=profile, allow_unmeasured=True).verdict.exit_code == 0
@@ -71,7 +71,7 @@ def test_power_without_a_meter_is_unmeasured_with_its_reason(run, make_profile):
 )
 def test_a_budget_that_is_shown_to_be_exceeded_fails_the_run(run, make_profile, budgets, name):
     result = run(profile=make_profile(**budgets))
-    assert _budget(result, name).verdict is Verdict.FAIL
+    assert _budget(result, name).verdict is BudgetOutcome.FAIL
     assert result.verdict.exit_code == 3
     assert any(name in reason for reason in result.verdict.reasons)
 
@@ -86,13 +86,13 @@ def test_a_device_that_answers_differently_is_invalid(run, parts, make_profile):
     runner = parts.Runner(answers=["a", "b", "a"])
     result = run(runner=runner, profile=make_profile(latency_ms_p95={"limit": 50.0, "required": True}))
     assert result.verdict.exit_code == 4
-    assert _budget(result, "latency_ms_p95").verdict is Verdict.UNDECIDED
+    assert _budget(result, "latency_ms_p95").verdict is BudgetOutcome.UNDECIDED
 
 
 def test_a_short_context_does_not_decide_the_latency_budget(run, make_profile):
     limit = {"limit": 50.0, "required": True}
     result = run(profile=make_profile({"context": 2}, latency_ms_p95=limit))
-    assert _budget(result, "latency_ms_p95").verdict is Verdict.UNDECIDED
+    assert _budget(result, "latency_ms_p95").verdict is BudgetOutcome.UNDECIDED
     assert "context of 2 tokens" in _budget(result, "latency_ms_p95").reason
     assert result.verdict.exit_code == 6
 
@@ -101,7 +101,7 @@ def test_too_few_windows_say_how_many_samples_would_decide(run, make_profile):
     limit = {"limit": 50.0, "required": True}
     profile = make_profile({"windows": 1, "min_window_tokens": 20}, latency_ms_p95=limit)
     budget = _budget(run(profile=profile), "latency_ms_p95")
-    assert budget.verdict is Verdict.UNDECIDED
+    assert budget.verdict is BudgetOutcome.UNDECIDED
     assert budget.samples_needed >= 90
 
 
@@ -132,7 +132,7 @@ def test_memory_is_the_largest_peak_of_fresh_processes(run, make_profile):
     result = run(profile=profile, memory_probe=lambda: next(probes))
     assert result.quantities["memory.peak"].value == 80.0
     assert result.quantities["memory.baseline"].value == 50.0
-    assert _budget(result, "memory_mb").verdict is Verdict.UNDECIDED
+    assert _budget(result, "memory_mb").verdict is BudgetOutcome.UNDECIDED
 
 
 def test_a_probe_that_dies_leaves_memory_unmeasured_with_its_words(run, make_profile):

@@ -75,9 +75,9 @@ def test_the_bound_of_a_membrane_counts_with_a_reset_before_every_timestep():
 
 
 def signed_interval(low, high):
-    from edgesnn.program.bounds import Interval
+    from edgesnn.program.bounds import ChannelBounds
 
-    return Interval(np.array([low]), np.array([high]))
+    return ChannelBounds(np.array([low]), np.array([high]))
 
 
 @settings(max_examples=60, deadline=None)

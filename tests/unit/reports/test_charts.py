@@ -11,7 +11,7 @@ from edgesnn.reports.html.envelope import of_series, reduce
 from edgesnn.reports.html.latency import latency_figures
 from edgesnn.reports.html.numbers import interval, limit, moment, number, signed_percent
 from edgesnn.reports.html.power import power_figures
-from edgesnn.reports.html.scales import Scale, span
+from edgesnn.reports.html.scales import Axis, span
 from edgesnn.reports.html.trend import TrendPoint, trend_figure
 from tests.support import page_records as records
 
@@ -49,15 +49,15 @@ def test_lost_time_is_a_gap_and_what_is_not_finite_is_left_out():
 def test_an_axis_has_two_ends_that_differ_and_few_ticks_between_them(values, zero, log):
     low, high = span(values, zero=zero, log=log)
     assert low < high
-    scale = Scale(low, high, 0.0, 100.0, log=log)
+    scale = Axis(low, high, 0.0, 100.0, log=log)
     ticks = scale.ticks(6)
     assert len(ticks) <= 14
     assert all(0.0 <= scale(tick) <= 100.0 for tick in ticks)
 
 
 def test_round_ticks_stand_on_round_numbers():
-    assert Scale(0.0, 10.0, 0.0, 1.0).ticks(5) == [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]
-    assert Scale(1.0, 1000.0, 0.0, 1.0, log=True).ticks(5) == [1.0, 10.0, 100.0, 1000.0]
+    assert Axis(0.0, 10.0, 0.0, 1.0).ticks(5) == [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]
+    assert Axis(1.0, 1000.0, 0.0, 1.0, log=True).ticks(5) == [1.0, 10.0, 100.0, 1000.0]
 
 
 @pytest.mark.parametrize(

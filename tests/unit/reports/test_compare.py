@@ -8,7 +8,7 @@ import pytest
 from edgesnn.errors import UsageError
 from edgesnn.reports.candidates import outcome_of
 from edgesnn.reports.compare import MIN_SESSIONS, base_sides, compare_runs
-from edgesnn.reports.comparison import Outcome, Verdict
+from edgesnn.reports.comparison import ComparisonVerdict, Outcome
 from edgesnn.reports.thresholds import Thresholds, parse_thresholds
 from tests.support.run_documents import BUDGET_BYTES, Device, changed, session_of
 
@@ -56,7 +56,7 @@ def test_an_injected_regression_is_caught(change, metric):
     quiet = changed(BOARD, session_sd=0.003)
     found, metrics = judged(head_of(changed(quiet, **change)), base_sides(sessions(quiet, 8)))
     assert metrics[metric].outcome is Outcome.REGRESSION
-    assert (found.verdict, found.exit_code) == (Verdict.REGRESSION, 3)
+    assert (found.verdict, found.exit_code) == (ComparisonVerdict.REGRESSION, 3)
 
 
 def test_one_byte_over_the_budget_fails_the_budget_too():
@@ -77,7 +77,7 @@ def test_an_improvement_is_said_and_passes():
     head = head_of(changed(quiet, latency_ms=1.5))
     found, metrics = judged(head, base_sides(sessions(quiet, 8)))
     assert metrics["forward.p50"].outcome is Outcome.IMPROVEMENT
-    assert (found.verdict, found.exit_code) == (Verdict.IMPROVEMENT, 0)
+    assert (found.verdict, found.exit_code) == (ComparisonVerdict.IMPROVEMENT, 0)
 
 
 @pytest.mark.parametrize("count", [1, MIN_SESSIONS - 1])
@@ -139,7 +139,7 @@ def test_outcomes_follow_interval_estimate_and_threshold(change, low, high, outc
 def test_another_key_is_not_compared_and_the_difference_is_named(part):
     found, _ = judged(head_of(changed(BOARD, **{part: "else"})))
     assert not found.targets
-    assert (found.verdict, found.exit_code) == (Verdict.UNDECIDED, 6)
+    assert (found.verdict, found.exit_code) == (ComparisonVerdict.UNDECIDED, 6)
     assert f"{part} 'student'" in found.unmatched[0].reason or part in found.unmatched[0].reason
 
 
@@ -219,7 +219,7 @@ def test_a_thousand_targets_are_compared_and_the_worst_stands_first():
     base = base_sides([on(one, number) for number in range(1000)])
     found = compare_runs(base, [on(broken if number == 700 else one, number) for number in range(1000)])
     assert found.targets[0].key.target == "board-700"
-    assert [target.verdict for target in found.targets].count(Verdict.REGRESSION) == 1
+    assert [target.verdict for target in found.targets].count(ComparisonVerdict.REGRESSION) == 1
 
 
 def test_thresholds_are_read_in_their_units():

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgesnn.errors import InternalError
-from edgesnn.reports.html.markup import MAX_TEXT, Link, clean, element, enclosed, escape, near, part
+from edgesnn.reports.html.markup import MAX_TEXT, SafeLink, clean, element, enclosed, escape, near, part
 from tests.support.hostile import HOSTILE
 
 
@@ -83,4 +83,4 @@ def test_an_href_takes_only_a_checked_link():
         element("a", "x", href="javascript:alert(1)")
     assert 'href="#a%20b"' in element("a", "x", href=part("a b"))
     assert 'href="javascript%3Aalert%281%29"' in element("a", "x", href=near("javascript:alert(1)"))
-    assert isinstance(enclosed(b"{}", "application/json"), Link)
+    assert isinstance(enclosed(b"{}", "application/json"), SafeLink)

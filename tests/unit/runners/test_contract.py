@@ -9,10 +9,10 @@ import pytest
 from edgesnn.bundle.bundle import Bundle
 from edgesnn.errors import BundleError, RunnerError, TextError
 from edgesnn.program.golden import Golden
-from edgesnn.runners.base import Capability, Chip, RunnerOptions
+from edgesnn.runners.base import Capability, LoadChip, RunnerOptions
 from edgesnn.runners.golden import GoldenRunner
-from edgesnn.runners.native import NativeRunner
-from edgesnn.runners.onnxruntime import OnnxRuntimeFloat32Runner, OnnxRuntimeRunner
+from edgesnn.runners.native.runner import NativeRunner
+from edgesnn.runners.onnxruntime.runner import OnnxRuntimeFloat32Runner, OnnxRuntimeRunner
 from tests.support.bundles import copied_bundle, manifest_of, write_manifest
 
 NATIVE = (NativeRunner,) if NativeRunner.missing() is None else ()
@@ -233,7 +233,7 @@ def test_idling_and_playing_take_about_the_time_they_are_given(runner):
     started = time.perf_counter()
     runner.idle(0.03)
     idled = time.perf_counter()
-    runner.play((Chip(True, 0.03), Chip(False, 0.03), Chip(True, 0.0)))
+    runner.play((LoadChip(True, 0.03), LoadChip(False, 0.03), LoadChip(True, 0.0)))
     played = time.perf_counter()
     assert 0.03 <= idled - started < 1
     assert 0.06 <= played - idled < 1
@@ -244,7 +244,7 @@ def test_playing_computes_in_busy_chips_only_and_leaves_an_empty_context(runner,
     step = runner.step
     monkeypatch.setattr(runner, "step", lambda tokens: steps.append(time.perf_counter()) or step(tokens))
     started = time.perf_counter()
-    runner.play((Chip(False, 0.05), Chip(True, 0.05)))
+    runner.play((LoadChip(False, 0.05), LoadChip(True, 0.05)))
     assert steps and min(steps) - started >= 0.05
     monkeypatch.undo()
     after = runner.step(IDS[0, :1]).logits

@@ -21,8 +21,8 @@ def one_thread():
 
 @pytest.fixture
 def make_model() -> Callable[..., Any]:
-    from edgesnn.student import registry
     from edgesnn.student.config import SnnConfig
+    from edgesnn.student.model import registry
 
     def make(
         vocab_size: int = 64, log_unigram: Any = None, snn: dict[str, Any] | None = None, **options: Any

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from edgesnn.student import registry
 from edgesnn.student.config import SnnConfig
+from edgesnn.student.model import registry
 
 IGNORED = -100
 Task = Callable[[int, torch.Generator], tuple[Tensor, Tensor]]

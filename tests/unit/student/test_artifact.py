@@ -13,8 +13,9 @@ torch = pytest.importorskip("torch", reason="needs the `train` extra")
 import safetensors.torch  # noqa: E402
 
 from edgesnn.errors import ArtifactError, OutputError  # noqa: E402
-from edgesnn.student import SnnConfig, TrainConfig, artifact, load_student, train_student  # noqa: E402
-from edgesnn.student.evaluate import EvalSlice, evaluate  # noqa: E402
+from edgesnn.student import SnnConfig, TrainConfig, load_student, train_student  # noqa: E402
+from edgesnn.student.artifact import files as artifact  # noqa: E402
+from edgesnn.student.artifact.evaluate import EvalDocuments, evaluate  # noqa: E402
 from edgesnn.text.tokenizer import load_tokenizer  # noqa: E402
 
 from .conftest import SMALL  # noqa: E402
@@ -84,7 +85,7 @@ def test_a_loaded_student_scores_what_metadata_says(trained):
     arrays = np.load(trained / "eval.npz", allow_pickle=False)
     assert arrays["ids"].dtype == np.int32 and arrays["doc_starts"].dtype == np.int64
     assert len(arrays["doc_bytes"]) == len(arrays["doc_starts"]) - 1
-    held = EvalSlice(arrays["ids"], arrays["doc_starts"], arrays["doc_bytes"])
+    held = EvalDocuments(arrays["ids"], arrays["doc_starts"], arrays["doc_bytes"])
     assert evaluate(model, held).as_dict() == metadata["training_results"]["eval"]
 
 
@@ -196,7 +197,7 @@ def test_a_write_that_fails_leaves_the_old_artifact_intact(copy, monkeypatch):
     before = {path.name: path.read_bytes() for path in copy.iterdir()}
     model, metadata = load_student(copy)
     arrays = np.load(copy / "eval.npz")
-    held = EvalSlice(arrays["ids"], arrays["doc_starts"], arrays["doc_bytes"])
+    held = EvalDocuments(arrays["ids"], arrays["doc_starts"], arrays["doc_bytes"])
 
     def full(_):
         raise OSError(28, "No space left on device")

@@ -8,15 +8,16 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the `train` extra")
 
 from edgesnn.errors import ConfigError, TextError, TrainingError  # noqa: E402
-from edgesnn.student.batches import (  # noqa: E402
+from edgesnn.student.artifact.evaluate import make_slice  # noqa: E402
+from edgesnn.student.text.batches import (  # noqa: E402
     IGNORED,
     BatchStream,
     encode_documents,
     make_corpus,
     pack_epoch,
 )
-from edgesnn.student.bpe import learn_bpe, learn_cached  # noqa: E402
-from edgesnn.student.data import (  # noqa: E402
+from edgesnn.student.text.bpe import learn_bpe, learn_cached  # noqa: E402
+from edgesnn.student.text.data import (  # noqa: E402
     load_documents,
     read_documents,
     record_document,
@@ -25,7 +26,6 @@ from edgesnn.student.data import (  # noqa: E402
     synthetic_records,
     text_document,
 )
-from edgesnn.student.evaluate import make_slice  # noqa: E402
 from edgesnn.text.tokenizer import load_tokenizer  # noqa: E402
 
 pytestmark = pytest.mark.torch

@@ -6,10 +6,10 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the `train` extra")
 
-from edgesnn.student import fused_lif  # noqa: E402
-from edgesnn.student.fused_lif import CompiledKernels, build, kernels_for  # noqa: E402
-from edgesnn.student.surrogates import SURROGATE_NAMES, make_surrogate_spec  # noqa: E402
-from edgesnn.student.torch_lif import MEMBRANE_MAX, Neuron, TorchKernels  # noqa: E402
+from edgesnn.student.kernels import fused_lif  # noqa: E402
+from edgesnn.student.kernels.fused_lif import CompiledKernels, build, kernels_for  # noqa: E402
+from edgesnn.student.kernels.surrogates import SURROGATE_NAMES, make_surrogate_spec  # noqa: E402
+from edgesnn.student.kernels.torch_lif import MEMBRANE_MAX, Neuron, TorchKernels  # noqa: E402
 
 pytestmark = pytest.mark.torch
 

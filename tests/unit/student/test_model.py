@@ -7,10 +7,10 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the `train` extra")
 
 from edgesnn.errors import ConfigError, TrainingError  # noqa: E402
-from edgesnn.student import registry  # noqa: E402
-from edgesnn.student.attention import attend  # noqa: E402
 from edgesnn.student.config import SnnConfig  # noqa: E402
-from edgesnn.student.norm import MIN_GAIN, FoldableNorm  # noqa: E402
+from edgesnn.student.model import registry  # noqa: E402
+from edgesnn.student.model.attention import attend  # noqa: E402
+from edgesnn.student.model.norm import MIN_GAIN, FoldableNorm  # noqa: E402
 
 pytestmark = pytest.mark.torch
 

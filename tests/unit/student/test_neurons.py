@@ -8,8 +8,8 @@ torch = pytest.importorskip("torch", reason="needs the `train` extra")
 
 from edgesnn.errors import ConfigError  # noqa: E402
 from edgesnn.student.config import SnnConfig  # noqa: E402
-from edgesnn.student.neurons import Lif, shift_spikes  # noqa: E402
-from edgesnn.student.surrogates import SURROGATE_NAMES, make_surrogate  # noqa: E402
+from edgesnn.student.kernels.surrogates import SURROGATE_NAMES, make_surrogate  # noqa: E402
+from edgesnn.student.model.neurons import Lif, shift_spikes  # noqa: E402
 
 pytestmark = pytest.mark.torch
 

@@ -15,14 +15,10 @@ torch = pytest.importorskip("torch", reason="needs the `train` extra")
 from pydantic import BaseModel  # noqa: E402
 
 from edgesnn.errors import ConfigError, OutputError, TrainingError  # noqa: E402
-from edgesnn.student import (  # noqa: E402
-    files,  # noqa: E402
-    load_student,
-    registry,
-    train_student,
-)
-from edgesnn.student.checkpoint import DelayedInterrupt  # noqa: E402
-from edgesnn.student.objective import learning_rate  # noqa: E402
+from edgesnn.student import files, load_student, train_student  # noqa: E402
+from edgesnn.student.model import registry  # noqa: E402
+from edgesnn.student.training.checkpoint import DelayedInterrupt  # noqa: E402
+from edgesnn.student.training.objective import learning_rate  # noqa: E402
 
 pytestmark = pytest.mark.torch
 

@@ -1,0 +1,1 @@
+"""``edgesnn meter``: one file per command of the group."""

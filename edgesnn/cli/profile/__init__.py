@@ -1,0 +1,1 @@
+"""``edgesnn profile``: the command, its live view, its tables."""

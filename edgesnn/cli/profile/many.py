@@ -1,0 +1,291 @@
+"""``edgesnn profile`` for more than one record: every target of this machine, or two bundles in turns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgesnn.errors import InternalError, UsageError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from edgesnn.api.all_targets import AllProfiled
+    from edgesnn.api.interleaving import Interleaved
+    from edgesnn.api.progress import Progress
+    from edgesnn.cli.output import CommandOutput
+    from edgesnn.record.files import Run
+    from edgesnn.record.model import Quantity, RunRecord
+
+INTERLEAVE_SCHEMA = "edgesnn.interleave/1"
+ROLES = ("A", "B")
+_FOLDER = Path("runs")
+_ROWS = (
+    ("generated token p50, ms", "latency.p50"),
+    ("generated token p95, ms", "latency.p95"),
+    ("first token p50, ms", "first_token.p50"),
+    ("power, mW", "power.mean"),
+    ("energy per token, uJ", "energy.per_token"),
+    ("top-1", "accuracy.top1"),
+    ("model files, MB", "size.model"),
+    ("peak memory, MB", "memory.peak"),
+    ("mismatching logits", "parity.mismatches"),
+)
+
+
+def check_flags(
+    bundles: list[Path],
+    target: str,
+    output: Path | None,
+    *,
+    everything: bool,
+    turns: bool,
+    reference: str | None = None,
+) -> None:
+    """Refuse flags that contradict each other, before anything is measured.
+
+    Raises:
+        UsageError: They do.
+    """
+    if everything and turns:
+        raise UsageError("--all-targets and --interleave exclude each other", remedy="give one of them")
+    if turns and len(bundles) != 2:
+        raise UsageError("--interleave compares two bundles", actual=len(bundles), limit=2)
+    if not turns and len(bundles) > 1:
+        raise UsageError(
+            "several bundles are profiled in turns only", actual=len(bundles), remedy="add --interleave"
+        )
+    if (everything or turns) and reference is not None:
+        raise UsageError(
+            "--reference stands beside a single record", remedy="profile one bundle on one target"
+        )
+    if everything and target != "cpu":
+        raise UsageError("--all-targets takes no --target", actual=target, remedy="leave one of them out")
+    if (everything or turns) and output is not None and (output.suffix == ".json" or output.is_file()):
+        raise UsageError(
+            f"several records do not fit into '{output.name}'", remedy="name a folder with --output"
+        )
+
+
+def profile_everything(
+    out: CommandOutput, bundle: Path, output: Path | None, settings: dict[str, Any]
+) -> None:
+    """Profile a bundle on every target that is usable here; write one record each, show one table.
+
+    Args:
+        out: The streams of the command.
+        bundle: The bundle.
+        output: Folder of the records, or None.
+        settings: Keywords of `edgesnn.api.profile_all`.
+    """
+    from edgesnn import __version__
+    from edgesnn.api import profile_all
+    from edgesnn.record.profiles import EXIT_ORDER, SCHEMA, Profiles
+
+    with _progress(out) as tell:
+        found = profile_all(bundle, **settings, on_progress=tell)
+    files: dict[str, Path] = {}
+    records: dict[str, RunRecord] = {}
+    for one in found.profiled:
+        if one.run is not None:
+            files[one.target], records[one.target] = _write(one.run, output, "")
+    rows = [
+        {
+            "target": one.target,
+            "gates": one.gates,
+            "reason": None if one.gates else _baseline(),
+            "exit_code": one.exit_code,
+            "file": files[one.target].name if one.target in files else None,
+            "record": records[one.target].to_json() if one.target in records else None,
+            "error": None if one.error is None else one.error.as_dict(),
+        }
+        for one in found.profiled
+    ]
+    document = Profiles.model_validate(
+        {
+            "schema": SCHEMA,
+            "edgesnn_version": __version__,
+            "exit_code": found.exit_code,
+            "exit_order": list(EXIT_ORDER),
+            "targets": rows,
+            "skipped": [{"target": name, "reason": reason} for name, reason in found.skipped.items()],
+        }
+    ).to_json()
+    out.document(str(document.pop("schema")), document)
+    _render_all(out, found, records, files)
+    out.exit_with(found.exit_code)
+
+
+def profile_in_turns(
+    out: CommandOutput, bundles: list[Path], output: Path | None, settings: dict[str, Any]
+) -> None:
+    """Profile two bundles with windows in turns; write two records, show the ratio.
+
+    Args:
+        out: The streams of the command.
+        bundles: The two bundles.
+        output: Folder of the records, or None.
+        settings: Keywords of `edgesnn.api.profile_interleaved`.
+    """
+    from edgesnn.api import profile_interleaved
+    from edgesnn.record.profiles import EXIT_ORDER, worst
+
+    with _progress(out) as tell:
+        found = profile_interleaved(bundles[0], bundles[1], **settings, on_progress=tell)
+    written = [_write(run, output, f"-{role}") for role, run in zip(ROLES, (found.a, found.b), strict=True)]
+    code = worst([record.verdict.exit_code for _, record in written])
+    document = {
+        "exit_code": code,
+        "exit_order": list(EXIT_ORDER),
+        "median_ratio": asdict(found.median_ratio),
+        "mean_ratio": asdict(found.mean_ratio),
+        "statement": found.statement,
+        "files": [path.name for path, _ in written],
+        "records": [record.to_json() for _, record in written],
+    }
+    out.document(INTERLEAVE_SCHEMA, document)
+    _render_turns(out, found, written, code)
+    out.exit_with(code)
+
+
+@contextmanager
+def _progress(out: CommandOutput) -> Iterator[Progress]:
+    """A callback whose progress is shown while the context lasts."""
+    with out.progress() as display:
+        task = display.add_task("profile", total=None, detail="")
+
+        def tell(stage: str, done: int, total: int) -> None:
+            display.update(task, description=stage, completed=done, total=total)
+
+        yield tell
+
+
+def _write(run: Run, folder: Path | None, suffix: str) -> tuple[Path, RunRecord]:
+    from edgesnn.cli.profile.command import default_path
+    from edgesnn.record.files import write_run
+
+    name = default_path(run.record)
+    path = (folder or _FOLDER) / f"{name.stem}{suffix}.json"
+    return path, write_run(run, path).record
+
+
+def _baseline() -> str:
+    from edgesnn.api.all_targets import BASELINE
+
+    return BASELINE
+
+
+def _render_all(
+    out: CommandOutput, found: AllProfiled, records: dict[str, RunRecord], files: dict[str, Path]
+) -> None:
+    from rich.markup import escape
+
+    columns = {one.target: (records.get(one.target), one.exit_code) for one in found.profiled}
+    out.print(_summary(columns))
+    for one in found.profiled:
+        if not one.gates:
+            out.print(f"{escape(one.target)}: {_baseline()}")
+    for one in found.profiled:
+        record = records.get(one.target)
+        if one.error is not None:
+            out.print(f"{escape(one.target)}: [bold red]error:[/] {escape(one.error.sentence())}")
+        for reason in record.verdict.reasons if record is not None else []:
+            out.print(f"{escape(one.target)}: {escape(reason)}")
+    if found.skipped:
+        out.print("\n[bold]skipped[/]")
+        for name, reason in found.skipped.items():
+            out.print(f"  {escape(name)}: {escape(reason)}")
+    out.print("\nrun records: " + (", ".join(str(path) for path in files.values()) or "none"))
+    out.print(f"exit code {found.exit_code}: the worst of the targets that gate")
+
+
+def _render_turns(
+    out: CommandOutput, found: Interleaved, written: list[tuple[Path, RunRecord]], code: int
+) -> None:
+    from rich.markup import escape
+
+    columns: dict[str, tuple[RunRecord | None, int]] = {
+        f"{role}: {record.model.name}": (record, record.verdict.exit_code)
+        for role, (_, record) in zip(ROLES, written, strict=True)
+    }
+    out.print(_summary(columns))
+    first = written[0][1].interleaving
+    if first is not None:
+        out.print(f"order of the windows: {first.order} (seed {first.seed})")
+    out.print(escape(found.statement))
+    out.print(escape(found.mean_ratio.statement("mean time per step")))
+    for _, record in written:
+        name = escape(record.model.name)
+        for mark in record.marks:
+            out.print(f"[yellow]note:[/] {name}: {escape(mark)}")
+        for reason in record.verdict.reasons:
+            out.print(f"{name}: {escape(reason)}")
+    out.print("run records: " + ", ".join(str(path) for path, _ in written))
+    out.print(f"exit code {code}: the worse of the two verdicts; the ratio does not gate")
+
+
+def _summary(columns: dict[str, tuple[RunRecord | None, int]]) -> Table:
+    """One column per record, by its title: the record, or None where it failed, and the exit code."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    from edgesnn.cli.profile.show import coloured
+
+    table = Table(title="profiles", title_justify="left")
+    table.add_column("", overflow="fold")
+    for title in columns:
+        table.add_column(escape(title), justify="right", overflow="fold")
+    found = [record for record, _ in columns.values()]
+    engines = ["-" if r is None else f"{r.device.engine} {r.device.engine_version}" for r in found]
+    table.add_row("engine", *map(escape, engines))
+    for title, name in _ROWS:
+        table.add_row(title, *("-" if record is None else _cell(record, name) for record in found))
+    verdicts = ["ERROR" if record is None else record.verdict.verdict for record in found]
+    table.add_row("verdict", *map(coloured, verdicts))
+    table.add_row("exit code", *(str(code) for _, code in columns.values()))
+    return table
+
+
+def reference_table(record: RunRecord) -> Table:
+    """The reference of a record beside its student: one row per figure, with the ratio where there is one."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    found = record.reference
+    if found is None:
+        raise InternalError("the record has no reference", remedy="this is a bug")
+    title = (
+        f"reference {found.name} ({found.engine}, {found.dtype}, {found.threads} "
+        f"thread{'s' if found.threads > 1 else ''}), on {found.documents} documents"
+    )
+    table = Table(title=escape(title), title_justify="left")
+    for column in ("", "reference", "student", "ratio"):
+        table.add_column(column, justify="right" if column else "left", overflow="fold")
+    cached = "" if found.kv_cache else ", no KV cache"
+    own, whole = found.quantities, record.quantities
+    rows = (
+        ("bits per byte", own["bits_per_byte"], own["student_bits_per_byte"], None),
+        ("top-1 at shared places; retention", own["top1"], own["student_top1"], own["retention"]),
+        (f"step p50, ms{cached}; speed-up", own["step.p50"], whole["forward.p50"], own["speed_up"]),
+        ("step p95, ms", own["step.p95"], whole["forward.p95"], None),
+        ("model files, MB; compression", own["size.model"], whole["size.model"], own["compression"]),
+        ("peak memory, MB", own["memory.peak"], whole["memory.peak"], own["memory_ratio"]),
+    )
+    for label, *quantities in rows:
+        table.add_row(label, *("" if one is None else _figure(one) for one in quantities))
+    return table
+
+
+def _figure(quantity: Quantity) -> str:
+    return "-" if quantity.value is None else f"{quantity.value:,.4g}"
+
+
+def _cell(record: RunRecord, name: str) -> str:
+    quantity = record.quantities.get(name)
+    if quantity is None or quantity.value is None:
+        return "-"
+    kind = "" if quantity.kind == "MEASURED" else f" {quantity.kind}"
+    return f"{quantity.value:,.4g}{kind}"

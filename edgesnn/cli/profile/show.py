@@ -1,0 +1,344 @@
+"""A run record on the terminal: budgets, then the numbers behind them, then what is missing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgesnn.cli.output import CommandOutput
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from edgesnn.record.model import Budget, Energy, Power, Quantity, RunRecord
+
+_COLOURS = {
+    "PASS": "green",
+    "FAIL": "bold red",
+    "INVALID": "bold red",
+    "ERROR": "bold red",
+    "REPORTED": "dim",
+}
+_UNSURE = "yellow"
+_ROWS = (
+    ("generated token", "latency"),
+    ("forward pass", "forward"),
+    ("first token", "first_token"),
+)
+_BREAKDOWN = (
+    ("tokenise (its share)", "breakdown.tokenise_share"),
+    ("forward, median", "forward.p50"),
+    ("text decode, median", "breakdown.text_decode"),
+    ("outside the steps", "breakdown.outside_steps"),
+    ("generated", "throughput.generated"),
+    ("forward passes, median of the windows", "throughput.windows_median"),
+    ("prompt", "throughput.prompt"),
+)
+_ANSWERS = (
+    ("whole answer, median", "generation.total.p50"),
+    ("first token, median", "generation.first.p50"),
+    ("later token, median", "generation.token.p50"),
+    ("generated, reading included", "generation.throughput"),
+)
+_DUTY = (
+    ("busy share", "duty.busy_share"),
+    ("duty-cycled power", "duty.power"),
+    ("battery life", "duty.battery_life"),
+)
+_MEMORY = (
+    ("peak", "memory.peak"),
+    ("baseline", "memory.baseline"),
+    ("loaded", "memory.loaded"),
+    ("load time", "memory.load_time"),
+    ("cold start", "memory.cold_start"),
+    ("model files", "size.model"),
+)
+_ACTIVITY = (
+    ("spike rate", "activity.spike_rate"),
+    ("synaptic operations, effective", "activity.synaptic_operations"),
+    ("synaptic operations, dense", "activity.synaptic_operations_dense"),
+    ("membrane updates", "activity.membrane_updates"),
+    ("connection sparsity", "activity.connection_sparsity"),
+    ("activation sparsity", "activity.activation_sparsity"),
+    ("footprint", "activity.footprint"),
+)
+_ENERGY = (
+    ("synaptic operations only", "energy_estimate.synaptic_operations"),
+    ("with memory", "energy_estimate.with_memory"),
+    ("bit-matched dense network", "energy_estimate.dense_network"),
+)
+_POWER = (
+    ("mean, working", "power.mean"),
+    ("idle", "power.idle"),
+    ("dynamic", "power.dynamic"),
+    ("peak, 1 ms", "power.peak"),
+    ("energy per token", "energy.per_token"),
+    ("of that above idle", "energy.dynamic_per_token"),
+)
+_QUALITY = (
+    ("bits per byte", "accuracy.bits_per_byte"),
+    ("bits per byte of the teacher", "accuracy.teacher_bits_per_byte"),
+    ("top-1", "accuracy.top1"),
+    ("retention", "accuracy.retention"),
+    ("mismatching logits", "parity.mismatches"),
+)
+
+
+def render(out: CommandOutput, record: RunRecord, *, details: bool) -> None:
+    """Show a record: the budgets first, then the numbers behind them, then what is missing.
+
+    Args:
+        out: The streams of the command.
+        record: The record.
+        details: Whether to say how each number was taken, and to show every layer.
+    """
+    from rich.markup import escape
+
+    device, model = record.device, record.model
+    simulated = "  [bold yellow]SIMULATED[/]" if device.simulated else ""
+    out.print(
+        f"[bold]{escape(model.name)}[/] on {escape(record.target)}: {escape(device.device)}{simulated}\n"
+        f"engine {escape(device.engine)} {escape(device.engine_version)} (runner {escape(device.runner)}, "
+        f"{device.threads} thread{'s' if device.threads > 1 else ''}), program {model.program_hash[:12]}, "
+        f"T = {model.timesteps}, context window {model.context_window}\n"
+    )
+    out.print(_budgets_table(record, details))
+    if record.latency is not None:
+        out.print(_latency_table(record, details))
+    for title, names in _sections(record).items():
+        out.print(_rows_table(title, names, record, details))
+    if record.power is not None:
+        if details and record.power.uncertainty:
+            out.print(_uncertainty_table(record.power))
+        if details or any(window.invalid for window in record.power.windows):
+            out.print(_power_windows_table(record.power))
+    if record.activity is not None and details:
+        out.print(_layers_table(record))
+        out.print(_operations_table(record))
+    if record.energy is not None and details:
+        out.print(_energy_parts_table(record.energy))
+        out.print(_constants_table(record.energy))
+    if record.comparisons:
+        out.print(_comparisons_table(record))
+        for row in record.comparisons:
+            out.print(escape(row.statement))
+    if record.reference is not None:
+        from edgesnn.cli.profile.many import reference_table
+
+        out.print(reference_table(record))
+    _render_notes(out, record)
+
+
+def _sections(record: RunRecord) -> dict[str, tuple[tuple[str, str], ...]]:
+    """The tables of plain rows that a record has, by title."""
+    rows = {"quality": _QUALITY, "memory and size": _MEMORY}
+    if record.latency is not None:
+        rows = {"breakdown and throughput": _BREAKDOWN, **rows}
+    if record.power is not None:
+        rows = {"power and energy": _POWER, **rows}
+    if record.generation is not None:
+        rows["whole answers"] = _ANSWERS
+    if "duty.busy_share" in record.quantities:
+        rows["duty cycle"] = _DUTY
+    if record.activity is not None:
+        rows["activity per token"] = _ACTIVITY
+    if record.energy is not None:
+        rows[f"energy per token, estimated by table {record.energy.table}"] = _ENERGY
+    return rows
+
+
+def _render_notes(out: CommandOutput, record: RunRecord) -> None:
+    from rich.markup import escape
+
+    for mark in record.marks:
+        out.print(f"[yellow]note:[/] {escape(mark)}")
+    if record.latency is not None and record.latency.p99_note is not None:
+        out.print(f"[yellow]note:[/] {escape(record.latency.p99_note)}")
+    if record.energy is not None:
+        out.print(f"[yellow]note:[/] {escape(record.energy.statement)}")
+    if record.not_measured:
+        out.print("\n[bold]not measured[/]")
+        by_reason: dict[str, list[str]] = {}
+        for entry in record.not_measured:
+            by_reason.setdefault(entry.reason, []).append(entry.name)
+        for reason, names in by_reason.items():
+            out.print(f"  {escape(_families(names))}: {escape(reason)}")
+    verdict = record.verdict
+    out.print(f"\nverdict: {coloured(verdict.verdict)} (exit code {verdict.exit_code})")
+    for reason in verdict.reasons:
+        out.print(f"  {escape(reason)}")
+
+
+def _families(names: list[str]) -> str:
+    """Names with what they share said once: ``first_token.min, first_token.max`` is ``first_token.*``."""
+    families: dict[str, list[str]] = {}
+    for name in names:
+        families.setdefault(name.partition(".")[0], []).append(name)
+    return ", ".join(found[0] if len(found) == 1 else f"{family}.*" for family, found in families.items())
+
+
+def _budgets_table(record: RunRecord, details: bool) -> Table:
+    table = _table("budgets", "budget", "value", "limit", "verdict", *(["why"] if details else []))
+    for budget in record.budgets:
+        if budget.limit is None and budget.quantity.value is None:
+            continue
+        gate = "" if budget.required or budget.limit is None else " (not gating)"
+        limit = "-" if budget.limit is None else f"{budget.side} {_number(budget.limit)}"
+        table.add_row(
+            budget.subject,
+            _shown(budget.quantity),
+            limit,
+            coloured(budget.verdict) + gate,
+            *([_escaped(_why(budget))] if details else []),
+        )
+    return table
+
+
+def _why(budget: Budget) -> str:
+    if budget.reason is not None:
+        return budget.reason
+    return budget.quantity.reason or budget.quantity.how or ""
+
+
+def _latency_table(record: RunRecord, details: bool) -> Table:
+    columns = ("min", "p50", "p90", "p95", "p99", "max") if details else ("p50", "p95", "max")
+    table = _table(
+        "latency in ms, 95 % intervals (?: too few independent samples)", "", "n", "effective n", *columns
+    )
+    for title, prefix in _ROWS:
+        median = record.quantities[f"{prefix}.p50"]
+        if median.value is None:
+            continue
+        effective = "" if median.effective_n is None else f"{median.effective_n:.0f}"
+        cells = [_cell(record.quantities[f"{prefix}.{column}"]) for column in columns]
+        table.add_row(title, str(median.n), effective, *cells)
+    return table
+
+
+def _rows_table(title: str, rows: tuple[tuple[str, str], ...], record: RunRecord, details: bool) -> Table:
+    table = _table(title, "", "value", *(["kind", "how"] if details else []))
+    for label, name in rows:
+        quantity = record.quantities[name]
+        why = quantity.how if quantity.value is not None else quantity.reason
+        table.add_row(label, _shown(quantity), *([quantity.kind, _escaped(why or "")] if details else []))
+    return table
+
+
+def _uncertainty_table(power: Power) -> Table:
+    """What each component alone makes of the uncertainty, as printed by JCGM 100, 6.1: a budget."""
+    components = [name for name in next(iter(power.uncertainty.values())) if name != "unit"]
+    title = f"standard uncertainty by component, each alone{_simulated_mark(power)}"
+    table = _table(title, "", "unit", *components)
+    for name, parts in power.uncertainty.items():
+        label = next((label for label, key in _POWER if key == name), name)
+        table.add_row(label, str(parts["unit"]), *(f"{float(parts[one]):.3g}" for one in components))
+    return table
+
+
+def _power_windows_table(power: Power) -> Table:
+    title = f"metered windows, found by {power.rung}{_simulated_mark(power)}"
+    table = _table(title, "window", "seconds", "mean mW", "peak mW", "lost", "verdict", "why")
+    for number, window in enumerate(power.windows, 1):
+        means = ("-" if value is None else f"{value:.4g}" for value in (window.mean_mw, window.peak_mw))
+        verdict = coloured("INVALID") if window.invalid else "valid"
+        why = _escaped(window.invalid or "")
+        table.add_row(str(number), f"{window.lap_s:.3g}", *means, f"{window.lost_share:.2%}", verdict, why)
+    return table
+
+
+def _simulated_mark(power: Power) -> str:
+    return ", SIMULATED" if power.kind == "SIMULATED" else ""
+
+
+def _layers_table(record: RunRecord) -> Table:
+    table = _table("spikes per layer", "layer", "neurons", "spike rate", "spikes/token", "silent neurons")
+    for layer in record.activity.layers if record.activity is not None else []:
+        table.add_row(
+            _escaped(layer.name),
+            f"{layer.neurons:,}",
+            f"{layer.spike_rate:.1%}",
+            f"{layer.spikes_per_token:,.1f}",
+            f"{layer.silent_neurons:,}",
+        )
+    return table
+
+
+def _operations_table(record: RunRecord) -> Table:
+    table = _table("synaptic operations per token", "op", "kind", "effective", "dense", "share")
+    for op in record.activity.ops if record.activity is not None else []:
+        share = op.effective / op.dense if op.dense else 0.0
+        cells = (f"{op.effective:,.0f}", f"{op.dense:,.0f}", f"{share:.1%}")
+        table.add_row(_escaped(op.name), op.kind, *cells)
+    return table
+
+
+def _energy_parts_table(energy: Energy) -> Table:
+    titles = {f"energy_estimate.{estimate.name}": estimate for estimate in energy.estimates}
+    columns = [(title, titles[name]) for title, name in _ENERGY]
+    table = _table("energy per token in uJ, ESTIMATED", "", *(title for title, _ in columns))
+    parts = dict.fromkeys(part for _, estimate in columns for part in estimate.parts_uj)
+    for part in parts:
+        found = (estimate.parts_uj.get(part) for _, estimate in columns)
+        table.add_row(part, *("-" if value is None else f"{value:.3g}" for value in found))
+    return table
+
+
+def _constants_table(energy: Energy) -> Table:
+    table = _table(f"constants of table {energy.table}", "", "pJ", "kind", "how")
+    for key, number in energy.constants.items():
+        table.add_row(key, f"{number.value:g}", number.status, _escaped(number.source))
+    return table
+
+
+def _comparisons_table(record: RunRecord) -> Table:
+    table = _table("other engines, forward pass", "target", "engine", "p50 ms", "p95 ms", "this run / it")
+    for row in record.comparisons:
+        engine = _escaped(row.engine or "-")
+        table.add_row(_escaped(row.target), engine, _cell(row.p50), _cell(row.p95), _cell(row.ratio))
+    return table
+
+
+def _table(title: str, *columns: str) -> Table:
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    left = ("", "budget", "verdict", "why", "how", "kind", "layer", "op", "target", "engine")
+    for column in columns:
+        table.add_column(column, justify="left" if column in left else "right", overflow="fold")
+    return table
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def coloured(verdict: str) -> str:
+    """A verdict in its colour, as rich markup."""
+    colour = _COLOURS.get(verdict, _UNSURE)
+    return f"[{colour}]{verdict}[/]"
+
+
+def _shown(quantity: Quantity) -> str:
+    """Value, interval and unit; the kind where it is not MEASURED."""
+    if quantity.value is None:
+        return "absent"
+    kind = "" if quantity.kind == "MEASURED" else f" {quantity.kind}"
+    return f"{_cell(quantity)} {quantity.unit}{kind}"
+
+
+def _cell(quantity: Quantity) -> str:
+    if quantity.value is None:
+        return "-"
+    text = _number(quantity.value)
+    if quantity.lower is None and quantity.upper is None:
+        return text
+    low = "?" if quantity.lower is None else _number(quantity.lower)
+    high = "?" if quantity.upper is None else _number(quantity.upper)
+    return rf"{text} \[{low}, {high}]"
+
+
+def _number(value: float) -> str:
+    if value == int(value) and abs(value) < 1e15:
+        return f"{int(value):,}"
+    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"

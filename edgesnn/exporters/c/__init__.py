@@ -1,0 +1,1 @@
+"""The C export: ``program.snn`` beside the C99 engine."""

@@ -1,0 +1,1 @@
+"""The ONNX exports: int8 in three forms, and the float32 baseline."""

@@ -1,0 +1,1 @@
+"""The TFLite export: int8 in three forms."""

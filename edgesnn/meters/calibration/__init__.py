@@ -1,0 +1,1 @@
+"""What an instrument shows against what is known to flow."""

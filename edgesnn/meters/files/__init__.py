@@ -1,0 +1,1 @@
+"""Recordings, and the CSV files of other tools, as meters."""

@@ -1,0 +1,350 @@
+"""Recordings: a file that grows by one chunk every few seconds, and its reader. Format: `recording_format`.
+
+A `Recorder` packs and writes in a thread of its own, so that a slow disk does not hold up the meter; what
+waits for the disk is bounded. While it is written the file is called ``NAME.part``; it takes its name when
+it is whole. A ``.part`` left by a crash is a readable recording up to its last whole chunk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import queue
+import threading
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from edgesnn import __version__
+from edgesnn.errors import OutputError, RecordingError
+from edgesnn.meters.base import Block, Loss
+from edgesnn.meters.files.format import (
+    SCHEMA,
+    ChunkInfo,
+    SegmentInfo,
+    chunk_from,
+    chunk_json,
+    columns_of,
+    decode,
+    encode,
+    join,
+    loss_from,
+    read_json,
+    segment_from,
+    segment_json,
+)
+from edgesnn.meters.files.zip import ZipReader, ZipWriter
+
+#: A chunk is closed when it has so many samples, or when its first one is so old (host time).
+CHUNK_SAMPLES = 1 << 19
+CHUNK_NS = 5_000_000_000
+#: Chunks that may wait for the disk; at 100 kS/s they are 20 s and 40 MB.
+WAITING_CHUNKS = 4
+#: Deflate's quickest level: 0.6 to 0.9 % of a core at 100 kS/s for 28 to 74 % of the size of the currents.
+LEVEL = 1
+
+_Job = list[tuple[str, bytes | Block]]
+
+
+class Recorder:
+    """Writes a recording; make it in a ``with`` statement.
+
+    Args:
+        path: The file; ``.npz`` is usual.
+        replace: Whether an older file of that name may be replaced.
+
+    Raises:
+        OutputError: The file exists, or cannot be written.
+    """
+
+    def __init__(self, path: Path, *, replace: bool = False) -> None:
+        self._path = path
+        self._part = path.with_name(path.name + ".part")
+        if path.exists() and not replace:
+            raise OutputError(f"'{path}' exists", remedy="name another file, or say --force")
+        try:
+            self._file = self._open(replace)
+        except FileExistsError:
+            raise OutputError(
+                f"'{self._part}' exists: another recording is running, or one was cut off",
+                remedy=f"edgesnn meter record 'replay:{self._part}?speed=max' -o NEW.npz; or --force",
+            ) from None
+        except OSError as error:
+            raise OutputError(f"cannot write '{path}'", actual=error.strerror or str(error)) from None
+        self._zip = ZipWriter(self._file)
+        self._segments: list[dict[str, Any]] = []
+        self._waiting: list[Block] = []
+        self._since_ns = 0
+        self._loss = Loss(0)
+        self._jobs: queue.Queue[_Job | None] = queue.Queue(WAITING_CHUNKS)
+        self._failure: BaseException | None = None
+        self._closed = False
+        self._thread = threading.Thread(target=self._write_all, name="recorder", daemon=True)
+        self._thread.start()
+
+    def begin_segment(self, info: SegmentInfo) -> None:
+        """A meter was started: what follows has its clock."""
+        self._flush()
+        self._loss = Loss(0)
+        data = segment_json(info)
+        self._segments.append({"info": data, "chunks": 0, "loss": None})
+        self._put([(f"{_segment(len(self._segments) - 1)}/info.json", _json(data))])
+
+    def add(self, block: Block, loss: Loss) -> None:
+        """Take samples; they are on the disk at most `CHUNK_NS` later.
+
+        Args:
+            block: What the meter gave.
+            loss: Its account so far.
+
+        Raises:
+            OutputError: Earlier samples could not be written; what was written stays readable.
+        """
+        if self._waiting and columns_of(block) != columns_of(self._waiting[0]):
+            self._flush()
+        if not self._waiting:
+            self._since_ns = block.host_ns
+        if len(block):
+            self._waiting.append(block)
+        self._loss = loss
+        full = sum(map(len, self._waiting)) >= CHUNK_SAMPLES
+        if full or block.host_ns - self._since_ns >= CHUNK_NS:
+            self._flush()
+        self._raise_failure()
+
+    def end_segment(self, loss: Loss) -> None:
+        """The meter was stopped, or is gone; its whole account."""
+        self._loss = loss
+        self._flush()
+        self._segments[-1]["loss"] = asdict(loss)
+
+    def close(self) -> None:
+        """Write the index and give the file its name; safe to call twice.
+
+        Raises:
+            OutputError: Something could not be written; what was written stays readable.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        self._flush()
+        index: dict[str, Any] = {"schema": SCHEMA, "edgesnn_version": __version__, "segments": self._segments}
+        index["simulated"] = any(segment["info"]["simulated"] for segment in self._segments)
+        self._put([("recording.json", _json(index))])
+        self._put(None)
+        self._thread.join()
+        try:
+            if self._failure is None:
+                self._zip.finish()
+        except OSError as error:
+            self._failure = error
+        if self._failure is not None:
+            self._cut()
+        with contextlib.suppress(OSError):
+            self._file.close()
+        os.replace(self._part, self._path)
+        self._raise_failure()
+
+    def discard(self) -> None:
+        """Leave nothing behind, and an older file of that name as it was; for a recording without samples."""
+        if self._closed:
+            return
+        self._closed = True
+        self._put(None)
+        self._thread.join()
+        self._file.close()
+        self._part.unlink(missing_ok=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.close()
+            return
+        with contextlib.suppress(OutputError):  # the error on its way out is the one to be told
+            self.close()
+
+    def _open(self, replace: bool) -> io.RawIOBase:
+        return open(self._part, "wb" if replace else "xb", buffering=0)
+
+    def _flush(self) -> None:
+        """Hand what waits to the writer."""
+        if not self._waiting:
+            return
+        block = join(self._waiting)
+        self._waiting = []
+        length = block.duration_s if isinstance(block.duration_s, float) else float(block.duration_s[-1])
+        end_s = float(block.time_s[-1]) + length
+        chunk = ChunkInfo(len(block), float(block.time_s[0]), end_s, block.lost, block.host_ns, self._loss)
+        folder = _chunk(len(self._segments) - 1, self._segments[-1]["chunks"])
+        self._segments[-1]["chunks"] += 1
+        self._put([(folder, block), (f"{folder}/chunk.json", _json(chunk_json(chunk)))])
+
+    def _put(self, job: _Job | None) -> None:
+        self._jobs.put(job)  # waits while the disk is behind: the meter then accounts for what it loses
+
+    def _write_all(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            if self._failure is not None:
+                continue
+            try:
+                for name, content in job:
+                    members = encode(content) if isinstance(content, Block) else {"": content}
+                    for suffix, data in members.items():
+                        self._zip.add(f"{name}/{suffix}" if suffix else name, data, level=LEVEL)
+            except BaseException as error:  # told by the next add() or close()
+                self._failure = error
+
+    def _cut(self) -> None:
+        """Leave whole members only; without room for the directory the reader finds them by their headers."""
+        with contextlib.suppress(OSError):
+            self._file.truncate(self._zip.end)
+            self._file.seek(self._zip.end)
+            self._zip.finish()
+
+    def _raise_failure(self) -> None:
+        error = self._failure
+        if error is None:
+            return
+        if not isinstance(error, OSError):
+            raise error
+        raise OutputError(
+            f"the recording '{self._path}' could not be written to its end",
+            actual=error.strerror or str(error),
+            remedy="make room; what was written before stays readable",
+        ) from error
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RecordingSegment:
+    """A stretch of a recording with one clock.
+
+    Attributes:
+        info: What was known at its start.
+        chunks: Its chunks, in order.
+        loss: The account of its stream.
+        complete: Whether the meter was stopped; else the recording was cut off in it.
+    """
+
+    info: SegmentInfo
+    chunks: tuple[ChunkInfo, ...]
+    loss: Loss
+    complete: bool
+    _archive: ZipReader
+    _number: int
+
+    @property
+    def samples(self) -> int:
+        """Samples in it."""
+        return sum(chunk.samples for chunk in self.chunks)
+
+    @property
+    def end_s(self) -> float:
+        """End of its last sample on the meter's clock; 0 where there is none."""
+        return self.chunks[-1].end_s if self.chunks else 0.0
+
+    def blocks(self, start_s: float = 0.0, stop_s: float = float("inf")) -> Iterator[Block]:
+        """The samples, one chunk at a time; only one chunk is in memory.
+
+        Args:
+            start_s: Chunks that end before it are passed over.
+            stop_s: Chunks that begin after it too.
+
+        Raises:
+            RecordingError: A chunk is damaged.
+        """
+        for index, chunk in enumerate(self.chunks):
+            if chunk.end_s <= start_s or chunk.first_s >= stop_s:
+                continue
+            folder = _chunk(self._number, index)
+
+            def read(name: str, folder: str = folder) -> bytes | None:
+                member = f"{folder}/{name}"
+                return self._archive.read(member) if member in self._archive.names else None
+
+            yield decode(read, chunk, f"chunk '{folder}' of the recording")
+
+
+class Recording:
+    """Reads a recording lazily; make it in a ``with`` statement.
+
+    Args:
+        path: The file.
+
+    Attributes:
+        segments: Its segments.
+        cut_off: Whether the end of the file is missing; what is whole was recovered.
+
+    Raises:
+        RecordingError: It cannot be read, or is no recording.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._archive = ZipReader(path)
+        try:
+            self.cut_off = self._archive.cut_off or "recording.json" not in self._archive.names
+            self.segments = tuple(self._segments())
+        except BaseException:
+            self._archive.close()
+            raise
+        if not self.segments:
+            self._archive.close()
+            raise RecordingError(f"'{path}' is no recording", limit=f"a file of the schema {SCHEMA}")
+
+    @property
+    def simulated(self) -> bool:
+        """Whether any of it was taken from a twin."""
+        return any(segment.info.meter.simulated for segment in self.segments)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._archive.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _segments(self) -> Iterator[RecordingSegment]:
+        names = self._archive.names
+        accounts: list[dict[str, Any]] = []
+        if not self.cut_off:
+            index = self._json("recording.json")
+            accounts = list(index.get("segments", []))
+        number = 0
+        while f"{_segment(number)}/info.json" in names:
+            where = f"segment {number} of '{self.path}'"
+            info = segment_from(self._json(f"{_segment(number)}/info.json"), where)
+            chunks: list[ChunkInfo] = []
+            while (name := f"{_chunk(number, len(chunks))}/chunk.json") in names:
+                chunks.append(chunk_from(self._json(name), where))
+            whole = accounts[number].get("loss") if number < len(accounts) else None
+            loss = loss_from(whole, where) if whole else chunks[-1].loss if chunks else Loss(0)
+            yield RecordingSegment(info, tuple(chunks), loss, whole is not None, self._archive, number)
+            number += 1
+
+    def _json(self, name: str) -> dict[str, Any]:
+        return read_json(self._archive.read(name), f"'{name}' of '{self.path}'")
+
+
+def _segment(number: int) -> str:
+    return f"s{number:03}"
+
+
+def _chunk(segment: int, number: int) -> str:
+    return f"{_segment(segment)}/c{number:05}"
+
+
+def _json(data: dict[str, Any]) -> bytes:
+    return json.dumps(data, allow_nan=False).encode()

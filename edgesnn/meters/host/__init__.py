@@ -1,0 +1,1 @@
+"""Meters of this machine: RAPL and the battery."""

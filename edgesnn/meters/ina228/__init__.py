@@ -1,0 +1,1 @@
+"""The INA228 bridge: its driver, its protocol, its twin."""

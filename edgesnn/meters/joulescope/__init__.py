@@ -1,0 +1,1 @@
+"""Joulescope, by its maker's driver."""

@@ -1,0 +1,1 @@
+"""ST LPM01A: its driver, its protocol, its twin."""

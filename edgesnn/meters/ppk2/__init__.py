@@ -1,0 +1,1 @@
+"""Nordic PPK2: its driver, its protocol, its twin."""

@@ -1,0 +1,1 @@
+"""SCPI instruments: their driver, a table of models, their twin."""

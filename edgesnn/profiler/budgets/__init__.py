@@ -1,0 +1,1 @@
+"""Profiles, budgets and their verdicts."""

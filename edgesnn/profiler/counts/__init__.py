@@ -1,0 +1,1 @@
+"""What is counted, not timed: activity, energy estimates, memory, the host."""

@@ -1,0 +1,154 @@
+"""What a program does on a text: spikes, synaptic operations, membrane updates, sparsity, footprint.
+
+Counted in whole numbers on golden, so the figures hold for every device that passes parity, and two builds
+compare exactly. Definitions follow NeuroBench (J. Yik et al., The NeuroBench framework for benchmarking
+neuromorphic computing algorithms and systems, Nature Communications 16, 2025), spelt out for the operations
+that it does not know; `docs/activity.md` has every formula.
+
+* A *synaptic operation* is one product of an activation with a weight that joins a sum. *Dense* counts all of
+  them, zeros included; *effective* counts those whose activation and weight are both nonzero.
+* `Linear`: activations are the input's spikes at every inner timestep. Dense ``T * in * out``. A matrix that
+  feeds an `Attend` through its LIF is counted in its three parts q, k and v.
+* `Attend`: no trained weights; the stored spikes take their place. *score* counts ``q * k``, *value* counts
+  ``score * v``, over all tokens inside the head's window. Dense ``T * dh`` each per such token and
+  head; effective where q and k, or score and v, are both nonzero.
+* `Embed`: looking the row up is no operation. Its *projection* counts once per token, as the equation says
+  (an engine may precompute it): activations are the row's codes. Dense ``r * d``.
+* `Readout`: *factor* is the counts times D, *table* the codes z8 times the tied table, once per token. Dense
+  ``d * r`` and ``r * vocab``.
+* Not counted as synaptic: biases, multiply-shifts, `Add`, `Shift`, `Count`. Operations on spikes are
+  accumulates; those of `Embed` and `Readout` are multiply-accumulates, counted apart.
+* A *membrane update*: at the first inner timestep of a token every membrane is written anew; after it those
+  whose membrane the timestep left, after its reset, at another value than it found.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from edgesnn.chips.work import WorkTotals
+from edgesnn.profiler.counts.activity_counter import (
+    ActivityCounter,
+    LayerActivity,
+    OpActivity,
+    ShiftActivity,
+)
+from edgesnn.program.golden import Golden
+from edgesnn.program.ops import LIF, Linear
+from edgesnn.program.program import Program
+from edgesnn.program.state import state_tensors
+
+IntArray = npt.NDArray[np.integer]
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """What a program does on one text.
+
+    Attributes:
+        work: The totals that energy estimates start from.
+        layers: Every LIF, in order.
+        ops: Every part of an op with synaptic operations, in order.
+        shifts: Every token shift, in order.
+        weights: Weights in all: matrices, the tied table once.
+        zero_weights: Those of them that are 0.
+        parameter_bytes: Weights (int8), thresholds, biases and multipliers (int32), the tied table once.
+        state_bytes: State that one context keeps between tokens.
+    """
+
+    work: WorkTotals
+    layers: tuple[LayerActivity, ...]
+    ops: tuple[OpActivity, ...]
+    shifts: tuple[ShiftActivity, ...]
+    weights: int
+    zero_weights: int
+    parameter_bytes: int
+    state_bytes: int
+
+    @property
+    def tokens(self) -> int:
+        """Tokens it was counted over, one sequence from an empty context."""
+        return self.work.tokens
+
+    @property
+    def spike_rate(self) -> float:
+        """Spikes per neuron and inner timestep over all LIFs, 0..1."""
+        return self.work.spike_rate
+
+    @property
+    def activation_sparsity(self) -> float:
+        """Share of neurons and inner timesteps without a spike."""
+        return 1.0 - self.work.spike_rate
+
+    @property
+    def connection_sparsity(self) -> float:
+        """Share of zero weights."""
+        return self.zero_weights / self.weights
+
+    @property
+    def synaptic_operations(self) -> float:
+        """Effective ones, per token."""
+        return sum(op.effective for op in self.ops) / self.tokens
+
+    @property
+    def synaptic_operations_dense(self) -> float:
+        """All of them, per token."""
+        return sum(op.dense for op in self.ops) / self.tokens
+
+    @property
+    def membrane_updates(self) -> float:
+        """Updates that changed a membrane, per token."""
+        return self.work.membrane_updates / self.tokens
+
+    @property
+    def membrane_updates_dense(self) -> float:
+        """Neurons times T."""
+        return float(self.work.neurons * self.work.timesteps)
+
+    @property
+    def footprint_bytes(self) -> int:
+        """Parameters and state."""
+        return self.parameter_bytes + self.state_bytes
+
+
+def count_activity(program: Program, ids: IntArray) -> Activity:
+    """Run golden over one text and count.
+
+    Args:
+        program: The program.
+        ids: Token ids ``[length]``, at least one.
+
+    Returns:
+        The counts.
+
+    Raises:
+        TextError: There is no token, or an id is outside the vocabulary.
+    """
+    ids = np.asarray(ids)
+    counter = ActivityCounter(program, ids.astype(np.int64))
+    Golden(program).sequence(ids[None, :], tap=counter)
+    weights = _weight_tensors(program)
+    size = sum(w.size for w in weights)
+    return Activity(
+        work=counter.work(),
+        layers=tuple(counter.layers),
+        ops=tuple(counter.ops),
+        shifts=tuple(counter.shifts),
+        weights=size,
+        zero_weights=size - int(sum(map(np.count_nonzero, weights))),
+        parameter_bytes=size + 4 * _int32_parameters(program),
+        state_bytes=sum(int(np.prod(t.shape)) for t in state_tensors(program)),
+    )
+
+
+def _weight_tensors(program: Program) -> list[IntArray]:
+    tied = [program.embed.table, program.embed.projection, program.readout.weight]
+    return [*tied, *(op.weight for op in program.all(Linear))]
+
+
+def _int32_parameters(program: Program) -> int:
+    count = program.embed.multiplier.size + program.readout.bias.size + program.readout.multiplier.size
+    return count + sum(op.threshold.size + op.bias.size for op in program.all(LIF))

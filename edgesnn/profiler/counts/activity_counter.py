@@ -1,0 +1,254 @@
+"""Watches one run of golden and counts what every op does; see `profiler.counts.activity` for the rules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from edgesnn.chips.work import WorkTotals
+from edgesnn.program.golden import lif_membranes, readout_codes
+from edgesnn.program.ops import LIF, Add, Attend, Embed, Linear, Op, Readout, Shift, inputs_of
+from edgesnn.program.program import Program
+
+IntArray = npt.NDArray[np.integer]
+_QUERY_BLOCK = 128
+
+
+@dataclass(frozen=True, slots=True)
+class LayerActivity:
+    """One LIF on a text.
+
+    Attributes:
+        name: Name of the op.
+        neurons: Its channels.
+        steps: Neurons times inner timesteps times tokens.
+        spikes: Spikes.
+        membrane_updates: Updates that changed a membrane.
+        silent_neurons: Neurons that never fired.
+    """
+
+    name: str
+    neurons: int
+    steps: int
+    spikes: int
+    membrane_updates: int
+    silent_neurons: int
+
+    @property
+    def spike_rate(self) -> float:
+        """Spikes per neuron and inner timestep, 0..1."""
+        return self.spikes / self.steps
+
+
+@dataclass(frozen=True, slots=True)
+class OpActivity:
+    """Synaptic operations of one part of an op on a text.
+
+    Attributes:
+        name: Name of the op, with its part after a dot where it has several.
+        op: Name of the op.
+        kind: ``embed``, ``linear``, ``attend`` or ``readout``.
+        dense: All of them.
+        effective: Those whose activation and weight are both nonzero.
+        weight_bytes: Trained weights that nonzero activations select, zeros included; 0 in attention.
+        accumulates: Whether they are accumulates (spikes) or multiply-accumulates.
+    """
+
+    name: str
+    op: str
+    kind: str
+    dense: int
+    effective: int
+    weight_bytes: int
+    accumulates: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ShiftActivity:
+    """One token shift on a text.
+
+    Attributes:
+        name: Name of the op.
+        channels: Channels that are shifted.
+        steps: Channels times inner timesteps times tokens: bits that are kept for one token.
+        spikes: Those of them that are spikes.
+    """
+
+    name: str
+    channels: int
+    steps: int
+    spikes: int
+
+
+@dataclass(slots=True)
+class ActivityCounter:
+    """A tap of golden that keeps sums over one sequence.
+
+    Attributes:
+        program: The program that runs.
+        ids: Token ids of the sequence, ``[length]``.
+        ops: What was counted of every op with synaptic operations, in order.
+        layers: Of every LIF.
+        shifts: Of every token shift.
+    """
+
+    program: Program
+    ids: npt.NDArray[np.int64]
+    ops: list[OpActivity] = field(default_factory=list)
+    layers: list[LayerActivity] = field(default_factory=list)
+    shifts: list[ShiftActivity] = field(default_factory=list)
+    _by_input: dict[str, list[Op]] = field(default_factory=dict)
+    _ring_bits: dict[str, int] = field(default_factory=lambda: {"read": 0, "dense": 0, "written": 0})
+    _residual_adds: int = 0
+
+    def __post_init__(self) -> None:
+        for op in self.program.ops:
+            for name in dict.fromkeys(inputs_of(op)):
+                self._by_input.setdefault(name, []).append(op)
+
+    def __call__(self, name: str, value: IntArray) -> None:
+        """Count what every reader of a value does with it.
+
+        Args:
+            name: Name of the value.
+            value: As golden's tap shows it, batch 1.
+        """
+        if name == self.program.embed.out:
+            self._embed(self.program.embed)
+        for op in self._by_input.get(name, []):
+            if isinstance(op, Linear):
+                self._linear(op, value)
+            elif isinstance(op, LIF):
+                self._lif(op, value)
+            elif isinstance(op, Shift):
+                self._shift(op, value)
+            elif isinstance(op, Attend):
+                self._attend(op, value)
+            elif isinstance(op, Add) and name == op.left:
+                self._residual_adds += value.size
+            elif isinstance(op, Readout):
+                self._readout(op, value)
+
+    def work(self) -> WorkTotals:
+        """The totals of the sequence; call when it has run."""
+
+        def total(attribute: str, *kinds: str) -> int:
+            return sum(getattr(op, attribute) for op in self.ops if op.kind in kinds)
+
+        return WorkTotals(
+            tokens=len(self.ids),
+            timesteps=self.program.timesteps,
+            neurons=sum(layer.neurons for layer in self.layers),
+            spikes=sum(layer.spikes for layer in self.layers),
+            membrane_updates=sum(layer.membrane_updates for layer in self.layers),
+            linear_effective=total("effective", "linear"),
+            linear_dense=total("dense", "linear"),
+            linear_weight_bytes=total("weight_bytes", "linear"),
+            attend_effective=total("effective", "attend"),
+            attend_dense=total("dense", "attend"),
+            attend_bits_read=self._ring_bits["read"],
+            attend_bits_dense=self._ring_bits["dense"],
+            attend_bits_written=self._ring_bits["written"],
+            multiply_effective=total("effective", "embed", "readout"),
+            multiply_dense=total("dense", "embed", "readout"),
+            multiply_weight_bytes=total("weight_bytes", "embed", "readout"),
+            lookup_bytes=len(self.ids) * self.program.embed.table.shape[1],
+            residual_adds=self._residual_adds,
+            shift_bits=sum(shift.steps for shift in self.shifts),
+        )
+
+    def _matrix(self, op: Op, part: str, kind: str, *, used: IntArray, rows: int, weight: IntArray) -> None:
+        """Count a matrix ``[in, out]`` that is applied ``rows`` times, ``used[in]`` of them not to 0."""
+        self.ops.append(
+            OpActivity(
+                name=f"{op.name}.{part}" if part else op.name,
+                op=op.name,
+                kind=kind,
+                dense=rows * weight.size,
+                effective=int(used @ np.count_nonzero(weight, axis=1)),
+                weight_bytes=int(used.sum()) * weight.shape[1],
+                accumulates=kind == "linear",
+            )
+        )
+
+    def _embed(self, op: Embed) -> None:
+        used = np.count_nonzero(op.table[self.ids], axis=0)
+        self._matrix(op, "projection", "embed", used=used, rows=len(self.ids), weight=op.projection)
+
+    def _linear(self, op: Linear, spikes: IntArray) -> None:
+        fired = spikes.reshape(-1, spikes.shape[-1])
+        used = np.count_nonzero(fired, axis=0)
+        for part, columns in _column_parts(self.program, op):
+            self._matrix(op, part, "linear", used=used, rows=len(fired), weight=op.weight[:, columns])
+
+    def _lif(self, op: LIF, current: IntArray) -> None:
+        membranes, spikes = lif_membranes(current[0], op)
+        left = np.where(spikes != 0, 0, membranes)
+        changed = left[:, 0].size + int(np.count_nonzero(left[:, 1:] != left[:, :-1]))
+        self.layers.append(
+            LayerActivity(
+                name=op.name,
+                neurons=spikes.shape[-1],
+                steps=spikes.size,
+                spikes=int(spikes.sum(dtype=np.int64)),
+                membrane_updates=changed,
+                silent_neurons=int(np.count_nonzero(~spikes.any(axis=(0, 1)))),
+            )
+        )
+
+    def _shift(self, op: Shift, spikes: IntArray) -> None:
+        moved = spikes[0][..., op.channels]
+        fired = int(moved.sum(dtype=np.int64))
+        self.shifts.append(ShiftActivity(op.name, len(op.channels), moved.size, fired))
+
+    def _attend(self, op: Attend, qkv: IntArray) -> None:
+        length, timesteps = qkv.shape[1], qkv.shape[2]
+        split = qkv[0].reshape(length, timesteps, 3, len(op.windows), op.head_dim).astype(np.float32)
+        pairs = score = value = keys_read = values_read = 0
+        for head, window in enumerate(op.windows):
+            q, k, v = (split[:, :, part, head].swapaxes(0, 1) for part in range(3))
+            queried, valued = np.count_nonzero(q, axis=2), np.count_nonzero(v, axis=2)
+            for start in range(0, length, _QUERY_BLOCK):
+                stop = min(start + _QUERY_BLOCK, length)
+                first = max(0, start - window + 1)
+                age = np.arange(start, stop)[:, None] - np.arange(first, stop)[None, :]
+                inside = (age >= 0) & (age < window)
+                # every partial sum is an integer below 2**17: exact in float32
+                scores = (q[:, start:stop] @ k[:, first:stop].swapaxes(1, 2)) * inside
+                hits = scores != 0
+                pairs += int(inside.sum())
+                score += int(scores.sum(dtype=np.float64))
+                value += int((hits * valued[:, None, first:stop]).sum(dtype=np.int64))
+                keys_read += int((queried[:, start:stop] * inside.sum(axis=1)).sum(dtype=np.int64))
+                values_read += int(np.count_nonzero(hits)) * op.head_dim
+        dense = timesteps * op.head_dim * pairs
+        for part, effective in (("score", score), ("value", value)):
+            self.ops.append(
+                OpActivity(f"{op.name}.{part}", op.name, "attend", dense, effective, 0, accumulates=True)
+            )
+        self._ring_bits["read"] += keys_read + values_read
+        self._ring_bits["dense"] += 2 * dense
+        self._ring_bits["written"] += 2 * length * timesteps * op.channels
+
+    def _readout(self, op: Readout, counts: IntArray) -> None:
+        codes = readout_codes(counts, op)[0]
+        rows = len(codes)
+        used = np.count_nonzero(counts[0], axis=0)
+        self._matrix(op, "factor", "readout", used=used, rows=rows, weight=op.weight)
+        used = np.count_nonzero(codes, axis=0)
+        self._matrix(op, "table", "readout", used=used, rows=rows, weight=op.table.T)
+
+
+def _column_parts(program: Program, op: Linear) -> Iterator[tuple[str, slice]]:
+    """The parts of a matrix by its columns: q, k and v before attention, else the whole of it."""
+    users = [user for lif in program.consumers(op.out) for user in program.consumers(lif.out)]
+    width = int(op.weight.shape[1])
+    if len(users) == 1 and isinstance(users[0], Attend):
+        third = width // 3
+        for number, part in enumerate("qkv"):
+            yield part, slice(number * third, (number + 1) * third)
+    else:
+        yield "", slice(0, width)

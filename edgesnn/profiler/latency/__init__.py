@@ -1,0 +1,1 @@
+"""Timed windows, whole answers, and what compares them."""

@@ -1,0 +1,1 @@
+"""A meter beside the windows: alignment, energy, uncertainty."""

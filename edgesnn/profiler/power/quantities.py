@@ -1,0 +1,216 @@
+"""A metered session as quantities, as a verdict and as plain data for the record."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgesnn.profiler.budgets.judging import (
+    BudgetOutcome,
+    BudgetSpec,
+    BudgetVerdict,
+    Side,
+    judge_value,
+    verdict_of,
+)
+from edgesnn.profiler.power.evaluation import PowerResult, PowerWindow
+from edgesnn.profiler.power.uncertainty import COMPONENTS, TAIL, Distribution
+from edgesnn.profiler.results import Absent, Kind, Quantity, absent, present
+
+Quantities = dict[str, Quantity]
+
+MILLI, MICRO = 1e3, 1e6
+_UNITS = {
+    "power.mean": "mW",
+    "power.idle": "mW",
+    "power.dynamic": "mW",
+    "power.peak": "mW",
+    "energy.per_token": "uJ",
+    "energy.dynamic_per_token": "uJ",
+}
+#: Most points of the trace that goes into a record; each holds the lowest, mean and highest power of its
+#: time.
+ENVELOPE_POINTS = 20_000
+#: Shortest time of one of them, seconds.
+ENVELOPE_STEP_S = 1e-3
+
+
+def power_quantities(power: PowerResult | Absent, *, simulated: bool) -> Quantities:
+    """Power and energy with their 95 % intervals.
+
+    Args:
+        power: The metered session, or why there is none.
+        simulated: Whether meter or device is a simulation.
+    """
+    if isinstance(power, Absent):
+        return {name: absent(unit, power.reason) for name, unit in _UNITS.items()}
+    if power.budget is None:
+        reason = "no valid window: " + "; ".join(sorted({w.invalid or "" for w in power.windows}))
+        return {name: absent(unit, reason) for name, unit in _UNITS.items()}
+    kind = Kind.SIMULATED if simulated else Kind.MEASURED
+    n, budget = len(power.valid), power.budget
+    how = f"{n} windows found by {power.rung}{' (coarse)' if power.rung.coarse else ''}"
+    if len(power.valid) < len(power.windows):
+        how += f", {len(power.windows) - n} more were invalid"
+
+    def quantity(name: str, found: Distribution | None, scale: float, what: str) -> Quantity:
+        if found is None:
+            return absent(_UNITS[name], "the idle stretches beside the windows were not measured whole")
+        interval = (found.lower * scale, found.upper * scale)
+        return present(found.value * scale, _UNITS[name], f"{what}; {how}", kind, interval=interval, n=n)
+
+    peak = power.peak_w
+    return {
+        "power.mean": quantity("power.mean", budget.active_w, MILLI, "mean total power while working"),
+        "power.idle": quantity("power.idle", budget.idle_w, MILLI, "loaded and ready, beside the windows"),
+        "power.dynamic": quantity("power.dynamic", budget.dynamic_w, MILLI, "working less idle"),
+        "power.peak": absent("mW", "no stretch of 1 ms without a gap")
+        if peak is None
+        else present(peak * MILLI, "mW", f"highest mean over 1 ms; {how}", kind, n=n),
+        "energy.per_token": quantity(
+            "energy.per_token", budget.energy_per_inference_j, MICRO, "total energy of one generated token"
+        ),
+        "energy.dynamic_per_token": quantity(
+            "energy.dynamic_per_token", budget.dynamic_energy_per_inference_j, MICRO, "of that, above idle"
+        ),
+    }
+
+
+def judge_power(spec: BudgetSpec, quantity: Quantity, power: PowerResult | Absent) -> BudgetVerdict:
+    """Judge mean power: PASS and FAIL leave at most 2.5 % on the other side of the limit.
+
+    Args:
+        spec: The budget, in milliwatts.
+        quantity: ``power.mean``.
+        power: The metered session.
+    """
+    limit = spec.limit.limit
+    if limit is not None and not isinstance(power, Absent) and power.budget is None:
+        return verdict_of(spec, quantity, BudgetOutcome.UNDECIDED, quantity.reason)
+    if limit is None or isinstance(power, Absent) or power.budget is None or quantity.value is None:
+        return judge_value(spec, quantity)
+    assert spec.side is Side.BELOW
+    active = power.budget.active_w
+    over = active.above(limit / MILLI)
+    chance = f"probability of being over: {_percent(over)}"
+    if len(power.valid) < 2:
+        return verdict_of(spec, quantity, BudgetOutcome.UNDECIDED, "one window says nothing of repeatability")
+    if over <= TAIL:
+        return verdict_of(spec, quantity, BudgetOutcome.PASS, chance)
+    if over >= 1 - TAIL:
+        return verdict_of(spec, quantity, BudgetOutcome.FAIL, chance)
+    reason, needed = what_decides(active, limit / MILLI, len(power.valid))
+    return verdict_of(spec, quantity, BudgetOutcome.UNDECIDED, f"{chance}; {reason}", needed=needed)
+
+
+def what_decides(active: Distribution, limit_w: float, windows: int) -> tuple[str, int | None]:
+    """What would decide an inconclusive budget.
+
+    Args:
+        active: Mean power.
+        limit_w: The limit.
+        windows: Valid windows behind it.
+
+    Returns:
+        A clause, and the number of windows where more of them would do.
+    """
+    distance = abs(active.value - limit_w)
+    repeat = active.budget["repeatability"]
+    systematic = math.sqrt(sum(active.budget[name] ** 2 for name in COMPONENTS if name != "repeatability"))
+    allowed = distance / 1.96
+    if systematic < allowed:
+        needed = max(windows + 1, math.ceil(windows * repeat**2 / (allowed**2 - systematic**2)))
+        return f"about {needed} windows would decide", needed
+    worst = max(
+        (name for name in COMPONENTS if name != "repeatability"), key=lambda name: active.budget[name]
+    )
+    remedy = {
+        "gain": "calibrate the meter (edgesnn meter calibrate) or take a better one",
+        "offset": "calibrate the meter at two points, or use a lower range",
+        "voltage": "measure the supply voltage instead of trusting the set-point",
+        "edges": "use longer windows or a marker",
+        "clock": "use a meter with a better clock",
+    }[worst]
+    return (
+        f"{worst} alone has a standard uncertainty of {active.budget[worst] * MILLI:.3g} mW, the limit is "
+        f"{distance * MILLI:.3g} mW away: {remedy}",
+        None,
+    )
+
+
+def power_document(power: PowerResult, meter: dict[str, Any], loss: dict[str, Any]) -> dict[str, Any]:
+    """A metered session as plain data for the record."""
+    budget = power.budget
+    found = (
+        {}
+        if budget is None
+        else {
+            "power.mean": (budget.active_w, MILLI),
+            "power.idle": (budget.idle_w, MILLI),
+            "power.dynamic": (budget.dynamic_w, MILLI),
+            "energy.per_token": (budget.energy_per_inference_j, MICRO),
+            "energy.dynamic_per_token": (budget.dynamic_energy_per_inference_j, MICRO),
+        }
+    )
+    return {
+        "kind": Kind.SIMULATED if meter["meter"]["simulated"] else Kind.MEASURED,
+        "meter": meter,
+        "loss": loss,
+        "rung": power.rung,
+        "coarse": power.rung.coarse,
+        "clock": None if power.clock is None else dataclasses.asdict(power.clock),
+        "windows": [_window(window) for window in power.windows],
+        "uncertainty": {
+            name: {"unit": _UNITS[name], **{part: sd * scale for part, sd in one.budget.items()}}
+            for name, (one, scale) in found.items()
+            if one is not None
+        },
+    }
+
+
+def power_arrays(power: PowerResult) -> dict[str, npt.NDArray[np.generic]]:
+    """The trace as an envelope: lowest, mean and highest power by time, so that no spike disappears."""
+    trace = power.trace
+    watts, time_s = trace.power_w(), trace.block.time_s
+    step = max(ENVELOPE_STEP_S, (trace.stop_s - trace.start_s) / ENVELOPE_POINTS)
+    place = np.floor((time_s - trace.start_s) / step).astype(np.int64)
+    first = np.flatnonzero(np.concatenate([[True], np.diff(place) > 0]))
+    counts = np.diff(np.append(first, watts.size))
+    return {
+        "power_time_s": trace.start_s + place[first] * step,
+        "power_min_w": np.minimum.reduceat(watts, first).astype(np.float32),
+        "power_mean_w": (np.add.reduceat(watts, first) / counts).astype(np.float32),
+        "power_max_w": np.maximum.reduceat(watts, first).astype(np.float32),
+    }
+
+
+def _window(window: PowerWindow) -> dict[str, Any]:
+    interval = window.interval
+    return {
+        "start_s": None if interval is None else interval.start_s,
+        "stop_s": None if interval is None else interval.stop_s,
+        "edge_sd_s": None if interval is None else interval.edge_sd_s,
+        "lap_s": window.lap.seconds,
+        "inferences": window.lap.inferences,
+        "mean_mw": _scaled(window.mean_w, MILLI),
+        "energy_uj": _scaled(window.energy_j, MICRO),
+        "peak_mw": _scaled(window.peak_w, MILLI),
+        "idle_before_mw": _scaled(window.idle_before_w, MILLI),
+        "idle_after_mw": _scaled(window.idle_after_w, MILLI),
+        "voltage_v": window.voltage_v,
+        "lost_share": window.lost_share,
+        "output_sha256": window.lap.output_sha256,
+        "invalid": window.invalid,
+    }
+
+
+def _scaled(value: float | None, scale: float) -> float | None:
+    return None if value is None else value * scale
+
+
+def _percent(share: float) -> str:
+    return "less than 0.1 %" if share < 1e-3 else "more than 99.9 %" if share > 1 - 1e-3 else f"{share:.1%}"

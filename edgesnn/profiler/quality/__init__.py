@@ -1,0 +1,1 @@
+"""Parity with golden, accuracy on held-out text, reference models."""

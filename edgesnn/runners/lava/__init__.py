@@ -1,0 +1,1 @@
+"""Lava in an environment of its own."""

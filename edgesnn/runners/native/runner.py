@@ -1,0 +1,237 @@
+"""Runner ``native``: the C engine on this computer's processor."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from edgesnn import __version__
+from edgesnn.bundle.bundle import PROGRAM_NAME, Bundle
+from edgesnn.errors import BundleError, RunnerError, TextError
+from edgesnn.program.program import Program
+from edgesnn.program.state import State, state_tensors
+from edgesnn.runners.base import Capability, DeviceInfo, IntArray, Output, RunnerOptions, Window
+from edgesnn.runners.host import HostRunner, check_batch, cpu_name, not_open
+from edgesnn.runners.native import build as native_build
+from edgesnn.runners.native.engine import Engine, UInt32Array, kernel_sets
+
+
+class NativeRunner(HostRunner):
+    """Executes ``program.snn`` in C, event by event.
+
+    The target's address names a kernel set (``native:reference``); without one the best for this processor
+    runs. ``threads`` are for sequences side by side: one sequence runs on one thread.
+    """
+
+    name: ClassVar[str] = "native"
+    summary: ClassVar[str] = "the C engine on this CPU, event-driven, exact"
+    capabilities: ClassVar[frozenset[Capability]] = frozenset(
+        {
+            Capability.STEP,
+            Capability.SEQUENCE,
+            Capability.PREFILL,
+            Capability.BATCH,
+            Capability.LOGITS,
+            Capability.EXACT,
+        }
+    )
+
+    def __init__(self) -> None:
+        self._open_engine: Engine | None = None
+        self._program: Program | None = None
+        self._threads = 1
+
+    @classmethod
+    def missing(cls) -> str | None:
+        """Why there is no engine here, or None."""
+        return native_build.missing()
+
+    def open(self, bundle: Bundle, options: RunnerOptions) -> DeviceInfo:
+        """Build or find the engine and load ``program.snn``.
+
+        Raises:
+            ProgramFormatError: The file breaks its format.
+            BundleError: The file holds another program than the manifest says.
+            RunnerError: The engine cannot be built, or this processor lacks the kernel set asked for.
+        """
+        available = kernel_sets()
+        if options.address is not None and options.address not in available:
+            raise RunnerError(
+                "this processor has no such kernel set", actual=options.address, limit=", ".join(available)
+            )
+        self._program = bundle.program()
+        started = time.perf_counter_ns()
+        engine = Engine(bundle.file(PROGRAM_NAME).read_bytes(), options.address)
+        load_ms = (time.perf_counter_ns() - started) / 1e6
+        if engine.info.program_hash != bundle.manifest.program_hash:
+            raise BundleError(
+                f"{PROGRAM_NAME} changed while it was opened",
+                actual=engine.info.program_hash,
+                limit=bundle.manifest.program_hash,
+            )
+        self._open_engine, self._threads = engine, options.threads
+        return DeviceInfo(
+            device=cpu_name(),
+            engine="native",
+            engine_version=f"edgesnn {__version__}",
+            simulated=False,
+            clock_hz=1e9,
+            load_ms=load_ms,
+            model_files=(PROGRAM_NAME,),
+            model_bytes=bundle.size_of((PROGRAM_NAME,)),
+            details={
+                "kernels": engine.info.kernels,
+                "compiler": engine.info.compiler,
+                "context_bytes": engine.info.context_bytes,
+                "threads": options.threads,
+            },
+        )
+
+    def reset(self, batch: int = 1) -> None:
+        """Forget everything: a new context for ``batch`` sequences."""
+        self._engine().reset(batch, self._threads)
+
+    def step(self, tokens: IntArray) -> Output:
+        """Run one token per sequence, ids ``[batch]``; integer logits ``[batch, vocab]``.
+
+        Raises:
+            TextError: A token id is outside the vocabulary.
+            RunnerError: The context holds another number of sequences.
+        """
+        engine = self._open_engine
+        if engine is None:
+            raise not_open()
+        array = np.asarray(tokens)
+        if engine.batch == 1 and array.shape == (1,) and array.dtype.kind in "iu":
+            token = int(array[0])
+            if not 0 <= token < engine.info.vocab:
+                self._ids(array[:, None])
+            logits = np.empty((1, engine.info.vocab), np.int32)
+            address = logits.__array_interface__["data"][0]
+            started = time.perf_counter_ns()
+            engine.step(token, address)
+            return Output(logits, time.perf_counter_ns() - started)
+        check_batch(array, engine.batch)
+        ids = self._ids(array[:, None])
+        started = time.perf_counter_ns()
+        logits = engine.steps(ids)
+        return Output(logits, time.perf_counter_ns() - started)
+
+    def sequence(self, ids: IntArray) -> Output:
+        """Run whole sequences ``[batch, length]``; integer logits ``[batch, length, vocab]``."""
+        engine, checked = self._engine(), self._ids(ids)
+        batch, kept = engine.batch, [engine.save(i) for i in range(engine.batch)]
+        engine.reset(len(checked), self._threads)
+        started = time.perf_counter_ns()
+        logits = engine.sequence(checked)
+        elapsed = time.perf_counter_ns() - started
+        engine.reset(batch, self._threads)
+        for i, (state, position) in enumerate(kept):
+            engine.restore(state, position, i)
+        return Output(logits, elapsed)
+
+    def prefill(self, ids: IntArray) -> Output:
+        """Run whole sequences; `step` continues. Integer logits of the last token ``[batch, vocab]``."""
+        engine, checked = self._engine(), self._ids(ids)
+        engine.reset(len(checked), self._threads)
+        started = time.perf_counter_ns()
+        logits = engine.prefill(checked)
+        return Output(logits, time.perf_counter_ns() - started)
+
+    def top(self, k: int) -> tuple[UInt32Array, npt.NDArray[np.int32]]:
+        """The k best tokens of every sequence: ids and integer logits, ``[batch, k]``; no logits are made."""
+        engine = self._engine()
+        best = [engine.top(k, i) for i in range(engine.batch)]
+        return np.stack([ids for ids, _ in best]), np.stack([values for _, values in best])
+
+    def window(self, ids: IntArray, repeat: int, warmup: int) -> Window:
+        """Run and time steps in C, with no Python in between; see `HostRunner.window`.
+
+        The hash is made after the window, of logits computed again from the readout codes that every timed
+        token left: hashing inside would draw power that is not the model's.
+
+        Raises:
+            RunnerError: There is nothing to run.
+        """
+        if ids.ndim != 1 or ids.size == 0 or repeat < 1:
+            raise RunnerError("a window needs at least one token", actual=f"{list(ids.shape)} x {repeat}")
+        engine, tokens = self._engine(), self._ids(ids[None, :])[0]
+        engine.reset(1, self._threads)
+        before = time.perf_counter_ns()
+        stamps, codes = engine.window(tokens, repeat, warmup)
+        after = time.perf_counter_ns()
+        digest = hashlib.sha256()
+        logits = np.empty(engine.info.vocab, np.int32)
+        for row in codes:
+            engine.logits_of(row, logits)
+            digest.update(logits.tobytes())
+        engine.reset(1, self._threads)
+        # CLOCK_MONOTONIC is perf_counter's clock on Linux; elsewhere the host's bounds are taken.
+        first, last = int(stamps[0, 0]), int(stamps[-1, 1])
+        if not before <= first <= last <= after:
+            first, last = before, after
+        latencies = (stamps[:, 1] - stamps[:, 0]).astype(np.int64)
+        return Window(latencies, first, last, digest.hexdigest(), len(latencies))
+
+    def save(self, *, oldest_first: bool = False) -> State:
+        """The contexts of all sequences as the program's state tensors.
+
+        Args:
+            oldest_first: Turn the rings as a prefill gives them, n = 0.
+        """
+        engine, program = self._engine(), self._program
+        if program is None:
+            raise not_open()
+        state = State(program, engine.batch)
+        for i in range(engine.batch):
+            flat, state.count = engine.save(i, oldest_first=oldest_first)
+            at = 0
+            for tensor in state_tensors(program):
+                size = int(np.prod(tensor.shape))
+                state.tensors[tensor.name][i] = flat[at : at + size].reshape(tensor.shape)
+                at += size
+        return state
+
+    def restore(self, state: State) -> None:
+        """Continue from a state, whoever made it."""
+        engine, program = self._engine(), self._program
+        if program is None:
+            raise not_open()
+        engine.reset(state.batch, self._threads)
+        names = [tensor.name for tensor in state_tensors(program)]
+        for i in range(state.batch):
+            parts: list[npt.NDArray[Any]] = [state.tensors[name][i].ravel() for name in names]
+            flat = np.concatenate(parts).astype(np.int8) if parts else np.empty(0, np.int8)
+            engine.restore(flat, state.count, i)
+
+    def close(self) -> None:
+        """Free the engine's memory."""
+        if self._open_engine is not None:
+            self._open_engine.close()
+        self._open_engine = self._program = None
+
+    def _engine(self) -> Engine:
+        if self._open_engine is None:
+            raise not_open()
+        return self._open_engine
+
+    def _ids(self, ids: IntArray) -> UInt32Array:
+        array = np.asarray(ids)
+        if array.ndim != 2 or array.size == 0 or not np.issubdtype(array.dtype, np.integer):
+            raise TextError(
+                "token ids must be a non-empty integer array [batch, length]",
+                actual=f"{array.dtype} {list(array.shape)}",
+            )
+        low, high, vocab = int(array.min()), int(array.max()), self._engine().info.vocab
+        if low < 0 or high >= vocab:
+            raise TextError(
+                "token id outside the vocabulary",
+                actual=low if low < 0 else high,
+                limit=f"0..{vocab - 1}",
+                remedy="encode the text with the tokenizer.json of this student",
+            )
+        return np.ascontiguousarray(array, np.uint32)

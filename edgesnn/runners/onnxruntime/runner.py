@@ -1,0 +1,332 @@
+"""Runners ``onnxruntime`` and ``onnxruntime-fp32``: the bundle's ONNX files in ONNX Runtime on the CPU."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from edgesnn.bundle.bundle import Bundle
+from edgesnn.errors import RunnerError, TextError
+from edgesnn.program.ops import LIF
+from edgesnn.program.program import Program
+from edgesnn.program.state import State, state_tensors
+from edgesnn.runners.base import Capability, DeviceInfo, IntArray, Output, RunnerOptions
+from edgesnn.runners.host import HostRunner, check_batch, cpu_flags, cpu_name, not_open
+from edgesnn.runners.onnxruntime.guard import check_onnx
+from edgesnn.runners.onnxruntime.taps import with_outputs
+
+_STATE_DTYPES = {"tensor(int8)": np.int8, "tensor(float)": np.float32}
+_DTYPES = {**_STATE_DTYPES, "tensor(int64)": np.int64}
+_VNNI = frozenset({"avx512_vnni", "avx_vnni"})
+
+
+class _OnnxRunner(HostRunner):
+    """What both runners share; a subclass names its export and turns logits into what it promises."""
+
+    export: ClassVar[str]
+
+    def __init__(self) -> None:
+        self._sessions: dict[str, Any] = {}
+        self._bundle: Bundle | None = None
+        self._program: Program | None = None
+        self._options = RunnerOptions()
+        self._state: State | None = None
+        self._bound: BoundStep | None = None
+        self._outputs: list[str] = []
+        self._new: list[str] = []
+
+    @classmethod
+    def missing(cls) -> str | None:
+        """Why ONNX Runtime cannot be used, or None."""
+        try:
+            import onnxruntime  # noqa: F401
+        except ImportError as error:
+            return f"onnxruntime does not load: {error}"
+        return None
+
+    def open(self, bundle: Bundle, options: RunnerOptions) -> DeviceInfo:
+        """Load the step graph; the other forms are loaded when they are first used.
+
+        Raises:
+            BundleError: The bundle has no such export, or a file reaches outside itself.
+            RunnerError: ONNX Runtime refused a file.
+        """
+        import onnxruntime
+
+        started = time.perf_counter_ns()
+        self._bundle, self._options = bundle, options
+        self._program = bundle.program()
+        session = self._session("step")
+        names = [tensor.name for tensor in state_tensors(self._program)]
+        self._new = names
+        self._outputs = ["logits", *(f"new.{name}" for name in names)]
+        self._check_step(session, names)
+        self.reset(1)
+        load_ms = (time.perf_counter_ns() - started) / 1e6
+        file = bundle.manifest.exports[self.export].files["step"]
+        return DeviceInfo(
+            device=cpu_name(),
+            engine="onnxruntime",
+            engine_version=str(onnxruntime.__version__),
+            simulated=False,
+            clock_hz=1e9,
+            load_ms=load_ms,
+            model_files=(file,),
+            model_bytes=bundle.size_of((file,)),
+            details={
+                "provider": "CPUExecutionProvider",
+                "threads": options.threads,
+                "vnni": bool(_VNNI & cpu_flags()),
+                "format": self.export,
+            },
+        )
+
+    def reset(self, batch: int = 1) -> None:
+        """Forget everything: a new context for ``batch`` sequences."""
+        program = self._require_program()
+        self._state = State(program, batch, self._state_dtype())
+
+    def step(self, tokens: IntArray) -> Output:
+        """Run one token per sequence, ids ``[batch]``; the time includes the host's care for the state.
+
+        Raises:
+            TextError: A token id is outside the vocabulary.
+            RunnerError: ONNX Runtime failed.
+        """
+        session, state = self._session("step"), self._state
+        if state is None:
+            raise not_open()
+        check_batch(tokens, state.batch)
+        ids = self._check(np.asarray(tokens)[:, None])
+        bound = self._bound
+        if bound is None or bound.state is not state:
+            bound = self._bound = BoundStep(session, state, self._new)
+        started = time.perf_counter_ns()
+        logits = bound.run(ids)
+        elapsed = time.perf_counter_ns() - started
+        return Output(self._promised(logits), elapsed)
+
+    def sequence(self, ids: IntArray) -> Output:
+        """Run whole sequences ``[batch, length]``; logits ``[batch, length, vocab]``.
+
+        Raises:
+            TextError: A token id is outside the vocabulary.
+            RunnerError: ONNX Runtime failed.
+        """
+        session, checked = self._session("sequence"), self._check(ids)
+        started = time.perf_counter_ns()
+        results = self._run(session, ["logits"], {"input_ids": checked})
+        elapsed = time.perf_counter_ns() - started
+        return Output(self._promised(results[0]), elapsed)
+
+    def prefill(self, ids: IntArray) -> Output:
+        """Run whole sequences; `step` continues. Logits of the last token ``[batch, vocab]``.
+
+        Raises:
+            TextError: A token id is outside the vocabulary.
+            RunnerError: ONNX Runtime failed.
+        """
+        session, checked = self._session("prefill"), self._check(ids)
+        state = State(self._require_program(), checked.shape[0], self._state_dtype())
+        started = time.perf_counter_ns()
+        names = ["logits", *(f"state.{name}" for name in self._new)]
+        results = self._run(session, names, {"input_ids": checked})
+        state.load(dict(zip(self._new, results[1:], strict=True)))
+        elapsed = time.perf_counter_ns() - started
+        self._state = state
+        return Output(self._promised(results[0]), elapsed)
+
+    def close(self) -> None:
+        """Release the sessions."""
+        self._sessions.clear()
+        self._bundle = self._program = self._state = self._bound = None
+
+    def _promised(self, logits: npt.NDArray[np.float32]) -> npt.NDArray[np.int32] | npt.NDArray[np.float32]:
+        return logits
+
+    def _require_program(self) -> Program:
+        if self._program is None:
+            raise not_open()
+        return self._program
+
+    def _state_dtype(self) -> npt.DTypeLike:
+        for item in self._session("step").get_inputs():
+            if item.name != "input_ids":
+                return _STATE_DTYPES[item.type]
+        return np.int8
+
+    def _check(self, ids: IntArray) -> npt.NDArray[np.int64]:
+        vocab = self._require_program().vocab_size
+        given = np.asarray(ids)
+        if given.ndim != 2 or given.size == 0 or not np.issubdtype(given.dtype, np.integer):
+            raise TextError(
+                "token ids must be a non-empty integer array [batch, length]",
+                actual=f"{given.dtype} {list(given.shape)}",
+            )
+        checked = np.ascontiguousarray(given, np.int64)
+        if int(checked.min()) < 0 or int(checked.max()) >= vocab:
+            raise TextError(
+                "token id outside the vocabulary",
+                actual=int(checked.min() if checked.min() < 0 else checked.max()),
+                limit=f"0..{vocab - 1}",
+                remedy="encode the text with the tokenizer.json of this student",
+            )
+        return checked
+
+    def _session(self, role: str) -> Any:
+        if role not in self._sessions:
+            if self._bundle is None:
+                raise not_open()
+            self._sessions[role] = _load(self._bundle.export_file(self.export, role), self._options.threads)
+        return self._sessions[role]
+
+    def _check_step(self, session: Any, names: list[str]) -> None:
+        inputs = {item.name for item in session.get_inputs()}
+        outputs = {item.name for item in session.get_outputs()}
+        types = {item.type for item in session.get_inputs()} - {"tensor(int64)", *_STATE_DTYPES}
+        if inputs != {"input_ids", *names} or not outputs >= set(self._outputs) or types:
+            raise RunnerError(
+                f"the step graph of format '{self.export}' has other inputs or outputs than the program",
+                actual=", ".join(sorted(inputs)),
+                limit=", ".join(sorted({"input_ids", *names})),
+                remedy="export the student again",
+            )
+
+    @staticmethod
+    def _run(session: Any, names: list[str], feed: dict[str, npt.NDArray[Any]]) -> list[Any]:
+        try:
+            results: list[Any] = session.run(names, feed)
+        except Exception as error:  # onnxruntime's own exceptions share no base class
+            raise _failed(error) from error
+        return results
+
+
+class BoundStep:
+    """The step graph bound to the arrays of one state, so that a step copies nothing but its own part.
+
+    Args:
+        session: The session of a step graph.
+        state: The state; its arrays are read in place.
+        names: Names of the state tensors.
+    """
+
+    def __init__(self, session: Any, state: State, names: list[str]) -> None:
+        import onnxruntime
+
+        self.state = state
+        self._session = session
+        self._binding = session.io_binding()
+        self._ids = np.zeros((state.batch, 1), np.int64)
+        self._new: dict[str, npt.NDArray[Any]] = {}
+        self._values: list[Any] = []
+        for name, array in {"input_ids": self._ids, **state.tensors}.items():
+            self._values.append(onnxruntime.OrtValue.ortvalue_from_numpy(array))
+            self._binding.bind_ortvalue_input(name, self._values[-1])
+        for item in session.get_outputs():
+            dtype = _DTYPES[item.type]
+            shape = [state.batch if isinstance(dim, str) else dim for dim in item.shape]
+            array = self._new[item.name.removeprefix("new.")] = np.zeros(shape, dtype)
+            self._values.append(onnxruntime.OrtValue.ortvalue_from_numpy(array))
+            self._binding.bind_ortvalue_output(item.name, self._values[-1])
+        self._logits = self._new.pop("logits")
+
+    def run(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """Run one token per sequence and keep the state.
+
+        Args:
+            ids: Token ids ``[batch, 1]``.
+
+        Returns:
+            Logits ``[batch, vocab]``, a copy.
+
+        Raises:
+            RunnerError: ONNX Runtime failed.
+        """
+        self._ids[...] = ids
+        try:
+            self._session.run_with_iobinding(self._binding)
+        except Exception as error:  # onnxruntime's own exceptions share no base class
+            raise _failed(error) from error
+        self.state.push(self._new)
+        return self._logits.copy()
+
+
+def _failed(error: Exception) -> RunnerError:
+    return RunnerError(f"ONNX Runtime failed: {str(error)[:300]}")
+
+
+def _load(path: Path, threads: int, taps: Sequence[str] = ()) -> Any:
+    import onnxruntime
+
+    data = path.read_bytes()
+    check_onnx(data, path.name)
+    if taps:
+        data = with_outputs(data, taps)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own exceptions share no base class
+        raise RunnerError(
+            f"ONNX Runtime refused '{path.name}': {str(error)[:300]}", remedy="export the student again"
+        ) from error
+
+
+class OnnxRuntimeRunner(_OnnxRunner):
+    """The integer program in ONNX Runtime: the same bits as golden."""
+
+    name: ClassVar[str] = "onnxruntime"
+    summary: ClassVar[str] = "ONNX Runtime on this CPU, int8, exact"
+    capabilities: ClassVar[frozenset[Capability]] = frozenset(
+        {
+            Capability.STEP,
+            Capability.SEQUENCE,
+            Capability.PREFILL,
+            Capability.BATCH,
+            Capability.LOGITS,
+            Capability.EXACT,
+            Capability.INTERMEDIATE,
+        }
+    )
+    export: ClassVar[str] = "onnx"
+
+    def values(self, ids: IntArray) -> dict[str, npt.NDArray[np.int8]]:
+        """Spikes of every LIF by value name, int8 ``[batch, length, T, c]``, of whole sequences.
+
+        Raises:
+            TextError: A token id is outside the vocabulary.
+            RunnerError: The file does not name its values, or ONNX Runtime failed.
+        """
+        if self._bundle is None:
+            raise not_open()
+        names = [op.out for op in self._require_program().all(LIF)]
+        path = self._bundle.export_file(self.export, "sequence")
+        session = _load(path, self._options.threads, names)
+        results = self._run(session, names, {"input_ids": self._check(ids)})
+        return {
+            name: (value != 0).transpose(1, 2, 0, 3).astype(np.int8)
+            for name, value in zip(names, results, strict=True)
+        }
+
+    def _promised(self, logits: npt.NDArray[np.float32]) -> npt.NDArray[np.int32]:
+        """Integer logits: the graph multiplies them by a power of two, which loses nothing."""
+        return (logits * np.float32(1 / self._require_program().logit_scale)).astype(np.int32)
+
+
+class OnnxRuntimeFloat32Runner(_OnnxRunner):
+    """The float32 student in ONNX Runtime: the baseline, not the program."""
+
+    name: ClassVar[str] = "onnxruntime-fp32"
+    summary: ClassVar[str] = "ONNX Runtime on this CPU, float32 baseline of the same student"
+    capabilities: ClassVar[frozenset[Capability]] = frozenset(
+        {Capability.STEP, Capability.SEQUENCE, Capability.PREFILL, Capability.BATCH, Capability.LOGITS}
+    )
+    export: ClassVar[str] = "onnx-fp32"

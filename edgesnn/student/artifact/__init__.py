@@ -1,0 +1,1 @@
+"""The student artifact: its files, its metadata, its held-out slice."""

@@ -1,0 +1,1 @@
+"""Neurons in torch and in C, with their surrogate gradients."""

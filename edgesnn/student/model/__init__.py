@@ -1,0 +1,1 @@
+"""The spiking transformer and its parts."""

@@ -1,0 +1,195 @@
+"""The text of a distillation: the teacher asked once, and its answers joined with the student's ids."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from edgesnn.errors import TrainingError
+from edgesnn.student.artifact.evaluate import EvalDocuments
+from edgesnn.student.config import TrainConfig
+from edgesnn.student.teacher.align import broken_off
+from edgesnn.student.teacher.cache import MANIFEST_FILE, TeacherCache
+from edgesnn.student.teacher.loading import Teacher, load_teacher, resolve_teacher, trim_for
+from edgesnn.student.teacher.passes import PassProgress, PassSettings, run_teacher
+from edgesnn.student.teacher.retention import eval_arrays
+from edgesnn.student.teacher.rows import CacheReader
+from edgesnn.student.text.batches import encode_documents, make_corpus
+from edgesnn.student.text.data import Document, by_hash, load_documents, read_documents, split_held_out
+from edgesnn.student.training.preparation import Prepared, require_text
+from edgesnn.text.tokenizer import END_OF_TEXT, SPECIAL_TOKENS, USER, TextTokenizer
+
+CACHE_DIRECTORY = "teacher_cache"
+"""In the output directory, where no --teacher-cache is given."""
+
+TRAIN_CACHE, HELD_OUT_CACHE = "train", "heldout"
+"""Folders of a teacher cache."""
+
+TOP_K = 64
+"""Student tokens whose probability is kept; all others are one bucket."""
+
+OnTeacher = Callable[[str, PassProgress], None]
+"""Called with the name of the text and where the teacher stands in it."""
+
+_END, _USER = SPECIAL_TOKENS.index(END_OF_TEXT), SPECIAL_TOKENS.index(USER)
+
+
+def prepare_distilled(
+    config: TrainConfig, directory: Path, on_teacher: OnTeacher | None = None, teacher: Teacher | None = None
+) -> Prepared:
+    """Ask the teacher where it was not asked yet, and make corpus and held-out slice of its caches.
+
+    Training text that the teacher was not asked about (``teacher_tokens``) is learnt from the text alone.
+
+    Args:
+        config: The run.
+        directory: Its output directory.
+        on_teacher: Told how far the teacher is.
+        teacher: Already loaded; else it is loaded where a cache is not complete.
+
+    Raises:
+        TrainingError: Unusable text, or caches that belong to another teacher, text or temperature.
+        TextError: The teacher's tokenizer is no byte-level BPE.
+        OutputError: The disk is full; what the teacher has answered so far is kept.
+    """
+    documents = load_documents(config.dataset, config.dataset_path)
+    if config.eval_path is not None:
+        train, held = documents, read_documents(Path(config.eval_path))
+    else:
+        train, held = split_held_out(documents)
+    texts = {HELD_OUT_CACHE: by_hash(held), TRAIN_CACHE: train}
+    folder = Path(config.teacher_cache) if config.teacher_cache else directory / CACHE_DIRECTORY
+    caches = {name: _finished(config, folder / name, texts[name], _limit(config, name)) for name in texts}
+    if any(cache is None for cache in caches.values()):
+        caches.update(_ask(config, folder, texts, on_teacher, teacher))
+    reader = CacheReader(folder / TRAIN_CACHE, config.temperature)
+    vocabularies = {cache.manifest["key"]["trimming"] for cache in caches.values() if cache is not None}
+    if len(vocabularies) > 1:
+        raise TrainingError(
+            f"the caches in '{folder}' have different vocabularies", remedy="delete the older one"
+        )
+    held_cache = caches[HELD_OUT_CACHE] or TeacherCache.open(folder / HELD_OUT_CACHE)
+    return _join(config, reader, EvalDocuments(**eval_arrays(held_cache)), train)
+
+
+def _limit(config: TrainConfig, name: str) -> int:
+    return config.eval_tokens if name == HELD_OUT_CACHE else config.teacher_tokens or 0
+
+
+def documents_digest(documents: Sequence[Document]) -> str:
+    """SHA-256 of a text, as a cache is keyed by it."""
+    text = hashlib.sha256()
+    for document in documents:
+        for part in document.parts:
+            text.update(repr(part).encode("utf-8", "surrogatepass") + b"\0")
+    return text.hexdigest()
+
+
+def _finished(
+    config: TrainConfig, folder: Path, documents: Sequence[Document], limit: int
+) -> TeacherCache | None:
+    """A complete cache, which needs no teacher any more; None where there is work for one.
+
+    Raises:
+        TrainingError: The cache belongs to something else.
+    """
+    if not (folder / MANIFEST_FILE).is_file():
+        return None
+    cache = TeacherCache.open(folder, verify=False)
+    asked = {
+        "teacher": resolve_teacher(config.teacher_model or "").name,
+        "text": documents_digest(documents),
+        "tau": config.temperature,
+        "max_length": config.max_length,
+        "limit": limit,
+    }
+    key = cache.manifest["key"]
+    differing = [name for name, value in asked.items() if key[name] != value]
+    if cache.manifest["student_vocab"] > config.vocab_size:
+        differing.append("vocab_size")
+    if differing:
+        raise TrainingError(
+            f"the teacher cache '{folder}' belongs to another run",
+            actual="differing: " + ", ".join(differing),
+            limit=f"teacher {key['teacher']}, temperature {key['tau']:g}, max-length {key['max_length']}",
+            remedy="give another --teacher-cache, or delete this one",
+        )
+    return TeacherCache.open(folder) if cache.complete else None
+
+
+def _ask(
+    config: TrainConfig,
+    folder: Path,
+    texts: dict[str, list[Document]],
+    on_teacher: OnTeacher | None,
+    teacher: Teacher | None,
+) -> dict[str, TeacherCache]:
+    """Run the teacher over every text; finished parts are not run again."""
+    teacher = teacher or load_teacher(
+        config.teacher_model or "", device=_device(), system=config.system_prompt
+    )
+    trimmed = trim_for(teacher, config.vocab_size)
+    caches = {}
+    for name, documents in texts.items():
+        settings = PassSettings(
+            k=TOP_K, tau=config.temperature, max_length=config.max_length, limit=_limit(config, name)
+        )
+
+        def tell(progress: PassProgress, name: str = name) -> None:
+            if on_teacher is not None:
+                on_teacher(name, progress)
+
+        caches[name] = run_teacher(teacher, trimmed, documents, folder / name, settings, on_progress=tell)
+    return caches
+
+
+def _device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _join(
+    config: TrainConfig, reader: CacheReader, held_out: EvalDocuments, documents: Sequence[Document]
+) -> Prepared:
+    text, tokenizer = reader.cache.text, reader.cache.trimmed.tokenizer
+    bounds = text.doc_starts.tolist()
+    cached = [text.ids[a:b].tolist() for a, b in zip(bounds, bounds[1:], strict=False)]
+    rest = _unasked(documents, cached, tokenizer) if config.teacher_tokens else []
+    corpus = make_corpus([*cached, *rest], config.max_length)
+    require_text(corpus, config)
+    digest = hashlib.sha256(corpus.ids.tobytes() + held_out.ids.tobytes()).hexdigest()
+    return Prepared(tokenizer, corpus, held_out, digest, reader)
+
+
+def _unasked(
+    documents: Sequence[Document], cached: Sequence[Sequence[int]], tokenizer: TextTokenizer
+) -> list[list[int]]:
+    """Ids of the documents behind those of a cache, in the form that the cache gives to its own."""
+    rest = []
+    at = 0
+    for document, encoded in zip(documents, encode_documents(documents, tokenizer), strict=True):
+        ids = encoded
+        if document.parts[0] != _USER:
+            ids = [_END, *ids]
+        elif broken_off(document.plain[-1]):
+            ids = ids[:-1]
+        if at == len(cached):
+            rest.append(ids)
+        else:
+            at = _behind(ids, cached, at)
+    return rest
+
+
+def _behind(ids: Sequence[int], cached: Sequence[Sequence[int]], at: int) -> int:
+    """The number of the first segment that is not of the document that segment ``at`` begins."""
+    taken = len(cached[at])
+    at += 1
+    while at < len(cached) and taken < len(ids) and cached[at][0] == _END:
+        more = cached[at][1:]
+        if list(ids[taken : taken + len(more)]) != more:
+            break
+        taken += len(more)
+        at += 1
+    return at

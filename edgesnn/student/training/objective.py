@@ -1,0 +1,83 @@
+"""What training minimises and how fast: the loss, the optimizer and its learning rate.
+
+The loss is one object that the trainer calls with logits and batch. The learning rate is a function of the
+step, so that resuming needs no state.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from edgesnn.student.config import TrainConfig
+from edgesnn.student.teacher.rows import CacheReader
+from edgesnn.student.text.batches import IGNORED, Batch
+from edgesnn.student.training.distil_loss import distil_loss
+
+
+class Distillation:
+    """Cross-entropy with the text and, where the cache has a row, KL from the teacher.
+
+    Args:
+        cache: The teacher's distributions, or None for the text alone.
+        config: Temperature and weights.
+    """
+
+    def __init__(self, cache: CacheReader | None, config: TrainConfig) -> None:
+        self._cache = cache
+        self._tau = config.temperature
+        self._ce, self._kd = config.weights
+        self.parts: dict[str, float] = {}
+
+    def __call__(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Loss per scored position; ``parts`` then holds its two parts."""
+        rows = None if self._cache is None else self._cache.rows_at(batch.places)
+        loss, ce, kd = distil_loss(
+            logits, batch.targets, rows, tau=self._tau, alpha_ce=self._ce, alpha_kd=self._kd
+        )
+        self.parts = {"ce": float(ce), "kd": float(kd)}
+        return loss
+
+
+class TokenLoss(Protocol):
+    """A differentiable loss in nats per token."""
+
+    def __call__(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Scalar loss of logits float32 ``[B, L, V]``."""
+        ...
+
+
+class CrossEntropy:
+    """Cross-entropy with the next token, padding masked out."""
+
+    def __call__(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Mean over the scored positions of the batch."""
+        return torch.nn.functional.cross_entropy(
+            logits.flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORED
+        )
+
+
+def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    """AdamW with betas 0.9 and 0.98; weight decay acts on matrices only."""
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    vectors = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [
+        {"params": matrices, "weight_decay": config.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.98))
+
+
+def learning_rate(config: TrainConfig, step: int) -> float:
+    """Learning rate of optimizer step ``step`` (from 0): linear warm-up, then the schedule down to 0."""
+    if step < config.warmup_steps:
+        return config.lr * (step + 1) / config.warmup_steps
+    if config.scheduler == "constant":
+        return config.lr
+    done = (step - config.warmup_steps) / max(config.num_steps - config.warmup_steps, 1)
+    if config.scheduler == "linear":
+        return config.lr * (1 - done)
+    return config.lr * 0.5 * (1 + math.cos(math.pi * done))

@@ -1,0 +1,83 @@
+"""Training a student: text and teacher in, artifact out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from edgesnn.student.config import TrainConfig
+from edgesnn.student.files import make_directory
+from edgesnn.student.model import registry
+from edgesnn.student.training.objective import TokenLoss
+from edgesnn.student.training.preparation import Prepared, prepare
+from edgesnn.student.training.progress import OnProgress, Progress, Trained
+from edgesnn.student.training.run import WORK_DIRECTORY, TrainingRun
+from edgesnn.student.training.workers import join_workers
+
+if TYPE_CHECKING:
+    from edgesnn.student.teacher import Teacher
+    from edgesnn.student.training.distilled_text import OnTeacher
+
+__all__ = ["OnProgress", "Progress", "Trained", "train_student"]
+
+
+def train_student(
+    config: TrainConfig,
+    on_progress: OnProgress | None = None,
+    loss: TokenLoss | None = None,
+    *,
+    on_teacher: OnTeacher | None = None,
+    teacher: Teacher | None = None,
+) -> Trained:
+    """Train a student and write its artifact.
+
+    A run that was killed goes on from its last checkpoint when it is called again, with the same losses bit
+    for bit on the CPU.
+
+    Args:
+        config: The run.
+        on_progress: Called after every step.
+        loss: What to minimise; by default cross-entropy with the text, and KL from the teacher if there is
+            one.
+        on_teacher: Told how far the teacher is with each text.
+        teacher: A teacher that is loaded already.
+
+    Returns:
+        The directory and its metadata.
+
+    Raises:
+        ConfigError: Unknown architecture, data set or options.
+        TrainingError: Unusable text, teacher or cache, a checkpoint of another configuration, divergence, too
+            little memory.
+        TextError: The teacher's tokenizer is no byte-level BPE.
+        OutputError: A file cannot be written.
+        KeyboardInterrupt: Ctrl-C, after a checkpoint was saved.
+    """
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    directory = Path(config.output_dir)
+    registry.parse_options(registry.find(config.architecture), config.architecture_options)
+    workers = join_workers(config)
+    work = directory / WORK_DIRECTORY
+    make_directory(work)
+    if not workers.first:
+        workers.barrier()
+    prepared = _prepare(config, directory, work, on_teacher if workers.first else None, teacher)
+    if workers.first:
+        workers.barrier()
+    run = TrainingRun(config, prepared, directory, workers, loss)
+    run.resume()
+    run.train(on_progress)
+    return run.finish()
+
+
+def _prepare(
+    config: TrainConfig, directory: Path, work: Path, on_teacher: OnTeacher | None, teacher: Teacher | None
+) -> Prepared:
+    if config.teacher_model is None:
+        return prepare(config, work)
+    from edgesnn.student.training.distilled_text import prepare_distilled
+
+    return prepare_distilled(config, directory, on_teacher, teacher)
