@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.support.patience import patience
+
 # The same examples in every run: a red CI can be repeated. HYPOTHESIS_PROFILE=default draws new ones.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
@@ -41,14 +43,14 @@ class Finished:
 def edgesnn(tmp_path):
     """Runs ``edgesnn ARGUMENTS`` in a process of its own, in an empty folder, from this checkout."""
 
-    def run(*arguments, timeout=120, environment=None):
+    def run(*arguments, environment=None):
         finished = subprocess.run(
             [sys.executable, "-m", "edgesnn.cli.main", *map(str, arguments)],
             cwd=tmp_path,
             env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100", **(environment or {})},
             capture_output=True,
             text=True,
-            timeout=timeout,
+            timeout=patience(),
         )
         return Finished(finished.returncode, finished.stdout, finished.stderr)
 

@@ -11,6 +11,7 @@ from edgesnn.api import compare_paths
 from edgesnn.errors import RecordError
 from edgesnn.record.files import write_run
 from edgesnn.reports.document import compare_schema
+from tests.support.patience import patience
 from tests.support.run_documents import BUDGET_BYTES, Device, changed, run_of
 
 BOARD = Device(documents=30)
@@ -155,7 +156,7 @@ def pytester_run(tmp_path):
         plug = [] if _installed() else ["-p", "edgesnn.pytest_plugin"]
         finished = subprocess.run(
             [*command, *plug, "--edgesnn-record", str(record)],
-            cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120,
+            cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=patience(),
         )  # fmt: skip
         return finished.stdout + finished.stderr
 

@@ -25,6 +25,7 @@ from edgesnn.runners.remote.frames import Command, RemoteFrameReader, Reply, enc
 from edgesnn.runners.remote.session import DeviceSession, Finished
 from edgesnn.runners.remote.state import DeviceState, choose_cpus, gauge_document, names_of, read_device
 from tests.support.adbd import SYSTEM
+from tests.support.patience import patience
 
 HERE = os.uname().machine
 needs_compiler = pytest.mark.skipif(
@@ -148,7 +149,7 @@ def run(program, tmp_path):
 
     def job(*frames, kernels="-", folder="-", file=path):
         done = subprocess.run(
-            [binary, file, kernels, folder], input=b"".join(frames), capture_output=True, timeout=30
+            [binary, file, kernels, folder], input=b"".join(frames), capture_output=True, timeout=patience()
         )
         return done.returncode, frames_of(done.stdout), done.stderr.decode()
 
@@ -163,9 +164,9 @@ def frames_of(data):
         with os.fdopen(write, "wb") as out:
             out.write(data)
         found = []
-        while (got := reader.read(time.monotonic() + 10)) is not None:
+        while (got := reader.read(time.monotonic() + patience())) is not None:
             found.append(got)
-        reader.join(10)
+        reader.join(patience())
     return found
 
 
@@ -268,7 +269,7 @@ class Here:
         self.base = str(base)
 
     def shell(self, command, *, seconds=20):
-        done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=seconds)
+        done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=patience())
         return Finished(done.returncode, done.stdout, done.stderr)
 
     def push(self, local, remote, *, seconds):
@@ -307,7 +308,7 @@ def test_a_frame_that_never_ends_meets_the_deadline():
         with pytest.raises(RunnerError, match="phone 'x' did not answer in time"):
             reader.read(time.monotonic() + 0.05)
         out.write(b"c")
-        frame, before = reader.read(time.monotonic() + 10)
+        frame, before = reader.read(time.monotonic() + patience())
         assert frame.payload == b"abc" and before == hashlib.sha256().digest()
 
 
