@@ -21,8 +21,9 @@ from edgesnn.meters.lpm01a.twin import Lpm01aTwin
 from edgesnn.meters.twins.device import Conditions
 from edgesnn.meters.twins.pty import PtyTwin
 from edgesnn.meters.twins.shapes import parse_load
+from edgesnn.profiler.power import meter_process
 from edgesnn.profiler.power.meter_process import MeterProcess
-from tests.support.patience import wait_for
+from tests.support.patience import patience, wait_for
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="twins need pseudo-terminals")
 
@@ -44,6 +45,7 @@ def scratch(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(folder))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "locks"))
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    monkeypatch.setattr(meter_process, "LAST_WORD_S", patience())
     return folder
 
 
