@@ -44,6 +44,7 @@ def stop_after(step):
     return check
 
 
+@pytest.mark.slow
 def test_the_guides_quickstart_runs_offline(tiny_gpt2, tmp_path):
     output = tmp_path / "demo"
     command = [sys.executable, "-m", "edgesnn.cli.main", "train", "--teacher-model", str(tiny_gpt2)]
@@ -293,6 +294,7 @@ def test_every_precision_learns(make_config, tmp_path, precision):
     assert sum(curve[-5:]) < sum(curve[:5]) - 2.0
 
 
+@pytest.mark.slow
 def test_two_processes_train_the_same_student_from_one_launch(make_config, tmp_path):
     pytest.importorskip("accelerate")
     config = make_config(batch_size=2, num_steps=6, output_dir=str(tmp_path / "two"), checkpoint_interval=2)
