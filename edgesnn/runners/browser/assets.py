@@ -22,7 +22,7 @@ import zlib
 from pathlib import Path
 
 from edgesnn.errors import EdgesnnError, RunnerError
-from edgesnn.runners.native.build import cache_folder
+from edgesnn.resources import cache_folder
 
 PACKAGE = "onnxruntime-web"
 VERSION = "1.30.0"
@@ -111,7 +111,7 @@ def fetch(source: Path | None = None) -> Path:
 
 
 def _folder() -> Path:
-    return cache_folder().parent / f"{PACKAGE}-{VERSION}"
+    return cache_folder(f"{PACKAGE}-{VERSION}")
 
 
 def _is_whole(folder: Path) -> bool:

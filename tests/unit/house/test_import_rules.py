@@ -40,6 +40,7 @@ ALLOWED = {
     "resources": set(),
     "errors": set(),
     "locks": {"filelock"},
+    "toolchain": set(),
     "__init__": set(),
 }
 
