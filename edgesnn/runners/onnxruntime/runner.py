@@ -17,8 +17,7 @@ from edgesnn.program.program import Program
 from edgesnn.program.state import State, state_tensors
 from edgesnn.runners.base import Capability, DeviceInfo, IntArray, Output, RunnerOptions
 from edgesnn.runners.host import HostRunner, check_batch, cpu_flags, cpu_name, not_open
-from edgesnn.runners.onnxruntime.guard import check_onnx
-from edgesnn.runners.onnxruntime.taps import with_outputs
+from edgesnn.runners.onnxruntime.guard import check_onnx, with_outputs
 
 _STATE_DTYPES = {"tensor(int8)": np.int8, "tensor(float)": np.float32}
 _DTYPES = {**_STATE_DTYPES, "tensor(int64)": np.int64}
