@@ -28,13 +28,11 @@ class Capability(StrEnum):
     PREFILL = "prefill"  #: whole sequences that leave a state for `step`
     BATCH = "batch"  #: more than one sequence side by side
     LOGITS = "logits"  #: all logits come back
-    TOPK = "topk"  #: only the best tokens come back
     EXACT = "exact"  #: executes the integer program; parity with golden is required
     INTERMEDIATE = "intermediate"  #: can report values inside the network
     DEVICE_CLOCK = "device-clock"  #: times are taken by the device's own clock
     MARKER = "marker"  #: raises a line while a window runs
     PATTERN = "pattern"  #: can play a coded load
-    INSTRUCTION_COUNT = "instruction-count"  #: counts instructions
     REMOTE = "remote"  #: the device is not this computer: used when it is named, opened once
 
 

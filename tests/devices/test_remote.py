@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from edgesnn.errors import RunnerError, UsageError
 from edgesnn.program.golden import Golden
-from edgesnn.program.random_program import RandomShape, random_program
 from edgesnn.program.snn_format import to_bytes
 from edgesnn.runners.remote import build as remote_build
 from edgesnn.runners.remote.adb_client import _LINE
@@ -26,6 +25,7 @@ from edgesnn.runners.remote.session import DeviceSession, Finished
 from edgesnn.runners.remote.state import DeviceState, choose_cpus, gauge_document, names_of, read_device
 from edgesnn.toolchain import TARGETS, Compiler, cross_compiler
 from tests.support.adbd import SYSTEM
+from tests.support.random_program import RandomShape, random_program
 
 HERE = os.uname().machine
 needs_compiler = pytest.mark.skipif(

@@ -15,10 +15,10 @@ from edgesnn.profiler.quality.verify import golden_cases, parity_ids, verify_run
 from edgesnn.program.bounds import prove
 from edgesnn.program.compile import Compiled
 from edgesnn.program.golden import Golden
-from edgesnn.program.random_program import RandomShape, random_program
 from edgesnn.runners.base import RunnerOptions
 from edgesnn.runners.litert import model as litert_model
 from edgesnn.runners.litert.runner import LiteRtRunner
+from tests.support.random_program import RandomShape, random_program
 
 SHAPE = RandomShape(windows=(1, 3, 5, 9), density=0.3)
 

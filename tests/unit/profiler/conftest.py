@@ -12,9 +12,9 @@ from edgesnn.bundle.bundle import Bundle, EvalSlice
 from edgesnn.profiler.budgets.profile import Profile
 from edgesnn.profiler.results import Absent, AccuracyResult, ParityResult
 from edgesnn.profiler.session import Setting
-from edgesnn.program.random_program import RandomShape, random_program
 from edgesnn.program.snn_format import to_bytes
 from edgesnn.runners.base import Capability, DeviceInfo, Output, RunnerOptions, Window
+from tests.support.random_program import RandomShape, random_program
 
 DEVICE = DeviceInfo(
     device="paper CPU",

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs the `train` extra")
 
+from edgesnn.student.config import SurrogateName  # noqa: E402
 from edgesnn.student.kernels import fused_lif  # noqa: E402
 from edgesnn.student.kernels.fused_lif import CompiledKernels, build, kernels_for  # noqa: E402
-from edgesnn.student.kernels.surrogates import SURROGATE_NAMES, make_surrogate_spec  # noqa: E402
+from edgesnn.student.kernels.surrogates import make_surrogate_spec  # noqa: E402
 from edgesnn.student.kernels.torch_lif import MEMBRANE_MAX, Neuron, TorchKernels  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
 BF16, F32 = torch.bfloat16, torch.float32
 PAIRS = [(F32, F32), (F32, BF16), (BF16, BF16)]
-SURROGATES = [(name, power) for name in SURROGATE_NAMES for power in (1, 2)]
+SURROGATES = [(name, power) for name in get_args(SurrogateName) for power in (1, 2)]
 
 
 @pytest.fixture(scope="module")
