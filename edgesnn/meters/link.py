@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
+from edgesnn.closing import Closing
 from edgesnn.errors import MeterBusyError, MeterError, MeterTimeoutError, MeterUnpluggedError
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ SLEPT_S = 0.1
 SLICE_S = 0.05
 
 
-class MeterLink(Protocol):
+class MeterLink(Closing, Protocol):
     """A wire.
 
     Attributes:
@@ -66,12 +67,8 @@ class MeterLink(Protocol):
         """
         ...
 
-    def close(self) -> None:
-        """Let go of the wire; safe to call twice."""
-        ...
 
-
-class SerialLink:
+class SerialLink(MeterLink):
     """A serial port, owned by this process alone while it is open.
 
     Args:

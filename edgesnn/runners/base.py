@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from types import TracebackType
-from typing import Any, ClassVar, Protocol, Self, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from edgesnn.bundle.bundle import Bundle
+from edgesnn.closing import Closing
 
 IntArray = npt.NDArray[np.integer]
 
@@ -191,13 +191,14 @@ class Screen(Protocol):
         ...
 
 
-class Runner(Protocol):
+class Runner(Closing, Protocol):
     """One device that holds one bundle.
 
     A runner that reads the files of a format names that format in a class attribute ``export``; one without
     it needs ``program.snn`` only. One that brings an environment of its own has two class methods more:
     ``install() -> str`` makes it (``edgesnn doctor --install NAME``), ``present() -> str`` says what it is.
-    One whose device is always a simulation says so in a class attribute ``simulated``.
+    One whose device is always a simulation says so in a class attribute ``simulated``. A ``with``
+    statement closes it; `Closing` brings that to a runner that derives from this class.
 
     Attributes:
         name: Name on the command line, before the colon of a target.
@@ -266,17 +267,4 @@ class Runner(Protocol):
 
     def close(self) -> None:
         """Release the device; safe to call twice."""
-        ...
-
-    def __enter__(self) -> Self:
-        """Enter a context that closes the runner."""
-        ...
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close the runner."""
         ...

@@ -5,20 +5,17 @@ from __future__ import annotations
 import hashlib
 import platform
 import time
-from abc import ABC, abstractmethod
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 
 from edgesnn.errors import RunnerError
-from edgesnn.runners.base import ClockReading, IntArray, LoadChip, Output, Window
+from edgesnn.runners.base import ClockReading, IntArray, LoadChip, Runner, Window
 
 _CPUINFO = Path("/proc/cpuinfo")
 
 
-class HostRunner(ABC):
+class HostRunner(Runner):
     """A runner whose engine runs in this process and whose clock is ``time.perf_counter_ns``.
 
     A subclass executes; this class measures. `last_token` keeps a token to compute with in `play`.
@@ -28,18 +25,6 @@ class HostRunner(ABC):
     def missing(cls) -> str | None:
         """Nothing is missing unless a subclass says so."""
         return None
-
-    @abstractmethod
-    def reset(self, batch: int = 1) -> None:
-        """Forget everything: a new context for ``batch`` sequences."""
-
-    @abstractmethod
-    def step(self, tokens: IntArray) -> Output:
-        """Run one token per sequence, ids ``[batch]``, continuing the context."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """Release the engine; safe to call twice."""
 
     def window(self, ids: IntArray, repeat: int, warmup: int) -> Window:
         """Run steps over ``ids [length]`` ``repeat`` times, each from a new context, and time each step.
@@ -93,19 +78,6 @@ class HostRunner(ABC):
         before = time.perf_counter_ns()
         ticks = time.perf_counter_ns()
         return ClockReading(ticks, before, time.perf_counter_ns())
-
-    def __enter__(self) -> Self:
-        """Enter a context that closes the runner."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close the runner."""
-        self.close()
 
 
 def cpu_name() -> str:

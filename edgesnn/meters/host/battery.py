@@ -19,7 +19,7 @@ from typing import ClassVar
 from edgesnn.errors import MeterError, MeterUnpluggedError
 from edgesnn.meters.address import MeterAddress
 from edgesnn.meters.base import Block, DriverStatus, Found, MeterCapability, MeterInfo, SampleStatus
-from edgesnn.meters.host.clock import Clock
+from edgesnn.meters.clock import Clock
 from edgesnn.meters.host.counter import HostCounter, unreadable
 
 ROOT = Path("/sys/class/power_supply")
@@ -111,7 +111,7 @@ class BatteryMeter(HostCounter):
         clock: Where time comes from.
     """
 
-    name: ClassVar[str] = "battery"  # type: ignore[misc]
+    name: ClassVar[str] = "battery"
     summary: ClassVar[str] = "fuel gauge of this machine's battery (coarse; the whole machine)"
     driver_status: ClassVar[DriverStatus] = DriverStatus.HOST
     usual_hz = 20.0

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Self
-
 import numpy as np
 
 from edgesnn.errors import MeterError, MeterTimeoutError, UsageError
 from edgesnn.meters.address import MeterAddress
-from edgesnn.meters.base import Block, ClockPair, Loss, MeterCapability, Settings
-from edgesnn.meters.host.clock import Clock, HostClock
+from edgesnn.meters.base import Block, ClockPair, Loss, Meter, MeterCapability, Settings
+from edgesnn.meters.clock import Clock
 from edgesnn.meters.samples.accuracy import MeterAccuracy, load_accuracy
 
 #: Poll rates that make sense, hertz.
 RATE_MIN_HZ, RATE_MAX_HZ = 0.1, 500.0
 
 
-class HostCounter:
+class HostCounter(Meter):
     """Base of the meters that poll this machine; a subclass gives ``name``, `_sample` and ``open``.
 
     Args:
@@ -31,7 +28,7 @@ class HostCounter:
     def __init__(self, address: MeterAddress, *, clock: Clock | None = None) -> None:
         self._wanted = address.settings()
         self._address = address
-        self._clock = clock or HostClock()
+        self._clock = clock or Clock()
         self._rate_hz = self.usual_hz
         self._opened = self._streaming = False
         self._start_ns = self._last_ns = 0
@@ -130,14 +127,6 @@ class HostCounter:
     def close(self) -> None:
         """Let go."""
         self._streaming = self._opened = False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _begin(self) -> None:
         """Take the first reading."""

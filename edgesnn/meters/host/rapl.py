@@ -14,7 +14,7 @@ from typing import ClassVar
 from edgesnn.errors import MeterError
 from edgesnn.meters.address import MeterAddress
 from edgesnn.meters.base import Block, DriverStatus, Found, MeterInfo, SampleStatus
-from edgesnn.meters.host.clock import Clock
+from edgesnn.meters.clock import Clock
 from edgesnn.meters.host.counter import HostCounter, unreadable
 
 ROOT = Path("/sys/class/powercap")
@@ -81,7 +81,7 @@ class RaplMeter(HostCounter):
         clock: Where time comes from.
     """
 
-    name: ClassVar[str] = "rapl"  # type: ignore[misc]
+    name: ClassVar[str] = "rapl"
     summary: ClassVar[str] = "energy counters of this machine's processor (coarse; not a device under test)"
     driver_status: ClassVar[DriverStatus] = DriverStatus.HOST
     usual_hz = 100.0

@@ -63,7 +63,7 @@ class BridgeCore(Protocol):
         ...
 
 
-class Bridge:
+class Bridge(BridgeCore):
     """The state machine.
 
     Args:

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import replace
-from types import TracebackType
-from typing import ClassVar, Self
+from typing import ClassVar
 
 from edgesnn.errors import MeterError, MeterTimeoutError, UsageError
 from edgesnn.meters.address import MeterAddress
@@ -18,6 +17,7 @@ from edgesnn.meters.base import (
     DriverStatus,
     Found,
     Loss,
+    Meter,
     MeterCapability,
     MeterInfo,
     Settings,
@@ -42,7 +42,7 @@ QUIET_S = 0.03
 _USAGE = "the INA228 measures the supply of the device under test and does not feed it"
 
 
-class Ina228Meter:
+class Ina228Meter(Meter):
     """INA228 bridge; see `edgesnn.meters.base.Meter`.
 
     Options of the address: ``shunt`` (ohms; what the bridge says otherwise), ``tolerance`` (of the shunt, as
@@ -302,14 +302,6 @@ class Ina228Meter:
                 self._exchange.send(wire.Ina228FrameType.STOP)
         self._link.close()
         self._link = self._exchange = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def _simulated(self) -> bool:

@@ -26,7 +26,7 @@ from edgesnn.meters.ina228.protocol import (
     parse_config,
     shunt_cal,
 )
-from edgesnn.meters.twins.device import Conditions, Truth
+from edgesnn.meters.twins.device import Conditions, Truth, TwinDevice
 
 #: Shunt of the simulated board, ohms; as on common INA228 breakout boards.
 SHUNT_OHM = 0.015
@@ -37,7 +37,7 @@ LOOKS = 8
 FloatArray = npt.NDArray[np.float64]
 
 
-class Ina228Twin:
+class Ina228Twin(TwinDevice):
     """A simulated instrument; see `edgesnn.meters.twins.device.TwinDevice`.
 
     Args:

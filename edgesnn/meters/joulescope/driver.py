@@ -12,8 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Mapping
 from importlib.util import find_spec
-from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -31,12 +30,13 @@ from edgesnn.meters.base import (
     DriverStatus,
     Found,
     Loss,
+    Meter,
     MeterCapability,
     MeterInfo,
     SampleStatus,
     Settings,
 )
-from edgesnn.meters.host.clock import Clock, HostClock
+from edgesnn.meters.clock import Clock
 from edgesnn.meters.joulescope.join import Join
 from edgesnn.meters.joulescope.package import (
     EXTRA,
@@ -53,7 +53,7 @@ from edgesnn.meters.joulescope.package import (
 from edgesnn.meters.samples.accuracy import MeterAccuracy, load_accuracy
 
 
-class JoulescopeMeter:
+class JoulescopeMeter(Meter):
     """A Joulescope; see `edgesnn.meters.base.Meter`. The device of the address is a serial number.
 
     It measures and does not feed; opening it can interrupt the supply, because its shunts are switched.
@@ -73,7 +73,7 @@ class JoulescopeMeter:
     ) -> None:
         self._wanted = address.settings()
         self._address, self._given = address, driver
-        self._clock = clock or HostClock()
+        self._clock = clock or Clock()
         self._driver: JoulescopeDriver | None = None
         self._path: str | None = None
         self._model = "js220"
@@ -260,14 +260,6 @@ class JoulescopeMeter:
                     driver.close(self._path)
             if self._given is None:
                 driver.finalize()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _topics(self) -> dict[str, str]:
         """Topics of the signals, by their names here."""

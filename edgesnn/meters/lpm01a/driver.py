@@ -11,8 +11,7 @@ import contextlib
 import re
 from dataclasses import replace
 from importlib.util import find_spec
-from types import TracebackType
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 
@@ -30,6 +29,7 @@ from edgesnn.meters.base import (
     DriverStatus,
     Found,
     Loss,
+    Meter,
     MeterCapability,
     MeterInfo,
     Settings,
@@ -54,7 +54,7 @@ _MODES = ("optim", "high")
 _IDENTITY = re.compile(rb"present\W*([0-9A-Za-z][\w-]*)")
 
 
-class Lpm01aMeter:
+class Lpm01aMeter(Meter):
     """An LPM01A on a serial port; see `edgesnn.meters.base.Meter` for what the methods promise.
 
     Args:
@@ -309,14 +309,6 @@ class Lpm01aMeter:
                 self._ask("hrc")
         self._powered = self._controlled = False
         link.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _linked(self) -> MeterLink:
         if self._link is None:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from edgesnn.meters.lpm01a import protocol
 from edgesnn.meters.lpm01a.protocol import Lpm01aFrameType, Stamp
-from edgesnn.meters.twins.device import Conditions, Truth
+from edgesnn.meters.twins.device import Conditions, Truth, TwinDevice
 
 #: Samples that one USB packet carries in the binary format: 64 bytes.
 PACKET_SAMPLES = 32
@@ -49,7 +49,7 @@ def number(text: str) -> float | None:
     return int(found[1]) * (_UNITS[found[2]] if found[2] else 10.0 ** int(found[3] or 0))
 
 
-class Lpm01aTwin:
+class Lpm01aTwin(TwinDevice):
     """A simulated LPM01A.
 
     Args:

@@ -6,8 +6,7 @@ See docs/meters/ppk2.md for wiring, accuracy and what this stream can and cannot
 from __future__ import annotations
 
 import contextlib
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from edgesnn.errors import (
     MeterError,
@@ -22,6 +21,7 @@ from edgesnn.meters.base import (
     DriverStatus,
     Found,
     Loss,
+    Meter,
     MeterCapability,
     MeterInfo,
     Settings,
@@ -52,7 +52,7 @@ TRANSPORT_NS = 5_000_000
 MODES = {"ampere": protocol.MODE_AMPERE, "source": protocol.MODE_SOURCE}
 
 
-class Ppk2Meter:
+class Ppk2Meter(Meter):
     """A Power Profiler Kit II; see `edgesnn.meters.base.Meter`.
 
     Args:
@@ -259,16 +259,6 @@ class Ppk2Meter:
         finally:
             self._powered = self._streaming = False
             self._drop_link()
-
-    def __enter__(self) -> Self:
-        """Enter a context that closes the meter; it does not open it."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the meter."""
-        self.close()
 
     def _identify(self) -> protocol.Metadata:
         """Silence it and ask who it is."""

@@ -34,7 +34,7 @@ from edgesnn.meters.ppk2.protocol import (
     SET_USER_GAINS,
     VOLTS_PER_STEP,
 )
-from edgesnn.meters.twins.device import Conditions, Truth
+from edgesnn.meters.twins.device import Conditions, Truth, TwinDevice
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -78,7 +78,7 @@ _LENGTHS = {
 }
 
 
-class Ppk2Twin:
+class Ppk2Twin(TwinDevice):
     """A simulated PPK2; see `edgesnn.meters.twins.device.TwinDevice`.
 
     Args:

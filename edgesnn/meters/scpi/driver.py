@@ -12,8 +12,7 @@ import math
 from collections import deque
 from dataclasses import replace
 from importlib.util import find_spec
-from types import TracebackType
-from typing import ClassVar, Self
+from typing import ClassVar
 
 from edgesnn.errors import MeterError, UsageError
 from edgesnn.meters.address import MeterAddress
@@ -23,6 +22,7 @@ from edgesnn.meters.base import (
     DriverStatus,
     Found,
     Loss,
+    Meter,
     MeterCapability,
     MeterInfo,
     Settings,
@@ -39,7 +39,7 @@ _OWN = ("backend", "baud", "limit")
 USUAL_LIMIT_A = 0.5
 
 
-class ScpiMeter:
+class ScpiMeter(Meter):
     """A SCPI instrument; see `edgesnn.meters.base.Meter` for what the methods promise.
 
     Args:
@@ -252,14 +252,6 @@ class ScpiMeter:
                 self.power(False)
         self._powered = False
         link.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _known(self) -> ScpiModel:
         if self._model is None:

@@ -133,7 +133,7 @@ class _Account:
             self._reasons.append(reason)
 
 
-class PollReader(_Account):
+class PollReader(_Account, Reader):
     """One query, one reading, which stands for the time since the one before it.
 
     When the caller stayed away for longer than a reading takes, the reading stands for its own time only:
@@ -199,7 +199,7 @@ class PollReader(_Account):
         return self._block(records, np.array([start_s]), end_s - start_s, suspect, lost)
 
 
-class LogReader(_Account):
+class LogReader(_Account, Reader):
     """Averages that the instrument took without gaps and keeps for a while."""
 
     def __init__(self, talk: Talk, model: ScpiModel, bound_a: float, settings: Settings) -> None:

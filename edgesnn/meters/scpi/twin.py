@@ -12,7 +12,7 @@ from collections import deque
 import numpy as np
 
 from edgesnn.errors import UsageError
-from edgesnn.meters.twins.device import Conditions, Truth
+from edgesnn.meters.twins.device import Conditions, Truth, TwinDevice
 
 IDENTITIES = {
     "keithley-2450": "KEITHLEY INSTRUMENTS,MODEL 2450,SIMULATED,1.7.12",
@@ -28,7 +28,7 @@ OVERLOAD_A = 12.0
 _NUMBER = r"([-+.\deE]+)"
 
 
-class ScpiTwin:
+class ScpiTwin(TwinDevice):
     """A simulated instrument.
 
     Args:

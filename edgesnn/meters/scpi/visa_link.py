@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from edgesnn.errors import MeterBusyError, MeterError, UsageError, missing_extra
-from edgesnn.meters.link import unplugged
+from edgesnn.meters.link import MeterLink, unplugged
 
 if TYPE_CHECKING:
     from pyvisa.resources import MessageBasedResource
@@ -40,7 +40,7 @@ def resource_name(device: str) -> str:
     return f"TCPIP::{host}::{port or 5025}::SOCKET"
 
 
-class VisaLink:
+class VisaLink(MeterLink):
     """An open VISA resource.
 
     Args:

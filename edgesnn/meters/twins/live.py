@@ -16,13 +16,14 @@ import math
 import socket
 import threading
 import time
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from edgesnn.closing import Closing
 from edgesnn.errors import MeterError
+from edgesnn.meters.twins.load import LoadSource
 
 FloatArray = npt.NDArray[np.float64]
 ByteArray = npt.NDArray[np.uint8]
@@ -34,7 +35,7 @@ _POLL_S = 0.1
 _LONGEST_LINE = 4096
 
 
-class LiveLoad:
+class LiveLoad(LoadSource, Closing):
     """A load fed over a socket; nothing is drawn before the first line.
 
     Args:
@@ -121,14 +122,6 @@ class LiveLoad:
         self._stop.set()
         self._thread.join()
         self._server.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _places(self, time_s: FloatArray) -> npt.NDArray[np.intp]:
         places = np.searchsorted(self._times[: self._count], time_s, side="right") - 1

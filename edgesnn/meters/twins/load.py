@@ -53,7 +53,7 @@ class LoadStep:
     markers: int = 0
 
 
-class Shape:
+class Shape(LoadSource):
     """Steps of constant power, played once or for ever, with a ripple on top.
 
     Args:
@@ -128,7 +128,7 @@ def square(low_w: float, high_w: float, period_s: float, duty: float = 0.5, mark
     return Shape((LoadStep(period_s * (1 - duty), low_w), LoadStep(period_s * duty, high_w, marker)))
 
 
-class Recorded:
+class Recorded(LoadSource):
     """A load that repeats what was recorded; it stays at its last power after the end.
 
     Args:

@@ -11,15 +11,14 @@ import select
 import socket
 import threading
 import time
-from types import TracebackType
-from typing import Self
 
+from edgesnn.closing import Closing
 from edgesnn.meters.twins.device import Truth, TwinDevice
 from edgesnn.meters.twins.faults import FaultKind, FaultSchedule
 from edgesnn.meters.twins.pty import TICK_S
 
 
-class TcpTwin:
+class TcpTwin(Closing):
     """A twin behind a port of 127.0.0.1; make it in a ``with`` statement.
 
     Args:
@@ -64,14 +63,6 @@ class TcpTwin:
         self._stop.set()
         self._thread.join()
         self._unplug()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _unplug(self) -> None:
         for one in (self._client, self._server):

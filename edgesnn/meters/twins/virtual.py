@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 
 from edgesnn.errors import MeterUnpluggedError
-from edgesnn.meters.link import READ_BYTES
+from edgesnn.meters.link import READ_BYTES, MeterLink
 from edgesnn.meters.twins.device import TwinDevice
 from edgesnn.meters.twins.faults import FaultKind, FaultSchedule
 
@@ -17,7 +17,7 @@ from edgesnn.meters.twins.faults import FaultKind, FaultSchedule
 STEP_NS = 5_000_000
 
 
-class VirtualLink:
+class VirtualLink(MeterLink):
     """The host's end of a simulated wire; see `edgesnn.meters.link.Link`.
 
     Args:

@@ -13,9 +13,9 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
+from edgesnn.closing import Closing
 from edgesnn.errors import EdgesnnError, MeterError, MeterTimeoutError
 from edgesnn.meters.base import ClockPair, MeterCapability
 from edgesnn.meters.serve import Live
@@ -34,7 +34,7 @@ LAST_WORD_S = 10.0
 OnLive = Callable[[Live], None]
 
 
-class MeterProcess:
+class MeterProcess(Closing):
     """Runs a meter in a child process; use it in a ``with`` statement.
 
     Args:
@@ -142,14 +142,6 @@ class MeterProcess:
         if self._child.stdout is not None:
             self._child.stdout.close()
         shutil.rmtree(self._folder, ignore_errors=True)  # the process does so too, unless it was killed
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _command(self, word: str) -> None:
         self.check()

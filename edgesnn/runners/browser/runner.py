@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from importlib.util import find_spec
 from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -26,8 +26,11 @@ from edgesnn.runners.base import (
     IntArray,
     LoadChip,
     Output,
+    Runner,
     RunnerOptions,
+    Screen,
     Sighting,
+    Watchful,
     Window,
 )
 from edgesnn.runners.browser import assets as browser_assets
@@ -43,7 +46,7 @@ from edgesnn.runners.host import check_batch, not_open
 _SHOW_S = 0.2
 
 
-class BrowserRunner:
+class BrowserRunner(Runner, Watchful, Screen):
     """The integer program in onnxruntime-web, in a worker of the page that a phone opened."""
 
     name: ClassVar[str] = "browser"
@@ -279,10 +282,6 @@ class BrowserRunner:
         if self._server is not None:
             self._server.close()
         self._server = self._open_phone = self._program = self._calls = None
-
-    def __enter__(self) -> Self:
-        """Enter a context that closes the runner."""
-        return self
 
     def __exit__(
         self,

@@ -15,7 +15,7 @@ from edgesnn.errors import RunnerError, TextError
 from edgesnn.program.ops import LIF
 from edgesnn.program.program import Program
 from edgesnn.program.state import State, state_tensors
-from edgesnn.runners.base import Capability, DeviceInfo, IntArray, Output, RunnerOptions
+from edgesnn.runners.base import Capability, DeviceInfo, Inspectable, IntArray, Output, RunnerOptions
 from edgesnn.runners.host import HostRunner, check_batch, cpu_flags, cpu_name, not_open
 from edgesnn.runners.onnxruntime.guard import check_onnx
 from edgesnn.runners.onnxruntime.taps import with_outputs
@@ -280,7 +280,7 @@ def _load(path: Path, threads: int, taps: Sequence[str] = ()) -> Any:
         ) from error
 
 
-class OnnxRuntimeRunner(_OnnxRunner):
+class OnnxRuntimeRunner(_OnnxRunner, Inspectable):
     """The integer program in ONNX Runtime: the same bits as golden."""
 
     name: ClassVar[str] = "onnxruntime"

@@ -151,7 +151,7 @@ def choose_phone(serial: str | None) -> AdbDevice:
     return chosen
 
 
-class AdbLink:
+class AdbLink(DeviceLink):
     """The way to one phone; see `edgesnn.runners.remote.session.Link`.
 
     Args:

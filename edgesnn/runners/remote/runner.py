@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import struct
 import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -21,8 +21,10 @@ from edgesnn.runners.base import (
     IntArray,
     LoadChip,
     Output,
+    Runner,
     RunnerOptions,
     Sighting,
+    Watchful,
     Window,
 )
 from edgesnn.runners.host import check_batch, not_open
@@ -60,7 +62,7 @@ class Identity:
     details: dict[str, Any] = field(default_factory=dict)
 
 
-class RemoteRunner(ABC):
+class RemoteRunner(Runner, Watchful):
     """Executes ``program.snn`` in C on a device that is reached by a link; times are the device's own."""
 
     name: ClassVar[str]
@@ -275,10 +277,6 @@ class RemoteRunner(ABC):
             RunnerError: The end marker is missing, or something was left on the device.
         """
         self._shut(orderly=True)
-
-    def __enter__(self) -> Self:
-        """Enter a context that closes the runner."""
-        return self
 
     def __exit__(
         self,

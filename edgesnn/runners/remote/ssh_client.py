@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 from edgesnn.errors import RunnerError
-from edgesnn.runners.remote.session import SHELL_S, Finished
+from edgesnn.runners.remote.session import SHELL_S, DeviceLink, Finished
 
 #: Names a configuration in place of the user's.
 CONFIG_VARIABLE = "EDGESNN_SSH_CONFIG"
@@ -47,7 +47,7 @@ def missing() -> str | None:
     return None if shutil.which("ssh") else f"ssh is not installed; remedy: {INSTALL}"
 
 
-class SshLink:
+class SshLink(DeviceLink):
     """The way to one board; see `edgesnn.runners.remote.session.Link`.
 
     Args:
