@@ -314,11 +314,20 @@ class Instrument(Closing, Protocol):
         ...
 
     def power(self, on: bool) -> None:
-        """Switch the supply of the device under test (`MeterCapability.SUPPLIES_POWER`)."""
+        """Switch the supply of the device under test (`MeterCapability.SUPPLIES_POWER`).
+
+        Raises:
+            UsageError: The meter cannot, or nobody named a voltage.
+            MeterError: The instrument refuses.
+        """
         ...
 
     def sync(self) -> ClockPair:
-        """Exchange one reading with the meter's clock (`MeterCapability.SAMPLE_CLOCK`)."""
+        """Exchange one reading with the meter's clock (`MeterCapability.SAMPLE_CLOCK`).
+
+        Raises:
+            UsageError: It has no clock that could be read, or nothing streams.
+        """
         ...
 
     def start(self) -> None:

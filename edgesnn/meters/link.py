@@ -55,6 +55,7 @@ class MeterLink(Closing, Protocol):
         """Send all of it.
 
         Raises:
+            MeterTimeoutError: The other end does not take it.
             MeterUnpluggedError: The other end is gone.
         """
         ...
@@ -100,7 +101,6 @@ class SerialLink(MeterLink):
 
     @property
     def port(self) -> str:
-        """Name of the port as it was given."""
         return self._port
 
     @property
@@ -109,15 +109,9 @@ class SerialLink(MeterLink):
         return os.path.realpath(self._port).startswith(("/dev/pts/", "/dev/ttys"))
 
     def now_ns(self) -> int:
-        """``time.monotonic_ns``."""
         return time.monotonic_ns()
 
     def write(self, data: bytes) -> None:
-        """Send all of it; see `MeterLink.write`.
-
-        Raises:
-            MeterTimeoutError: The other end does not take it.
-        """
         import serial
 
         port = self._open()
@@ -133,7 +127,7 @@ class SerialLink(MeterLink):
             raise unplugged(self._port, error) from error
 
     def read(self, timeout_s: float) -> bytes:
-        """What has come; see `MeterLink.read`.
+        """What has come.
 
         Raises:
             MeterUnpluggedError: The port is gone, or the system slept since it was opened: the host's clock
@@ -184,7 +178,6 @@ class SerialLink(MeterLink):
         return data
 
     def close(self) -> None:
-        """Close the port."""
         if self._serial is not None:
             with contextlib.suppress(OSError):  # an unplugged device: there is nothing left to close
                 self._serial.close()

@@ -86,7 +86,6 @@ class RunningTwin(Closing):
         return self._twin.truth()
 
     def close(self) -> None:
-        """Unplug it; safe to call twice."""
         try:
             self._twin.close()
         finally:
@@ -98,7 +97,7 @@ class RunningTwin(Closing):
 
 
 class SimulatedMeter(DelegatingMeter, Meter):
-    """A driver on a twin of its instrument; see `edgesnn.meters.base.Meter`.
+    """A driver on a twin of its instrument.
 
     Options of the address: ``load`` (see `parse_load`), ``fault`` (several with commas), ``gain``, ``offset``
     (amperes), ``noise`` (amperes), ``ppm``, ``supply`` (volts), ``seed``; every other option is the driver's.
@@ -126,7 +125,6 @@ class SimulatedMeter(DelegatingMeter, Meter):
 
     @classmethod
     def missing(cls) -> str | None:
-        """Why there is no twin here, or None."""
         return None if hasattr(os, "openpty") else "this system has no pseudo-terminals"
 
     @classmethod
@@ -136,7 +134,6 @@ class SimulatedMeter(DelegatingMeter, Meter):
 
     @property
     def meter(self) -> Meter:
-        """The driver."""
         if self._meter is None:
             raise UsageError("the simulated meter is not open")
         return self._meter
@@ -164,7 +161,6 @@ class SimulatedMeter(DelegatingMeter, Meter):
         return self._twin.truth()
 
     def close(self) -> None:
-        """Close the driver, then the twin."""
         try:
             if self._meter is not None:
                 self._meter.close()

@@ -225,21 +225,35 @@ class Runner(Closing, Protocol):
         ...
 
     def reset(self, batch: int = 1) -> None:
-        """Forget everything: a new context for ``batch`` sequences."""
+        """Forget everything: a new context for ``batch`` sequences.
+
+        Raises:
+            RunnerError: So many cannot run side by side, or the engine failed.
+        """
         ...
 
     def step(self, tokens: IntArray) -> Output:
-        """Run one token per sequence, ids ``[batch]``, continuing the context."""
+        """Run one token per sequence, ids ``[batch]``, continuing the context.
+
+        Raises:
+            TextError: A token id is outside the vocabulary.
+            RunnerError: The context holds another number of sequences, or the engine failed.
+        """
         ...
 
     def sequence(self, ids: IntArray) -> Output:
-        """Run whole sequences ``[batch, length]`` from empty contexts; the context is left alone."""
+        """Run whole sequences ``[batch, length]`` from empty contexts; the context is left alone.
+
+        Raises:
+            TextError: A token id is outside the vocabulary.
+            RunnerError: The engine failed.
+        """
         ...
 
     def prefill(self, ids: IntArray) -> Output:
         """Run whole sequences ``[batch, length]`` from empty contexts; `step` continues after them.
 
-        Only the logits of the last token come back: a prompt needs no others.
+        Only the logits of the last token come back: a prompt needs no others. It raises what `sequence` does.
         """
         ...
 
@@ -250,6 +264,10 @@ class Runner(Closing, Protocol):
             ids: Token ids ``[length]``.
             repeat: Passes over them.
             warmup: Steps before the window that are not timed.
+
+        Raises:
+            TextError: A token id is outside the vocabulary.
+            RunnerError: There is nothing to run, or the engine failed.
         """
         ...
 
@@ -258,7 +276,7 @@ class Runner(Closing, Protocol):
         ...
 
     def play(self, pattern: tuple[LoadChip, ...]) -> None:
-        """Compute and idle in a coded pattern."""
+        """Compute (token 0 from a new context, again and again) and idle in a coded pattern."""
         ...
 
     def clock(self) -> ClockReading:

@@ -23,7 +23,6 @@ class HostRunner(Runner):
 
     @classmethod
     def missing(cls) -> str | None:
-        """Nothing is missing unless a subclass says so."""
         return None
 
     def window(self, ids: IntArray, repeat: int, warmup: int) -> Window:
@@ -56,11 +55,9 @@ class HostRunner(Runner):
         return Window(latencies, started, ended, digest.hexdigest(), len(latencies))
 
     def idle(self, seconds: float) -> None:
-        """Stay loaded with nothing running."""
         time.sleep(seconds)
 
     def play(self, pattern: tuple[LoadChip, ...]) -> None:
-        """Compute (token 0 from a new context, again and again) and idle in a coded pattern."""
         token = np.zeros(1, np.int64)
         deadline = time.perf_counter()
         for chip in pattern:

@@ -29,7 +29,6 @@ class TfliteExporter(Exporter):
 
     @classmethod
     def missing(cls) -> str | None:
-        """Why this format cannot be written here, or None when it can."""
         if find_spec("ai_edge_litert") is None:
             return "ai-edge-litert is not installed: pip install 'edgesnn[tflite]'"
         return None

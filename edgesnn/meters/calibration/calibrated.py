@@ -11,7 +11,7 @@ from edgesnn.meters.samples.accuracy import MeterAccuracy
 
 
 class CalibratedMeter(DelegatingMeter):
-    """Hands every call to an opened meter and corrects what it gives; see `edgesnn.meters.base.Meter`.
+    """Hands every call to an opened meter and corrects what it gives.
 
     Args:
         meter: The meter.

@@ -123,7 +123,6 @@ class CsvMeter(FileMeter):
         return replace(settings, voltage_v=volts, rate_hz=self._rate_hz)
 
     def start(self) -> None:
-        """Begin with the first row."""
         self._opened()
         self.close()
         self._file = self._text()
@@ -132,7 +131,6 @@ class CsvMeter(FileMeter):
         self._play = Playback(blocks, self._real, self._clock, self._what, None)
 
     def close(self) -> None:
-        """Let go of the file."""
         if self._file is not None:
             self._file.close()
             self._file = None

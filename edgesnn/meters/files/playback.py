@@ -59,7 +59,7 @@ class Playback:
         return Loss(self._received, self._missing)
 
     def read(self, timeout_s: float) -> Block:
-        """The next samples; see `Meter.read`.
+        """The next samples.
 
         Raises:
             MeterEndedError: There are no more.
@@ -102,7 +102,7 @@ class Playback:
 
 
 class FileMeter(Meter):
-    """What every meter made of a file answers alike; see `edgesnn.meters.base.Meter`."""
+    """What every meter made of a file answers alike."""
 
     _play: Playback | None = None
     _what = "a recording"
@@ -119,39 +119,20 @@ class FileMeter(Meter):
 
     @property
     def loss(self) -> Loss:
-        """The account since ``start()``."""
         return self._play.loss if self._play is not None else Loss(0)
 
     def power(self, on: bool) -> None:
-        """Refused.
-
-        Raises:
-            UsageError: Always.
-        """
         raise UsageError(f"{self._what} cannot switch a supply")
 
     def sync(self) -> ClockPair:
-        """Refused.
-
-        Raises:
-            UsageError: Always.
-        """
         raise UsageError(f"{self._what} has no clock that could be read")
 
     def read(self, timeout_s: float) -> Block:
-        """The next samples.
-
-        Raises:
-            MeterEndedError: There are no more.
-            MeterTimeoutError: None is due before the deadline.
-            MeterUnpluggedError: Nothing was started.
-        """
         if self._play is None:
             raise MeterUnpluggedError(f"{self._what} is not playing", remedy="start it first")
         return self._play.read(timeout_s)
 
     def stop(self) -> Block | None:
-        """End the stream; nothing is under way."""
         return None
 
     def close(self) -> None:

@@ -303,7 +303,6 @@ class Recording(Closing):
         return any(segment.info.meter.simulated for segment in self.segments)
 
     def close(self) -> None:
-        """Close the file."""
         self._archive.close()
 
     def _segments(self) -> Iterator[RecordingSegment]:

@@ -107,12 +107,10 @@ class ReplayMeter(FileMeter):
         return replace(recorded, voltage_v=recorded.voltage_v if volts is None else volts)
 
     def start(self) -> None:
-        """Begin with the first sample."""
         segment = self._segment()
         self._play = Playback(segment.blocks(), self._real, self._clock, self._what, segment.loss)
 
     def close(self) -> None:
-        """Let go of the file."""
         if self._recording is not None:
             self._recording.close()
             self._recording = None

@@ -42,7 +42,6 @@ class HostCounter(Meter):
 
     @property
     def accuracy(self) -> MeterAccuracy:
-        """What is known of it; see the source in the file."""
         return load_accuracy(self.name)
 
     @property
@@ -51,7 +50,6 @@ class HostCounter(Meter):
         return Loss(self._received, reasons=tuple(self._reasons))
 
     def configure(self, settings: Settings) -> Settings:
-        """Set the poll rate; see `Meter.configure`."""
         self._check_open()
         settings = settings.completed(self._wanted)
         for what, value in (
@@ -72,11 +70,6 @@ class HostCounter(Meter):
         return Settings(rate_hz=rate_hz, dut_min_v=settings.dut_min_v, dut_max_v=settings.dut_max_v)
 
     def power(self, on: bool) -> None:
-        """It cannot.
-
-        Raises:
-            UsageError: Always.
-        """
         raise UsageError("a host counter supplies no power", actual="on" if on else "off")
 
     def sync(self) -> ClockPair:
@@ -87,7 +80,6 @@ class HostCounter(Meter):
         return ClockPair((now_ns - self._start_ns) / 1e9, now_ns, now_ns)
 
     def start(self) -> None:
-        """Begin to poll; see `Meter.start`."""
         self._check_open()
         self._received, self._reasons = 0, []
         self._begin()
@@ -95,7 +87,6 @@ class HostCounter(Meter):
         self._streaming = True
 
     def read(self, timeout_s: float) -> Block:
-        """Wait until the counter has moved; see `Meter.read`."""
         if not self._streaming:
             raise UsageError("the meter does not stream; call start() first")
         deadline_ns = self._clock.now_ns() + int(timeout_s * 1e9)
@@ -120,12 +111,10 @@ class HostCounter(Meter):
                 self._clock.wait(1 / self._rate_hz)
 
     def stop(self) -> Block | None:
-        """End; nothing is under way."""
         self._streaming = False
         return None
 
     def close(self) -> None:
-        """Let go."""
         self._streaming = self._opened = False
 
     def _begin(self) -> None:

@@ -73,7 +73,7 @@ def zones(root: Path = ROOT) -> list[Zone]:
 
 
 class RaplMeter(HostCounter):
-    """RAPL; see `edgesnn.meters.base.Meter`. The device of the address is a zone's name or folder.
+    """RAPL. The device of the address is a zone's name or folder.
 
     Args:
         address: Which zone; without one, the sum of all packages.
@@ -94,12 +94,10 @@ class RaplMeter(HostCounter):
 
     @classmethod
     def missing(cls) -> str | None:
-        """Why there are no counters here, or None."""
         return None if zones() else "this machine shows no RAPL counters (/sys/class/powercap/intel-rapl:*)"
 
     @classmethod
     def discover(cls) -> tuple[Found, ...]:
-        """The counters of this machine."""
         found = []
         for zone in zones():
             try:
@@ -112,7 +110,6 @@ class RaplMeter(HostCounter):
         return tuple(found)
 
     def open(self) -> MeterInfo:
-        """Find the counters and read them once; see `Meter.open`."""
         found = zones(self._root)
         wanted = self._address.device
         if wanted is None:

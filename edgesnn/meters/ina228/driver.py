@@ -43,7 +43,7 @@ _USAGE = "the INA228 measures the supply of the device under test and does not f
 
 
 class Ina228Meter(Meter):
-    """INA228 bridge; see `edgesnn.meters.base.Meter`.
+    """INA228 bridge.
 
     Options of the address: ``shunt`` (ohms; what the bridge says otherwise), ``tolerance`` (of the shunt, as
     a fraction; 0.01 is assumed otherwise).
@@ -83,7 +83,6 @@ class Ina228Meter(Meter):
 
     @classmethod
     def discover(cls) -> tuple[Found, ...]:
-        """Bridges on this machine's USB ports; nothing is opened."""
         return attached()
 
     @property
@@ -119,7 +118,6 @@ class Ina228Meter(Meter):
 
     @property
     def loss(self) -> Loss:
-        """The account since ``start()``."""
         if self._stream is None:
             return Loss(0)
         loss = self._stream.loss
@@ -130,7 +128,6 @@ class Ina228Meter(Meter):
         return replace(loss, discarded_bytes=loss.discarded_bytes + size, reasons=reasons)
 
     def open(self) -> MeterInfo:
-        """Take hold of the bridge and identify it; see `Meter.open`."""
         self._link = self._given or SerialLink(choose_port(self._address.device))
         self._streaming, self._stream = False, None
         bridge = self._exchange = Exchange(self._link, self._sink)
@@ -172,11 +169,6 @@ class Ina228Meter(Meter):
         )
 
     def configure(self, settings: Settings) -> Settings:
-        """Set rate and range; see `Meter.configure`.
-
-        The nearest rate that the INA228 has is taken: the bus voltage is converted for 50 us, the shunt for
-        the rest, with averaging below 240 Hz.
-        """
         settings = settings.completed(self._wanted)
         if settings.voltage_v is not None:
             raise UsageError(
@@ -194,19 +186,9 @@ class Ina228Meter(Meter):
         return Settings(None, rate_hz, None, name, settings.dut_min_v, settings.dut_max_v)
 
     def power(self, on: bool) -> None:
-        """It cannot.
-
-        Raises:
-            UsageError: Always.
-        """
         raise UsageError(_USAGE, actual="on" if on else "off")
 
     def sync(self) -> ClockPair:
-        """Read the bridge's timer; see `Meter.sync`.
-
-        Raises:
-            UsageError: Nothing streams, or the firmware is picowatt's own, which cannot tell its time.
-        """
         link, stream = self._open(), self._stream
         if not self._streaming or stream is None:
             raise UsageError("the clock of the INA228 bridge begins with start()")
@@ -226,7 +208,6 @@ class Ina228Meter(Meter):
         raise MeterTimeoutError(f"the bridge on {link.port} did not tell its time", limit="three times 0.5 s")
 
     def start(self) -> None:
-        """Begin to stream; see `Meter.start`."""
         link = self._open()
         self._config = self._bridge.config()
         index = list(RANGES.values()).index(self._channel.range)
@@ -248,7 +229,6 @@ class Ina228Meter(Meter):
                 return
 
     def read(self, timeout_s: float) -> Block:
-        """The samples that came; see `Meter.read`."""
         link, stream = self._open(), self._stream
         if not self._streaming or stream is None:
             raise UsageError("the meter does not stream; call start() first")
@@ -267,7 +247,6 @@ class Ina228Meter(Meter):
             self._bridge.pump(left_s)
 
     def stop(self) -> Block | None:
-        """End the stream; see `Meter.stop`."""
         link, stream = self._open(), self._stream
         if not self._streaming or stream is None:
             return None
@@ -292,7 +271,6 @@ class Ina228Meter(Meter):
         return self._stream.take_edges() if self._stream else []
 
     def close(self) -> None:
-        """Let go of the bridge; see `Meter.close`."""
         if self._link is None:
             return
         if self._streaming and self._exchange is not None:

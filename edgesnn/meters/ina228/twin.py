@@ -38,7 +38,7 @@ FloatArray = npt.NDArray[np.float64]
 
 
 class Ina228Twin(TwinDevice):
-    """A simulated instrument; see `edgesnn.meters.twins.device.TwinDevice`.
+    """A simulated instrument.
 
     Args:
         conditions: How it departs from an ideal one, and what it hangs on.
@@ -74,16 +74,14 @@ class Ina228Twin(TwinDevice):
 
     @property
     def name(self) -> str:
-        """Name of the driver."""
         return "ina228"
 
     @property
     def buffer_bytes(self) -> int:
-        """What the bridge can hold."""
         return BUFFER_BYTES
 
     def receive(self, data: bytes, now_s: float) -> bytes:
-        """Take commands; see `TwinDevice.receive`. Samples that they flush wait for `advance`."""
+        """Take commands. Samples that they flush wait for `advance`."""
         whole, mark, rest = (self._commands + data).rpartition(b"\0")
         self._commands = rest[-1024:]
         answers = b""
@@ -92,7 +90,6 @@ class Ina228Twin(TwinDevice):
         return answers
 
     def advance(self, now_s: float) -> list[bytes]:
-        """Convert until now; see `TwinDevice.advance`."""
         if self._streaming:
             self._convert(now_s)
             self._pending.extend(self._core.poll(self._stamp(now_s)))

@@ -77,7 +77,6 @@ class Lpm01aTwin(TwinDevice):
 
     @property
     def name(self) -> str:
-        """Name of the driver."""
         return "lpm01a"
 
     @property
@@ -101,15 +100,12 @@ class Lpm01aTwin(TwinDevice):
         self._over_s = 0.0
 
     def drop(self, samples: int) -> None:
-        """Lose samples; see `TwinDevice.drop`."""
         self._drop += samples
 
     def truth(self) -> Truth:
-        """What was drawn since the last ``start``; see `TwinDevice.truth`."""
         return self._truth
 
     def receive(self, data: bytes, now_s: float) -> bytes:
-        """Take commands; see `TwinDevice.receive`."""
         *lines, self._line = re.split(rb"[\r\n]+", self._line + data)
         texts = [line.decode("ascii", "replace").strip() for line in lines]
         return b"".join(self._command(text, now_s) for text in texts if text)
@@ -210,7 +206,6 @@ class Lpm01aTwin(TwinDevice):
         return ""
 
     def advance(self, now_s: float) -> list[bytes]:
-        """What it sends until then; see `TwinDevice.advance`."""
         if not self._streaming:
             return []
         until_s = now_s if self._stop_at_s is None else self._stop_at_s

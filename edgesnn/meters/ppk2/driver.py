@@ -53,7 +53,7 @@ MODES = {"ampere": protocol.MODE_AMPERE, "source": protocol.MODE_SOURCE}
 
 
 class Ppk2Meter(Meter):
-    """A Power Profiler Kit II; see `edgesnn.meters.base.Meter`.
+    """A Power Profiler Kit II.
 
     Args:
         address: ``ppk2``, ``ppk2:SERIAL`` or ``ppk2:PORT``, with the options that every meter takes.
@@ -104,11 +104,9 @@ class Ppk2Meter(Meter):
 
     @property
     def loss(self) -> Loss:
-        """The account since ``start()``."""
         return self._stream.loss if self._stream is not None else Loss(0)
 
     def open(self) -> MeterInfo:
-        """Take the port, silence the instrument, and read its calibration; see `Meter.open`."""
         failures: list[str] = []
         if self._given is not None:
             candidates = [self._given.port]
@@ -133,7 +131,7 @@ class Ppk2Meter(Meter):
         )
 
     def configure(self, settings: Settings) -> Settings:
-        """Set mode and voltage and read both back; see `Meter.configure`.
+        """Set mode and voltage and read both back.
 
         A change of either switches the device under test off first.
         In ampere mode the path to the device under test is closed, as Nordic's application does it; the
@@ -173,11 +171,6 @@ class Ppk2Meter(Meter):
         return self._settings
 
     def power(self, on: bool) -> None:
-        """Switch the device under test; see `Meter.power`.
-
-        Raises:
-            UsageError: It shall be switched on and nobody said at which voltage.
-        """
         link = self._opened()
         if on and self._settings.mode != "ampere" and self._settings.voltage_v is None:
             raise UsageError(
@@ -188,7 +181,7 @@ class Ppk2Meter(Meter):
         self._powered = on
 
     def sync(self) -> ClockPair:
-        """The sample clock against the host's: when the newest sample ended; see `Meter.sync`.
+        """The sample clock against the host's: when the newest sample ended.
 
         The instrument cannot be asked for its clock. The pair is the end of the newest sample and the
         bounds within which it ended: its receipt, less what this receipt came later than the quickest one
@@ -206,7 +199,6 @@ class Ppk2Meter(Meter):
         return ClockPair(stream.newest * protocol.SAMPLE_S, latest - TRANSPORT_NS, latest)
 
     def start(self) -> None:
-        """Begin to stream; see `Meter.start`."""
         metadata = self._need_idle("start")
         volts = self._settings.voltage_v
         table = protocol.conversion_table(
@@ -219,7 +211,6 @@ class Ppk2Meter(Meter):
         self._streaming = True
 
     def read(self, timeout_s: float) -> Block:
-        """The samples that came; see `Meter.read`."""
         stream = self._streams()
         deadline = self._opened().now_ns() + int(timeout_s * 1e9)
         while (block := stream.take()) is None:
@@ -232,7 +223,6 @@ class Ppk2Meter(Meter):
         return block
 
     def stop(self) -> Block | None:
-        """End the stream; see `Meter.stop`."""
         if self._stream is None or not self._streaming:
             return None
         link, self._streaming = self._opened(), False
@@ -245,7 +235,6 @@ class Ppk2Meter(Meter):
         return self._stream.take(anyway=True)
 
     def close(self) -> None:
-        """Stop, switch off, let go of the port; see `Meter.close`."""
         if self._link is None:
             return
         try:

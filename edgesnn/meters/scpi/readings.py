@@ -149,7 +149,6 @@ class PollReader(_Account, Reader):
         self._last: ClockPair | None = None
 
     def read(self, timeout_s: float) -> Block:
-        """The next reading; see `Reader.read`."""
         deadline = self._link.now_ns() + int(timeout_s * 1e9)
         while True:
             left_s = (deadline - self._link.now_ns()) / 1e9
@@ -166,7 +165,6 @@ class PollReader(_Account, Reader):
             self._missing += 1
 
     def sync(self, ready: deque[Block]) -> ClockPair | None:
-        """A reading with its time; see `Reader.sync`."""
         if not self._timed:
             return None
         ready.append(self.read(FETCH_S))
@@ -213,7 +211,6 @@ class LogReader(_Account, Reader):
         self._last: ClockPair | None = None
 
     def read(self, timeout_s: float) -> Block:
-        """The averages since the last fetch; see `Reader.read`."""
         deadline = self._link.now_ns() + int(timeout_s * 1e9)
         while True:
             left_s = (deadline - self._link.now_ns()) / 1e9
@@ -236,7 +233,6 @@ class LogReader(_Account, Reader):
         return self._last
 
     def rest(self) -> Block | None:
-        """What the log holds now."""
         return self._fetch(FETCH_S)
 
     def _fetch(self, timeout_s: float) -> Block | None:

@@ -55,12 +55,10 @@ class ScpiTwin(TwinDevice):
 
     @property
     def name(self) -> str:
-        """Name of the driver."""
         return "scpi"
 
     @property
     def buffer_bytes(self) -> int:
-        """What it can hold of its answers."""
         return 1 << 18
 
     @property
@@ -89,7 +87,7 @@ class ScpiTwin(TwinDevice):
         self._dropped += samples
 
     def truth(self) -> Truth:
-        """What was drawn since ``*CLS`` or the start of the log; see `TwinDevice.truth`."""
+        """What was drawn since ``*CLS`` or the start of the log."""
         return self._truth
 
     def receive(self, data: bytes, now_s: float) -> bytes:
@@ -102,7 +100,6 @@ class ScpiTwin(TwinDevice):
         return b""
 
     def advance(self, now_s: float) -> list[bytes]:
-        """The answers that are due; see `TwinDevice.advance`."""
         self._take_averages(now_s)
         pieces = []
         while self._answers and self._answers[0][0] <= now_s:

@@ -103,7 +103,6 @@ class LiveLoad(LoadSource, Closing):
             self.lines += 1
 
     def energy_j(self, time_s: FloatArray) -> FloatArray:
-        """Energy since time 0; see `LoadSource.energy_j`."""
         with self._lock:
             if time_s.size:
                 self._reached_s = max(self._reached_s, float(time_s[-1]))
@@ -113,12 +112,10 @@ class LiveLoad(LoadSource, Closing):
             )
 
     def markers(self, time_s: FloatArray) -> ByteArray:
-        """Levels at those times."""
         with self._lock:
             return np.asarray(self._levels[self._places(time_s)], np.uint8)
 
     def close(self) -> None:
-        """Stop listening; safe to call twice."""
         self._stop.set()
         self._thread.join()
         self._server.close()

@@ -89,7 +89,6 @@ class Shape(LoadSource):
         self._drift = drift_w_per_s
 
     def energy_j(self, time_s: FloatArray) -> FloatArray:
-        """Energy since time 0; see `LoadSource.energy_j`."""
         period, total = self._edges_s[-1], self._energy_j[-1]
         if self._repeat:
             rounds = np.floor(time_s / period)
@@ -152,7 +151,6 @@ class Recorded(LoadSource):
         self._markers = np.zeros(power_w.size, np.uint8) if markers is None else markers
 
     def energy_j(self, time_s: FloatArray) -> FloatArray:
-        """Energy since time 0; see `LoadSource.energy_j`."""
         beyond = np.maximum(time_s - self._time_s[-1], 0.0) * self._power_w[-1]
         return np.asarray(np.interp(time_s, self._time_s, self._energy_j) + beyond, np.float64)
 

@@ -79,7 +79,7 @@ class PtyTwin(Closing):
         return time.monotonic() - self._began
 
     def truth(self) -> Truth:
-        """What was really drawn; see `TwinDevice.truth`."""
+        """What was really drawn."""
         with self._lock:
             return self._device.truth()
 

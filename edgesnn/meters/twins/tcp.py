@@ -54,12 +54,11 @@ class TcpTwin(Closing):
         return self._device
 
     def truth(self) -> Truth:
-        """What was really drawn; see `TwinDevice.truth`."""
+        """What was really drawn."""
         with self._lock:
             return self._device.truth()
 
     def close(self) -> None:
-        """Close connection and port; safe to call twice."""
         self._stop.set()
         self._thread.join()
         self._unplug()

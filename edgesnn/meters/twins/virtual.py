@@ -18,7 +18,7 @@ STEP_NS = 5_000_000
 
 
 class VirtualLink(MeterLink):
-    """The host's end of a simulated wire; see `edgesnn.meters.link.Link`.
+    """The host's end of a simulated wire.
 
     Args:
         device: The simulated instrument.
@@ -41,12 +41,10 @@ class VirtualLink(MeterLink):
 
     @property
     def port(self) -> str:
-        """Name of the wire."""
         return f"virtual:{self._device.name}"
 
     @property
     def simulated(self) -> bool:
-        """Always true."""
         return True
 
     def now_ns(self) -> int:
@@ -61,7 +59,6 @@ class VirtualLink(MeterLink):
             self._tick()
 
     def write(self, data: bytes) -> None:
-        """Send to the instrument, at once."""
         self._check()
         answer = self._device.receive(data, self._true_s())
         self._ready += self._faults.damage(answer)

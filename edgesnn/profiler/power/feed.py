@@ -63,7 +63,6 @@ class SimulatedLoad(Closing):
         return self._draw(self.idle_w, 0)
 
     def close(self) -> None:
-        """Leave the twin alone."""
         self._socket.close()
 
     def _draw(self, watts: float, level: int) -> int:

@@ -78,7 +78,6 @@ class BrowserRunner(Runner, Watchful, Screen):
 
     @classmethod
     def missing(cls) -> str | None:
-        """What serving a page lacks here, or None."""
         for package in ("websockets", "segno"):
             if find_spec(package) is None:
                 return f"{package} is not installed; remedy: pip install 'edgesnn[phone]'"
@@ -119,42 +118,20 @@ class BrowserRunner(Runner, Watchful, Screen):
             return info
 
     def reset(self, batch: int = 1) -> None:
-        """Forget everything: a new context.
-
-        Raises:
-            RunnerError: More than one sequence is asked for, or the phone failed.
-        """
         if batch != 1:
             raise RunnerError("a phone runs one sequence at a time", actual=batch, limit=1)
         self._phone().ask("reset")
 
     def step(self, tokens: IntArray) -> Output:
-        """Run one token, ids ``[1]``; the time is the phone's and includes the care for the state.
-
-        Raises:
-            TextError: The token id is outside the vocabulary.
-            RunnerError: The phone failed.
-        """
+        """Run one token, ids ``[1]``; the time is the phone's and includes the care for the state."""
         check_batch(tokens, 1)
         return self._run("step", self._ids(np.asarray(tokens)[None, :]), (1, -1))
 
     def sequence(self, ids: IntArray) -> Output:
-        """Run a whole sequence ``[1, length]``; logits ``[1, length, vocab]``.
-
-        Raises:
-            TextError: A token id is outside the vocabulary.
-            RunnerError: The phone failed.
-        """
         checked = self._ids(ids)
         return self._run("sequence", checked, (1, len(checked), -1))
 
     def prefill(self, ids: IntArray) -> Output:
-        """Run a whole sequence ``[1, length]``; `step` continues. Logits of the last token ``[1, vocab]``.
-
-        Raises:
-            TextError: A token id is outside the vocabulary.
-            RunnerError: The phone failed.
-        """
         return self._run("prefill", self._ids(ids), (1, -1))
 
     def window(self, ids: IntArray, repeat: int, warmup: int) -> Window:
@@ -207,29 +184,14 @@ class BrowserRunner(Runner, Watchful, Screen):
         return Window(latencies, started, ended, answer.digest("output_sha256"), len(latencies))
 
     def idle(self, seconds: float) -> None:
-        """Stay loaded with nothing running.
-
-        Raises:
-            RunnerError: The phone left meanwhile.
-        """
         time.sleep(seconds)
         self._phone().ask("now")
 
     def play(self, pattern: tuple[LoadChip, ...]) -> None:
-        """Compute (token 0 from a new context, again and again) and idle in a coded pattern.
-
-        Raises:
-            RunnerError: The phone failed.
-        """
         chips = [[chip.busy, chip.seconds] for chip in pattern]
         self._phone().ask("play", chips=chips)
 
     def clock(self) -> ClockReading:
-        """Exchange one reading with the phone's clock.
-
-        Raises:
-            RunnerError: The phone failed.
-        """
         phone = self._phone()
         before = time.perf_counter_ns()
         answer, _ = phone.ask("now")
@@ -263,7 +225,6 @@ class BrowserRunner(Runner, Watchful, Screen):
         return Sighting(invalid, tuple(marks))
 
     def show_progress(self, stage: str, done: int, total: int) -> None:
-        """Show on the phone what is under way."""
         last, at = self._shown
         now = time.monotonic()
         if self._open_phone is not None and (stage != last or now - at >= _SHOW_S):
@@ -271,12 +232,10 @@ class BrowserRunner(Runner, Watchful, Screen):
             self._open_phone.tell("progress", stage=stage, done=done, total=total)
 
     def show_result(self, verdict: str, rows: Sequence[tuple[str, str]]) -> None:
-        """Show on the phone how it ended."""
         if self._open_phone is not None:
             self._open_phone.tell("result", verdict=verdict, rows=[list(row) for row in rows])
 
     def close(self) -> None:
-        """Let the phone go and stop serving."""
         if self._open_phone is not None:
             self._open_phone.tell("over")
         if self._server is not None:

@@ -60,7 +60,6 @@ class LavaRunner(HostRunner):
 
     @classmethod
     def missing(cls) -> str | None:
-        """Why Lava cannot run here, or None."""
         return lava_environment.missing()
 
     @classmethod
@@ -125,17 +124,10 @@ class LavaRunner(HostRunner):
         )
 
     def reset(self, batch: int = 1) -> None:
-        """Forget everything: a new context for ``batch`` sequences."""
         self._child()
         self._batch, self._fresh = batch, True
 
     def step(self, tokens: IntArray) -> Output:
-        """Run one token per sequence, ids ``[batch]``; integer logits ``[batch, vocab]``.
-
-        Raises:
-            TextError: A token id is outside the vocabulary.
-            RunnerError: The context holds another number of sequences, the form has no steps, or Lava failed.
-        """
         self._only_single("step")
         check_batch(tokens, self._batch)
         ids = self._check(np.asarray(tokens)[:, None])
@@ -145,12 +137,6 @@ class LavaRunner(HostRunner):
         return Output(logits, time.perf_counter_ns() - started)
 
     def sequence(self, ids: IntArray) -> Output:
-        """Run whole sequences ``[batch, length]``; integer logits ``[batch, length, vocab]``.
-
-        Raises:
-            TextError: A token id is outside the vocabulary.
-            RunnerError: Lava failed.
-        """
         checked = self._check(ids)
         batch, length = checked.shape
         logits = np.empty((batch, length, self._vocab), np.int32)
@@ -165,12 +151,6 @@ class LavaRunner(HostRunner):
         return Output(logits, time.perf_counter_ns() - started)
 
     def prefill(self, ids: IntArray) -> Output:
-        """Run whole sequences; `step` continues. Integer logits of the last token ``[batch, vocab]``.
-
-        Raises:
-            TextError: A token id is outside the vocabulary.
-            RunnerError: The form has no steps, or Lava failed.
-        """
         self._only_single("prefill")
         checked = self._check(ids)
         batch, length = checked.shape
@@ -182,7 +162,6 @@ class LavaRunner(HostRunner):
         return Output(logits, time.perf_counter_ns() - started)
 
     def close(self) -> None:
-        """Stop Lava and wait until nothing of it is left."""
         if self._running is not None:
             self._running.stop()
         self._running = None

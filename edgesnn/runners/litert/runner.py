@@ -52,7 +52,6 @@ class LiteRtRunner(HostRunner):
 
     @classmethod
     def missing(cls) -> str | None:
-        """Why LiteRT cannot be used, or None."""
         try:
             import ai_edge_litert.interpreter  # noqa: F401
         except ImportError as error:
@@ -95,7 +94,6 @@ class LiteRtRunner(HostRunner):
         )
 
     def reset(self, batch: int = 1) -> None:
-        """Forget everything: a new context for ``batch`` sequences."""
         model, program = self._model("step"), self._require_program()
         shapes = {name: (batch, *shape) for name, shape in self._shapes.items()}
         if model.resize({_IDS: (batch, 1), **shapes}) or self._state is None:
@@ -105,12 +103,7 @@ class LiteRtRunner(HostRunner):
         self._batch = batch
 
     def step(self, tokens: IntArray) -> Output:
-        """Run one token per sequence, ids ``[batch]``; the time includes the host's care for the state.
-
-        Raises:
-            TextError: A token id is outside the vocabulary.
-            RunnerError: LiteRT failed.
-        """
+        """Run one token per sequence; the time includes the host's care for the state."""
         model, state = self._model("step"), self._state
         if state is None:
             raise not_open()
@@ -124,24 +117,11 @@ class LiteRtRunner(HostRunner):
         return Output(self._integers(model.outputs["logits"]), elapsed)
 
     def sequence(self, ids: IntArray) -> Output:
-        """Run whole sequences ``[batch, length]``; logits ``[batch, length, vocab]``.
-
-        The tensors are allocated when the shape is new, outside the time that is reported.
-
-        Raises:
-            TextError: A token id is outside the vocabulary.
-            RunnerError: LiteRT failed.
-        """
+        """Run whole sequences; tensors of a new shape are allocated outside the time that is reported."""
         model, elapsed = self._whole("sequence", ids)
         return Output(self._integers(model.outputs["logits"]), elapsed)
 
     def prefill(self, ids: IntArray) -> Output:
-        """Run whole sequences; `step` continues. Logits of the last token ``[batch, vocab]``.
-
-        Raises:
-            TextError: A token id is outside the vocabulary.
-            RunnerError: LiteRT failed.
-        """
         model, elapsed = self._whole("prefill", ids)
         started = time.perf_counter_ns()
         self.reset(len(ids))
@@ -151,7 +131,6 @@ class LiteRtRunner(HostRunner):
         return Output(self._integers(model.outputs["logits"]), elapsed)
 
     def close(self) -> None:
-        """Release the models."""
         self._state = None
         self._models.clear()
         self._bundle = self._program = None

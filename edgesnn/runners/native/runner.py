@@ -47,7 +47,6 @@ class NativeRunner(HostRunner):
 
     @classmethod
     def missing(cls) -> str | None:
-        """Why there is no engine here, or None."""
         return native_build.missing()
 
     def open(self, bundle: Bundle, options: RunnerOptions) -> DeviceInfo:
@@ -92,16 +91,9 @@ class NativeRunner(HostRunner):
         )
 
     def reset(self, batch: int = 1) -> None:
-        """Forget everything: a new context for ``batch`` sequences."""
         self._engine().reset(batch, self._threads)
 
     def step(self, tokens: IntArray) -> Output:
-        """Run one token per sequence, ids ``[batch]``; integer logits ``[batch, vocab]``.
-
-        Raises:
-            TextError: A token id is outside the vocabulary.
-            RunnerError: The context holds another number of sequences.
-        """
         engine = self._open_engine
         if engine is None:
             raise not_open()
@@ -122,7 +114,6 @@ class NativeRunner(HostRunner):
         return Output(logits, time.perf_counter_ns() - started)
 
     def sequence(self, ids: IntArray) -> Output:
-        """Run whole sequences ``[batch, length]``; integer logits ``[batch, length, vocab]``."""
         engine, checked = self._engine(), self._ids(ids)
         batch, kept = engine.batch, [engine.save(i) for i in range(engine.batch)]
         engine.reset(len(checked), self._threads)
@@ -135,7 +126,6 @@ class NativeRunner(HostRunner):
         return Output(logits, elapsed)
 
     def prefill(self, ids: IntArray) -> Output:
-        """Run whole sequences; `step` continues. Integer logits of the last token ``[batch, vocab]``."""
         engine, checked = self._engine(), self._ids(ids)
         engine.reset(len(checked), self._threads)
         started = time.perf_counter_ns()
@@ -149,7 +139,7 @@ class NativeRunner(HostRunner):
         return np.stack([ids for ids, _ in best]), np.stack([values for _, values in best])
 
     def window(self, ids: IntArray, repeat: int, warmup: int) -> Window:
-        """Run and time steps in C, with no Python in between; see `HostRunner.window`.
+        """Run and time steps in C, with no Python in between.
 
         The hash is made after the window, of logits computed again from the readout codes that every timed
         token left: hashing inside would draw power that is not the model's.
@@ -209,7 +199,6 @@ class NativeRunner(HostRunner):
             engine.restore(flat, state.count, i)
 
     def close(self) -> None:
-        """Free the engine's memory."""
         if self._open_engine is not None:
             self._open_engine.close()
         self._open_engine = self._program = None

@@ -42,7 +42,6 @@ class _OnnxRunner(HostRunner):
 
     @classmethod
     def missing(cls) -> str | None:
-        """Why ONNX Runtime cannot be used, or None."""
         try:
             import onnxruntime  # noqa: F401
         except ImportError as error:
@@ -87,17 +86,11 @@ class _OnnxRunner(HostRunner):
         )
 
     def reset(self, batch: int = 1) -> None:
-        """Forget everything: a new context for ``batch`` sequences."""
         program = self._require_program()
         self._state = State(program, batch, self._state_dtype())
 
     def step(self, tokens: IntArray) -> Output:
-        """Run one token per sequence, ids ``[batch]``; the time includes the host's care for the state.
-
-        Raises:
-            TextError: A token id is outside the vocabulary.
-            RunnerError: ONNX Runtime failed.
-        """
+        """Run one token per sequence; the time includes the host's care for the state."""
         session, state = self._session("step"), self._state
         if state is None:
             raise not_open()
@@ -112,12 +105,6 @@ class _OnnxRunner(HostRunner):
         return Output(self._promised(logits), elapsed)
 
     def sequence(self, ids: IntArray) -> Output:
-        """Run whole sequences ``[batch, length]``; logits ``[batch, length, vocab]``.
-
-        Raises:
-            TextError: A token id is outside the vocabulary.
-            RunnerError: ONNX Runtime failed.
-        """
         session, checked = self._session("sequence"), self._check(ids)
         started = time.perf_counter_ns()
         results = self._run(session, ["logits"], {"input_ids": checked})
@@ -125,12 +112,6 @@ class _OnnxRunner(HostRunner):
         return Output(self._promised(results[0]), elapsed)
 
     def prefill(self, ids: IntArray) -> Output:
-        """Run whole sequences; `step` continues. Logits of the last token ``[batch, vocab]``.
-
-        Raises:
-            TextError: A token id is outside the vocabulary.
-            RunnerError: ONNX Runtime failed.
-        """
         session, checked = self._session("prefill"), self._check(ids)
         state = State(self._require_program(), checked.shape[0], self._state_dtype())
         started = time.perf_counter_ns()
@@ -142,7 +123,6 @@ class _OnnxRunner(HostRunner):
         return Output(self._promised(results[0]), elapsed)
 
     def close(self) -> None:
-        """Release the sessions."""
         self._sessions.clear()
         self._bundle = self._program = self._state = self._bound = None
 

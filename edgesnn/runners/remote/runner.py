@@ -185,35 +185,27 @@ class RemoteRunner(Runner, Watchful):
         )
 
     def reset(self, batch: int = 1) -> None:
-        """Forget everything.
-
-        Raises:
-            RunnerError: More than one sequence was asked for.
-        """
         if batch != 1:
             raise RunnerError("a device runs one sequence at a time", actual=batch, limit=1)
         self._call(Command.RESET)
 
     def step(self, tokens: IntArray) -> Output:
-        """Run one token, ids ``[1]``; integer logits ``[1, vocab]``."""
         self._open_session()
         check_batch(tokens, 1)
         return self._forward(Command.STEP, self._ids(np.asarray(tokens)[:, None]))
 
     def prefill(self, ids: IntArray) -> Output:
-        """Run a whole sequence ``[1, length]``; `step` continues. Logits of the last token ``[1, vocab]``."""
         self._open_session()
         return self._forward(Command.PREFILL, self._ids(ids))
 
     def sequence(self, ids: IntArray) -> Output:
-        """Run a whole sequence ``[1, length]``; integer logits ``[1, length, vocab]``."""
         self._open_session()
         checked = self._ids(ids)
         answer = self._call(Command.SEQUENCE, checked.tobytes(), steps=checked.size)
         return Output(self._logits(answer, checked.size)[None], answer.end - answer.start)
 
     def window(self, ids: IntArray, repeat: int, warmup: int) -> Window:
-        """Run and time steps on the device with nothing in between; see `HostRunner.window`.
+        """Run and time steps on the device with nothing in between.
 
         Times are CLOCK_MONOTONIC of the device. The window's start and end are mapped to the host's clock by
         the exchange with the shortest round trip, whose half is the bound of that mapping.
@@ -246,12 +238,10 @@ class RemoteRunner(Runner, Watchful):
         return Window(latencies, first, last, digest.hex(), len(latencies))
 
     def idle(self, seconds: float) -> None:
-        """Stay loaded with nothing running."""
         self._open_session()
         time.sleep(seconds)
 
     def play(self, pattern: tuple[LoadChip, ...]) -> None:
-        """Compute (token 0 from a new context, again and again) and idle in a coded pattern."""
         words = [word for chip in pattern for word in (int(chip.busy), round(chip.seconds * 1000))]
         seconds = _ANSWER_S + sum(chip.seconds for chip in pattern)
         self._open_session().call(Command.PLAY, struct.pack(f"<{len(words)}I", *words), seconds=seconds)
@@ -263,7 +253,6 @@ class RemoteRunner(Runner, Watchful):
         return ClockReading(answer.start, before, time.perf_counter_ns())
 
     def watch(self) -> None:
-        """A measurement begins."""
         self._open_watch().begin()
 
     def seen(self) -> Sighting:

@@ -48,7 +48,7 @@ def missing() -> str | None:
 
 
 class SshLink(DeviceLink):
-    """The way to one board; see `edgesnn.runners.remote.session.Link`.
+    """The way to one board.
 
     Args:
         host: ``user@host``, or a name of ssh's configuration.
@@ -88,19 +88,9 @@ class SshLink(DeviceLink):
             raise RunnerError(f"{self.who} runs no commands", actual=said.strip()[:200] or "it said nothing")
 
     def shell(self, command: str, *, seconds: float = SHELL_S) -> Finished:
-        """Run a command by the board's shell.
-
-        Raises:
-            RunnerError: The board cannot be reached, or the deadline passed.
-        """
         return self._run(command, None, seconds)
 
     def push(self, local: Path, remote: str, *, seconds: float) -> None:
-        """Copy a file to the board.
-
-        Raises:
-            RunnerError: It did not arrive, or the deadline passed.
-        """
         with local.open("rb") as source:
             done = self._run(f"cat > {shlex.quote(remote)}", source.fileno(), seconds)
         if done.code != 0:
@@ -120,7 +110,6 @@ class SshLink(DeviceLink):
         )
 
     def gone(self) -> RunnerError | None:
-        """Why the board cannot be reached now, or None when it can."""
         try:
             self.connect()
         except RunnerError as error:
@@ -128,7 +117,6 @@ class SshLink(DeviceLink):
         return None
 
     def close(self) -> None:
-        """End the shared connection and remove its folder."""
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
             subprocess.run(
                 ["ssh", *self._options, "-O", "exit", "--", self._host],
