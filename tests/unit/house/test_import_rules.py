@@ -39,6 +39,9 @@ ALLOWED = {
     "plugins": set(),
     "resources": set(),
     "errors": set(),
+    "children": set(),
+    "closing": set(),
+    "whole_files": set(),
     "locks": {"filelock"},
     "__init__": set(),
 }
