@@ -10,12 +10,24 @@ from pathlib import Path
 import numpy as np
 
 from edgesnn.errors import RunnerError
+from edgesnn.program.program import Program
 from edgesnn.runners.base import ClockReading, IntArray, LoadChip, Runner, Window
 
 _CPUINFO = Path("/proc/cpuinfo")
 
 
-class HostRunner(Runner):
+class ProgramRunner(Runner):
+    """A runner that keeps the program of its bundle while it is open."""
+
+    _program: Program | None = None
+
+    def _require_program(self) -> Program:
+        if self._program is None:
+            raise not_open()
+        return self._program
+
+
+class HostRunner(ProgramRunner):
     """A runner whose engine runs in this process and whose clock is ``time.perf_counter_ns``.
 
     A subclass executes; this class measures. `last_token` keeps a token to compute with in `play`.
@@ -33,8 +45,7 @@ class HostRunner(Runner):
         Raises:
             RunnerError: There is nothing to run.
         """
-        if ids.ndim != 1 or ids.size == 0 or repeat < 1:
-            raise RunnerError("a window needs at least one token", actual=f"{list(ids.shape)} x {repeat}")
+        check_window(ids, repeat)
         tokens = [ids[i : i + 1] for i in range(len(ids))]
         self.reset(1)
         for i in range(warmup):
@@ -112,6 +123,16 @@ def check_batch(tokens: IntArray, batch: int) -> None:
             limit=[batch],
             remedy="call reset with the number of sequences",
         )
+
+
+def check_window(ids: IntArray, repeat: int) -> None:
+    """Refuse a window with nothing to run.
+
+    Raises:
+        RunnerError: There is no token ``[length]``, or no pass over them.
+    """
+    if np.ndim(ids) != 1 or np.size(ids) == 0 or repeat < 1:
+        raise RunnerError("a window needs at least one token", actual=f"{list(np.shape(ids))} x {repeat}")
 
 
 def not_open() -> RunnerError:

@@ -17,8 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesnn.bundle.bundle import Bundle
-from edgesnn.errors import RunnerError, TextError
-from edgesnn.program.program import Program
+from edgesnn.errors import RunnerError
 from edgesnn.runners.base import (
     Capability,
     ClockReading,
@@ -26,7 +25,6 @@ from edgesnn.runners.base import (
     IntArray,
     LoadChip,
     Output,
-    Runner,
     RunnerOptions,
     Screen,
     Sighting,
@@ -40,13 +38,13 @@ from edgesnn.runners.browser.phone import BrowserPhone, PhoneGone
 from edgesnn.runners.browser.protocol import calls_per_sample, group_sizes
 from edgesnn.runners.browser.server import PhoneServer
 from edgesnn.runners.browser.tls import session_certificate
-from edgesnn.runners.host import check_batch, not_open
+from edgesnn.runners.host import ProgramRunner, check_batch, check_window, not_open
 
 #: Least time between two signs of progress that the phone is asked to paint.
 _SHOW_S = 0.2
 
 
-class BrowserRunner(Runner, Watchful, Screen):
+class BrowserRunner(ProgramRunner, Watchful, Screen):
     """The integer program in onnxruntime-web, in a worker of the page that a phone opened."""
 
     name: ClassVar[str] = "browser"
@@ -70,7 +68,6 @@ class BrowserRunner(Runner, Watchful, Screen):
     def __init__(self) -> None:
         self._server: PhoneServer | None = None
         self._open_phone: BrowserPhone | None = None
-        self._program: Program | None = None
         self._details: dict[str, Any] = {}
         self._calls: int | None = None
         self._hidden = 0
@@ -145,8 +142,7 @@ class BrowserRunner(Runner, Watchful, Screen):
             TextError: A token id is outside the vocabulary.
             RunnerError: There is nothing to run, or the phone failed.
         """
-        if np.ndim(ids) != 1 or np.size(ids) == 0 or repeat < 1:
-            raise RunnerError("a window needs at least one token", actual=f"{list(np.shape(ids))} x {repeat}")
+        check_window(ids, repeat)
         phone, tokens = self._phone(), self._ids(np.asarray(ids)[None, :])
         step_ms = phone.facts.timer_step_us / 1e3
         if self._calls is None:
@@ -272,29 +268,12 @@ class BrowserRunner(Runner, Watchful, Screen):
             raise not_open()
         return self._open_phone
 
-    def _require_program(self) -> Program:
-        if self._program is None:
-            raise not_open()
-        return self._program
-
     def _ids(self, ids: IntArray) -> list[int]:
         """Token ids of one sequence ``[1, length]``, checked: a browser would not refuse wrong ones."""
-        given, vocab = np.asarray(ids), self._require_program().vocab_size
-        if given.ndim != 2 or given.size == 0 or not np.issubdtype(given.dtype, np.integer):
-            raise TextError(
-                "token ids must be a non-empty integer array [1, length]",
-                actual=f"{given.dtype} {list(given.shape)}",
-            )
-        if len(given) != 1:
-            raise RunnerError("a phone runs one sequence at a time", actual=len(given), limit=1)
-        if int(given.min()) < 0 or int(given.max()) >= vocab:
-            raise TextError(
-                "token id outside the vocabulary",
-                actual=int(given.min() if given.min() < 0 else given.max()),
-                limit=f"0..{vocab - 1}",
-                remedy="encode the text with the tokenizer.json of this student",
-            )
-        return [int(token) for token in given[0]]
+        checked = self._require_program().check_ids(ids)
+        if len(checked) != 1:
+            raise RunnerError("a phone runs one sequence at a time", actual=len(checked), limit=1)
+        return [int(token) for token in checked[0]]
 
     def _announce(self, url: str, fingerprint: str | None) -> None:
         """Say on stderr where the page is: someone must open it, so this is said even when nobody watches."""

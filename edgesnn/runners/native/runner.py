@@ -11,11 +11,10 @@ import numpy.typing as npt
 
 from edgesnn import __version__
 from edgesnn.bundle.bundle import PROGRAM_NAME, Bundle
-from edgesnn.errors import BundleError, RunnerError, TextError
-from edgesnn.program.program import Program
+from edgesnn.errors import BundleError, RunnerError
 from edgesnn.program.state import State, state_tensors
 from edgesnn.runners.base import Capability, DeviceInfo, IntArray, Output, RunnerOptions, Window
-from edgesnn.runners.host import HostRunner, check_batch, cpu_name, not_open
+from edgesnn.runners.host import HostRunner, check_batch, check_window, cpu_name, not_open
 from edgesnn.runners.native import build as native_build
 from edgesnn.runners.native.engine import Engine, UInt32Array, kernel_sets
 
@@ -42,7 +41,6 @@ class NativeRunner(HostRunner):
 
     def __init__(self) -> None:
         self._open_engine: Engine | None = None
-        self._program: Program | None = None
         self._threads = 1
 
     @classmethod
@@ -147,8 +145,7 @@ class NativeRunner(HostRunner):
         Raises:
             RunnerError: There is nothing to run.
         """
-        if ids.ndim != 1 or ids.size == 0 or repeat < 1:
-            raise RunnerError("a window needs at least one token", actual=f"{list(ids.shape)} x {repeat}")
+        check_window(ids, repeat)
         engine, tokens = self._engine(), self._ids(ids[None, :])[0]
         engine.reset(1, self._threads)
         before = time.perf_counter_ns()
@@ -209,18 +206,4 @@ class NativeRunner(HostRunner):
         return self._open_engine
 
     def _ids(self, ids: IntArray) -> UInt32Array:
-        array = np.asarray(ids)
-        if array.ndim != 2 or array.size == 0 or not np.issubdtype(array.dtype, np.integer):
-            raise TextError(
-                "token ids must be a non-empty integer array [batch, length]",
-                actual=f"{array.dtype} {list(array.shape)}",
-            )
-        low, high, vocab = int(array.min()), int(array.max()), self._engine().info.vocab
-        if low < 0 or high >= vocab:
-            raise TextError(
-                "token id outside the vocabulary",
-                actual=low if low < 0 else high,
-                limit=f"0..{vocab - 1}",
-                remedy="encode the text with the tokenizer.json of this student",
-            )
-        return np.ascontiguousarray(array, np.uint32)
+        return self._require_program().check_ids(ids).astype(np.uint32)
