@@ -1,4 +1,4 @@
-"""Writing folders and files so that they appear whole or not at all."""
+"""Writing folders so that they appear whole or not at all."""
 
 from __future__ import annotations
 

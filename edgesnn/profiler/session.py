@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesnn.bundle.bundle import Bundle
-from edgesnn.errors import RunnerError, UndecidedError
+from edgesnn.errors import EdgesnnError, UndecidedError
 from edgesnn.profiler.budgets.judging import (
     NO_METER,
     BudgetSpec,
@@ -522,7 +522,7 @@ def _memory(
         on_progress("fresh processes for memory", number, workload.memory_probes)
         try:
             probes.append(probe())
-        except RunnerError as error:
+        except EdgesnnError as error:
             return Absent(error.what if error.actual is None else f"{error.what}: {error.actual}")
     on_progress("fresh processes for memory", workload.memory_probes, workload.memory_probes)
     return tuple(probes)

@@ -21,6 +21,7 @@ import tempfile
 import zlib
 from pathlib import Path
 
+from edgesnn.children import ending, last_words
 from edgesnn.errors import EdgesnnError, RunnerError
 from edgesnn.resources import cache_folder
 
@@ -162,10 +163,9 @@ def _unpacked(work: Path) -> Path:
         raise RunnerError(f"npm did not fetch {PACKAGE}: {error}", remedy=_REMEDY) from None
     archives = sorted(work.glob("*.tgz"))
     if done.returncode != 0 or not archives:
-        lines = done.stderr.strip().splitlines()
         raise RunnerError(
-            f"npm did not fetch {PACKAGE}: {' | '.join(lines[-3:])[:300]}",
-            actual=f"exit code {done.returncode}",
+            f"npm did not fetch {PACKAGE}: {last_words(done.stderr)}",
+            actual=ending(done.returncode),
             remedy=_REMEDY,
         )
     unpacked = work / "unpacked"

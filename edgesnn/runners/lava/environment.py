@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgesnn import resources
+from edgesnn.children import ending, last_words
 from edgesnn.errors import RunnerError
 from edgesnn.locks import locked_file
 
@@ -212,8 +213,7 @@ def _run(command: list[str], what: str) -> None:
     except subprocess.TimeoutExpired:
         raise RunnerError(what, actual=f"more than {_INSTALL_SECONDS} s") from None
     if done.returncode != 0:
-        lines = (done.stderr or done.stdout).strip().splitlines()
-        raise RunnerError(what, actual=" | ".join(lines[-3:])[-400:] or f"exit code {done.returncode}")
+        raise RunnerError(what, actual=last_words(done.stderr or done.stdout) or ending(done.returncode))
 
 
 def _folders() -> list[Path]:
