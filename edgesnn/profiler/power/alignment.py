@@ -23,7 +23,6 @@ import numpy.typing as npt
 from edgesnn.errors import UndecidedError
 
 FloatArray = npt.NDArray[np.float64]
-ByteArray = npt.NDArray[np.uint8]
 
 #: Barker's code of length 13: every side peak of its autocorrelation is at most 1/13 of the main one.
 #: Source: R. H. Barker, Group synchronizing of binary digital systems, 1953.

@@ -11,7 +11,6 @@ from edgesnn.reports.html.markup import Child, Safe, element
 from edgesnn.reports.html.numbers import number, percent
 from edgesnn.reports.html.svg import Canvas, data_table, figure, legend, rect
 
-SCHEMA = "edgesnn.map/1"
 #: Cells of the largest grid; a chip with more cores is drawn with several cores to a cell.
 MOST_CELLS = 1024
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -44,13 +44,17 @@ def place(monkeypatch, tmp_path):
     return tmp_path
 
 
+def started(*user):
+    pipe = subprocess.PIPE
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", HOLDER, *user]
+    return subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, text=True)
+
+
 @contextmanager
 def holder(*user):
     """A process that asks for the lock, and what it says."""
-    pipe = subprocess.PIPE
-    command = [sys.executable, "-c", HOLDER, *user]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, text=True) as process:
+    with started(*user) as process:
         yield process, process.stdout.readline().strip()
 
 
@@ -81,6 +85,14 @@ def test_one_process_has_it_until_it_ends_however_it_ends():
         process.wait()
         with locked(NAME, WHAT), holder() as (_, said):
             assert "in use by another process" in said
+
+
+def test_processes_that_start_together_make_one_folder_and_one_of_them_holds(place):
+    with ExitStack() as stack:
+        together = [stack.enter_context(started()) for _ in range(4)]
+        said = sorted(process.stdout.readline() for process in together)
+    assert said[0] == "held\n" and all("in use by another process" in line for line in said[1:])
+    assert [path.name for path in place.iterdir()] == ["edgesnn-locks"]
 
 
 def test_it_can_be_waited_for():
