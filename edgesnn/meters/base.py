@@ -199,7 +199,7 @@ class Settings:
         if not lowest <= volts <= highest:
             beyond = "the instrument" if not lowest_v <= volts <= highest_v else "the device under test"
             raise UsageError(
-                f"the supply voltage suits not {beyond}; nothing was powered",
+                f"the supply voltage does not suit {beyond}; nothing was powered",
                 actual=f"{volts:g} V",
                 limit=f"{lowest:g} V to {highest:g} V ({instrument})",
                 remedy="name another voltage in the meter's address: ...?voltage=V",
@@ -373,8 +373,8 @@ class Meter(Instrument, Protocol):
 
     @classmethod
     def missing(cls) -> str | None:
-        """Why this driver cannot be used here, or None when it can."""
-        ...
+        """Why this driver cannot be used here, or None when it can, as here."""
+        return None
 
     @classmethod
     def discover(cls) -> tuple[Found, ...]:

@@ -210,8 +210,8 @@ class Runner(Closing, Protocol):
 
     @classmethod
     def missing(cls) -> str | None:
-        """Why this runner cannot run here, or None when it can."""
-        ...
+        """Why this runner cannot run here, or None when it can, as here."""
+        return None
 
     def open(self, bundle: Bundle, options: RunnerOptions) -> DeviceInfo:
         """Load the bundle.

@@ -33,10 +33,6 @@ class HostRunner(ProgramRunner):
     A subclass executes; this class measures. `last_token` keeps a token to compute with in `play`.
     """
 
-    @classmethod
-    def missing(cls) -> str | None:
-        return None
-
     def window(self, ids: IntArray, repeat: int, warmup: int) -> Window:
         """Run steps over ``ids [length]`` ``repeat`` times, each from a new context, and time each step.
 

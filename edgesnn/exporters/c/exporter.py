@@ -34,11 +34,6 @@ class CExporter(Exporter):
     name: ClassVar[str] = "c"
     summary: ClassVar[str] = "C99 sources with the program: no malloc, no float, three kernels; exact"
 
-    @classmethod
-    def missing(cls) -> str | None:
-        """Nothing: the sources come with edgesnn."""
-        return None
-
     def export(self, source: ExportSource, folder: Path) -> ExportResult:
         """Write the files.
 

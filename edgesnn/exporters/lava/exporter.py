@@ -35,11 +35,6 @@ class LavaExporter(Exporter):
     name: ClassVar[str] = "lava"
     summary: ClassVar[str] = "Lava processes (Loihi 2 fixed point) with weights and a script; exact"
 
-    @classmethod
-    def missing(cls) -> str | None:
-        """Nothing: Lava is needed to run the folder, not to write it."""
-        return None
-
     def export(self, source: ExportSource, folder: Path) -> ExportResult:
         """Write the folder.
 

@@ -51,11 +51,6 @@ class OnnxExporter(Exporter):
     name: ClassVar[str] = "onnx"
     summary: ClassVar[str] = "ONNX with int8 weights, exact; sequence, step and prefill (opset 17)"
 
-    @classmethod
-    def missing(cls) -> str | None:
-        """Nothing: onnx comes with edgesnn."""
-        return None
-
     def export(self, source: ExportSource, folder: Path) -> ExportResult:
         """Write the three files.
 

@@ -167,11 +167,6 @@ class OnnxFloat32Exporter(Exporter):
     name: ClassVar[str] = "onnx-fp32"
     summary: ClassVar[str] = "ONNX in float32, the baseline; sequence, step and prefill (opset 17)"
 
-    @classmethod
-    def missing(cls) -> str | None:
-        """Nothing: onnx comes with edgesnn."""
-        return None
-
     def export(self, source: ExportSource, folder: Path) -> ExportResult:
         """Write the three files.
 

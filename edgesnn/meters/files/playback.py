@@ -108,11 +108,6 @@ class FileMeter(Meter):
     _what = "a recording"
 
     @classmethod
-    def missing(cls) -> str | None:
-        """None: a file can be read everywhere."""
-        return None
-
-    @classmethod
     def discover(cls) -> tuple[Found, ...]:
         """Nothing: files are named, not found."""
         return ()

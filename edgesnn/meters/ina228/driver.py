@@ -77,11 +77,6 @@ class Ina228Meter(Meter):
         self._start_ns = 0
 
     @classmethod
-    def missing(cls) -> str | None:
-        """Nothing is: pyserial comes with edgesnn."""
-        return None
-
-    @classmethod
     def discover(cls) -> tuple[Found, ...]:
         return attached()
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import re
 from dataclasses import replace
-from importlib.util import find_spec
 from typing import ClassVar
 
 import numpy as np
@@ -80,10 +79,6 @@ class Lpm01aMeter(Meter):
         self._began_ns = self._last_read_ns = self._stamp_ns = 0
         self._pair: ClockPair | None = None
         self._lost_before = 0
-
-    @classmethod
-    def missing(cls) -> str | None:
-        return None if find_spec("serial") else "pyserial is not installed: pip install pyserial"
 
     @classmethod
     def discover(cls) -> tuple[Found, ...]:

@@ -78,11 +78,6 @@ class Ppk2Meter(Meter):
         self._accuracy = load_accuracy(self.name)
 
     @classmethod
-    def missing(cls) -> str | None:
-        """None: all it needs comes with edgesnn."""
-        return None
-
-    @classmethod
     def discover(cls) -> tuple[Found, ...]:
         """The PPK2s on USB, each by its measuring port."""
         return found(cls.name)

@@ -250,7 +250,9 @@ class ScpiMeter(Meter):
         limit = self._address.number("limit") if "limit" in self._address.options else USUAL_LIMIT_A
         if not 0 < limit <= highest:
             raise UsageError(
-                "the current limit suits not the instrument", actual=f"{limit:g} A", limit=f"{highest:g} A"
+                "the current limit does not suit the instrument",
+                actual=f"{limit:g} A",
+                limit=f"{highest:g} A",
             )
         return limit
 

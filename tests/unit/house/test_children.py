@@ -26,6 +26,8 @@ from edgesnn.errors import (
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 
 ROOT = Path(__file__).parents[3]
+#: What would be waited for in vain is given up then.
+LIMIT_S = 600.0
 SAYING = "import json, os, sys, time\nfrom edgesnn.children import reply, say\n"
 
 
@@ -33,7 +35,7 @@ def child_of(body, **options):
     return Child(["-c", SAYING + body], "the child", **options)
 
 
-def result_of(body, given=b"", seconds=60.0, **options):
+def result_of(body, given=b"", seconds=LIMIT_S, **options):
     with child_of(body, given=given, **options) as child:
         return child.expect("result", seconds)
 
@@ -93,7 +95,7 @@ def test_progress_is_told_until_the_result_and_noise_of_libraries_is_none():
         "reply(lambda: 5)"
     )
     with child_of(body) as child:
-        assert child.expect("result", 60.0, on_progress=lambda *one: told.append(one)) == 5
+        assert child.expect("result", LIMIT_S, on_progress=lambda *one: told.append(one)) == 5
     assert told == [("s", 1, 2), ("s", 2, 2)]
 
 
@@ -102,8 +104,8 @@ def test_progress_is_told_until_the_result_and_noise_of_libraries_is_none():
 )
 def test_what_follows_the_last_line_is_no_error(after):
     with child_of("say({'result': 1})\n" + after) as child:
-        assert child.expect("result", 60.0) == 1
-        assert child.failure(60.0) is None
+        assert child.expect("result", LIMIT_S) == 1
+        assert child.failure(LIMIT_S) is None
         child.check()
 
 
@@ -149,21 +151,21 @@ def test_one_that_reads_commands_is_told_and_ends_with_its_input():
         "for line in sys.stdin:\n    say({'heard': line.strip()})\n"
         "say({'result': 'the input ended'}); time.sleep(0.1)"
     )
-    with child_of(body, patience_s=60.0) as child:
+    with child_of(body, patience_s=LIMIT_S) as child:
         child.tell("one")
-        assert child.expect("heard", 60.0) == "one"
+        assert child.expect("heard", LIMIT_S) == "one"
         child.tell("two")
-        assert child.expect("heard", 60.0) == "two"
+        assert child.expect("heard", LIMIT_S) == "two"
     assert child.failure(0.0) is None  # it ended by itself, with its last line
     assert gone(child.pid)
 
 
 def test_a_command_to_one_that_is_gone_is_explained_by_its_death():
     with child_of("sys.exit(4)") as child:
-        assert "exit code 4" in child.failure(60.0).what
+        assert "exit code 4" in child.failure(LIMIT_S).what
         child.tell("stop")
         with pytest.raises(RunnerError, match="exit code 4"):
-            child.expect("anything", 60.0)
+            child.expect("anything", LIMIT_S)
 
 
 def test_a_listener_hears_lines_as_they_come_and_keeps_those_it_takes():
@@ -177,14 +179,14 @@ def test_a_listener_hears_lines_as_they_come_and_keeps_those_it_takes():
 
     body = "say({'live': 1}); say({'began': 7}); say({'live': 2}); sys.stdin.read()"
     with child_of(body, hear=hear) as child:
-        assert two.wait(60.0)
-        assert child.expect("began", 60.0) == 7
+        assert two.wait(LIMIT_S)
+        assert child.expect("began", LIMIT_S) == 7
     assert heard == [{"live": 1}, {"began": 7}, {"live": 2}]
 
 
 def test_a_key_that_never_comes_is_an_error_at_the_end():
     with child_of("reply(lambda: 1)") as child, pytest.raises(RunnerError, match="ended without 'began'"):
-        child.expect("began", 60.0)
+        child.expect("began", LIMIT_S)
 
 
 def test_an_interrupted_parent_takes_its_child_with_it():
@@ -205,7 +207,7 @@ def test_an_interrupted_parent_takes_its_child_with_it():
     os.kill(parent.pid, signal.SIGINT)
     parent.wait()
     parent.stdout.close()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + LIMIT_S
     while not gone(pid) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert gone(pid)

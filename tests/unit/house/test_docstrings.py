@@ -4,10 +4,12 @@ import ast
 import importlib
 import inspect
 import re
+from pathlib import Path
 
 import pytest
 
-from tests.unit.house.test_import_rules import FILES, PACKAGE
+PACKAGE = Path(__file__).parents[3] / "edgesnn"
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if "_data" not in path.parts)
 
 
 def module_of(path):
