@@ -20,7 +20,7 @@ import pytest
 
 if TYPE_CHECKING:
     from edgesnn.record.files import Run
-    from edgesnn.record.model import Quantity
+    from edgesnn.record.quantities import Quantity
     from edgesnn.reports.comparison import RunComparison
 
 _ARGUMENTS = ("bundle", "target", "profile", "allow_unmeasured")

@@ -10,7 +10,8 @@ from typing import Any
 
 from edgesnn.errors import RecordError
 from edgesnn.record.files import read_record
-from edgesnn.record.model import Quantity, RunRecord
+from edgesnn.record.model import RunRecord
+from edgesnn.record.quantities import Quantity
 from edgesnn.reports.comparison import Key
 from edgesnn.reports.html.trend import TrendPoint
 from edgesnn.reports.summary import Shown, SummarisedRun, key_of
