@@ -5,11 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from edgesnn.reports.comparison import ChangeScale, MetricResult, Outcome, RunComparison, TargetComparison
-from edgesnn.reports.html.badges import badge, kind_badge, tone
+from edgesnn.reports.comparing.result import (
+    ChangeScale,
+    MetricResult,
+    Outcome,
+    RunComparison,
+    TargetComparison,
+)
+from edgesnn.reports.html.charts.svg import line, rect, table
 from edgesnn.reports.html.markup import Child, Safe, element, join
-from edgesnn.reports.html.numbers import number, percent, signed_percent, unit, with_unit
-from edgesnn.reports.html.svg import line, rect, table
+from edgesnn.reports.html.values import (
+    badge,
+    kind_badge,
+    number,
+    percent,
+    signed_percent,
+    tone,
+    unit,
+    with_unit,
+)
 
 #: Rows of one page; what changed comes first, so what is left out is what stayed the same.
 MOST_ROWS = 1_200

@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 
 from edgesnn.errors import UsageError
-from edgesnn.reports.candidates import outcome_of
-from edgesnn.reports.compare import MIN_SESSIONS, base_sides, compare_runs
-from edgesnn.reports.comparison import ComparisonVerdict, Outcome
-from edgesnn.reports.thresholds import Thresholds, parse_thresholds
+from edgesnn.reports.comparing.compare import MIN_SESSIONS, base_sides, compare_runs
+from edgesnn.reports.comparing.judging import outcome_of
+from edgesnn.reports.comparing.result import ComparisonVerdict, Outcome
+from edgesnn.reports.comparing.thresholds import Thresholds, parse_thresholds
 from tests.support.run_documents import BUDGET_BYTES, Device, changed, session_of
 
 BOARD = Device()

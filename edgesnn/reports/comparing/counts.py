@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgesnn.reports.comparison import ChangeScale, Family, MetricResult, Outcome
-from edgesnn.reports.summary import ExactCount, SummarisedRun
-from edgesnn.reports.thresholds import Thresholds
+from edgesnn.reports.comparing.judging import untested
+from edgesnn.reports.comparing.result import ChangeScale, Family, MetricResult, Outcome
+from edgesnn.reports.comparing.summary import ExactCount, SummarisedRun
+from edgesnn.reports.comparing.thresholds import Thresholds
 
 _PARITY = "parity.mismatches"
 _OUTPUTS = "output.differing_windows"
@@ -101,28 +102,18 @@ def _result(
     some = head or base
     assert some is not None
     comparable = base is not None and head is not None and base.unit == head.unit
-    return MetricResult(
-        name=name,
-        family=some.family,
-        unit=some.unit,
-        kind=some.kind,
+    return untested(
+        name,
+        some.family,
+        some.unit,
+        some.kind,
         base=None if base is None else base.value,
         head=None if head is None else head.value,
-        scale=ChangeScale.EXACT,
         change=head.value - base.value if comparable and head is not None and base is not None else None,
-        lower=None,
-        upper=None,
-        threshold=threshold,
-        better="lower",
-        level=None,
-        degrees_of_freedom=None,
-        p_value=None,
-        n_base=None,
-        n_head=None,
-        unit_of_n="",
         outcome=outcome,
-        gates=outcome is not Outcome.INFORMATION,
         reason=reason,
-        needed=None,
+        unit_of_n="",
+        scale=ChangeScale.EXACT,
+        threshold=threshold,
         method="exact",
     )

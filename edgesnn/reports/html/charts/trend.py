@@ -8,11 +8,20 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from edgesnn.reports.html.envelope import of_series
+from edgesnn.reports.html.charts.envelope import of_series
+from edgesnn.reports.html.charts.scales import Axis, span
+from edgesnn.reports.html.charts.svg import (
+    Canvas,
+    data_table,
+    figure,
+    line,
+    path,
+    polyline,
+    text,
+    vertical_axis,
+)
 from edgesnn.reports.html.markup import Child, Safe, element
-from edgesnn.reports.html.numbers import interval, number, unit, with_unit
-from edgesnn.reports.html.scales import Axis, span
-from edgesnn.reports.html.svg import Canvas, data_table, figure, line, path, polyline, text, vertical_axis
+from edgesnn.reports.html.values import interval, number, unit, with_unit
 
 #: Rows of the table behind a trend: the latest runs.
 MOST_ROWS = 200

@@ -7,13 +7,10 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from edgesnn.reports.html.envelope import SeriesEnvelope, of_series
-from edgesnn.reports.html.markup import Child, Safe, element
-from edgesnn.reports.html.numbers import number, percent
-from edgesnn.reports.html.numbers import quantity as shown
-from edgesnn.reports.html.scales import Axis, span
-from edgesnn.reports.html.sources import Source
-from edgesnn.reports.html.svg import (
+from edgesnn.record.quantities import SUMMARIES
+from edgesnn.reports.html.charts.envelope import SeriesEnvelope, of_series
+from edgesnn.reports.html.charts.scales import Axis, span
+from edgesnn.reports.html.charts.svg import (
     Canvas,
     data_table,
     figure,
@@ -26,13 +23,16 @@ from edgesnn.reports.html.svg import (
     text,
     vertical_axis,
 )
+from edgesnn.reports.html.markup import Child, Safe, element
+from edgesnn.reports.html.sources import Source
+from edgesnn.reports.html.values import number, percent
+from edgesnn.reports.html.values import quantity as shown
 
 FloatArray = npt.NDArray[np.float64]
 BINS = 72
 #: An occupied bin is at least this high, pixels: one slow step among a million stays visible.
 LEAST_HEIGHT = 2.0
 _PERCENTILES = ("p50", "p95", "p99")
-_SUMMARIES = (("generated token", "latency"), ("forward pass", "forward"), ("first token", "first_token"))
 _TABLE = ("min", "p50", "p90", "p95", "p99", "max")
 
 
@@ -88,9 +88,9 @@ def _histogram(
     names = [("this run", head)] + ([("base", base)] if base is not None else [])
     rows = [
         (f"{what}, {name}", *(_cell(source, f"{key}.{column}") for column in _TABLE))
-        for what, key in _SUMMARIES
+        for key, what in SUMMARIES.items()
         for name, source in names
-        if (found := source.quantity(f"{key}.p50")) is not None and found["value"] is not None
+        if (found := source.quantity(f"{key}.p50")) is not None and found.value is not None
     ]
     against = "" if theirs is None else f", against {len(theirs):,} of the base"
     return figure(
@@ -145,11 +145,12 @@ def _percentile_marks(head: Source, across: Axis, canvas: Canvas) -> list[Child]
     last = -math.inf
     for name in _PERCENTILES:
         found = head.quantity(f"latency.{name}")
-        if found is None or found["value"] is None or not 0 < found["value"] <= across.high:
+        value = None if found is None else found.value
+        if found is None or value is None or not 0 < value <= across.high:
             continue
-        x = across(found["value"])
-        low = found["value"] if found["lower"] is None else found["lower"]
-        high = found["value"] if found["upper"] is None else found["upper"]
+        x = across(value)
+        low = value if found.lower is None else found.lower
+        high = value if found.upper is None else found.upper
         marks.append(
             rect(across(low), canvas.y1, across(high) - across(low), canvas.y0 - canvas.y1, "interval")
         )
@@ -218,18 +219,12 @@ def _band(few: SeriesEnvelope, across: Axis, up: Axis) -> list[Child]:
 
 
 def _windows_table(head: Source) -> Safe | None:
-    latency = head.document.get("latency")
+    latency = head.record.latency
     if latency is None:
         return None
     rows = [
-        (
-            str(i + 1),
-            f"{w['counted_steps']:,}",
-            number(w["seconds"]),
-            number(w["median_ms"]),
-            number(w["mean_ms"]),
-        )
-        for i, w in enumerate(latency["windows"])
+        (str(i), f"{w.counted_steps:,}", number(w.seconds), number(w.median_ms), number(w.mean_ms))
+        for i, w in enumerate(latency.windows, 1)
     ]
     names = ("window", "steps with full context", "seconds", "median ms", "mean ms")
     return data_table(names, rows, what="measurement windows")

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from edgesnn.reports.html.charts.scales import Axis
 from edgesnn.reports.html.markup import Child, Safe, compact, element
-from edgesnn.reports.html.numbers import number
-from edgesnn.reports.html.scales import Axis
+from edgesnn.reports.html.values import number
 
 WIDE, NARROW = 880.0, 372.0
 

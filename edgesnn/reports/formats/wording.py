@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from edgesnn.reports.comparison import BudgetResult, ChangeScale, MetricResult, Outcome
+from edgesnn.reports.comparing.result import BudgetResult, ChangeScale, MetricResult, Outcome
 
 #: Signs beside the words, so that colour never carries the meaning alone.
 SIGNS = {
