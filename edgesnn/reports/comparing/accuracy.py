@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from edgesnn.record.quantities import QUANTITIES
+from edgesnn.record.quantities import QUANTITIES, Kind
 from edgesnn.reports.comparing import statistics as st
 from edgesnn.reports.comparing.judging import HolmCandidate, judge_family, untested
 from edgesnn.reports.comparing.result import ChangeScale, Family, MetricResult, Outcome
@@ -51,7 +51,7 @@ def compare_accuracy(
             estimate = st.Estimate(0.0) if same else st.paired_ratio_difference(a, b)
             candidates.append(
                 HolmCandidate(
-                    name, Family.ACCURACY, unit, "MEASURED", float(a[0].sum() / a[1].sum()),
+                    name, Family.ACCURACY, unit, Kind.MEASURED, float(a[0].sum() / a[1].sum()),
                     float(b[0].sum() / b[1].sum()), ChangeScale.DIFFERENCE, better, estimate, documents,
                     documents, "documents",
                     "difference, documents drawn with replacement, the same for both sides",
@@ -71,7 +71,7 @@ def compare_accuracy(
                 name,
                 Family.ACCURACY,
                 unit,
-                "MEASURED",
+                Kind.MEASURED,
                 base=values[0],
                 head=values[1],
                 change=change,

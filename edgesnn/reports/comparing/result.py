@@ -6,7 +6,7 @@ metric and one `BudgetResult` per budget. Numbers that a side lacks are None, wi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from functools import cache
 from typing import Any
@@ -78,14 +78,7 @@ class Key:
 
     def parts(self) -> tuple[tuple[str, str], ...]:
         """Names and values, in order."""
-        return (
-            ("model", self.model),
-            ("target", self.target),
-            ("engine", self.engine),
-            ("meter", self.meter),
-            ("profile", self.profile),
-            ("workload", self.workload),
-        )
+        return tuple(asdict(self).items())
 
     def text(self) -> str:
         """The whole key in one line."""

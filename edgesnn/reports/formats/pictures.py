@@ -12,7 +12,7 @@ from edgesnn.record.quantities import Kind
 from edgesnn.reports.html.charts.envelope import of_series, reduce
 from edgesnn.reports.html.charts.power import placed_windows
 from edgesnn.reports.html.sources import Source
-from edgesnn.reports.html.values import number
+from edgesnn.reports.html.values import number, with_kind
 
 MILLI = 1e3
 _POINTS = 700
@@ -73,7 +73,9 @@ def _latency(axes: Any, head: Source, base: Source | None) -> bool:
         f"ms per generated token; {slower:,} of {len(mine):,} are slower, up to {number(float(mine.max()))}"
     )
     axes.set_ylabel("% of tokens")
-    axes.set_title(f"Latency{_kind(head, 'latency.p95')}", loc="left", color=_INK)
+    p95 = head.quantity("latency.p95")
+    kind = Kind.MEASURED if p95 is None or p95.kind is Kind.ABSENT else p95.kind
+    axes.set_title(with_kind("Latency", kind), loc="left", color=_INK)
     axes.legend(frameon=False)
     return True
 
@@ -98,8 +100,7 @@ def _power(axes: Any, head: Source, _: Source | None) -> bool:
     axes.set_ylim(bottom=0)
     axes.set_xlabel("seconds")
     axes.set_ylabel("mW")
-    kind = "" if power.kind is Kind.MEASURED else f" ({power.kind})"
-    axes.set_title(f"Power, windows shaded{kind}", loc="left", color=_INK)
+    axes.set_title(with_kind("Power, windows shaded", power.kind), loc="left", color=_INK)
     axes.legend(frameon=False, ncols=3, loc="upper right")
     return True
 
@@ -122,8 +123,3 @@ def _spikes(axes: Any, head: Source, base: Source | None) -> bool:
     axes.set_title("Spike rate by layer", loc="left", color=_INK)
     axes.legend(frameon=False)
     return True
-
-
-def _kind(head: Source, name: str) -> str:
-    found = head.quantity(name)
-    return "" if found is None or found.kind in (Kind.MEASURED, Kind.ABSENT) else f" ({found.kind})"

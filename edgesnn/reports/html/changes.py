@@ -43,26 +43,18 @@ def change_text(metric: MetricResult) -> str:
     """The change of a metric with its interval, as people say it: percent, points, or a whole number."""
     if metric.change is None:
         return "unknown"
-    if metric.scale is ChangeScale.LOG_RATIO:
-        ends = (
-            ""
-            if metric.lower is None or metric.upper is None
-            else (f" [{_ratio(metric.lower)}, {_ratio(metric.upper)}]")
-        )
-        return f"{_ratio(metric.change)}{ends}"
-    if metric.scale is ChangeScale.DIFFERENCE and metric.unit == "share":
-        ends = (
-            ""
-            if metric.lower is None or metric.upper is None
-            else (f" [{_signed(metric.lower / _POINT)}, {_signed(metric.upper / _POINT)}]")
-        )
-        return f"{_signed(metric.change / _POINT)}{ends} points"
-    ends = (
-        ""
-        if metric.lower is None or metric.upper is None
-        else (f" [{_signed(metric.lower)}, {_signed(metric.upper)}]")
-    )
-    return f"{_signed(metric.change)}{ends} {unit(metric.unit)}".strip()
+
+    def say(value: float) -> str:
+        if metric.scale is ChangeScale.LOG_RATIO:
+            return _ratio(value)
+        return _signed(value / _POINT if points else value)
+
+    points = metric.scale is ChangeScale.DIFFERENCE and metric.unit == "share"
+    ends = ""
+    if metric.lower is not None and metric.upper is not None:
+        ends = f" [{say(metric.lower)}, {say(metric.upper)}]"
+    name = "points" if points else "" if metric.scale is ChangeScale.LOG_RATIO else unit(metric.unit)
+    return f"{say(metric.change)}{ends} {name}".strip()
 
 
 def metrics_table(comparison: RunComparison) -> Safe | None:

@@ -14,15 +14,14 @@ from edgesnn.reports.comparing.result import Key
 from edgesnn.reports.history import LONGEST, cuts
 from edgesnn.reports.html.charts.envelope import of_series
 from edgesnn.reports.html.charts.scales import Axis, span
-from edgesnn.reports.html.charts.svg import path as path_of
-from edgesnn.reports.html.charts.svg import table
+from edgesnn.reports.html.charts.svg import envelope_marks, table
 from edgesnn.reports.html.charts.trend import TrendPoint, trend_figure
 from edgesnn.reports.html.folder import TRENDS, Row, SkippedRecord
 from edgesnn.reports.html.markup import Child, Safe, SafeLink, element, near
 from edgesnn.reports.html.page import Section, page
 from edgesnn.reports.html.run_page import verdict_box
 from edgesnn.reports.html.sources import relative
-from edgesnn.reports.html.values import badge, interval, moment, number, with_unit
+from edgesnn.reports.html.values import badge, interval, moment, number, with_kind, with_unit
 
 #: What a site says of itself, for programs.
 MARKER = "edgesnn-site.json"
@@ -239,13 +238,9 @@ def _spark(values: Sequence[float]) -> Safe | None:
     few = of_series(values, _SPARK_POINTS)
     across = Axis(0.0, float(few.x[-1]) or 1.0, 2.0, 118.0)
     up = Axis(*span([float(few.low.min()), float(few.high.max())]), 20.0, 2.0)
-    band = [(across(float(x)), up(float(v)) - 0.3) for x, v in zip(few.x, few.high, strict=True)]
-    band += [(across(float(x)), up(float(v)) + 0.3) for x, v in zip(few.x[::-1], few.low[::-1], strict=True)]
-    means = [(across(float(x)), up(float(v))) for x, v in zip(few.x, few.mean, strict=True)]
     return element(
         "svg",
-        element("path", d=path_of(band) + "Z", class_="band"),
-        element("path", d=path_of(means), class_="head"),
+        envelope_marks(few, across, up, half=0.3),
         class_="spark",
         viewBox="0 0 120 22",
         role="img",
@@ -307,9 +302,7 @@ def trends(rows: Sequence[Row], *, tables: bool = False) -> list[Safe]:
         if newest is None or len(points) < 2:
             continue
         title = QUANTITIES[name].title
-        shown = f"{title[0].upper()}{title[1:]}" + (
-            "" if newest.kind is Kind.MEASURED else f" ({newest.kind})"
-        )
+        shown = with_kind(f"{title[0].upper()}{title[1:]}", newest.kind)
         budget = budget_on(name)
         if len({point.value for point in points}) == 1:
             constant.append(f"{shown}: {with_unit(points[0].value, newest.unit)}")

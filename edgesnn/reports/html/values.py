@@ -124,6 +124,11 @@ def badge(word: str) -> Safe:
     return element("span", mark, word, class_=f"pill {name}")
 
 
+def with_kind(title: str, kind: Kind) -> str:
+    """A title that says where its numbers come from, unless they were measured."""
+    return title if kind is Kind.MEASURED else f"{title} ({kind})"
+
+
 def kind_badge(kind: str) -> Safe | None:
     """Where a number comes from, unless it was measured."""
     return None if kind == Kind.MEASURED else badge(kind)

@@ -20,7 +20,7 @@ from edgesnn.reports.html.charts.svg import (
     text,
 )
 from edgesnn.reports.html.markup import Child, Safe
-from edgesnn.reports.html.values import number, percent, unit, with_unit
+from edgesnn.reports.html.values import number, percent, unit, with_kind, with_unit
 
 #: Published analysis: with memory traffic counted, spiking wins over a quantised dense network only below
 #: about this spike rate (arXiv 2409.08290).
@@ -216,10 +216,9 @@ def uncertainty_figure(uncertainty: Mapping[str, Mapping[str, float | str]], kin
         shown = (number(cell) if isinstance(cell, int | float) else "absent" for cell in cells)
         rows.append((key, unit(str(row.get("unit", ""))), *shown))
     largest = max(deviations, key=lambda part: deviations[part], default="none")
-    shown_kind = "" if kind is Kind.MEASURED else f" ({kind})"
     return figure(
         "uncertainty-budget",
-        f"Uncertainty budget of {name}{shown_kind}",
+        with_kind(f"Uncertainty budget of {name}", kind),
         f"Standard uncertainty by component, each alone; the largest is {largest}, together "
         f"{with_unit(together, unit_name)}.",
         lambda width: draw_bars(bars, width, f"standard uncertainty, {unit(unit_name)}"),

@@ -8,22 +8,22 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesnn.record.quantities import SUMMARIES
-from edgesnn.reports.html.charts.envelope import SeriesEnvelope, of_series
+from edgesnn.reports.html.charts.envelope import of_series
 from edgesnn.reports.html.charts.scales import Axis, span
 from edgesnn.reports.html.charts.svg import (
     Canvas,
     data_table,
+    envelope_marks,
     figure,
     horizontal_axis,
     legend,
     line,
-    path,
     polyline,
     rect,
     text,
     vertical_axis,
 )
-from edgesnn.reports.html.markup import Child, Safe, element
+from edgesnn.reports.html.markup import Child, Safe
 from edgesnn.reports.html.sources import Source
 from edgesnn.reports.html.values import number, percent
 from edgesnn.reports.html.values import quantity as shown
@@ -194,7 +194,7 @@ def _timeline(head: Source) -> list[Safe]:
             if right - left > 14:
                 marks.append(text((left + right) / 2, canvas.y1 + 11, str(index + 1), "small", "middle"))
         few = of_series(joined, int(canvas.x1 - canvas.x0))
-        marks += _band(few, across, up)
+        marks += envelope_marks(few, across, up)
         return canvas, [*marks, *horizontal_axis(canvas, across, "step")]
 
     return [
@@ -208,14 +208,6 @@ def _timeline(head: Source) -> list[Safe]:
             _windows_table(head),
         )
     ]
-
-
-def _band(few: SeriesEnvelope, across: Axis, up: Axis) -> list[Child]:
-    xs = [across(float(x)) for x in few.x]
-    upper = [(x, up(float(v)) - 0.4) for x, v in zip(xs, few.high, strict=True)]
-    lower = [(x, up(float(v)) + 0.4) for x, v in zip(xs, few.low, strict=True)]
-    means = [(x, up(float(v))) for x, v in zip(xs, few.mean, strict=True)]
-    return [element("path", d=path([*upper, *reversed(lower)]) + "Z", class_="band"), polyline(means, "head")]
 
 
 def _windows_table(head: Source) -> Safe | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgesnn.record.model import Power, PowerWindow
 from edgesnn.record.quantities import Kind
@@ -13,19 +13,18 @@ from edgesnn.reports.html.charts.scales import Axis, span
 from edgesnn.reports.html.charts.svg import (
     Canvas,
     data_table,
+    envelope_marks,
     figure,
     horizontal_axis,
     legend,
     line,
-    path,
-    polyline,
     rect,
     text,
     vertical_axis,
 )
-from edgesnn.reports.html.markup import Child, Safe, element
+from edgesnn.reports.html.markup import Child, Safe
 from edgesnn.reports.html.sources import Source
-from edgesnn.reports.html.values import number, percent
+from edgesnn.reports.html.values import number, percent, with_kind
 
 MILLI = 1e3
 #: Half the time that the close look at the highest peak shows, at least, seconds.
@@ -53,7 +52,6 @@ def power_figures(source: Source, limit_mw: float | None) -> list[Safe]:
         return []
     origin = float(trace.x[0])
     windows = placed_windows(power)
-    kind = "" if power.kind is Kind.MEASURED else f" ({power.kind})"
     peak = int(trace.high.argmax())
     description = (
         f"Total power over {number(float(trace.x[-1] - origin))} seconds with {len(power.windows)} "
@@ -67,7 +65,7 @@ def power_figures(source: Source, limit_mw: float | None) -> list[Safe]:
     figures = [
         figure(
             "power-trace",
-            f"Power over time{kind}",
+            with_kind("Power over time", power.kind),
             description,
             whole,
             legend(
@@ -91,7 +89,7 @@ def power_figures(source: Source, limit_mw: float | None) -> list[Safe]:
         figures.append(
             figure(
                 "power-peak",
-                f"The highest peak, closer{kind}",
+                with_kind("The highest peak, closer", power.kind),
                 f"The stretch around {number(at - origin)} seconds, where the highest sample lies.",
                 close,
             )
@@ -157,8 +155,7 @@ def _draw(
     for index, window in enumerate(windows):
         if window.stop_s > start and window.start_s < stop:
             marks.append(_window(canvas, across, window, origin, index))
-    marks.append(_band(few, across, up, origin))
-    marks += _means(few, across, up, origin)
+    marks += envelope_marks(replace(few, x=few.x - origin), across, up)
     for index, window in enumerate(windows):
         before = windows[index - 1].stop_s if index else start
         after = windows[index + 1].start_s if index + 1 < len(windows) else stop
@@ -180,36 +177,6 @@ def _window(canvas: Canvas, across: Axis, window: PlacedWindow, origin: float, i
     return [
         rect(left, canvas.y1, right - left, canvas.y0 - canvas.y1, class_, hint=hint),
         label if right - left > 14 else None,
-    ]
-
-
-def _segments(trace: SeriesEnvelope) -> list[slice]:
-    """Stretches without a gap."""
-    starts = [0, *(int(i) for i in trace.gap.nonzero()[0] if i > 0)]
-    return [slice(a, b) for a, b in zip(starts, [*starts[1:], len(trace)], strict=True)]
-
-
-def _band(trace: SeriesEnvelope, across: Axis, up: Axis, origin: float) -> Safe:
-    parts = []
-    for piece in _segments(trace):
-        xs = [across(float(x) - origin) for x in trace.x[piece]]
-        upper = [up(float(v)) - 0.4 for v in trace.high[piece]]  # a flat stretch stays visible
-        lower = [up(float(v)) + 0.4 for v in trace.low[piece]]
-        outline = [*zip(xs, upper, strict=True), *zip(reversed(xs), reversed(lower), strict=True)]
-        parts.append(path(outline) + "Z")
-    return element("path", d="".join(parts), class_="band")
-
-
-def _means(trace: SeriesEnvelope, across: Axis, up: Axis, origin: float) -> list[Child]:
-    return [
-        polyline(
-            [
-                (across(float(x) - origin), up(float(v)))
-                for x, v in zip(trace.x[p], trace.mean[p], strict=True)
-            ],
-            "head",
-        )
-        for p in _segments(trace)
     ]
 
 
