@@ -11,6 +11,7 @@ from edgesnn.reports.html.charts.envelope import of_series, reduce
 from edgesnn.reports.html.charts.latency import latency_figures
 from edgesnn.reports.html.charts.power import power_figures
 from edgesnn.reports.html.charts.scales import Axis, span
+from edgesnn.reports.html.charts.svg import envelope_marks
 from edgesnn.reports.html.charts.trend import TrendPoint, trend_figure
 from edgesnn.reports.html.values import interval, limit, moment, number, signed_percent
 from tests.support import page_records as records
@@ -43,6 +44,19 @@ def test_lost_time_is_a_gap_and_what_is_not_finite_is_left_out():
     assert found.gap.sum() == 1
     assert 7.0 not in found.x
     assert len(reduce([], [], [], [], 10)) == 0
+
+
+def test_a_band_and_its_means_leave_a_gap_open():
+    x = np.array([0.0, 1.0, 2.0, 50.0, 51.0])
+    few = reduce(x, x, x, x, 10)
+    up = Axis(0.0, 51.0, 100.0, 0.0)
+    band, *means = envelope_marks(few, Axis(0.0, 51.0, 0.0, 510.0), up, half=1.0)
+    assert re.findall(r"M[^MZ]*Z", band) == [
+        "M0.0,99.0L10.0,97.0L20.0,95.1L20.0,97.1L10.0,99.0L0.0,101.0Z",
+        "M500.0,1.0L510.0,-1.0L510.0,1.0L500.0,3.0Z",
+    ]
+    assert len(means) == 2
+    assert 'd="M500.0,2.0L510.0,0.0" class="head"' in means[1]
 
 
 @given(st.lists(FINITE, max_size=20), st.booleans(), st.booleans())
