@@ -10,17 +10,14 @@ import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import ValidationError
 
-from edgesnn import __version__
 from edgesnn.errors import OutputError, RecordError
-from edgesnn.record.model import SCHEMA, Arrays, Provenance, RunRecord
+from edgesnn.record.base import SCHEMA, refuse_misfits
+from edgesnn.record.model import Arrays, RunRecord
 from edgesnn.record.provenance import without_paths
 
 AnyArray = npt.NDArray[np.generic]
@@ -40,32 +37,17 @@ class Run:
     arrays: Mapping[str, AnyArray] = field(default_factory=dict)
 
 
-def make_run(document: Mapping[str, Any], arrays: Mapping[str, AnyArray], provenance: Provenance) -> Run:
-    """Make a record from plain data.
+def make_run(record: RunRecord, arrays: Mapping[str, AnyArray]) -> Run:
+    """Join a record and its raw arrays.
 
     Args:
-        document: Everything of the record but schema, versions, times of making, provenance and arrays.
+        record: The record.
         arrays: Raw arrays by name.
-        provenance: Which software made it.
 
     Returns:
-        The run, absolute paths in its texts shortened to their last part.
-
-    Raises:
-        RecordError: The data do not fit the schema.
+        The run, not written yet: absolute paths in its texts shortened to their last part.
     """
-    complete = {
-        **document,
-        "schema": SCHEMA,
-        "edgesnn_version": __version__,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "provenance": provenance.model_dump(mode="json"),
-        "arrays": None,
-    }
-    try:
-        return Run(RunRecord.model_validate(without_paths(complete)), dict(arrays))
-    except ValidationError as error:
-        raise _broken("the run", error) from None
+    return Run(RunRecord.model_validate(without_paths(record.to_json())), dict(arrays))
 
 
 def write_run(run: Run, path: Path) -> Run:
@@ -137,10 +119,8 @@ def read_record(path: Path) -> RunRecord:
         raise RecordError(
             f"'{path}' is no run record of this version", actual=schema, limit=SCHEMA, remedy="profile again"
         )
-    try:
+    with refuse_misfits(f"'{path}'"):
         return RunRecord.model_validate_json(json.dumps(raw, allow_nan=True), strict=True)
-    except ValidationError as error:
-        raise _broken(f"'{path}'", error) from None
 
 
 def read_run(path: Path) -> Run:
@@ -178,12 +158,6 @@ def read_run(path: Path) -> Run:
             limit=", ".join(record.arrays.names),
         )
     return Run(record, arrays)
-
-
-def _broken(what: str, error: ValidationError) -> RecordError:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"]) or "the whole record"
-    return RecordError(f"{what} breaks the schema {SCHEMA} at '{where}'", actual=first["msg"])
 
 
 def _replace(path: Path, data: bytes) -> None:

@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from edgesnn.record.files import Run, make_run
 from edgesnn.record.model import Provenance
+from tests.support.records import run_from
 
 WORKLOAD = {"windows": 5, "min_window_seconds": 0.5}
 STATE = {
@@ -231,8 +231,7 @@ def provenance(commit="c0ffee"):
 def run_of(device, seed, build=0, created="2026-01-01T00:00:00+00:00"):
     """A whole record without power, ready to be written."""
     document, _, arrays = draw(device, seed, build, created)
-    made = make_run(document, arrays, provenance())
-    return Run(made.record.model_copy(update={"created": created}), arrays)
+    return run_from(document, arrays, provenance(), created)
 
 
 def session_of(device, seed, build=0, created="2026-01-01T00:00:00+00:00", metered=True):
