@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from edgesnn.reports.baseline import append_sessions, refuse_unfit, start_level
-from edgesnn.reports.compare import compare_runs
-from edgesnn.reports.comparison import Key, RunComparison
+from edgesnn.reports.comparing.compare import compare_runs
+from edgesnn.reports.comparing.result import Key, RunComparison
+from edgesnn.reports.comparing.thresholds import parse_thresholds
 from edgesnn.reports.inputs import read_base, read_sessions
-from edgesnn.reports.thresholds import parse_thresholds
 
 
 def compare_paths(

@@ -97,14 +97,14 @@ def _page(
     write_page(page, made.html)
     drawn: list[Path] = []
     if extra["pictures"] is not None:
-        from edgesnn.reports.pictures import write_pictures
+        from edgesnn.reports.formats.pictures import write_pictures
 
         drawn = write_pictures(extra["pictures"], made.head, made.base)
     comparison = made.comparison
     document: dict[str, Any] = {
         "page": page.name,
         "bytes": len(made.html.encode()),
-        "verdict": made.head.document["verdict"]["verdict"],
+        "verdict": made.head.record.verdict.verdict,
         "comparison": None if comparison is None else comparison.verdict.value,
         "runs_in_trends": len(made.rows),
         "pictures": [path.name for path in drawn],

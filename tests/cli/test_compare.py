@@ -10,7 +10,7 @@ from jsonschema import validate
 from edgesnn.api import compare_paths
 from edgesnn.errors import RecordError
 from edgesnn.record.files import write_run
-from edgesnn.reports.document import compare_schema
+from edgesnn.reports.comparing.result import compare_schema
 from tests.support.run_documents import BUDGET_BYTES, Device, changed, run_of
 
 BOARD = Device(documents=30)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,21 +17,23 @@ if TYPE_CHECKING:
     from edgesnn.api.progress import Progress
     from edgesnn.cli.output import CommandOutput
     from edgesnn.record.files import Run
-    from edgesnn.record.model import Quantity, RunRecord
+    from edgesnn.record.model import RunRecord
+    from edgesnn.record.quantities import Quantity
 
 INTERLEAVE_SCHEMA = "edgesnn.interleave/1"
 ROLES = ("A", "B")
 _FOLDER = Path("runs")
-_ROWS = (
-    ("generated token p50, ms", "latency.p50"),
-    ("generated token p95, ms", "latency.p95"),
-    ("first token p50, ms", "first_token.p50"),
-    ("power, mW", "power.mean"),
-    ("energy per token, uJ", "energy.per_token"),
-    ("top-1", "accuracy.top1"),
-    ("model files, MB", "size.model"),
-    ("peak memory, MB", "memory.peak"),
-    ("mismatching logits", "parity.mismatches"),
+#: What stands side by side.
+_COMPARED = (
+    "latency.p50",
+    "latency.p95",
+    "first_token.p50",
+    "power.mean",
+    "energy.per_token",
+    "accuracy.top1",
+    "size.model",
+    "memory.peak",
+    "parity.mismatches",
 )
 
 
@@ -83,7 +84,7 @@ def profile_everything(
     """
     from edgesnn import __version__
     from edgesnn.api import profile_all
-    from edgesnn.record.profiles import EXIT_ORDER, SCHEMA, Profiles
+    from edgesnn.record.profiles import EXIT_ORDER, SCHEMA, ErrorFigure, Profiles, Skipped, TargetRun
 
     with _progress(out) as tell:
         found = profile_all(bundle, **settings, on_progress=tell)
@@ -92,27 +93,24 @@ def profile_everything(
     for one in found.profiled:
         if one.run is not None:
             files[one.target], records[one.target] = _write(one.run, output, "")
-    rows = [
-        {
-            "target": one.target,
-            "gates": one.gates,
-            "reason": None if one.gates else _baseline(),
-            "exit_code": one.exit_code,
-            "file": files[one.target].name if one.target in files else None,
-            "record": records[one.target].to_json() if one.target in records else None,
-            "error": None if one.error is None else one.error.as_dict(),
-        }
-        for one in found.profiled
-    ]
-    document = Profiles.model_validate(
-        {
-            "schema": SCHEMA,
-            "edgesnn_version": __version__,
-            "exit_code": found.exit_code,
-            "exit_order": list(EXIT_ORDER),
-            "targets": rows,
-            "skipped": [{"target": name, "reason": reason} for name, reason in found.skipped.items()],
-        }
+    document = Profiles(
+        schema=SCHEMA,
+        edgesnn_version=__version__,
+        exit_code=found.exit_code,
+        exit_order=list(EXIT_ORDER),
+        targets=[
+            TargetRun(
+                target=one.target,
+                gates=one.gates,
+                reason=None if one.gates else _baseline(),
+                exit_code=one.exit_code,
+                file=files[one.target].name if one.target in files else None,
+                record=records.get(one.target),
+                error=None if one.error is None else ErrorFigure.model_validate(one.error.as_dict()),
+            )
+            for one in found.profiled
+        ],
+        skipped=[Skipped(target=name, reason=reason) for name, reason in found.skipped.items()],
     ).to_json()
     out.document(str(document.pop("schema")), document)
     _render_all(out, found, records, files)
@@ -140,8 +138,8 @@ def profile_in_turns(
     document = {
         "exit_code": code,
         "exit_order": list(EXIT_ORDER),
-        "median_ratio": asdict(found.median_ratio),
-        "mean_ratio": asdict(found.mean_ratio),
+        "median_ratio": found.median_ratio.model_dump(),
+        "mean_ratio": found.mean_ratio.model_dump(),
         "statement": found.statement,
         "files": [path.name for path, _ in written],
         "records": [record.to_json() for _, record in written],
@@ -233,6 +231,7 @@ def _summary(columns: dict[str, tuple[RunRecord | None, int]]) -> Table:
     from rich.table import Table
 
     from edgesnn.cli.profile.show import coloured
+    from edgesnn.record.quantities import QUANTITIES
 
     table = Table(title="profiles", title_justify="left")
     table.add_column("", overflow="fold")
@@ -241,8 +240,10 @@ def _summary(columns: dict[str, tuple[RunRecord | None, int]]) -> Table:
     found = [record for record, _ in columns.values()]
     engines = ["-" if r is None else f"{r.device.engine} {r.device.engine_version}" for r in found]
     table.add_row("engine", *map(escape, engines))
-    for title, name in _ROWS:
-        table.add_row(title, *("-" if record is None else _cell(record, name) for record in found))
+    for name in _COMPARED:
+        table.add_row(
+            QUANTITIES[name].heading, *("-" if record is None else _cell(record, name) for record in found)
+        )
     verdicts = ["ERROR" if record is None else record.verdict.verdict for record in found]
     table.add_row("verdict", *map(coloured, verdicts))
     table.add_row("exit code", *(str(code) for _, code in columns.values()))
