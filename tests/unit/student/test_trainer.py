@@ -169,7 +169,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(make_config, monkeypatch):
         train_student(config, fill)
     monkeypatch.setattr(whole_files.os, "fsync", real)
     work = Path(config.output_dir) / "training"
-    assert not [p for p in work.iterdir() if p.name.endswith(".tmp")]
+    assert not [path for path in work.iterdir() if path.name.startswith(".")]
     seen = []
     train_student(config, lambda progress: seen.append(progress.step))
     assert seen[0] == 3
