@@ -84,7 +84,7 @@ def compare(
     nothing got worse, 3 a regression or a failed budget, 6 something required could not be decided.
     """
     with session("compare", json_mode) as out:
-        from edgesnn.api import compare_paths
+        from edgesnn.api.comparing import compare_paths
         from edgesnn.reports.comparison import SCHEMA
         from edgesnn.reports.document import comparison_document
 

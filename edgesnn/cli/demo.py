@@ -121,7 +121,7 @@ def _step(out: CommandOutput, steps: dict[str, float], name: str, command: str) 
 
 
 def _export(out: CommandOutput, student: Path, target: Path) -> None:
-    from edgesnn.api import export_student
+    from edgesnn.api.students import export_student
 
     with out.progress() as progress:
         task = progress.add_task("export", total=None, detail="")
@@ -144,7 +144,8 @@ def _export(out: CommandOutput, student: Path, target: Path) -> None:
 
 
 def _verify(out: CommandOutput, bundle_path: Path) -> list[ParityResult]:
-    from edgesnn.api import open_bundle, parity_targets, verify_bundle
+    from edgesnn.api.bundles import open_bundle
+    from edgesnn.api.verification import parity_targets, verify_bundle
 
     bundle = open_bundle(bundle_path)
     with out.progress() as progress:
@@ -165,7 +166,7 @@ def _profile(
     out: CommandOutput, bundle_path: Path, folder: Path, verified: list[ParityResult]
 ) -> list[RunRecord]:
     """Every exact engine beside a simulated meter, the fastest first."""
-    from edgesnn.api import profile_bundle
+    from edgesnn.api.profiling import profile_bundle
     from edgesnn.profiler.results import Absent
     from edgesnn.record.files import write_run
     from edgesnn.targets import resolve_target
@@ -230,7 +231,7 @@ def _number(record: RunRecord, name: str) -> str:
 
 
 def _generate(bundle_path: Path) -> str:
-    from edgesnn.api import generate_text
+    from edgesnn.api.generation import generate_text
     from edgesnn.text.sampling import SamplingOptions
 
     options = SamplingOptions(temperature=0.7, top_k=40, top_p=0.9, seed=7)

@@ -35,7 +35,8 @@ def verify(
     with session("verify", json_mode) as out:
         from dataclasses import asdict
 
-        from edgesnn.api import open_bundle, parity_targets, verify_bundle
+        from edgesnn.api.bundles import open_bundle
+        from edgesnn.api.verification import parity_targets, verify_bundle
         from edgesnn.targets import with_form
 
         if form is not None and not target:

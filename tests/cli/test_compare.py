@@ -7,7 +7,7 @@ import pytest
 import yaml
 from jsonschema import validate
 
-from edgesnn.api import compare_paths
+from edgesnn import compare_paths
 from edgesnn.errors import RecordError
 from edgesnn.record.files import write_run
 from edgesnn.reports.document import compare_schema
