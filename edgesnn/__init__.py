@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-if TYPE_CHECKING:  # `_PUBLIC` once more, as type checkers and editors read it; a test holds the two together
+if TYPE_CHECKING:  # `PUBLIC` once more, as type checkers and editors read it; a test holds the two together
     from edgesnn.api.all_targets import AllProfiled as AllProfiled
     from edgesnn.api.all_targets import profile_all as profile_all
     from edgesnn.api.bundles import open_bundle as open_bundle
@@ -23,8 +23,10 @@ if TYPE_CHECKING:  # `_PUBLIC` once more, as type checkers and editors read it; 
     from edgesnn.api.hardware import SNNHardwareProfiler as SNNHardwareProfiler
     from edgesnn.api.interleaving import Interleaved as Interleaved
     from edgesnn.api.interleaving import profile_interleaved as profile_interleaved
+    from edgesnn.api.listing import list_available as list_available
     from edgesnn.api.mapping import Mapping as Mapping
     from edgesnn.api.mapping import map_bundle as map_bundle
+    from edgesnn.api.metering import measure_power as measure_power
     from edgesnn.api.options import ProfileOptions as ProfileOptions
     from edgesnn.api.profiling import profile_bundle as profile_bundle
     from edgesnn.api.reporting import report_run as report_run
@@ -40,6 +42,7 @@ if TYPE_CHECKING:  # `_PUBLIC` once more, as type checkers and editors read it; 
     from edgesnn.api.verification import verify_bundle as verify_bundle
     from edgesnn.bundle.bundle import Bundle as Bundle
     from edgesnn.errors import EdgesnnError as EdgesnnError
+    from edgesnn.meters.samples.trace import Trace as Trace
     from edgesnn.profiler.results import ParityResult as ParityResult
     from edgesnn.record.model import Quantity as Quantity
     from edgesnn.record.model import RunRecord as RunRecord
@@ -52,7 +55,7 @@ if TYPE_CHECKING:  # `_PUBLIC` once more, as type checkers and editors read it; 
     from edgesnn.text.sampling import SamplingOptions as SamplingOptions
 
 #: Every public name, in the order of the way through the house: its module, and what it is.
-_PUBLIC = {
+PUBLIC = {
     "train_student": ("api.students", "Distil a teacher, or text alone, into a student artifact."),
     "TrainConfig": ("student", "What `train_student` is told."),
     "SNNDistillationTrainer": ("student", "Distillation in three calls: teacher, student, training."),
@@ -89,10 +92,13 @@ _PUBLIC = {
     "RunComparison": ("reports.comparison", "What got worse, better, or stayed."),
     "update_baselines": ("api.comparing", "Add runs to the baselines of a folder."),
     "report_run": ("api.reporting", "Make the page of a run."),
+    "measure_power": ("api.metering", "Read a power meter for some time."),
+    "Trace": ("meters.samples.trace", "Samples of a power meter: means, peaks, markers."),
+    "list_available": ("api.listing", "List targets, devices, runners, meters, chips and more."),
     "EdgesnnError": ("errors", "Base of every error: what is wrong, actual value, limit, remedy."),
 }
-__all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604 - the keys are strings
-__doc__ = f"{__doc__}\n" + "\n".join(f"{name:<24}{line}" for name, (_, line) in _PUBLIC.items())
+__all__ = ["__version__", *PUBLIC]  # noqa: PLE0604 - the keys are strings
+__doc__ = f"{__doc__}\n" + "\n".join(f"{name:<24}{line}" for name, (_, line) in PUBLIC.items())
 
 
 def __dir__() -> list[str]:
@@ -101,8 +107,8 @@ def __dir__() -> list[str]:
 
 def __getattr__(name: str) -> Any:
     """Import a public name from its module."""
-    if name not in _PUBLIC:
+    if name not in PUBLIC:
         raise AttributeError(
             f"module 'edgesnn' has no attribute '{name}'", name=name, obj=sys.modules[__name__]
         )
-    return getattr(import_module(f"edgesnn.{_PUBLIC[name][0]}"), name)
+    return getattr(import_module(f"edgesnn.{PUBLIC[name][0]}"), name)

@@ -73,6 +73,11 @@ class AllProfiled:
     Attributes:
         profiled: Those that were tried, in order.
         skipped: Reasons by target of those that were not.
+
+    Examples:
+        >>> nothing_tried = edgesnn.AllProfiled(skipped={"lava": "not installed"})
+        >>> nothing_tried.exit_code
+        6
     """
 
     profiled: list[Profiled] = field(default_factory=list)
@@ -139,8 +144,8 @@ def profile_all(
 
     Examples:
         >>> found = edgesnn.profile_all("bundle", profile="quick", windows=1)
-        >>> sorted(one.target for one in found.profiled)
-        ['native', 'onnxruntime']
+        >>> {one.target: one.exit_code for one in found.profiled}
+        {'native': 0, 'onnxruntime': 0}
         >>> found.skipped["golden"]
         'is the definition that the others are compared with, no engine; profile it by name'
     """

@@ -118,11 +118,12 @@ def generate_text(
         DeviceError: The target cannot run here.
 
     Examples:
-        >>> for piece in edgesnn.generate_text("bundle", "What is on the menu?", max_tokens=8):
-        ...     print(piece.text, end="")
-        ...
+        >>> print(edgesnn.generate_text("bundle", "Hello", max_tokens=20))
+        Ladies and gentlemen, I'm sorry for any confusion.
         >>> options = edgesnn.SamplingOptions(temperature=0.7, top_k=40, seed=7)
-        >>> text = str(edgesnn.generate_text("bundle", "Remind me to call.", options, max_tokens=8))
+        >>> pieces = edgesnn.generate_text("bundle", "What is on the menu?", options, max_tokens=4)
+        >>> [piece.token for piece in pieces]
+        [...]
     """
     return GeneratedText(
         _pieces(

@@ -48,6 +48,13 @@ class Interleaved:
         median_ratio: Median forward pass of a window, B over A.
         mean_ratio: Mean forward pass of a window, B over A.
         statement: The ratio of medians in words.
+
+    Examples:
+        >>> found = edgesnn.profile_interleaved("bundle", "bundle", profile="quick")
+        >>> found.median_ratio.windows_a
+        2
+        >>> print(found.statement)
+        median time per step: ...
     """
 
     a: Run

@@ -34,6 +34,11 @@ class Mapping:
         work: What was counted on golden; None when nothing was.
         energy_uj: ESTIMATED energy per token by part, microjoules; None with `energy_reason`.
         energy_reason: Why there is no energy; None where there is.
+
+    Examples:
+        >>> mapping = edgesnn.map_bundle("bundle", chip="loihi1")
+        >>> mapping.fit.fits, len(mapping.fit.violations) > 0
+        (False, True)
     """
 
     chip: Chip

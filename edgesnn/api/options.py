@@ -39,7 +39,7 @@ class ProfileOptions:
         UsageError: A number is out of range.
 
     Examples:
-        >>> options = edgesnn.ProfileOptions(target="native", profile="quick", allow_unmeasured=True)
+        >>> options = edgesnn.ProfileOptions(target="native", profile="quick", compare=False)
         >>> edgesnn.profile_bundle("bundle", options, windows=1).record.target
         'native'
     """

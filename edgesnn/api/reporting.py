@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,12 +41,12 @@ class Report:
 
 
 def report_run(
-    run: Path,
-    page: Path,
+    run: str | os.PathLike[str],
+    page: str | os.PathLike[str],
     *,
-    base: Path | None = None,
-    history: Path | None = None,
-    mapping: Path | None = None,
+    base: str | os.PathLike[str] | None = None,
+    history: str | os.PathLike[str] | None = None,
+    mapping: str | os.PathLike[str] | None = None,
 ) -> Report:
     """Make the page of a run.
 
@@ -62,9 +63,17 @@ def report_run(
     Raises:
         UserError: A file is broken or of another version.
         UsageError: A path does not exist.
+
+    Examples:
+        >>> report = edgesnn.report_run("run.json", "run.html", base="run.json")
+        >>> report.html[:15]
+        '<!doctype html>'
     """
+    run, page = Path(run), Path(page)
+    base = None if base is None else Path(base)
+    history = None if history is None else Path(history)
     head = load_source(run, page.parent)
-    chip = None if mapping is None else read_mapping(mapping)
+    chip = None if mapping is None else read_mapping(Path(mapping))
     comparison = None if base is None else compare_paths(base, [run])
     single = None if base is None or base.suffix != ".json" else load_source(base, page.parent)
     rows, skipped = _history(run, head, base, history)

@@ -137,7 +137,7 @@ def compile_student(
     Examples:
         >>> artifact, folded, compiled = edgesnn.compile_student("reference")
         >>> compiled.program.timesteps
-        4
+        2
     """
     path = student_folder(student)
     folder_for(path, read_metadata(path))

@@ -75,10 +75,9 @@ def verify_bundle(
         DeviceError: A target cannot run here, or its engine fails.
 
     Examples:
-        >>> for result in edgesnn.verify_bundle("bundle", ["native", "onnxruntime"], tokens=100):
-        ...     print(result.target, result.mismatches)
-        native 0
-        onnxruntime 0
+        >>> results = edgesnn.verify_bundle("bundle", ["native"], tokens=50)
+        >>> {result.target: result.mismatches for result in results}
+        {'native': 0}
     """
     bundle = open_bundle(bundle)
     chosen: list[tuple[str, str | None]]

@@ -108,6 +108,11 @@ class ParityResult:
         largest_difference: Largest magnitude of a difference, in integer logits.
         text: What the token ids were taken from.
         seconds: Time the comparison took.
+
+    Examples:
+        >>> [result] = edgesnn.verify_bundle("bundle", "native", tokens=50)
+        >>> result.mismatches, result.worst_layer
+        (0, None)
     """
 
     target: str

@@ -23,7 +23,15 @@ class Part(BaseModel):
 
 
 class Quantity(Part):
-    """One number, or the reason why it is missing."""
+    """One number, or the reason why it is missing.
+
+    Examples:
+        >>> found = edgesnn.read_run("run.json").record.quantities
+        >>> found["latency.p95"].unit, found["latency.p95"].kind
+        ('ms', 'MEASURED')
+        >>> found["power.mean"].value, found["power.mean"].reason
+        (None, 'no meter was given')
+    """
 
     value: float | None = Field(description="The number; null when kind is ABSENT.")
     unit: str = Field(description="Unit of value, lower and upper.")
@@ -426,7 +434,15 @@ class Arrays(Part):
 
 
 class RunRecord(Part):
-    """One run of ``edgesnn profile``."""
+    """One run of ``edgesnn profile``.
+
+    Examples:
+        >>> record = edgesnn.read_run("run.json").record
+        >>> record.verdict.verdict, record.model.name, record.device.runner
+        ('PASS', 'reference', 'native')
+        >>> record.to_json()["schema"]
+        'edgesnn.run/1'
+    """
 
     schema_name: Literal["edgesnn.run/1"] = Field(alias="schema")
     edgesnn_version: str

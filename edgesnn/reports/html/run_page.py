@@ -83,15 +83,28 @@ def run_page(
         Section("setting", "Setting", setting(document)),
         Section("raw", "Raw data", raw_data(head, base)),
     ]
-    verdict = document["verdict"]["verdict"] if comparison is None else comparison.verdict.value
-    header = [
+    return page(
+        f"{_verdict(head, comparison)}: {head.name}",
+        run_head(head, comparison),
+        sections,
+        back=back,
+        made=moment(document["created"]),
+    )
+
+
+def run_head(head: Source, comparison: RunComparison | None = None) -> Child:
+    """What stands on top of a run's page: its name, the verdict, what ran where."""
+    return [
         element("p", "edgesnn run report", class_="eyebrow"),
         element("h1", head.name),
-        verdict_box(verdict, _say(head, comparison), _reasons(head, comparison)),
-        kind_note(document),
-        run_facts(document),
+        verdict_box(_verdict(head, comparison), _say(head, comparison), _reasons(head, comparison)),
+        kind_note(head.document),
+        run_facts(head.document),
     ]
-    return page(f"{verdict}: {head.name}", header, sections, back=back, made=moment(document["created"]))
+
+
+def _verdict(head: Source, comparison: RunComparison | None) -> str:
+    return str(head.document["verdict"]["verdict"]) if comparison is None else comparison.verdict.value
 
 
 def verdict_box(word: str, say: str, reasons: Sequence[str]) -> Safe:
