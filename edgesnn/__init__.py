@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # `PUBLIC` once more, as type checkers and editors read it; a
     from edgesnn.api.all_targets import AllProfiled as AllProfiled
     from edgesnn.api.all_targets import profile_all as profile_all
     from edgesnn.api.bundles import open_bundle as open_bundle
-    from edgesnn.api.comparing import compare_paths as compare_paths
+    from edgesnn.api.comparing import compare_runs as compare_runs
     from edgesnn.api.comparing import update_baselines as update_baselines
     from edgesnn.api.generation import GeneratedText as GeneratedText
     from edgesnn.api.generation import generate_text as generate_text
@@ -44,9 +44,9 @@ if TYPE_CHECKING:  # `PUBLIC` once more, as type checkers and editors read it; a
     from edgesnn.errors import EdgesnnError as EdgesnnError
     from edgesnn.meters.samples.trace import Trace as Trace
     from edgesnn.profiler.results import ParityResult as ParityResult
-    from edgesnn.record.model import Quantity as Quantity
     from edgesnn.record.model import RunRecord as RunRecord
-    from edgesnn.reports.comparison import RunComparison as RunComparison
+    from edgesnn.record.quantities import Quantity as Quantity
+    from edgesnn.reports.comparing.result import RunComparison as RunComparison
     from edgesnn.student import SNNDistillationConfig as SNNDistillationConfig
     from edgesnn.student import SNNDistillationTrainer as SNNDistillationTrainer
     from edgesnn.student import TrainConfig as TrainConfig
@@ -83,15 +83,15 @@ PUBLIC = {
     "SNNHardwareProfiler": ("api.hardware", "Latency, power and accuracy of one student, as three calls."),
     "Run": ("api.runs", "A run record and its raw arrays; shows and draws itself."),
     "RunRecord": ("record.model", "The record: verdict, budgets, quantities, setting."),
-    "Quantity": ("record.model", "One number with unit and interval, or why it is missing."),
+    "Quantity": ("record.quantities", "One number with unit and interval, or why it is missing."),
     "read_run": ("api.runs", "Read a run record and its raw arrays."),
     "write_run": ("api.runs", "Write a run."),
     "map_bundle": ("api.mapping", "Set a bundle against a neuromorphic chip."),
     "Mapping": ("api.mapping", "What `map_bundle` found."),
-    "compare_paths": ("api.comparing", "Compare runs with a base: the gate in CI."),
-    "RunComparison": ("reports.comparison", "What got worse, better, or stayed."),
+    "compare_runs": ("api.comparing", "Compare runs with a base: the gate in CI."),
+    "RunComparison": ("reports.comparing.result", "What got worse, better, or stayed."),
     "update_baselines": ("api.comparing", "Add runs to the baselines of a folder."),
-    "report_run": ("api.reporting", "Make the page of a run."),
+    "report_run": ("api.reporting", "Write a run, or a run against its base, as one offline page."),
     "measure_power": ("api.metering", "Read a power meter for some time."),
     "Trace": ("meters.samples.trace", "Samples of a power meter: means, peaks, markers."),
     "list_available": ("api.listing", "List targets, devices, runners, meters, chips and more."),

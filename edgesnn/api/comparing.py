@@ -7,16 +7,18 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from edgesnn.record.files import Run
 from edgesnn.reports.baseline import append_sessions, refuse_unfit, start_level
-from edgesnn.reports.compare import compare_runs
-from edgesnn.reports.comparison import Key, RunComparison
+from edgesnn.reports.comparing import compare
+from edgesnn.reports.comparing.result import Key, RunComparison
+from edgesnn.reports.comparing.summary import SummarisedRun, summarise_run
+from edgesnn.reports.comparing.thresholds import parse_thresholds
 from edgesnn.reports.inputs import read_base, read_sessions
-from edgesnn.reports.thresholds import parse_thresholds
 
 
-def compare_paths(
-    base: str | os.PathLike[str],
-    heads: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+def compare_runs(
+    base: Run | str | os.PathLike[str],
+    heads: Run | str | os.PathLike[str] | Sequence[Run | str | os.PathLike[str]],
     *,
     thresholds: Sequence[str] = (),
     strict: bool = False,
@@ -25,8 +27,8 @@ def compare_paths(
     """Compare runs with a base.
 
     Args:
-        base: A record, a folder of records, a baseline file or a folder of baselines.
-        heads: Records or folders of records, or one of them.
+        base: A run, its record, a folder of records, a baseline file or a folder of baselines.
+        heads: Runs, their records or folders of records, or one of them.
         thresholds: As a user types them, for example ``times=3%``.
         strict: Whether what is inconclusive, or has no counterpart, fails.
         counts_only: Whether times, energies and memory are information only.
@@ -39,19 +41,21 @@ def compare_paths(
         UsageError: A path does not exist, or a threshold names nothing.
 
     Examples:
-        >>> edgesnn.compare_paths("run.json", ["run.json"], thresholds=["times=3%"]).verdict.value
+        >>> run = edgesnn.read_run("run.json")
+        >>> edgesnn.compare_runs("run.json", run, thresholds=["times=3%"]).verdict.value
         'NO CHANGE'
     """
-    sides, sessions = read_base(Path(base)), read_sessions(_paths(heads))
+    sides = compare.base_sides(_sessions(base)) if isinstance(base, Run) else read_base(Path(base))
+    sessions = _sessions(heads)
     every = [*sessions, *(one for side in sides.values() for one in side.sessions)]
     known = {name for one in every for name in (*one.quantities, *one.series, *one.counts)}
     limits = parse_thresholds(thresholds, known)
-    return compare_runs(sides, sessions, thresholds=limits, strict=strict, counts_only=counts_only)
+    return compare.compare_runs(sides, sessions, thresholds=limits, strict=strict, counts_only=counts_only)
 
 
 def update_baselines(
     folder: str | os.PathLike[str],
-    runs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    runs: Run | str | os.PathLike[str] | Sequence[Run | str | os.PathLike[str]],
     *,
     new_level: str | None = None,
     force: bool = False,
@@ -60,7 +64,7 @@ def update_baselines(
 
     Args:
         folder: Folder of the baselines; it is made.
-        runs: Records or folders of records, or one of them.
+        runs: Runs, their records or folders of records, or one of them.
         new_level: Why times and energies changed on purpose: earlier sessions stay in the history and are no
             base any more.
         force: Whether runs that failed a required budget are taken.
@@ -74,11 +78,11 @@ def update_baselines(
         OutputError: The folder cannot be written.
 
     Examples:
-        >>> files, known, keys = edgesnn.update_baselines("baselines", ["run.json"])
+        >>> files, known, keys = edgesnn.update_baselines("baselines", "run.json")
         >>> len(files), known
         (1, 0)
     """
-    folder, sessions = Path(folder), read_sessions(_paths(runs))
+    folder, sessions = Path(folder), _sessions(runs)
     refuse_unfit(sessions, force=force)
     keys = list(dict.fromkeys(session.key for session in sessions))
     if new_level is not None:
@@ -87,5 +91,11 @@ def update_baselines(
     return grown, known, keys
 
 
-def _paths(given: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[Path]:
-    return [Path(given)] if isinstance(given, str | os.PathLike) else [Path(one) for one in given]
+def _sessions(
+    given: Run | str | os.PathLike[str] | Sequence[Run | str | os.PathLike[str]],
+) -> list[SummarisedRun]:
+    """Runs as comparisons see them, those that were named by a path read."""
+    several = [given] if isinstance(given, Run | str | os.PathLike) else given
+    held = [summarise_run(one, one.record.model.name) for one in several if isinstance(one, Run)]
+    named = [Path(one) for one in several if not isinstance(one, Run)]
+    return [*held, *(read_sessions(named) if named else [])]

@@ -25,8 +25,9 @@ from edgesnn.profiler.counts.activity import count_activity
 from edgesnn.profiler.counts.energy import report_energy
 from edgesnn.profiler.latency.steps import Latency, measure_latency
 from edgesnn.profiler.quality.accuracy import measure_accuracy
-from edgesnn.profiler.results import Absent, AccuracyResult, Kind
+from edgesnn.profiler.results import Absent, AccuracyResult
 from edgesnn.profiler.session import workload_ids
+from edgesnn.record.quantities import Kind
 from edgesnn.runners.base import DeviceInfo, RunnerOptions
 from edgesnn.targets import parse_target, resolve_target
 from edgesnn.text.tokenizer import TextTokenizer, load_tokenizer

@@ -10,7 +10,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,9 @@ from edgesnn.errors import EdgesnnError, RunnerError, UsageError
 from edgesnn.profiler.budgets.profile import Workload
 from edgesnn.profiler.budgets.statistics import percentile
 from edgesnn.profiler.quality.accuracy import bootstrap_ratio
-from edgesnn.profiler.quantities import MEGABYTE
-from edgesnn.profiler.results import Quantity, absent, present
 from edgesnn.program.golden import Golden
 from edgesnn.program.scoring import DocumentScores, score_documents
+from edgesnn.record.quantities import MEGABYTE, Quantity, absent, present
 
 MODULE = "edgesnn.api.reference_child"
 #: Student tokens of held-out text that a reference is scored on, at least, to the end of a document.
@@ -164,7 +163,7 @@ def reference_document(measured: MeasuredReference, quantities: dict[str, Quanti
         "threads": measured.threads,
         "documents": count,
         "skipped_documents": scores["skipped"],
-        "quantities": {name: asdict(quantity) for name, quantity in found.items()},
+        "quantities": {name: quantity.model_dump() for name, quantity in found.items()},
     }
 
 

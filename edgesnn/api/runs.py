@@ -7,22 +7,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgesnn.record import files
+from edgesnn.record.quantities import QUANTITIES, Kind, Quantity
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from edgesnn.record.model import RunRecord
-
-#: What the text of a run says first: its label and the quantities behind it.
-_HEADLINE = {
-    "latency": ("latency.p50", "latency.p95"),
-    "first token": ("first_token.p95",),
-    "power": ("power.mean",),
-    "energy per token": ("energy.per_token",),
-    "size": ("size.model",),
-    "retention": ("accuracy.retention",),
-    "mismatching logits": ("parity.mismatches",),
-}
+#: Quantities that the text of a run shows, where its record has them.
+_HEADLINE = (
+    "latency.p50",
+    "latency.p95",
+    "first_token.p95",
+    "power.mean",
+    "energy.per_token",
+    "size.model",
+    "accuracy.retention",
+    "parity.mismatches",
+)
 _WIDTH = 100
 
 
@@ -52,8 +52,8 @@ class Run(files.Run):
         engine = f"{record.device.engine} {record.device.engine_version}"
         profile = record.profile.get("name", "unknown")
         head = f"<Run: {verdict}, {record.model.name} on {record.target}, {engine}, profile {profile}"
-        figures = [_figure(record, label, names) for label, names in _HEADLINE.items()]
-        return "\n  ".join([head, *figures]) + ">"
+        rows = [_row(name, record.quantities[name]) for name in _HEADLINE if name in record.quantities]
+        return "\n  ".join([head, *rows]) + ">"
 
     def _repr_html_(self) -> str:
         """The head of the run's report, for a notebook."""
@@ -77,14 +77,14 @@ class Run(files.Run):
         Examples:
             >>> edgesnn.read_run("run.json").plot().savefig("run.png")
         """
-        from edgesnn.reports.pictures import draw_run
+        from edgesnn.reports.formats.pictures import draw_run
 
         return draw_run(self, base)
 
 
 def shown(run: files.Run) -> Run:
     """A run that can show itself."""
-    return Run(run.record, run.arrays)
+    return Run(run.record, run.arrays, run.arrays_error)
 
 
 def read_run(path: str | os.PathLike[str]) -> Run:
@@ -124,14 +124,11 @@ def write_run(run: files.Run, path: str | os.PathLike[str]) -> Run:
     return shown(files.write_run(run, Path(path)))
 
 
-def _figure(record: RunRecord, label: str, names: tuple[str, ...]) -> str:
-    """One line of a run's text: the numbers, or why there are none."""
-    found = [(name, record.quantities[name]) for name in names if name in record.quantities]
-    parts = []
-    for name, quantity in found:
-        if quantity.value is None:
-            return f"{label}: absent, {quantity.reason}"[:_WIDTH]
-        which = name.rpartition(".")[2] if len(found) > 1 else ""
-        kind = "" if quantity.kind == "MEASURED" else f" {quantity.kind}"
-        parts.append(f"{which} {quantity.value:.4g} {quantity.unit}{kind}".strip())
-    return f"{label}: {', '.join(parts) or 'absent'}"
+def _row(name: str, quantity: Quantity) -> str:
+    """A number, or why there is none."""
+    title = QUANTITIES[name].title
+    if quantity.value is None:
+        return f"{title}: absent, {quantity.reason}"[:_WIDTH]
+    kind = "" if quantity.kind is Kind.MEASURED else f" {quantity.kind}"
+    unit = "" if quantity.unit == "share" else f" {quantity.unit}"
+    return f"{title}: {quantity.value:.4g}{unit}{kind}"

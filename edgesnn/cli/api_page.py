@@ -18,7 +18,7 @@ COMMANDS = {
     "generate": ("generate_text",),
     "profile": ("profile_bundle", "profile_all", "profile_interleaved"),
     "map": ("map_bundle",),
-    "compare": ("compare_paths",),
+    "compare": ("compare_runs",),
     "report": ("report_run",),
     "baseline": ("update_baselines",),
     "meter": ("measure_power",),

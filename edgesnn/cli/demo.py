@@ -220,9 +220,9 @@ def _engines(out: CommandOutput, records: list[RunRecord]) -> None:
 
 
 def _report(record_path: Path, page: Path) -> None:
-    from edgesnn.api.reporting import report_run, write_page
+    from edgesnn.api.reporting import report_run
 
-    write_page(page, report_run(record_path, page).html)
+    report_run(record_path, page)
 
 
 def _number(record: RunRecord, name: str) -> str:

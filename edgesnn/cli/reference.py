@@ -21,7 +21,7 @@ from edgesnn.cli.main import COMMANDS, DESCRIPTION, PROGRAM, build_app, command_
 SCHEMAS: dict[str, str] = {
     "edgesnn.bundle/1": "edgesnn.bundle.manifest:Manifest",
     "edgesnn.chip/1": "edgesnn.chips.description:Chip",
-    "edgesnn.compare/1": "edgesnn.reports.document:compare_schema",
+    "edgesnn.compare/1": "edgesnn.reports.comparing.result:compare_schema",
     "edgesnn.energy/1": "edgesnn.chips.energy:EnergyTable",
     "edgesnn.profile/1": "edgesnn.profiler.budgets.profile:Profile",
     "edgesnn.profiles/1": "edgesnn.record.profiles:Profiles",

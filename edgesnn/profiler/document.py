@@ -17,8 +17,9 @@ from edgesnn.profiler.latency.comparison import Comparison
 from edgesnn.profiler.latency.generation import Generation
 from edgesnn.profiler.latency.steps import Latency
 from edgesnn.profiler.power.quantities import power_arrays, power_document
-from edgesnn.profiler.results import Absent, Kind
+from edgesnn.profiler.results import Absent
 from edgesnn.profiler.session import SessionResult
+from edgesnn.record.quantities import Kind
 
 
 def session_document(
@@ -59,8 +60,11 @@ def session_document(
         },
         "profile": result.profile.model_dump(mode="json", by_alias=True),
         "verdict": {**dataclasses.asdict(result.verdict), "invalid": result.invalid},
-        "budgets": [dataclasses.asdict(budget) for budget in result.budgets],
-        "quantities": {name: dataclasses.asdict(q) for name, q in result.quantities.items()},
+        "budgets": [
+            {**dataclasses.asdict(budget), "quantity": budget.quantity.model_dump()}
+            for budget in result.budgets
+        ],
+        "quantities": {name: q.model_dump() for name, q in result.quantities.items()},
         "not_measured": [
             {"name": name, "reason": q.reason or ""}
             for name, q in result.quantities.items()
@@ -74,7 +78,15 @@ def session_document(
         if isinstance(result.power, Absent) or result.meter is None
         else power_document(result.power, result.meter.info, result.meter.loss),
         "parity": None if isinstance(result.parity, Absent) else dataclasses.asdict(result.parity),
-        "comparisons": [dataclasses.asdict(one) for one in comparisons],
+        "comparisons": [
+            {
+                **dataclasses.asdict(one),
+                "p50": one.p50.model_dump(),
+                "p95": one.p95.model_dump(),
+                "ratio": one.ratio.model_dump(),
+            }
+            for one in comparisons
+        ],
         "marks": list(result.marks),
         "host": {
             **dataclasses.asdict(result.host),

@@ -18,7 +18,6 @@ from edgesnn.profiler.budgets.judging import (
     BudgetSpec,
     BudgetVerdict,
     OverallVerdict,
-    Side,
     judge_all,
     judge_interval,
     judge_percentile,
@@ -33,7 +32,7 @@ from edgesnn.profiler.counts.activity import Activity, count_activity
 from edgesnn.profiler.counts.energy import EnergyReport, report_energy
 from edgesnn.profiler.counts.host import Host, HostState, disturbances, read_host, read_state
 from edgesnn.profiler.counts.memory import Probe, probe_memory
-from edgesnn.profiler.latency.generation import Generation, generation_quantities, measure_generation
+from edgesnn.profiler.latency.generation import Generation, measure_generation
 from edgesnn.profiler.latency.spread import window_marks
 from edgesnn.profiler.latency.steps import (
     Latency,
@@ -50,19 +49,18 @@ from edgesnn.profiler.power.metered import LoadFeed, Watch, choose_rung, laps_of
 from edgesnn.profiler.power.parts import SessionPart, evaluate_parts, joined_loss
 from edgesnn.profiler.power.quantities import judge_power, power_quantities
 from edgesnn.profiler.quantities import (
-    MEGABYTE,
-    Quantities,
     accuracy_quantities,
     activity_quantities,
     energy_quantities,
+    generation_quantities,
     latency_quantities,
     memory_quantities,
-    other_quantities,
     parity_quantities,
-    summary_quantities,
+    size_quantities,
 )
-from edgesnn.profiler.results import Absent, AccuracyResult, Kind, ParityResult
+from edgesnn.profiler.results import Absent, AccuracyResult, ParityResult
 from edgesnn.profiler.session_store import Seen, SessionStore
+from edgesnn.record.quantities import BUDGETS, MEGABYTE, Kind, Quantities, Quantity
 from edgesnn.runners.base import Capability, DeviceInfo, Runner, RunnerOptions
 
 MemoryProbe = Callable[[], Probe]
@@ -204,7 +202,7 @@ def run_session(
     watch = _watch(runner, profile, setting)
     known: Quantities = {
         **memory_quantities(memory),
-        **other_quantities(setting.device),
+        **size_quantities(setting.device),
         **accuracy_quantities(accuracy),
         **parity_quantities(parity),
     }
@@ -246,7 +244,7 @@ def run_session(
     }
     if generation is not None:
         kind = Kind.SIMULATED if setting.device.simulated else Kind.MEASURED
-        quantities |= generation_quantities(generation, kind, summary_quantities)
+        quantities |= generation_quantities(generation, kind)
         runs = _power_of_runs(generation, power, simulated=_simulated(setting, meter))
         quantities |= duty_quantities(generation, workload, profile.cell, runs, kind=kind)
     invalid = None if isinstance(latency, Absent) else latency.invalid
@@ -314,52 +312,28 @@ def judge(
         memory: The fresh processes.
         power: The metered session.
     """
-    limits = profile.budgets
-
-    def spec(name: str, subject: str, side: Side = Side.BELOW) -> BudgetSpec:
-        return BudgetSpec(name, subject, side, getattr(limits, name))
-
     prompt = profile.workload.prompt_tokens
-    per_token = spec("latency_ms_p95", "one generated token with full context, p95")
-    first_token = spec("first_token_ms_p95", f"prompt of {prompt} tokens to first token, p95")
-    peaks = [] if isinstance(memory, Absent) else [p.peak_bytes / MEGABYTE for p in memory]
     documents = quantities["accuracy.top1"].n or 0
-    retention = spec("retention", "top-1 of the student over the teacher's", Side.ABOVE)
-    verdicts = (
-        _judge_latency(per_token, quantities, latency),
-        _judge_first_token(first_token, quantities, latency),
-        judge_power(spec("power_mw", "mean power of continuous generation"), quantities["power.mean"], power),
-        judge_value(spec("size_mb", "model files the device needs"), quantities["size.model"]),
-        judge_all(
-            spec("memory_mb", "peak resident set of a fresh process"), quantities["memory.peak"], peaks
-        ),
-        judge_interval(retention, quantities["accuracy.retention"], n=documents, unit_of_n="documents"),
-        judge_value(
-            spec("parity_mismatches", "logits that differ from golden's", Side.AT_MOST),
-            quantities["parity.mismatches"],
-        ),
-        judge_interval(
-            spec("bits_per_byte", "cross entropy on held-out text"),
-            quantities["accuracy.bits_per_byte"],
-            n=documents,
-            unit_of_n="documents",
-        ),
-        judge_interval(
-            spec("top1", "next tokens that were right", Side.ABOVE),
-            quantities["accuracy.top1"],
-            n=documents,
-            unit_of_n="documents",
-        ),
-        judge_value(
-            spec("synaptic_operations", "effective synaptic operations per token", Side.AT_MOST),
-            quantities["activity.synaptic_operations"],
-        ),
-        judge_value(
-            spec("spike_rate", "spikes per neuron and inner timestep", Side.AT_MOST),
-            quantities["activity.spike_rate"],
-        ),
-    )
-    return tuple(simulation_decides_nothing(verdict) for verdict in verdicts)
+    peaks = [] if isinstance(memory, Absent) else [p.peak_bytes / MEGABYTE for p in memory]
+    found = []
+    for known in BUDGETS.values():
+        limit = getattr(profile.budgets, known.name)
+        spec = BudgetSpec(known.name, known.subject.format(prompt_tokens=prompt), known.side, limit)
+        quantity = quantities[known.quantity]
+        if known.quantity == "latency.p95":
+            budget = _judge_latency(spec, quantity, latency)
+        elif known.quantity == "first_token.p95":
+            budget = _judge_first_token(spec, quantity, latency)
+        elif known.quantity == "power.mean":
+            budget = judge_power(spec, quantity, power)
+        elif known.quantity == "memory.peak":
+            budget = judge_all(spec, quantity, peaks)
+        elif known.quantity.startswith("accuracy."):
+            budget = judge_interval(spec, quantity, n=documents, unit_of_n="documents")
+        else:
+            budget = judge_value(spec, quantity)
+        found.append(simulation_decides_nothing(budget))
+    return tuple(found)
 
 
 class _Windows:
@@ -477,8 +451,7 @@ def _simulated(setting: Setting, meter: MeterAccount | None) -> bool:
     return setting.device.simulated or (meter is not None and bool(meter.info["meter"]["simulated"]))
 
 
-def _judge_latency(spec: BudgetSpec, quantities: Quantities, latency: Latency | Absent) -> BudgetVerdict:
-    quantity = quantities["latency.p95"]
+def _judge_latency(spec: BudgetSpec, quantity: Quantity, latency: Latency | Absent) -> BudgetVerdict:
     if isinstance(latency, Absent):
         return judge_value(spec, quantity)
     if latency.invalid is not None:
@@ -489,8 +462,7 @@ def _judge_latency(spec: BudgetSpec, quantities: Quantities, latency: Latency | 
     return judge_percentile(spec, quantity, latency.per_token_ms, 0.95)
 
 
-def _judge_first_token(spec: BudgetSpec, quantities: Quantities, latency: Latency | Absent) -> BudgetVerdict:
-    quantity = quantities["first_token.p95"]
+def _judge_first_token(spec: BudgetSpec, quantity: Quantity, latency: Latency | Absent) -> BudgetVerdict:
     if isinstance(latency, Absent) or latency.first_token is None:
         return judge_value(spec, quantity)
     if latency.invalid is not None:

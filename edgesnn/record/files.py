@@ -25,6 +25,9 @@ from edgesnn.record.provenance import without_paths
 
 AnyArray = npt.NDArray[np.generic]
 _MAX_BYTES = 64 * 2**20
+#: What every record holds, of whatever version; a JSON writer may escape the slash.
+_MARK = b'"edgesnn.run'
+_OPENING_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,10 +37,26 @@ class Run:
     Attributes:
         record: The record.
         arrays: Raw arrays by name.
+        arrays_error: Why arrays that the record names are not there; None when they are, or it names none.
     """
 
     record: RunRecord
     arrays: Mapping[str, AnyArray] = field(default_factory=dict)
+    arrays_error: RecordError | None = None
+
+    def whole(self) -> Run:
+        """This run.
+
+        Raises:
+            RecordError: Its arrays are missing or were changed.
+        """
+        if self.arrays_error is not None:
+            raise self.arrays_error
+        return self
+
+
+#: Runs that were read before, by resolved path of their records: none.
+NO_RUNS: Mapping[Path, Run] = {}
 
 
 def make_run(document: Mapping[str, Any], arrays: Mapping[str, AnyArray], provenance: Provenance) -> Run:
@@ -123,13 +142,49 @@ def read_record(path: Path) -> RunRecord:
     Raises:
         RecordError: There is no such file, it is no run record, or breaks the schema.
     """
+    return _validated(path, _content(path, "the run record "))
+
+
+def find_record(path: Path) -> RunRecord | None:
+    """Read a file that may be a run record: the one place that tells records from other files.
+
+    Returns:
+        The record, or None where the file does not say that it is one, of whatever version.
+
+    Raises:
+        RecordError: It cannot be read, or it is a run record that is broken or of another version.
+    """
+    data = _content(path)
+    if _MARK not in data:
+        return None
     try:
-        size = path.stat().st_size
-        if size > _MAX_BYTES:
-            raise RecordError(f"'{path}' is too large for a run record", actual=size, limit=_MAX_BYTES)
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        return _validated(path, data)
+    except RecordError:
+        if _says_record(data):
+            raise
+        return None
+
+
+def _content(path: Path, what: str = "") -> bytes:
+    """A file, or of one that is too large for a record no more than tells that."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(_MAX_BYTES + 1 if path.stat().st_size > _MAX_BYTES else -1)
     except OSError as error:
-        raise RecordError(f"cannot read the run record '{path}'", actual=error.strerror) from None
+        raise RecordError(f"cannot read {what}'{path}'", actual=error.strerror) from None
+
+
+def _validated(path: Path, data: bytes) -> RunRecord:
+    if len(data) > _MAX_BYTES:
+        raise RecordError(
+            f"'{path}' is too large for a run record", actual=path.stat().st_size, limit=_MAX_BYTES
+        )
+    try:
+        return RunRecord.model_validate_json(data, strict=True)
+    except ValidationError as error:
+        broken = error
+    try:  # parsed once more only to say what is wrong: a site reads ten thousand records
+        raw = json.loads(data.decode())
     except (ValueError, RecursionError) as error:
         raise RecordError(f"'{path}' is not JSON", actual=str(error)) from None
     schema = raw.get("schema") if isinstance(raw, dict) else None
@@ -137,10 +192,16 @@ def read_record(path: Path) -> RunRecord:
         raise RecordError(
             f"'{path}' is no run record of this version", actual=schema, limit=SCHEMA, remedy="profile again"
         )
+    raise _broken(f"'{path}'", broken)
+
+
+def _says_record(data: bytes) -> bool:
+    """Whether the document's own schema is a run record's; of what is cut or broken, whether it begins so."""
     try:
-        return RunRecord.model_validate_json(json.dumps(raw, allow_nan=True), strict=True)
-    except ValidationError as error:
-        raise _broken(f"'{path}'", error) from None
+        raw = json.loads(data)
+    except (ValueError, RecursionError):
+        return _MARK in data[:_OPENING_BYTES]
+    return isinstance(raw, dict) and str(raw.get("schema", "")).startswith("edgesnn.run/")
 
 
 def read_run(path: Path) -> Run:
@@ -149,10 +210,27 @@ def read_run(path: Path) -> Run:
     Raises:
         RecordError: The record is wrong, or its arrays are missing or were changed.
     """
-    record = read_record(path)
-    if record.arrays is None:
-        return Run(record)
-    beside = path.parent / record.arrays.file
+    return with_arrays(read_record(path), path).whole()
+
+
+def with_arrays(record: RunRecord, path: Path) -> Run:
+    """Read the arrays of a record.
+
+    Args:
+        record: The record.
+        path: Its file; the arrays stand beside it.
+
+    Returns:
+        The run; arrays that are missing or were changed are left out, with the error.
+    """
+    try:
+        return Run(record, {} if record.arrays is None else _read_arrays(record.arrays, path))
+    except RecordError as error:
+        return Run(record, arrays_error=error)
+
+
+def _read_arrays(entry: Arrays, path: Path) -> dict[str, AnyArray]:
+    beside = path.parent / entry.file
     try:
         data = beside.read_bytes()
     except OSError as error:
@@ -162,22 +240,20 @@ def read_run(path: Path) -> Run:
             remedy="keep the .npz beside the .json",
         ) from None
     digest = hashlib.sha256(data).hexdigest()
-    if digest != record.arrays.sha256:
-        raise RecordError(
-            f"'{beside.name}' was changed after the run", actual=digest, limit=record.arrays.sha256
-        )
+    if digest != entry.sha256:
+        raise RecordError(f"'{beside.name}' was changed after the run", actual=digest, limit=entry.sha256)
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
         raise RecordError(f"'{beside.name}' holds no arrays", actual=str(error)) from None
-    if sorted(arrays) != record.arrays.names:
+    if sorted(arrays) != entry.names:
         raise RecordError(
             f"'{beside.name}' holds other arrays than its record says",
             actual=", ".join(sorted(arrays)),
-            limit=", ".join(record.arrays.names),
+            limit=", ".join(entry.names),
         )
-    return Run(record, arrays)
+    return arrays
 
 
 def _broken(what: str, error: ValidationError) -> RecordError:

@@ -8,48 +8,12 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import Field, JsonValue, model_validator
+
+from edgesnn.record.base import Part, Sha256
+from edgesnn.record.quantities import Kind, KindField, Quantity, SideField
 
 SCHEMA = "edgesnn.run/1"
-
-KindName = Literal["MEASURED", "SIMULATED", "ESTIMATED", "ABSENT"]
-Sha256 = Field(pattern=r"^[0-9a-f]{64}$")
-
-
-class Part(BaseModel):
-    """Base of everything in a record: frozen, no unknown keys, no NaN."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Quantity(Part):
-    """One number, or the reason why it is missing.
-
-    Examples:
-        >>> found = edgesnn.read_run("run.json").record.quantities
-        >>> found["latency.p95"].unit, found["latency.p95"].kind
-        ('ms', 'MEASURED')
-        >>> found["power.mean"].value, found["power.mean"].reason
-        (None, 'no meter was given')
-    """
-
-    value: float | None = Field(description="The number; null when kind is ABSENT.")
-    unit: str = Field(description="Unit of value, lower and upper.")
-    kind: KindName = Field(description="Where the number comes from.")
-    reason: str | None = Field(description="Why it is absent, or what a number that is there cannot say.")
-    how: str | None = Field(description="How it was taken.")
-    lower: float | None = Field(description="Lower end of its 95 % interval, null where it has none.")
-    upper: float | None = Field(description="Upper end of its 95 % interval, null where it has none.")
-    n: int | None = Field(description="Samples behind it.")
-    effective_n: float | None = Field(description="Independent samples that the interval stands on.")
-
-    @model_validator(mode="after")
-    def _absent_means_null_with_a_reason(self) -> Quantity:
-        if (self.value is None) != (self.kind == "ABSENT"):
-            raise ValueError("value must be null exactly when kind is ABSENT")
-        if self.kind == "ABSENT" and not self.reason:
-            raise ValueError("an absent quantity needs a reason")
-        return self
 
 
 class Model(Part):
@@ -83,7 +47,7 @@ class Budget(Part):
     name: str = Field(description="Key of the profile.")
     subject: str = Field(description="What the budget speaks of.")
     quantity: Quantity = Field(description="The value that is shown.")
-    side: Literal["<", "<=", ">"] = Field(description="On which side of the limit the value must lie.")
+    side: SideField = Field(description="On which side of the limit the value must lie.")
     limit: float | None = Field(description="The limit; null only reports.")
     required: bool = Field(description="Whether it gates.")
     verdict: Literal["PASS", "FAIL", "UNDECIDED", "UNMEASURED", "REPORTED"]
@@ -292,7 +256,7 @@ class Work(Part):
 class Activity(Part):
     """Counts per layer and op."""
 
-    kind: KindName
+    kind: KindField
     how: str
     text: str
     tokens: int
@@ -353,7 +317,7 @@ class PowerWindow(Part):
 class Power(Part):
     """A metered session."""
 
-    kind: KindName
+    kind: KindField
     meter: dict[str, JsonValue] = Field(description="Instrument, settings, accuracy, capabilities.")
     loss: dict[str, JsonValue] = Field(description="Account of the stream.")
     rung: Literal["marker", "clock-map", "preamble", "host-timestamps"]
@@ -475,7 +439,7 @@ class RunRecord(Part):
 
     @model_validator(mode="after")
     def _names_what_is_missing(self) -> RunRecord:
-        absent = {name for name, quantity in self.quantities.items() if quantity.kind == "ABSENT"}
+        absent = {name for name, quantity in self.quantities.items() if quantity.kind is Kind.ABSENT}
         if absent != {entry.name for entry in self.not_measured}:
             raise ValueError("not_measured must name exactly the absent quantities")
         return self

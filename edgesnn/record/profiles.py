@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from edgesnn.record.model import Part, RunRecord
+from edgesnn.record.base import Part
+from edgesnn.record.model import RunRecord
 
 SCHEMA = "edgesnn.profiles/1"
 

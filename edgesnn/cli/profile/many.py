@@ -19,21 +19,23 @@ if TYPE_CHECKING:
     from edgesnn.api.progress import Progress
     from edgesnn.cli.output import CommandOutput
     from edgesnn.record.files import Run
-    from edgesnn.record.model import Quantity, RunRecord
+    from edgesnn.record.model import RunRecord
+    from edgesnn.record.quantities import Quantity
 
 INTERLEAVE_SCHEMA = "edgesnn.interleave/1"
 ROLES = ("A", "B")
 _FOLDER = Path("runs")
-_ROWS = (
-    ("generated token p50, ms", "latency.p50"),
-    ("generated token p95, ms", "latency.p95"),
-    ("first token p50, ms", "first_token.p50"),
-    ("power, mW", "power.mean"),
-    ("energy per token, uJ", "energy.per_token"),
-    ("top-1", "accuracy.top1"),
-    ("model files, MB", "size.model"),
-    ("peak memory, MB", "memory.peak"),
-    ("mismatching logits", "parity.mismatches"),
+#: What stands side by side.
+_COMPARED = (
+    "latency.p50",
+    "latency.p95",
+    "first_token.p50",
+    "power.mean",
+    "energy.per_token",
+    "accuracy.top1",
+    "size.model",
+    "memory.peak",
+    "parity.mismatches",
 )
 
 
@@ -235,6 +237,7 @@ def _summary(columns: dict[str, tuple[RunRecord | None, int]]) -> Table:
     from rich.table import Table
 
     from edgesnn.cli.profile.show import coloured
+    from edgesnn.record.quantities import QUANTITIES
 
     table = Table(title="profiles", title_justify="left")
     table.add_column("", overflow="fold")
@@ -243,8 +246,10 @@ def _summary(columns: dict[str, tuple[RunRecord | None, int]]) -> Table:
     found = [record for record, _ in columns.values()]
     engines = ["-" if r is None else f"{r.device.engine} {r.device.engine_version}" for r in found]
     table.add_row("engine", *map(escape, engines))
-    for title, name in _ROWS:
-        table.add_row(title, *("-" if record is None else _cell(record, name) for record in found))
+    for name in _COMPARED:
+        table.add_row(
+            QUANTITIES[name].heading, *("-" if record is None else _cell(record, name) for record in found)
+        )
     verdicts = ["ERROR" if record is None else record.verdict.verdict for record in found]
     table.add_row("verdict", *map(coloured, verdicts))
     table.add_row("exit code", *(str(code) for _, code in columns.values()))

@@ -20,7 +20,7 @@ from edgesnn.errors import EXIT_OK, DeviceError, GateError, UndecidedError
 from edgesnn.profiler.budgets.early_stopping import CONFIDENCE, judge_limit
 from edgesnn.profiler.budgets.profile import Limit
 from edgesnn.profiler.budgets.statistics import FloatArray
-from edgesnn.profiler.results import Kind, Quantity
+from edgesnn.record.quantities import Kind, Quantity, Side
 
 NO_METER = "no meter was given"
 
@@ -42,20 +42,6 @@ class Overall(StrEnum):
     FAIL = "FAIL"
     INVALID = "INVALID"
     UNDECIDED = "UNDECIDED"
-
-
-class Side(StrEnum):
-    """On which side of its limit a value has to lie."""
-
-    BELOW = "<"
-    AT_MOST = "<="
-    ABOVE = ">"
-
-    def holds(self, value: float, limit: float) -> bool:
-        """Whether a value lies on this side."""
-        if self is Side.BELOW:
-            return value < limit
-        return value <= limit if self is Side.AT_MOST else value > limit
 
 
 @dataclass(frozen=True, slots=True)

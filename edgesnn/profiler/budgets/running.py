@@ -11,12 +11,10 @@ from edgesnn.meters.serve import Live
 from edgesnn.profiler.budgets.judging import BudgetOutcome, BudgetVerdict
 from edgesnn.profiler.latency.steps import MeasuredWindow
 from edgesnn.profiler.power.evaluation import HostSpan
-from edgesnn.profiler.results import Kind, present
+from edgesnn.record.quantities import BUDGETS, QUANTITIES, Kind, present
 
 #: Told of every budget that has a limit, after each window.
 OnRunning = Callable[[Sequence[BudgetVerdict]], None]
-
-LATENCY, POWER = "latency_ms_p95", "power_mw"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,17 +66,18 @@ def running_verdicts(budgets: Sequence[BudgetVerdict], now: SoFar) -> tuple[Budg
         budgets: Judged on everything that is known but the windows.
         now: What the windows say; it decides nothing yet.
     """
-    found = {LATENCY: (now.p95_ms, "ms"), POWER: (None if now.mean_w is None else 1e3 * now.mean_w, "mW")}
+    found = {"latency.p95": now.p95_ms, "power.mean": None if now.mean_w is None else 1e3 * now.mean_w}
     shown = []
     for budget in budgets:
         if budget.limit is None:
             continue
-        value, unit = found.get(budget.name, (None, ""))
+        name = BUDGETS[budget.name].quantity
+        value = found.get(name)
         if value is None:
             shown.append(budget)
             continue
         kind = Kind.SIMULATED if now.simulated else Kind.MEASURED
-        quantity = present(value, unit, f"{now.windows} windows so far", kind)
+        quantity = present(value, QUANTITIES[name].unit, f"{now.windows} windows so far", kind)
         reason = "below the limit so far" if value < budget.limit else "over the limit so far"
         shown.append(replace(budget, quantity=quantity, verdict=BudgetOutcome.UNDECIDED, reason=reason))
     return tuple(shown)

@@ -13,9 +13,6 @@ from edgesnn.chips.energy import (
 )
 from edgesnn.chips.work import WorkTotals
 
-#: Names of the estimates, in the order in which they are shown.
-ESTIMATES = ("synaptic_operations", "with_memory", "dense_network")
-
 
 @dataclass(frozen=True, slots=True)
 class EnergyReport:

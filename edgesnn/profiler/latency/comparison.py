@@ -17,8 +17,9 @@ from edgesnn.profiler.budgets.profile import Profile, Workload
 from edgesnn.profiler.budgets.statistics import CONFIDENCE, FloatArray, percentile
 from edgesnn.profiler.latency.steps import Latency, MeasuredWindow, Progress, measure_windows, require_steps
 from edgesnn.profiler.latency.warmup import warm_up
-from edgesnn.profiler.results import Absent, Kind, Quantity, absent, present
+from edgesnn.profiler.results import Absent
 from edgesnn.profiler.session import workload_ids
+from edgesnn.record.quantities import Kind, Quantity, absent, present
 from edgesnn.runners.base import DeviceInfo, Runner
 
 #: Pairs of windows for every window of the profile, and at most.

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +18,6 @@ from edgesnn.errors import RunnerError
 from edgesnn.profiler.budgets.profile import Workload
 from edgesnn.profiler.budgets.statistics import FloatArray, TimesSummary, summarise
 from edgesnn.profiler.latency.steps import DECODE_TAIL, Progress, TextCodec
-from edgesnn.profiler.results import Absent, Kind, Quantity, absent, present
 from edgesnn.runners.base import Capability, Output, Runner
 
 #: Runs before anything is timed.
@@ -27,11 +25,6 @@ WARMUP_RUNS = 2
 #: Most runs of one window.
 WINDOW_MAX_RUNS = 10_000
 _NS_PER_MS = 1e6
-_TITLES = {
-    "total": "from a prompt's text to the last token's",
-    "first": "from a prompt's text to the first token's",
-    "token": "one later token, forward + text decode",
-}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -144,37 +137,6 @@ def measure_generation(
         if different == 0
         else f"the device generated another answer in {different} of {len(runs)} runs from the same prompt",
     )
-
-
-def generation_quantities(
-    generation: Generation | Absent,
-    kind: Kind,
-    summaries: Callable[[str, TimesSummary, str, Kind], dict[str, Quantity]],
-) -> dict[str, Quantity]:
-    """The rows of timed answers.
-
-    Args:
-        generation: The answers, or why there are none.
-        kind: Where the times come from.
-        summaries: Makes the rows of one summary: prefix, summary, how, kind.
-    """
-    if isinstance(generation, Absent):
-        found = {f"generation.{part}.p50": absent("ms", generation.reason) for part in _TITLES}
-        return found | {"generation.throughput": absent("tokens/s", generation.reason)}
-    asked = (
-        f"{generation.prompt_tokens} tokens read ({generation.form}), "
-        f"{generation.generated_tokens} generated, {len(generation.windows)} windows of runs"
-    )
-    parts = {"total": generation.total, "first": generation.first, "token": generation.token}
-    quantities: dict[str, Quantity] = {}
-    for part, summary in parts.items():
-        if summary is None:
-            quantities[f"generation.{part}.p50"] = absent("ms", "a run generates a single token")
-        else:
-            quantities |= summaries(f"generation.{part}", summary, f"{_TITLES[part]}; {asked}", kind)
-    rate = 1000.0 * generation.generated_tokens / generation.total.mean_ms
-    how = f"generated tokens over the mean time of a run, reading included; {asked}"
-    return quantities | {"generation.throughput": present(rate, "tokens/s", how, kind)}
 
 
 def _run(runner: Runner, tokenizer: TextCodec, text: str, prompt: npt.NDArray[np.int32], answer: int) -> _Run:

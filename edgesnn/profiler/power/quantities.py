@@ -13,25 +13,27 @@ from edgesnn.profiler.budgets.judging import (
     BudgetOutcome,
     BudgetSpec,
     BudgetVerdict,
-    Side,
     judge_value,
     verdict_of,
 )
 from edgesnn.profiler.power.evaluation import PowerResult, PowerWindow
 from edgesnn.profiler.power.uncertainty import COMPONENTS, TAIL, Distribution
-from edgesnn.profiler.results import Absent, Kind, Quantity, absent, present
-
-Quantities = dict[str, Quantity]
+from edgesnn.profiler.results import Absent
+from edgesnn.record.quantities import (
+    GROUPS,
+    QUANTITIES,
+    Kind,
+    Quantities,
+    Quantity,
+    QuantityGroup,
+    Side,
+    absent,
+    missing,
+    present,
+)
 
 MILLI, MICRO = 1e3, 1e6
-_UNITS = {
-    "power.mean": "mW",
-    "power.idle": "mW",
-    "power.dynamic": "mW",
-    "power.peak": "mW",
-    "energy.per_token": "uJ",
-    "energy.dynamic_per_token": "uJ",
-}
+_NAMES = tuple(one.name for one in GROUPS[QuantityGroup.POWER])
 #: Most points of the trace that goes into a record; each holds the lowest, mean and highest power of its
 #: time.
 ENVELOPE_POINTS = 20_000
@@ -47,10 +49,10 @@ def power_quantities(power: PowerResult | Absent, *, simulated: bool) -> Quantit
         simulated: Whether meter or device is a simulation.
     """
     if isinstance(power, Absent):
-        return {name: absent(unit, power.reason) for name, unit in _UNITS.items()}
+        return missing(_NAMES, power.reason)
     if power.budget is None:
         reason = "no valid window: " + "; ".join(sorted({w.invalid or "" for w in power.windows}))
-        return {name: absent(unit, reason) for name, unit in _UNITS.items()}
+        return missing(_NAMES, reason)
     kind = Kind.SIMULATED if simulated else Kind.MEASURED
     n, budget = len(power.valid), power.budget
     how = f"{n} windows found by {power.rung}{' (coarse)' if power.rung.coarse else ''}"
@@ -58,10 +60,11 @@ def power_quantities(power: PowerResult | Absent, *, simulated: bool) -> Quantit
         how += f", {len(power.windows) - n} more were invalid"
 
     def quantity(name: str, found: Distribution | None, scale: float, what: str) -> Quantity:
+        unit = QUANTITIES[name].unit
         if found is None:
-            return absent(_UNITS[name], "the idle stretches beside the windows were not measured whole")
+            return absent(unit, "the idle stretches beside the windows were not measured whole")
         interval = (found.lower * scale, found.upper * scale)
-        return present(found.value * scale, _UNITS[name], f"{what}; {how}", kind, interval=interval, n=n)
+        return present(found.value * scale, unit, f"{what}; {how}", kind, interval=interval, n=n)
 
     peak = power.peak_w
     return {
@@ -165,7 +168,7 @@ def power_document(power: PowerResult, meter: dict[str, Any], loss: dict[str, An
         "clock": None if power.clock is None else dataclasses.asdict(power.clock),
         "windows": [_window(window) for window in power.windows],
         "uncertainty": {
-            name: {"unit": _UNITS[name], **{part: sd * scale for part, sd in one.budget.items()}}
+            name: {"unit": QUANTITIES[name].unit, **{part: sd * scale for part, sd in one.budget.items()}}
             for name, (one, scale) in found.items()
             if one is not None
         },

@@ -22,7 +22,6 @@ def run_summary(run: Run) -> str:
     Args:
         run: The run.
     """
-    source = Source(run.record.to_json(), run.arrays)
     # The rules of the page, nested, so that they end with this element.
     rules = f".edgesnn-run {{ {sheet().replace(':root', '&')} {_FRAME} }}"
-    return element("div", style(rules), run_head(source), budget_cards(source.document), class_="edgesnn-run")
+    return element("div", style(rules), run_head(Source(run)), budget_cards(run.record), class_="edgesnn-run")

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgesnn.errors import OutputError, RecordError
-from edgesnn.reports.comparison import Key
+from edgesnn.reports.comparing.result import Key
 from edgesnn.reports.html.folder import Row, SkippedRecord, read_folder
 from edgesnn.reports.html.markup import near
 from edgesnn.reports.html.run_page import run_page

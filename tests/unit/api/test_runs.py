@@ -55,7 +55,7 @@ def test_a_run_says_in_a_few_lines_what_it_found(run):
         lines[0].startswith("<Run: FAIL (exit code 3), ") and " on board, native 1, profile gate" in lines[0]
     )
     assert "  mismatching logits: 3 logits>" in lines
-    assert "  size: 1 MB" in lines
+    assert "  model files: 1 MB" in lines
 
 
 def test_a_run_shows_its_verdict_and_budgets_to_a_notebook_and_escapes_what_it_was_told(run):

@@ -7,8 +7,9 @@ from edgesnn.errors import RunnerError
 from edgesnn.profiler.budgets.judging import BudgetOutcome
 from edgesnn.profiler.counts.memory import Probe
 from edgesnn.profiler.latency.comparison import compare_forward, no_comparison
-from edgesnn.profiler.results import Absent, Kind
+from edgesnn.profiler.results import Absent
 from edgesnn.profiler.session import run_session
+from edgesnn.record.quantities import Kind
 from edgesnn.runners.base import Capability
 
 PROBE = Probe(1_000_000, 50_000_000, 60_000_000, 70_000_000, 12.0, 10.0, 300.0, 8, "a probe of the tests")

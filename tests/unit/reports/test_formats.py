@@ -6,11 +6,11 @@ from xml.etree import ElementTree as ET
 import pytest
 from jsonschema import Draft202012Validator, validate
 
-from edgesnn.reports.compare import base_sides, compare_runs
-from edgesnn.reports.dashboards import bencher, smaller_is_better
-from edgesnn.reports.document import compare_schema, comparison_document
-from edgesnn.reports.junit import junit
-from edgesnn.reports.markdown import COMMENT_BYTES, escape, markdown
+from edgesnn.reports.comparing.compare import base_sides, compare_runs
+from edgesnn.reports.comparing.result import compare_schema, comparison_document
+from edgesnn.reports.formats.dashboards import bencher, smaller_is_better
+from edgesnn.reports.formats.junit import junit
+from edgesnn.reports.formats.markdown import COMMENT_BYTES, escape, markdown
 from tests.support.run_documents import Device, changed, session_of
 
 #: What https://bencher.dev/bmf.json asks for, in our words: objects of objects of metrics.

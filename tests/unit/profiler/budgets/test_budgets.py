@@ -14,7 +14,7 @@ from edgesnn.profiler.budgets.judging import (
     simulation_decides_nothing,
 )
 from edgesnn.profiler.budgets.profile import Limit
-from edgesnn.profiler.results import Kind, absent, present
+from edgesnn.record.quantities import Kind, absent, present
 
 
 def _spec(limit, side=Side.BELOW, required=True):

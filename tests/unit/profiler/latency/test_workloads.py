@@ -13,8 +13,8 @@ from edgesnn.profiler.power.duty import (
     duty_quantities,
     mean_power_mw,
 )
-from edgesnn.profiler.results import Kind
 from edgesnn.profiler.session import run_session
+from edgesnn.record.quantities import Kind
 from edgesnn.runners.base import Capability, Output
 
 

@@ -26,9 +26,10 @@ from edgesnn.profiler.power.alignment import Rung
 from edgesnn.profiler.power.evaluation import HostSpan, PowerResult
 from edgesnn.profiler.power.metered import choose_rung
 from edgesnn.profiler.power.quantities import power_arrays
-from edgesnn.profiler.results import Absent, Kind
+from edgesnn.profiler.results import Absent
 from edgesnn.profiler.session import run_session
 from edgesnn.profiler.session_store import SessionStore, session_folder
+from edgesnn.record.quantities import Kind
 from edgesnn.runners.base import Capability, Window
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="twins need pseudo-terminals")

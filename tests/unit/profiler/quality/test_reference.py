@@ -16,7 +16,7 @@ from edgesnn.errors import EdgesnnError, RunnerError, TextError, UsageError, Use
 from edgesnn.profiler.budgets.profile import Workload
 from edgesnn.profiler.quality.accuracy import bootstrap_ratio
 from edgesnn.profiler.quality.reference import NO_PIECE, align, first_pieces, score_reference, time_steps
-from edgesnn.profiler.results import present
+from edgesnn.record.quantities import present
 from edgesnn.runners.causal_lm import OnnxCausalModel, find_model
 from edgesnn.text.tokenizer import SPECIAL_TOKENS, TextTokenizer
 from tests.support.bundles import shared_bundle

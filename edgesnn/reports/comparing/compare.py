@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from edgesnn.errors import EXIT_OK, GateError, UndecidedError
 from edgesnn.names import nearest
-from edgesnn.reports.comparison import (
+from edgesnn.reports.comparing.metrics import compare_metrics
+from edgesnn.reports.comparing.result import (
     BudgetResult,
     Change,
     ComparisonVerdict,
@@ -19,10 +20,9 @@ from edgesnn.reports.comparison import (
     TargetComparison,
     Unmatched,
 )
-from edgesnn.reports.metrics import compare_metrics
-from edgesnn.reports.series import MIN_SESSIONS, Mode, Variance
-from edgesnn.reports.summary import SummarisedRun
-from edgesnn.reports.thresholds import Thresholds
+from edgesnn.reports.comparing.series import MIN_SESSIONS, Mode, Variance
+from edgesnn.reports.comparing.summary import SummarisedRun
+from edgesnn.reports.comparing.thresholds import Thresholds
 
 #: Confidence that all intervals of one target and family hold together.
 LEVEL = 0.95

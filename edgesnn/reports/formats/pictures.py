@@ -10,9 +10,11 @@ import numpy as np
 
 from edgesnn.errors import OutputError, RecordError, missing_extra
 from edgesnn.record.files import Run
-from edgesnn.reports.html.envelope import of_series, reduce
-from edgesnn.reports.html.numbers import number
+from edgesnn.record.quantities import Kind
+from edgesnn.reports.html.charts.envelope import of_series, reduce
+from edgesnn.reports.html.charts.power import placed_windows
 from edgesnn.reports.html.sources import Source
+from edgesnn.reports.html.values import number, with_kind
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,8 +40,7 @@ def draw_run(run: Run, base: Run | None = None) -> Figure:
         MissingExtraError: matplotlib is not installed.
         RecordError: The run has nothing of that.
     """
-    head = Source(run.record.to_json(), run.arrays)
-    behind = None if base is None else Source(base.record.to_json(), base.arrays)
+    head, behind = Source(run), None if base is None else Source(base)
     figure = _figure()
     drawn = []
     for draw in _DRAWINGS.values():
@@ -128,48 +129,47 @@ def _latency(axes: Any, head: Source, base: Source | None) -> bool:
     axes.set_ylabel("% of tokens")
     if high > 5 * everything.min():  # the bins grow with the time: so does the axis where they differ much
         axes.set_xscale("log")
-    axes.set_title(f"Latency{_kind(head, 'latency.p95')}", loc="left", color=_INK)
+    p95 = head.quantity("latency.p95")
+    kind = Kind.MEASURED if p95 is None or p95.kind is Kind.ABSENT else p95.kind
+    axes.set_title(with_kind("Latency", kind), loc="left", color=_INK)
     axes.legend(frameon=False)
     return True
 
 
 def _power(axes: Any, head: Source, _: Source | None) -> bool:
     rows = head.rows("power_time_s", "power_min_w", "power_mean_w", "power_max_w")
-    power = head.document.get("power")
+    power = head.record.power
     if rows is None or power is None:
         return False
     few = reduce(rows[0], rows[1], rows[2], rows[3], _POINTS)
     if len(few) < 2:
         return False
     origin = few.x[0]
-    for window in power["windows"]:
-        if window["start_s"] is not None and window["stop_s"] is not None:
-            axes.axvspan(window["start_s"] - origin, window["stop_s"] - origin, color=_WINDOW)
+    for window in placed_windows(power):
+        axes.axvspan(window.start_s - origin, window.stop_s - origin, color=_WINDOW)
     axes.fill_between(
         few.x - origin, few.low * MILLI, few.high * MILLI, color=_BAND, label="lowest to highest sample"
     )
     axes.plot(few.x - origin, few.mean * MILLI, color=_HEAD, linewidth=1.1, label="mean")
-    budget = next((b["limit"] for b in head.document["budgets"] if b["name"] == "power_mw"), None)
-    if budget is not None:
+    if (budget := head.limit("power_mw")) is not None:
         axes.axhline(budget, color=_LIMIT, linestyle="--", linewidth=1.1, label=f"budget {number(budget)} mW")
     axes.set_ylim(bottom=0)
     axes.set_xlabel("seconds")
     axes.set_ylabel("mW")
-    kind = "" if power["kind"] == "MEASURED" else f" ({power['kind']})"
-    axes.set_title(f"Power, windows shaded{kind}", loc="left", color=_INK)
+    axes.set_title(with_kind("Power, windows shaded", power.kind), loc="left", color=_INK)
     axes.legend(frameon=False, ncols=3, loc="upper right")
     return True
 
 
 def _spikes(axes: Any, head: Source, base: Source | None) -> bool:
-    activity = head.document["activity"]
-    if activity is None or not activity["layers"]:
+    activity = head.record.activity
+    if activity is None or not activity.layers:
         return False
-    rates = of_series([100 * layer["spike_rate"] for layer in activity["layers"]], _POINTS)
+    rates = of_series([100 * layer.spike_rate for layer in activity.layers], _POINTS)
     axes.bar(rates.x, rates.high, color=_HEAD, label="this run")
-    before = None if base is None else base.document["activity"]
-    if before is not None and len(before["layers"]) == len(activity["layers"]):
-        values = [100 * layer["spike_rate"] for layer in before["layers"]]
+    before = None if base is None else base.record.activity
+    if before is not None and len(before.layers) == len(activity.layers):
+        values = [100 * layer.spike_rate for layer in before.layers]
         axes.plot(range(len(values)), values, "_", color=_BASE, markersize=16, label="base")
     axes.axhline(
         6, color=_LIMIT, linestyle="--", linewidth=1.1, label="about 6 %: break-even with a dense network"
@@ -179,11 +179,6 @@ def _spikes(axes: Any, head: Source, base: Source | None) -> bool:
     axes.set_title("Spike rate by layer", loc="left", color=_INK)
     axes.legend(frameon=False)
     return True
-
-
-def _kind(head: Source, name: str) -> str:
-    found = head.quantity(name)
-    return "" if found is None or found["kind"] in ("MEASURED", "ABSENT") else f" ({found['kind']})"
 
 
 _DRAWINGS = {"latency": _latency, "power": _power, "spikes": _spikes}

@@ -1,11 +1,15 @@
-"""Numbers as people read them: four digits that matter, the same everywhere on a page."""
+"""Values as people read them: numbers of four digits that matter, verdicts and kinds as pills.
+
+A pill says its word; colour only helps.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+
+from edgesnn.record.quantities import Kind, Quantity
+from edgesnn.reports.html.markup import Safe, element, join
 
 MINUS = "\N{MINUS SIGN}"
 THIN = "\N{NARROW NO-BREAK SPACE}"
@@ -18,6 +22,23 @@ _UNITS = {
     "operations/token": "per token",
     "updates/token": "per token",
 }
+_CLASSES = {
+    "PASS": "good",
+    "FAIL": "bad",
+    "INVALID": "bad",
+    "UNDECIDED": "open",
+    "UNMEASURED": "open",
+    "REPORTED": "quiet",
+    "REGRESSION": "bad",
+    "IMPROVEMENT": "good",
+    "NO CHANGE": "quiet",
+    "INCONCLUSIVE": "open",
+    "INFORMATION": "quiet",
+    "SIMULATED": "unreal",
+    "ESTIMATED": "unreal",
+    "ABSENT": "quiet",
+}
+_SIGNS = {"good": "✓", "bad": "✕", "open": "?", "quiet": "", "unreal": "≈"}
 
 
 def number(value: float) -> str:
@@ -83,15 +104,44 @@ def moment(created: str) -> str:
         return created
 
 
-def quantity(found: Mapping[str, Any] | None) -> tuple[str, str]:
-    """A quantity of a record as value with unit, and interval.
-
-    Args:
-        found: ``{value, unit, lower, upper}``; None where the record has none.
-    """
-    if found is None or found.get("value") is None:
+def quantity(found: Quantity | None) -> tuple[str, str]:
+    """A quantity of a record as value with unit, and interval; None where the record has none."""
+    if found is None or found.value is None:
         return "absent", ""
-    return (
-        with_unit(float(found["value"]), str(found["unit"])),
-        interval(found.get("lower"), found.get("upper")),
+    return with_unit(found.value, found.unit), interval(found.lower, found.upper)
+
+
+def tone(word: str) -> str:
+    """The style class of a verdict, outcome or kind."""
+    return _CLASSES.get(word.upper(), "quiet")
+
+
+def badge(word: str) -> Safe:
+    """A verdict, outcome or kind as a pill."""
+    name = tone(word)
+    sign = _SIGNS[name]
+    mark = element("span", f"{sign} ", aria_hidden="true") if sign else None
+    return element("span", mark, word, class_=f"pill {name}")
+
+
+def with_kind(title: str, kind: Kind) -> str:
+    """A title that says where its numbers come from, unless they were measured."""
+    return title if kind is Kind.MEASURED else f"{title} ({kind})"
+
+
+def kind_badge(kind: str) -> Safe | None:
+    """Where a number comes from, unless it was measured."""
+    return None if kind == Kind.MEASURED else badge(kind)
+
+
+def value_with_interval(found: Quantity) -> Safe:
+    """A quantity with its interval and, where it was not measured, its kind."""
+    value, ends = quantity(found)
+    kind = None if found.value is None else kind_badge(found.kind)
+    return join(
+        [
+            element("span", value, class_="number"),
+            [" ", element("span", ends, class_="ends")] if ends else None,
+            [" ", kind] if kind is not None else None,
+        ]
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from edgesnn.reports.comparison import ChangeScale, MetricResult, RunComparison, TargetComparison
+from edgesnn.reports.comparing.result import ChangeScale, MetricResult, RunComparison, TargetComparison
 
 
 def bencher(comparison: RunComparison) -> dict[str, dict[str, dict[str, float]]]:

@@ -7,32 +7,32 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from edgesnn.reports.html.envelope import SeriesEnvelope, of_series
-from edgesnn.reports.html.markup import Child, Safe, element
-from edgesnn.reports.html.numbers import number, percent
-from edgesnn.reports.html.numbers import quantity as shown
-from edgesnn.reports.html.scales import Axis, span
-from edgesnn.reports.html.sources import Source
-from edgesnn.reports.html.svg import (
+from edgesnn.record.quantities import SUMMARIES
+from edgesnn.reports.html.charts.envelope import of_series
+from edgesnn.reports.html.charts.scales import Axis, span
+from edgesnn.reports.html.charts.svg import (
     Canvas,
     data_table,
+    envelope_marks,
     figure,
     horizontal_axis,
     legend,
     line,
-    path,
     polyline,
     rect,
     text,
     vertical_axis,
 )
+from edgesnn.reports.html.markup import Child, Safe
+from edgesnn.reports.html.sources import Source
+from edgesnn.reports.html.values import number, percent
+from edgesnn.reports.html.values import quantity as shown
 
 FloatArray = npt.NDArray[np.float64]
 BINS = 72
 #: An occupied bin is at least this high, pixels: one slow step among a million stays visible.
 LEAST_HEIGHT = 2.0
 _PERCENTILES = ("p50", "p95", "p99")
-_SUMMARIES = (("generated token", "latency"), ("forward pass", "forward"), ("first token", "first_token"))
 _TABLE = ("min", "p50", "p90", "p95", "p99", "max")
 
 
@@ -88,9 +88,9 @@ def _histogram(
     names = [("this run", head)] + ([("base", base)] if base is not None else [])
     rows = [
         (f"{what}, {name}", *(_cell(source, f"{key}.{column}") for column in _TABLE))
-        for what, key in _SUMMARIES
+        for key, what in SUMMARIES.items()
         for name, source in names
-        if (found := source.quantity(f"{key}.p50")) is not None and found["value"] is not None
+        if (found := source.quantity(f"{key}.p50")) is not None and found.value is not None
     ]
     against = "" if theirs is None else f", against {len(theirs):,} of the base"
     return figure(
@@ -145,11 +145,12 @@ def _percentile_marks(head: Source, across: Axis, canvas: Canvas) -> list[Child]
     last = -math.inf
     for name in _PERCENTILES:
         found = head.quantity(f"latency.{name}")
-        if found is None or found["value"] is None or not 0 < found["value"] <= across.high:
+        value = None if found is None else found.value
+        if found is None or value is None or not 0 < value <= across.high:
             continue
-        x = across(found["value"])
-        low = found["value"] if found["lower"] is None else found["lower"]
-        high = found["value"] if found["upper"] is None else found["upper"]
+        x = across(value)
+        low = value if found.lower is None else found.lower
+        high = value if found.upper is None else found.upper
         marks.append(
             rect(across(low), canvas.y1, across(high) - across(low), canvas.y0 - canvas.y1, "interval")
         )
@@ -193,7 +194,7 @@ def _timeline(head: Source) -> list[Safe]:
             if right - left > 14:
                 marks.append(text((left + right) / 2, canvas.y1 + 11, str(index + 1), "small", "middle"))
         few = of_series(joined, int(canvas.x1 - canvas.x0))
-        marks += _band(few, across, up)
+        marks += envelope_marks(few, across, up)
         return canvas, [*marks, *horizontal_axis(canvas, across, "step")]
 
     return [
@@ -209,27 +210,13 @@ def _timeline(head: Source) -> list[Safe]:
     ]
 
 
-def _band(few: SeriesEnvelope, across: Axis, up: Axis) -> list[Child]:
-    xs = [across(float(x)) for x in few.x]
-    upper = [(x, up(float(v)) - 0.4) for x, v in zip(xs, few.high, strict=True)]
-    lower = [(x, up(float(v)) + 0.4) for x, v in zip(xs, few.low, strict=True)]
-    means = [(x, up(float(v))) for x, v in zip(xs, few.mean, strict=True)]
-    return [element("path", d=path([*upper, *reversed(lower)]) + "Z", class_="band"), polyline(means, "head")]
-
-
 def _windows_table(head: Source) -> Safe | None:
-    latency = head.document.get("latency")
+    latency = head.record.latency
     if latency is None:
         return None
     rows = [
-        (
-            str(i + 1),
-            f"{w['counted_steps']:,}",
-            number(w["seconds"]),
-            number(w["median_ms"]),
-            number(w["mean_ms"]),
-        )
-        for i, w in enumerate(latency["windows"])
+        (str(i), f"{w.counted_steps:,}", number(w.seconds), number(w.median_ms), number(w.mean_ms))
+        for i, w in enumerate(latency.windows, 1)
     ]
     names = ("window", "steps with full context", "seconds", "median ms", "mean ms")
     return data_table(names, rows, what="measurement windows")

@@ -8,19 +8,20 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from edgesnn.reports import statistics as st
-from edgesnn.reports.candidates import HolmCandidate, judge_family, untested
-from edgesnn.reports.comparison import ChangeScale, Family, MetricResult, Outcome
-from edgesnn.reports.summary import SummarisedRun
-from edgesnn.reports.thresholds import Thresholds
+from edgesnn.record.quantities import QUANTITIES, Kind
+from edgesnn.reports.comparing import statistics as st
+from edgesnn.reports.comparing.judging import HolmCandidate, judge_family, untested
+from edgesnn.reports.comparing.result import ChangeScale, Family, MetricResult, Outcome
+from edgesnn.reports.comparing.summary import SummarisedRun
+from edgesnn.reports.comparing.thresholds import Thresholds
 
 FloatArray = npt.NDArray[np.float64]
 
-#: Ratios of sums over documents: name, unit, numerator, denominator, good direction.
+#: Ratios of sums over documents: name, numerator, denominator.
 _RATIOS = (
-    ("accuracy.top1", "share", "hits", "positions", "higher"),
-    ("accuracy.bits_per_byte", "bits/byte", "bits", "bytes", "lower"),
-    ("accuracy.retention", "share", "counted_hits", "teacher_hits", "higher"),
+    ("accuracy.top1", "hits", "positions"),
+    ("accuracy.bits_per_byte", "bits", "bytes"),
+    ("accuracy.retention", "counted_hits", "teacher_hits"),
 )
 
 
@@ -37,7 +38,8 @@ def compare_accuracy(
     """
     candidates: list[HolmCandidate] = []
     settled: list[MetricResult] = []
-    for name, unit, top, bottom, better in _RATIOS:
+    for name, top, bottom in _RATIOS:
+        unit, better = QUANTITIES[name].unit, QUANTITIES[name].better
         old, new = base.quantities.get(name), head.quantities.get(name)
         if (old is None or old.value is None) and (new is None or new.value is None):
             continue
@@ -49,7 +51,7 @@ def compare_accuracy(
             estimate = st.Estimate(0.0) if same else st.paired_ratio_difference(a, b)
             candidates.append(
                 HolmCandidate(
-                    name, Family.ACCURACY, unit, "MEASURED", float(a[0].sum() / a[1].sum()),
+                    name, Family.ACCURACY, unit, Kind.MEASURED, float(a[0].sum() / a[1].sum()),
                     float(b[0].sum() / b[1].sum()), ChangeScale.DIFFERENCE, better, estimate, documents,
                     documents, "documents",
                     "difference, documents drawn with replacement, the same for both sides",
@@ -69,7 +71,7 @@ def compare_accuracy(
                 name,
                 Family.ACCURACY,
                 unit,
-                "MEASURED",
+                Kind.MEASURED,
                 base=values[0],
                 head=values[1],
                 change=change,

@@ -6,13 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import numpy as np
-
-from edgesnn.reports.html.envelope import of_series
+from edgesnn.reports.html.charts.envelope import of_series
+from edgesnn.reports.html.charts.scales import Axis, span
+from edgesnn.reports.html.charts.svg import (
+    Canvas,
+    data_table,
+    envelope_marks,
+    figure,
+    line,
+    polyline,
+    text,
+    vertical_axis,
+)
 from edgesnn.reports.html.markup import Child, Safe, element
-from edgesnn.reports.html.numbers import interval, number, unit, with_unit
-from edgesnn.reports.html.scales import Axis, span
-from edgesnn.reports.html.svg import Canvas, data_table, figure, line, path, polyline, text, vertical_axis
+from edgesnn.reports.html.values import interval, number, unit, with_unit
 
 #: Rows of the table behind a trend: the latest runs.
 MOST_ROWS = 200
@@ -98,7 +105,7 @@ def _draw(
         marks.append(line(x, canvas.y1, x, canvas.y0, "step"))
     places = int(canvas.x1 - canvas.x0)
     if len(points) > places // 4:
-        marks += _many(points, across, up, places)
+        marks += envelope_marks(of_series([p.value for p in points], places // 2), across, up)
     else:
         marks += _few(points, unit_name, across, up)
     return canvas, [*marks, *_days(points, across, canvas)]
@@ -122,15 +129,6 @@ def _few(points: Sequence[TrendPoint], unit_name: str, across: Axis, up: Axis) -
             )
         )
     return marks
-
-
-def _many(points: Sequence[TrendPoint], across: Axis, up: Axis, places: int) -> list[Child]:
-    few = of_series(np.array([p.value for p in points]), places // 2)
-    xs = [across(float(x)) for x in few.x]
-    upper = [(x, up(float(v)) - 0.4) for x, v in zip(xs, few.high, strict=True)]
-    lower = [(x, up(float(v)) + 0.4) for x, v in zip(xs, few.low, strict=True)]
-    means = [(x, up(float(v))) for x, v in zip(xs, few.mean, strict=True)]
-    return [element("path", d=path([*upper, *reversed(lower)]) + "Z", class_="band"), polyline(means, "head")]
 
 
 def _days(points: Sequence[TrendPoint], across: Axis, canvas: Canvas) -> list[Child]:

@@ -1,4 +1,4 @@
-"""The result of a comparison, as plain frozen data: what every format and page renders.
+"""The result of a comparison, as plain frozen data: what every format and page renders, and its JSON.
 
 A `RunComparison` holds one `TargetComparison` per comparability key, and each of those one `MetricResult` per
 metric and one `BudgetResult` per budget. Numbers that a side lacks are None, with a reason beside them.
@@ -6,8 +6,12 @@ metric and one `BudgetResult` per budget. Numbers that a side lacks are None, wi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
+from functools import cache
+from typing import Any
+
+from pydantic import TypeAdapter
 
 SCHEMA = "edgesnn.compare/1"
 
@@ -74,14 +78,7 @@ class Key:
 
     def parts(self) -> tuple[tuple[str, str], ...]:
         """Names and values, in order."""
-        return (
-            ("model", self.model),
-            ("target", self.target),
-            ("engine", self.engine),
-            ("meter", self.meter),
-            ("profile", self.profile),
-            ("workload", self.workload),
-        )
+        return tuple(asdict(self).items())
 
     def text(self) -> str:
         """The whole key in one line."""
@@ -279,7 +276,7 @@ class RunComparison:
         level: Confidence that all intervals of one target and family hold together, for example 0.95.
 
     Examples:
-        >>> found = edgesnn.compare_paths("run.json", ["run.json"])
+        >>> found = edgesnn.compare_runs("run.json", "run.json")
         >>> found.exit_code
         0
     """
@@ -291,3 +288,26 @@ class RunComparison:
     targets: tuple[TargetComparison, ...]
     unmatched: tuple[Unmatched, ...]
     level: float
+
+
+@cache
+def _adapter() -> TypeAdapter[RunComparison]:
+    return TypeAdapter(RunComparison)
+
+
+def comparison_document(comparison: RunComparison) -> dict[str, Any]:
+    """The comparison as JSON-like data (``edgesnn.compare/1``), without the schema's name."""
+    found: dict[str, Any] = _adapter().dump_python(comparison, mode="json")
+    return found
+
+
+def compare_schema() -> dict[str, Any]:
+    """The JSON Schema of the whole document."""
+    schema = _adapter().json_schema(mode="serialization")
+    schema["properties"] = {
+        "schema": {"const": SCHEMA},
+        "edgesnn_version": {"type": "string"},
+        **schema["properties"],
+    }
+    schema["required"] = ["schema", "edgesnn_version", *schema["required"]]
+    return schema

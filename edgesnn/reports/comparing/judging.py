@@ -1,13 +1,13 @@
-"""A metric on its way to a result: its estimate waits for Holm, then the interval gives the outcome."""
+"""Judging a metric: its estimate waits for Holm, then the interval gives the outcome."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from edgesnn.reports.comparison import ChangeScale, Family, MetricResult, Outcome
-from edgesnn.reports.statistics import Estimate, holm
-from edgesnn.reports.thresholds import Thresholds
+from edgesnn.reports.comparing.result import ChangeScale, Family, MetricResult, Outcome
+from edgesnn.reports.comparing.statistics import Estimate, holm
+from edgesnn.reports.comparing.thresholds import Thresholds
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,30 +52,31 @@ def _judge(one: HolmCandidate, threshold: float, level: float) -> MetricResult:
         needed = one.needed(distance, level)
         many = f"about {needed:,} {one.unit_of_n} on each side would decide" if needed else None
         reason = many or f"no number of {one.unit_of_n} would decide: the change stands at the threshold"
-    return MetricResult(
-        name=one.name,
-        family=one.family,
-        unit=one.unit,
-        kind=one.kind,
-        base=one.base,
-        head=one.head,
-        scale=one.scale,
-        change=change,
+    return replace(
+        untested(
+            one.name,
+            one.family,
+            one.unit,
+            one.kind,
+            base=one.base,
+            head=one.head,
+            change=change,
+            outcome=outcome,
+            reason=reason,
+            unit_of_n=one.unit_of_n,
+            scale=one.scale,
+            better=one.better,
+            threshold=threshold,
+            method=one.method,
+        ),
         lower=low,
         upper=high,
-        threshold=threshold,
-        better=one.better,
         level=level,
         degrees_of_freedom=one.estimate.degrees_of_freedom,
         p_value=one.estimate.p_value(),
         n_base=one.n_base,
         n_head=one.n_head,
-        unit_of_n=one.unit_of_n,
-        outcome=outcome,
-        gates=True,
-        reason=reason,
         needed=needed,
-        method=one.method,
     )
 
 
@@ -119,8 +120,10 @@ def untested(
     unit_of_n: str,
     scale: ChangeScale = ChangeScale.LOG_RATIO,
     better: str = "lower",
+    threshold: float = 0.0,
+    method: str = "none",
 ) -> MetricResult:
-    """A metric without interval: information, or something that stayed open."""
+    """A metric without interval: compared exactly, information, or something that stayed open."""
     return MetricResult(
         name=name,
         family=family,
@@ -132,7 +135,7 @@ def untested(
         change=change,
         lower=None,
         upper=None,
-        threshold=0.0,
+        threshold=threshold,
         better=better,
         level=None,
         degrees_of_freedom=None,
@@ -144,5 +147,5 @@ def untested(
         gates=outcome is not Outcome.INFORMATION,
         reason=reason,
         needed=None,
-        method="none",
+        method=method,
     )

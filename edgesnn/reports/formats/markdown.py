@@ -8,14 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from edgesnn.reports.comparison import (
+from edgesnn.reports.comparing.result import (
     ComparisonVerdict,
     MetricResult,
     Outcome,
     RunComparison,
     TargetComparison,
 )
-from edgesnn.reports.wording import SIGNS, budget_text, change_text, interval_text, value_text
+from edgesnn.reports.formats.wording import SIGNS, budget_text, change_text, interval_text, value_text
 
 #: A job summary of GitHub takes 1,024 KiB; we stay below.
 MOST_BYTES = 900_000

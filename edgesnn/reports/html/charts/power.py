@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-from edgesnn.reports.html.envelope import SeriesEnvelope, reduce
-from edgesnn.reports.html.markup import Child, Safe, element
-from edgesnn.reports.html.numbers import number, percent
-from edgesnn.reports.html.scales import Axis, span
-from edgesnn.reports.html.sources import Source
-from edgesnn.reports.html.svg import (
+from edgesnn.record.model import Power, PowerWindow
+from edgesnn.record.quantities import Kind
+from edgesnn.reports.comparing.summary import instrument
+from edgesnn.reports.html.charts.envelope import SeriesEnvelope, reduce
+from edgesnn.reports.html.charts.scales import Axis, span
+from edgesnn.reports.html.charts.svg import (
     Canvas,
     data_table,
+    envelope_marks,
     figure,
     horizontal_axis,
     legend,
     line,
-    path,
-    polyline,
     rect,
     text,
     vertical_axis,
 )
+from edgesnn.reports.html.markup import Child, Safe
+from edgesnn.reports.html.sources import Source
+from edgesnn.reports.html.values import number, percent, with_kind
 
 MILLI = 1e3
 #: Half the time that the close look at the highest peak shows, at least, seconds.
@@ -37,7 +39,7 @@ def power_figures(source: Source, limit_mw: float | None) -> list[Safe]:
         source: The run.
         limit_mw: Budget of mean power, or None.
     """
-    power = source.document.get("power")
+    power = source.record.power
     rows = source.rows(*_ARRAYS)
     if power is None or rows is None or len(rows[0]) < 2:
         return []
@@ -49,11 +51,10 @@ def power_figures(source: Source, limit_mw: float | None) -> list[Safe]:
     if len(trace) < 2:
         return []
     origin = float(trace.x[0])
-    windows = [w for w in power["windows"] if w["start_s"] is not None and w["stop_s"] is not None]
-    kind = "" if power["kind"] == "MEASURED" else f" ({power['kind']})"
+    windows = placed_windows(power)
     peak = int(trace.high.argmax())
     description = (
-        f"Total power over {number(float(trace.x[-1] - origin))} seconds with {len(power['windows'])} "
+        f"Total power over {number(float(trace.x[-1] - origin))} seconds with {len(power.windows)} "
         f"measurement windows. Highest sample {number(float(trace.high[peak]))} milliwatts, lowest "
         f"{number(float(trace.low.min()))}."
     )
@@ -64,7 +65,7 @@ def power_figures(source: Source, limit_mw: float | None) -> list[Safe]:
     figures = [
         figure(
             "power-trace",
-            f"Power over time{kind}",
+            with_kind("Power over time", power.kind),
             description,
             whole,
             legend(
@@ -74,7 +75,7 @@ def power_figures(source: Source, limit_mw: float | None) -> list[Safe]:
                 ("k-idle", "idle level beside it"),
                 *([("k-limit", "budget of mean power")] if limit_mw is not None else []),
             ),
-            _windows_table(power["windows"]),
+            _windows_table(power.windows),
         )
     ]
     half = max(CLOSE_S, 60 * float(trace.x[-1] - origin) / len(trace))
@@ -88,7 +89,7 @@ def power_figures(source: Source, limit_mw: float | None) -> list[Safe]:
         figures.append(
             figure(
                 "power-peak",
-                f"The highest peak, closer{kind}",
+                with_kind("The highest peak, closer", power.kind),
                 f"The stretch around {number(at - origin)} seconds, where the highest sample lies.",
                 close,
             )
@@ -96,26 +97,49 @@ def power_figures(source: Source, limit_mw: float | None) -> list[Safe]:
     return figures
 
 
-def power_rows(power: Mapping[str, Any]) -> list[tuple[str, str]]:
+def power_rows(power: Power) -> list[tuple[str, str]]:
     """How power was taken: instrument, alignment, losses."""
-    meter = power["meter"]
-    inner = meter.get("meter") if isinstance(meter.get("meter"), Mapping) else meter
-    device = " ".join(str(inner[key]) for key in ("name", "model", "serial_number") if inner.get(key))
-    rows = [("meter", f"{device or 'unnamed'}{' SIMULATED' if power['kind'] == 'SIMULATED' else ''}")]
-    coarse = " (coarse: no marker and no clock map)" if power.get("coarse") else ""
-    rows.append(("windows found by", f"{power['rung']}{coarse}"))
-    valid = sum(window["invalid"] is None for window in power["windows"])
-    rows.append(("windows", f"{valid} valid of {len(power['windows'])}"))
-    lost = max(
-        (float(window["lost_share"]) for window in power["windows"] if "lost_share" in window), default=0.0
-    )
-    rows.append(("samples lost, worst window", percent(lost, 3)))
-    return rows
+    meter = instrument(power)
+    device = " ".join(str(meter[key]) for key in ("name", "model", "serial_number") if meter.get(key))
+    simulated = " SIMULATED" if power.kind is Kind.SIMULATED else ""
+    coarse = " (coarse: no marker and no clock map)" if power.coarse else ""
+    valid = sum(window.invalid is None for window in power.windows)
+    lost = max((window.lost_share for window in power.windows), default=0.0)
+    return [
+        ("meter", f"{device or 'unnamed'}{simulated}"),
+        ("windows found by", f"{power.rung}{coarse}"),
+        ("windows", f"{valid} valid of {len(power.windows)}"),
+        ("samples lost, worst window", percent(lost, 3)),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedWindow:
+    """A measurement window that was found on the meter's clock.
+
+    Attributes:
+        start_s: Its start.
+        stop_s: Its end.
+        found: What the record says of it.
+    """
+
+    start_s: float
+    stop_s: float
+    found: PowerWindow
+
+
+def placed_windows(power: Power) -> list[PlacedWindow]:
+    """The windows of a metered session that have a place in its trace."""
+    return [
+        PlacedWindow(window.start_s, window.stop_s, window)
+        for window in power.windows
+        if window.start_s is not None and window.stop_s is not None
+    ]
 
 
 def _draw(
     trace: SeriesEnvelope,
-    windows: Sequence[Mapping[str, Any]],
+    windows: Sequence[PlacedWindow],
     origin: float,
     limit_mw: float | None,
     canvas: Canvas,
@@ -129,13 +153,12 @@ def _draw(
     up = Axis(*span(shown, zero=True), canvas.y0, canvas.y1)
     marks: list[Child] = [vertical_axis(canvas, up, "mW")]
     for index, window in enumerate(windows):
-        if window["stop_s"] > start and window["start_s"] < stop:
+        if window.stop_s > start and window.start_s < stop:
             marks.append(_window(canvas, across, window, origin, index))
-    marks.append(_band(few, across, up, origin))
-    marks += _means(few, across, up, origin)
+    marks += envelope_marks(replace(few, x=few.x - origin), across, up)
     for index, window in enumerate(windows):
-        before = windows[index - 1]["stop_s"] if index else start
-        after = windows[index + 1]["start_s"] if index + 1 < len(windows) else stop
+        before = windows[index - 1].stop_s if index else start
+        after = windows[index + 1].start_s if index + 1 < len(windows) else stop
         marks += _idle(across, up, window, origin, (before, after))
     if limit_mw is not None and up.low < limit_mw < up.high:
         y = up(limit_mw)
@@ -144,13 +167,12 @@ def _draw(
     return canvas, [*marks, *horizontal_axis(canvas, across, "seconds")]
 
 
-def _window(
-    canvas: Canvas, across: Axis, window: Mapping[str, Any], origin: float, index: int
-) -> list[Child]:
-    left, right = across(window["start_s"] - origin), across(window["stop_s"] - origin)
-    state = "valid" if window["invalid"] is None else f"INVALID: {window['invalid']}"
-    hint = f"window {index + 1}: mean {_value(window['mean_mw'])} mW, {state}"
-    class_ = "window" if window["invalid"] is None else "window invalid"
+def _window(canvas: Canvas, across: Axis, window: PlacedWindow, origin: float, index: int) -> list[Child]:
+    left, right = across(window.start_s - origin), across(window.stop_s - origin)
+    invalid = window.found.invalid
+    state = "valid" if invalid is None else f"INVALID: {invalid}"
+    hint = f"window {index + 1}: mean {_value(window.found.mean_mw)} mW, {state}"
+    class_ = "window" if invalid is None else "window invalid"
     label = text((left + right) / 2, canvas.y1 + 11, str(index + 1), "small", "middle")
     return [
         rect(left, canvas.y1, right - left, canvas.y0 - canvas.y1, class_, hint=hint),
@@ -158,44 +180,14 @@ def _window(
     ]
 
 
-def _segments(trace: SeriesEnvelope) -> list[slice]:
-    """Stretches without a gap."""
-    starts = [0, *(int(i) for i in trace.gap.nonzero()[0] if i > 0)]
-    return [slice(a, b) for a, b in zip(starts, [*starts[1:], len(trace)], strict=True)]
-
-
-def _band(trace: SeriesEnvelope, across: Axis, up: Axis, origin: float) -> Safe:
-    parts = []
-    for piece in _segments(trace):
-        xs = [across(float(x) - origin) for x in trace.x[piece]]
-        upper = [up(float(v)) - 0.4 for v in trace.high[piece]]  # a flat stretch stays visible
-        lower = [up(float(v)) + 0.4 for v in trace.low[piece]]
-        outline = [*zip(xs, upper, strict=True), *zip(reversed(xs), reversed(lower), strict=True)]
-        parts.append(path(outline) + "Z")
-    return element("path", d="".join(parts), class_="band")
-
-
-def _means(trace: SeriesEnvelope, across: Axis, up: Axis, origin: float) -> list[Child]:
-    return [
-        polyline(
-            [
-                (across(float(x) - origin), up(float(v)))
-                for x, v in zip(trace.x[p], trace.mean[p], strict=True)
-            ],
-            "head",
-        )
-        for p in _segments(trace)
-    ]
-
-
 def _idle(
-    across: Axis, up: Axis, window: Mapping[str, Any], origin: float, free: tuple[float, float]
+    across: Axis, up: Axis, window: PlacedWindow, origin: float, free: tuple[float, float]
 ) -> list[Child]:
     """Idle levels, each drawn from the window to the middle of what is free on its side."""
     marks: list[Child] = []
     sides = (
-        (window["idle_before_mw"], (free[0] + window["start_s"]) / 2, window["start_s"]),
-        (window["idle_after_mw"], window["stop_s"], (free[1] + window["stop_s"]) / 2),
+        (window.found.idle_before_mw, (free[0] + window.start_s) / 2, window.start_s),
+        (window.found.idle_after_mw, window.stop_s, (free[1] + window.stop_s) / 2),
     )
     for level, start, stop in sides:
         left, right = across(start - origin), across(stop - origin)
@@ -204,13 +196,12 @@ def _idle(
     return marks
 
 
-def _windows_table(windows: Sequence[Mapping[str, Any]]) -> Safe:
+def _windows_table(windows: Sequence[PowerWindow]) -> Safe:
     head = ("window", "from s", "to s", "mean mW", "energy µJ", "idle before mW", "idle after mW", "state")
-    keys = ("start_s", "stop_s", "mean_mw", "energy_uj", "idle_before_mw", "idle_after_mw")
-    rows = [
-        (str(index + 1), *(_value(window[key]) for key in keys), window["invalid"] or "valid")
-        for index, window in enumerate(windows)
-    ]
+    rows = []
+    for index, w in enumerate(windows, 1):
+        values = (w.start_s, w.stop_s, w.mean_mw, w.energy_uj, w.idle_before_mw, w.idle_after_mw)
+        rows.append((str(index), *map(_value, values), w.invalid or "valid"))
     return data_table(head, rows, what="measurement windows")
 
 

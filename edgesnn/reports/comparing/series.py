@@ -9,11 +9,11 @@ from enum import StrEnum
 
 import numpy as np
 
-from edgesnn.reports import statistics as st
-from edgesnn.reports.candidates import HolmCandidate, judge_family, untested
-from edgesnn.reports.comparison import ChangeScale, Family, MetricResult, Outcome
-from edgesnn.reports.summary import RepeatedValues, SummarisedRun
-from edgesnn.reports.thresholds import Thresholds
+from edgesnn.reports.comparing import statistics as st
+from edgesnn.reports.comparing.judging import HolmCandidate, judge_family, untested
+from edgesnn.reports.comparing.result import ChangeScale, Family, MetricResult, Outcome
+from edgesnn.reports.comparing.summary import RepeatedValues, SummarisedRun
+from edgesnn.reports.comparing.thresholds import Thresholds
 
 #: Fewest sessions of a stored baseline before its times and energies gate.
 MIN_SESSIONS = 5

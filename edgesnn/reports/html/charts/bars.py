@@ -5,12 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from edgesnn.record.model import Activity, Energy
+from edgesnn.record.quantities import Kind
+from edgesnn.reports.html.charts.scales import Axis
+from edgesnn.reports.html.charts.svg import (
+    Canvas,
+    data_table,
+    figure,
+    horizontal_axis,
+    legend,
+    line,
+    rect,
+    text,
+)
 from edgesnn.reports.html.markup import Child, Safe
-from edgesnn.reports.html.numbers import number, percent, unit, with_unit
-from edgesnn.reports.html.scales import Axis
-from edgesnn.reports.html.svg import Canvas, data_table, figure, horizontal_axis, legend, line, rect, text
+from edgesnn.reports.html.values import number, percent, unit, with_kind, with_unit
 
 #: Published analysis: with memory traffic counted, spiking wins over a quantised dense network only below
 #: about this spike rate (arXiv 2409.08290).
@@ -85,45 +95,45 @@ def draw_bars(
     return canvas, [*marks, *horizontal_axis(canvas, across, title)]
 
 
-def spike_figure(activity: Mapping[str, Any], base: Mapping[str, Any] | None) -> Safe | None:
+def spike_figure(activity: Activity, base: Activity | None) -> Safe | None:
     """Spike rates by layer, the base's as ticks.
 
     Args:
         activity: Activity of the run.
         base: Activity of the base, or None.
     """
-    layers = activity["layers"]
+    layers = activity.layers
     if not layers:
         return None
-    before = {} if base is None else {layer["name"]: layer["spike_rate"] for layer in base["layers"]}
+    before = {} if base is None else {layer.name: layer.spike_rate for layer in base.layers}
     bars = [
         Bar(
-            layer["name"],
-            (("bar", layer["spike_rate"], f"{layer['name']}: {percent(layer['spike_rate'])}"),),
-            percent(layer["spike_rate"]),
-            before.get(layer["name"]),
+            layer.name,
+            (("bar", layer.spike_rate, f"{layer.name}: {percent(layer.spike_rate)}"),),
+            percent(layer.spike_rate),
+            before.get(layer.name),
         )
         for layer in layers[:MOST_BARS]
     ]
     rows = [
         (
-            layer["name"],
-            f"{layer['neurons']:,}",
-            percent(layer["spike_rate"], 2),
-            percent(before[layer["name"]], 2) if layer["name"] in before else "absent",
-            number(layer["spikes_per_token"]),
-            f"{layer['silent_neurons']:,}",
+            layer.name,
+            f"{layer.neurons:,}",
+            percent(layer.spike_rate, 2),
+            percent(before[layer.name], 2) if layer.name in before else "absent",
+            number(layer.spikes_per_token),
+            f"{layer.silent_neurons:,}",
         )
         for layer in layers
     ]
-    busiest = max(layers, key=lambda layer: layer["spike_rate"])
+    busiest = max(layers, key=lambda layer: layer.spike_rate)
     head = ("layer", "neurons", "spike rate", "base", "spikes per token", "silent neurons")
     more = "" if len(layers) <= MOST_BARS else f" The first {MOST_BARS} are drawn."
     return figure(
         "spike-rates",
         "Spike rate by layer",
         f"Share of neurons that spike in an inner timestep, {len(layers)} layers; highest "
-        f"{percent(busiest['spike_rate'])} in {busiest['name']}.{more}",
+        f"{percent(busiest.spike_rate)} in {busiest.name}.{more}",
         lambda width: draw_bars(
             bars, width, "spikes per neuron and timestep", lines=((BREAK_EVEN_RATE, "about 6 %: break-even"),)
         ),
@@ -139,44 +149,43 @@ def spike_figure(activity: Mapping[str, Any], base: Mapping[str, Any] | None) ->
     )
 
 
-def energy_figure(energy: Mapping[str, Any]) -> Safe | None:
+def energy_figure(energy: Energy) -> Safe | None:
     """The estimated energies of a token, part by part."""
-    estimates = energy["estimates"]
-    parts = list(dict.fromkeys(part for estimate in estimates for part in estimate["parts_uj"]))
+    estimates = [(one.name.replace("_", " "), one) for one in energy.estimates]
+    parts = list(dict.fromkeys(part for _, one in estimates for part in one.parts_uj))
     if not parts:
         return None
     styles = {part: f"part-{index % 6}" for index, part in enumerate(parts)}
     bars = [
         Bar(
-            estimate["name"].replace("_", " "),
+            name,
             tuple(
                 (styles[part], value, f"{part}: {with_unit(value, 'uJ')}")
-                for part, value in estimate["parts_uj"].items()
+                for part, value in one.parts_uj.items()
             ),
-            with_unit(estimate["total_uj"], "uJ"),
+            with_unit(one.total_uj, "uJ"),
         )
-        for estimate in estimates
+        for name, one in estimates
     ]
     rows = [
-        (part, *(number(e["parts_uj"][part]) if part in e["parts_uj"] else "none" for e in estimates))
+        (part, *(number(one.parts_uj[part]) if part in one.parts_uj else "none" for _, one in estimates))
         for part in parts
     ]
-    totals = ("total", *(number(estimate["total_uj"]) for estimate in estimates))
-    head = ("part", *(f"{estimate['name'].replace('_', ' ')} µJ" for estimate in estimates))
+    totals = ("total", *(number(one.total_uj) for _, one in estimates))
+    head = ("part", *(f"{name} µJ" for name, _ in estimates))
     return figure(
         "energy-estimates",
         "Energy of a token (ESTIMATED)",
-        "Estimated from counts by table "
-        f"{energy['table']}: "
-        + ", ".join(f"{e['name'].replace('_', ' ')} {with_unit(e['total_uj'], 'uJ')}" for e in estimates)
+        f"Estimated from counts by table {energy.table}: "
+        + ", ".join(f"{name} {with_unit(one.total_uj, 'uJ')}" for name, one in estimates)
         + ".",
-        lambda width: draw_bars(bars, width, f"µJ per token, ESTIMATED by table {energy['table'][:60]}"),
+        lambda width: draw_bars(bars, width, f"µJ per token, ESTIMATED by table {energy.table[:60]}"),
         legend(*((f"k-{styles[part]}", part) for part in parts)),
         data_table(head, [*rows, totals], what="parts of each estimate, ESTIMATED"),
     )
 
 
-def uncertainty_figure(uncertainty: Mapping[str, Mapping[str, Any]], kind: str) -> Safe | None:
+def uncertainty_figure(uncertainty: Mapping[str, Mapping[str, float | str]], kind: Kind) -> Safe | None:
     """What each source of error alone leaves of mean power, and the table for every quantity."""
     columns = list(
         dict.fromkeys(
@@ -187,7 +196,7 @@ def uncertainty_figure(uncertainty: Mapping[str, Mapping[str, Any]], kind: str) 
     if name is None or not columns:
         return None
     found = uncertainty[name]
-    deviations = {part: float(found[part]) for part in columns if isinstance(found.get(part), int | float)}
+    deviations = {part: value for part in columns if isinstance(value := found.get(part), int | float)}
     together = math.sqrt(sum(value**2 for value in deviations.values()))
     unit_name = str(found.get("unit", ""))
     bars = [
@@ -201,19 +210,15 @@ def uncertainty_figure(uncertainty: Mapping[str, Mapping[str, Any]], kind: str) 
             with_unit(together, unit_name),
         )
     )
-    rows = [
-        (
-            key,
-            unit(str(row.get("unit", ""))),
-            *(number(float(row[c])) if c in row else "absent" for c in columns),
-        )
-        for key, row in uncertainty.items()
-    ]
+    rows = []
+    for key, row in uncertainty.items():
+        cells = [row.get(part) for part in columns]
+        shown = (number(cell) if isinstance(cell, int | float) else "absent" for cell in cells)
+        rows.append((key, unit(str(row.get("unit", ""))), *shown))
     largest = max(deviations, key=lambda part: deviations[part], default="none")
-    shown_kind = "" if kind == "MEASURED" else f" ({kind})"
     return figure(
         "uncertainty-budget",
-        f"Uncertainty budget of {name}{shown_kind}",
+        with_kind(f"Uncertainty budget of {name}", kind),
         f"Standard uncertainty by component, each alone; the largest is {largest}, together "
         f"{with_unit(together, unit_name)}.",
         lambda width: draw_bars(bars, width, f"standard uncertainty, {unit(unit_name)}"),

@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from edgesnn.reports.accuracy import compare_accuracy
-from edgesnn.reports.candidates import untested
-from edgesnn.reports.comparison import Family, MetricResult, Outcome
-from edgesnn.reports.exact import compare_bits, compare_counts
-from edgesnn.reports.series import Variance, compare_series
-from edgesnn.reports.summary import SummarisedRun
-from edgesnn.reports.thresholds import Thresholds
+from edgesnn.record.quantities import QUANTITIES
+from edgesnn.reports.comparing.accuracy import compare_accuracy
+from edgesnn.reports.comparing.counts import compare_bits, compare_counts
+from edgesnn.reports.comparing.judging import untested
+from edgesnn.reports.comparing.result import Family, MetricResult, Outcome
+from edgesnn.reports.comparing.series import Variance, compare_series
+from edgesnn.reports.comparing.summary import SummarisedRun
+from edgesnn.reports.comparing.thresholds import Thresholds
 
 _SERIES_FAMILIES = (Family.TIMES, Family.ENERGIES, Family.MEMORY)
-_HIGHER_IS_BETTER = ("throughput.", "accuracy.top1", "accuracy.retention", "activity.activation_sparsity")
 
 
 def compare_metrics(
@@ -58,12 +58,11 @@ def _shown(base: SummarisedRun, head: SummarisedRun, compared: set[str]) -> list
             reason = f"the base is in {old.unit}, the head in {new.unit}"
         elif values[0] and values[1] and values[0] > 0 and values[1] > 0:
             change = math.log(values[1] / values[0])
-        better = "higher" if name.startswith(_HIGHER_IS_BETTER) else "lower"
-        family = _family_of(name)
+        known = QUANTITIES.get(name)
         found.append(
             untested(
                 name,
-                family,
+                _family_of(name),
                 some.unit,
                 some.kind,
                 base=values[0],
@@ -72,7 +71,7 @@ def _shown(base: SummarisedRun, head: SummarisedRun, compared: set[str]) -> list
                 outcome=Outcome.INFORMATION,
                 reason=reason,
                 unit_of_n="",
-                better=better,
+                better="lower" if known is None else known.better,
             )
         )
     return found

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree as ET
 
-from edgesnn.reports.comparison import BudgetResult, Key, MetricResult, Outcome, RunComparison
-from edgesnn.reports.wording import (
+from edgesnn.reports.comparing.result import BudgetResult, Key, MetricResult, Outcome, RunComparison
+from edgesnn.reports.formats.wording import (
     budget_text,
     change_text,
     evidence_text,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgesnn.reports.comparison import ChangeScale, Family, MetricResult, Outcome
-from edgesnn.reports.summary import ExactCount, SummarisedRun
-from edgesnn.reports.thresholds import Thresholds
+from edgesnn.record.quantities import Kind
+from edgesnn.reports.comparing.judging import untested
+from edgesnn.reports.comparing.result import ChangeScale, Family, MetricResult, Outcome
+from edgesnn.reports.comparing.summary import ExactCount, SummarisedRun
+from edgesnn.reports.comparing.thresholds import Thresholds
 
 _PARITY = "parity.mismatches"
 _OUTPUTS = "output.differing_windows"
@@ -23,7 +25,7 @@ def compare_bits(base: SummarisedRun, heads: Sequence[SummarisedRun]) -> list[Me
     old, new = base.counts.get(_PARITY), _worst(heads, _PARITY)
     if old is not None or new is not None:
         # Golden's bits are the definition: a base that was never compared with it counts as equal to it.
-        reference = old or ExactCount(0.0, "logits", "MEASURED", Family.BITS)
+        reference = old or ExactCount(0.0, "logits", Kind.MEASURED, Family.BITS)
         reason = "the base was not compared with golden: held against 0" if old is None else None
         found.append(_exact(_PARITY, reference, new, 0.0, reason))
     same = [head for head in heads if head.program_hash == base.program_hash]
@@ -34,8 +36,8 @@ def compare_bits(base: SummarisedRun, heads: Sequence[SummarisedRun]) -> list[Me
         if steps in base.outputs
     ]
     if pairs:
-        differing = ExactCount(float(sum(a != b for a, b in pairs)), "windows", "MEASURED", Family.BITS)
-        none = ExactCount(0.0, "windows", "MEASURED", Family.BITS)
+        differing = ExactCount(float(sum(a != b for a, b in pairs)), "windows", Kind.MEASURED, Family.BITS)
+        none = ExactCount(0.0, "windows", Kind.MEASURED, Family.BITS)
         reason = "the same program gave other logits over the same tokens" if differing.value else None
         found.append(_exact(_OUTPUTS, none, differing, 0.0, reason))
     return found
@@ -101,28 +103,18 @@ def _result(
     some = head or base
     assert some is not None
     comparable = base is not None and head is not None and base.unit == head.unit
-    return MetricResult(
-        name=name,
-        family=some.family,
-        unit=some.unit,
-        kind=some.kind,
+    return untested(
+        name,
+        some.family,
+        some.unit,
+        some.kind,
         base=None if base is None else base.value,
         head=None if head is None else head.value,
-        scale=ChangeScale.EXACT,
         change=head.value - base.value if comparable and head is not None and base is not None else None,
-        lower=None,
-        upper=None,
-        threshold=threshold,
-        better="lower",
-        level=None,
-        degrees_of_freedom=None,
-        p_value=None,
-        n_base=None,
-        n_head=None,
-        unit_of_n="",
         outcome=outcome,
-        gates=outcome is not Outcome.INFORMATION,
         reason=reason,
-        needed=None,
+        unit_of_n="",
+        scale=ChangeScale.EXACT,
+        threshold=threshold,
         method="exact",
     )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from edgesnn.reports.comparison import BudgetResult, ChangeScale, MetricResult, Outcome
+from edgesnn.record.quantities import Kind
+from edgesnn.reports.comparing.result import BudgetResult, ChangeScale, MetricResult, Outcome
 
 #: Signs beside the words, so that colour never carries the meaning alone.
 SIGNS = {
@@ -61,7 +62,7 @@ def value_text(value: float | None, unit: str, kind: str) -> str:
     """A value with its unit, and its kind where it was not measured."""
     if value is None:
         return "absent"
-    return f"{number(value)} {unit}" + ("" if kind == "MEASURED" else f" {kind}")
+    return f"{number(value)} {unit}" + ("" if kind == Kind.MEASURED else f" {kind}")
 
 
 def evidence_text(metric: MetricResult) -> str:

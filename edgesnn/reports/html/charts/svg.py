@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from edgesnn.reports.html.charts.envelope import SeriesEnvelope
+from edgesnn.reports.html.charts.scales import Axis
 from edgesnn.reports.html.markup import Child, Safe, compact, element
-from edgesnn.reports.html.numbers import number
-from edgesnn.reports.html.scales import Axis
+from edgesnn.reports.html.values import number
 
 WIDE, NARROW = 880.0, 372.0
 
@@ -160,6 +161,26 @@ def polyline(points: Sequence[tuple[float, float]], class_: str) -> Safe:
 def path(points: Sequence[tuple[float, float]]) -> str:
     """The path through points, with one decimal each."""
     return "M" + "L".join([f"{x:.1f},{y:.1f}" for x, y in points]) if points else ""
+
+
+def envelope_marks(few: SeriesEnvelope, across: Axis, up: Axis, *, half: float = 0.4) -> list[Child]:
+    """Lowest to highest of every stretch as a band, and the means as a line; nothing across a gap.
+
+    Args:
+        few: The series.
+        across: Axis of its places.
+        up: Axis of its values.
+        half: What the band gets above and below, pixels: a flat stretch stays visible.
+    """
+    starts = [0, *(int(i) for i in few.gap.nonzero()[0] if i > 0)]
+    outlines, means = [], []
+    for piece in (slice(a, b) for a, b in zip(starts, [*starts[1:], len(few)], strict=True)):
+        xs = [across(float(x)) for x in few.x[piece]]
+        upper = [(x, up(float(v)) - half) for x, v in zip(xs, few.high[piece], strict=True)]
+        lower = [(x, up(float(v)) + half) for x, v in zip(xs, few.low[piece], strict=True)]
+        outlines.append(path([*upper, *reversed(lower)]) + "Z")
+        means.append(polyline([(x, up(float(v))) for x, v in zip(xs, few.mean[piece], strict=True)], "head"))
+    return [element("path", d="".join(outlines), class_="band"), *means]
 
 
 def horizontal_axis(

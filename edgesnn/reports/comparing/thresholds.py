@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from edgesnn.errors import UsageError
 from edgesnn.names import suggestion
-from edgesnn.reports.comparison import ChangeScale, Family
+from edgesnn.reports.comparing.result import ChangeScale, Family
 
 #: Relative changes of times, energies and memory; 3 % because 5 % must be caught with power to spare.
 DEFAULT_RELATIVE = 0.03
