@@ -43,7 +43,7 @@ if TYPE_CHECKING:  # `PUBLIC` once more, as type checkers and editors read it; a
     from edgesnn.bundle.bundle import Bundle as Bundle
     from edgesnn.errors import EdgesnnError as EdgesnnError
     from edgesnn.meters.samples.trace import Trace as Trace
-    from edgesnn.profiler.results import ParityResult as ParityResult
+    from edgesnn.record.model import Parity as Parity
     from edgesnn.record.model import RunRecord as RunRecord
     from edgesnn.record.quantities import Quantity as Quantity
     from edgesnn.reports.comparing.result import RunComparison as RunComparison
@@ -69,7 +69,7 @@ PUBLIC = {
     "Bundle": ("bundle.bundle", "An open bundle."),
     "verify_bundle": ("api.verification", "Compare targets with golden, bit for bit."),
     "parity_targets": ("api.verification", "The targets that run the integer program, and why one cannot."),
-    "ParityResult": ("profiler.results", "How one target compares with golden."),
+    "Parity": ("record.model", "How one target compares with golden."),
     "generate_text": ("api.generation", "Stream text after a prompt."),
     "SamplingOptions": ("text.sampling", "How the next token is chosen."),
     "GeneratedText": ("api.generation", "Text that is being made."),

@@ -23,10 +23,10 @@ from edgesnn.errors import RunnerError, TextError, UndecidedError, UsageError
 from edgesnn.profiler.budgets.statistics import Percentile
 from edgesnn.profiler.counts.activity import count_activity
 from edgesnn.profiler.counts.energy import report_energy
-from edgesnn.profiler.latency.steps import Latency, measure_latency
+from edgesnn.profiler.latency.session import LatencySession, measure_latency
 from edgesnn.profiler.quality.accuracy import measure_accuracy
 from edgesnn.profiler.results import Absent, AccuracyResult
-from edgesnn.profiler.session import workload_ids
+from edgesnn.profiler.setting import workload_ids
 from edgesnn.record.quantities import Kind
 from edgesnn.runners.base import DeviceInfo, RunnerOptions
 from edgesnn.targets import parse_target, resolve_target
@@ -90,7 +90,7 @@ class SNNHardwareProfiler:
         self._stack = ExitStack()
         made = bundle_of(model_path, on_progress, [] if first is None else [first])
         self._bundle: Bundle = self._stack.enter_context(made)
-        self._latency: tuple[Latency, DeviceInfo] | None = None
+        self._latency: tuple[LatencySession, DeviceInfo] | None = None
 
     def profile_latency(self) -> dict[str, Any]:
         """Time one generated token with full context: tokenise share, forward pass, text decode.
@@ -215,7 +215,7 @@ class SNNHardwareProfiler:
         """Close the profiler."""
         self.close()
 
-    def _measure(self) -> tuple[Latency, DeviceInfo]:
+    def _measure(self) -> tuple[LatencySession, DeviceInfo]:
         bundle = self._bundle
         ids, _ = workload_ids(bundle)
         workload = self._profile.workload.model_copy(update={"first_tokens": 0})

@@ -15,7 +15,7 @@ from edgesnn.chips.energy import chip_energy
 from edgesnn.chips.fit import Fit, fit
 from edgesnn.chips.work import WorkTotals
 from edgesnn.profiler.counts.activity import count_activity
-from edgesnn.profiler.session import workload_ids
+from edgesnn.profiler.setting import workload_ids
 from edgesnn.program.program import Program
 
 #: Tokens over which `map_bundle` counts what moves.

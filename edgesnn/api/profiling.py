@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Unpack
 
@@ -13,7 +14,7 @@ from edgesnn.api.bundles import open_bundle
 from edgesnn.api.metering import metering
 from edgesnn.api.options import ProfileOptions, ProfileSettings, chosen, takes_settings
 from edgesnn.api.progress import Progress, silent
-from edgesnn.api.references import measure_reference, reference_document
+from edgesnn.api.references import measure_reference, reference_part
 from edgesnn.api.runners import is_remote, runner_misses, runner_of, shown_by
 from edgesnn.api.runs import Run, shown, write_run
 from edgesnn.api.verification import verify_bundle, verify_open
@@ -22,15 +23,18 @@ from edgesnn.errors import EdgesnnError
 from edgesnn.locks import locked
 from edgesnn.profiler.budgets.profile import Profile, for_target, load_profile, override, unknown_overrides
 from edgesnn.profiler.budgets.running import OnRunning
-from edgesnn.profiler.document import session_arrays, session_document
-from edgesnn.profiler.latency.comparison import Comparison, compare_forward, no_comparison
+from edgesnn.profiler.document import session_run
+from edgesnn.profiler.latency.comparison import compare_forward, no_comparison
 from edgesnn.profiler.power.meter_process import OnLive
 from edgesnn.profiler.quality.accuracy import measure_accuracy
-from edgesnn.profiler.results import Absent, AccuracyResult, ParityResult
-from edgesnn.profiler.session import SessionResult, Setting, run_session
+from edgesnn.profiler.results import Absent, AccuracyResult
+from edgesnn.profiler.session import SessionResult, run_session
 from edgesnn.profiler.session_store import SessionStore, remove_session, session_folder
-from edgesnn.record.files import check_output, make_run
+from edgesnn.profiler.setting import Setting, Subject
+from edgesnn.record.files import check_output
+from edgesnn.record.model import Parity
 from edgesnn.record.provenance import collect_provenance
+from edgesnn.record.timing import Comparison
 from edgesnn.runners.base import Capability, Runner, RunnerOptions, Screen
 from edgesnn.targets import names, parse_target, resolve_target
 from edgesnn.text.tokenizer import load_tokenizer
@@ -50,7 +54,7 @@ def profile_bundle(
     bundle: Bundle | str | os.PathLike[str],
     options: ProfileOptions | None = None,
     *,
-    verified: Sequence[ParityResult] = (),
+    verified: Sequence[Parity] = (),
     accuracy: AccuracyResult | Absent | None = None,
     on_progress: Progress = silent,
     on_live: OnLive | None = None,
@@ -111,7 +115,7 @@ def _measured(
     asked: ProfileOptions,
     folder: Path | None,
     *,
-    verified: Mapping[str, ParityResult],
+    verified: Mapping[str, Parity],
     accuracy: AccuracyResult | Absent | None,
     on_progress: Progress,
     on_live: OnLive | None,
@@ -150,7 +154,7 @@ def _measured(
         device = runner.open(bundle, options)
         process, feed = metered or (None, None)
         tell = shown_by(runner, on_progress)
-        parity: ParityResult | Absent = Absent(f"{runner_class.name} does not run the integer program")
+        parity: Parity | Absent = Absent(f"{runner_class.name} does not run the integer program")
         if Capability.EXACT in runner_class.capabilities:
             name = runner_class.name if options.address is None else f"{runner_class.name}:{options.address}"
             parity = verified.get(runner_class.name) or verify_open(
@@ -164,33 +168,32 @@ def _measured(
         elif device.simulated:
             probe = Absent("memory of a simulation is not the device's")
         result = run_session(
-            runner,
-            bundle,
+            Subject(target, bundle, tokenizer, runner, device, options),
             profile,
-            tokenizer,
+            Setting(
+                allow_unmeasured=asked.allow_unmeasured,
+                meter=process,
+                feed=feed,
+                store=store,
+                on_running=on_running,
+                memory_probe=probe,
+            ),
             accuracy=accuracy,
             parity=parity,
             on_progress=tell,
-            setting=Setting(
-                target,
-                device,
-                options,
-                asked.allow_unmeasured,
-                process,
-                feed,
-                store,
-                on_running,
-                memory_probe=probe,
-            ),
         )
         if isinstance(runner, Screen):
             runner.show_result(result.verdict.verdict, _headline(result))
-        comparisons = _compare_others(runner, bundle, profile, result, on_progress) if asked.compare else []
-    document = session_document(result, bundle, comparisons)
-    document["marks"] += notes
-    if beside is not None:
-        document["reference"] = reference_document(beside, result.quantities)
-    return shown(make_run(document, session_arrays(result), collect_provenance()))
+        comparisons = _compare_others(result, on_progress) if asked.compare else []
+    return shown(
+        session_run(
+            result,
+            collect_provenance(),
+            comparisons=comparisons,
+            notes=notes,
+            reference=None if beside is None else reference_part(beside, result.quantities),
+        )
+    )
 
 
 def _session_key(
@@ -243,7 +246,7 @@ def profile_for(options: ProfileOptions) -> tuple[Profile, list[str]]:
 
 def parity_of(
     bundle: Bundle, target: str, runner: type[Runner], profile: Profile, on_progress: Progress
-) -> ParityResult | Absent:
+) -> Parity | Absent:
     """How a target compares with golden, or why it does not."""
     if Capability.EXACT not in runner.capabilities:
         return Absent(f"{runner.name} does not run the integer program")
@@ -268,16 +271,15 @@ def accuracy_of(bundle: Bundle, profile: Profile, on_progress: Progress) -> Accu
     )
 
 
-def _compare_others(
-    subject: Runner, bundle: Bundle, profile: Profile, result: SessionResult, on_progress: Progress
-) -> list[Comparison]:
+def _compare_others(result: SessionResult, on_progress: Progress) -> list[Comparison]:
     """The other engines of this computer beside the one that was profiled; golden is no engine."""
     comparisons: list[Comparison] = []
+    subject = result.subject
     # The time that a simulation takes says nothing of what it simulates, beside what runs here in earnest.
-    if isinstance(result.latency, Absent) or result.setting.device.simulated or is_remote(subject):
+    if result.latency is None or subject.device.simulated or is_remote(subject.runner):
         return comparisons
     for plugin in plugins.available(plugins.RUNNERS):
-        if plugin.name in ("golden", result.runner):
+        if plugin.name in ("golden", subject.runner.name):
             continue
         if plugin.error is not None:
             comparisons.append(no_comparison(plugin.name, Absent(plugin.error)))
@@ -286,27 +288,18 @@ def _compare_others(
         comparable = not is_remote(runner_class) and not getattr(runner_class, "simulated", False)
         if Capability.STEP not in runner_class.capabilities or not comparable:
             continue
-        reason = runner_misses(runner_class, bundle)
+        reason = runner_misses(runner_class, subject.bundle)
         if reason is not None:
             comparisons.append(no_comparison(plugin.name, Absent(reason)))
             continue
         try:
             with runner_class() as runner:
                 # An address belongs to the target that was named.
-                device = runner.open(bundle, RunnerOptions(threads=result.setting.options.threads))
-                comparisons.append(
-                    compare_forward(
-                        runner,
-                        bundle,
-                        profile,
-                        result.latency,
-                        target=plugin.name,
-                        subject_target=result.setting.target,
-                        device=device,
-                        on_progress=on_progress,
-                        subject_runner=subject,
-                    )
-                )
+                options = RunnerOptions(threads=subject.options.threads)
+                device = runner.open(subject.bundle, options)
+                other = replace(subject, target=plugin.name, runner=runner, device=device, options=options)
+                found = compare_forward(other, result, on_progress=on_progress, subject_runner=subject.runner)
+                comparisons.append(found)
         except EdgesnnError as error:
             comparisons.append(no_comparison(plugin.name, Absent(error.what)))
     return comparisons

@@ -25,7 +25,8 @@ from edgesnn.profiler.budgets.statistics import percentile
 from edgesnn.profiler.quality.accuracy import bootstrap_ratio
 from edgesnn.program.golden import Golden
 from edgesnn.program.scoring import DocumentScores, score_documents
-from edgesnn.record.quantities import MEGABYTE, Quantity, absent, present
+from edgesnn.record.quantities import MEGABYTE, Quantities, absent, present
+from edgesnn.record.timing import Reference
 
 MODULE = "edgesnn.api.reference_child"
 #: Student tokens of held-out text that a reference is scored on, at least, to the end of a document.
@@ -102,15 +103,12 @@ def measure_reference(
     return MeasuredReference(report, _score_student(bundle, part, report["scores"]), threads)
 
 
-def reference_document(measured: MeasuredReference, quantities: dict[str, Quantity]) -> dict[str, Any]:
+def reference_part(measured: MeasuredReference, quantities: Quantities) -> Reference:
     """The ``reference`` of a run record.
 
     Args:
         measured: The reference and the student on its documents.
         quantities: The run's quantities: the student's forward pass and size.
-
-    Returns:
-        Plain data.
     """
     report, student = measured.report, measured.student
     scores = report["scores"]
@@ -119,7 +117,7 @@ def reference_document(measured: MeasuredReference, quantities: dict[str, Quanti
     nats, sizes = np.array(scores["nats"]), np.array(scores["text_bytes"])
     hits = np.array(scores["hits"])
     shared = np.array([len(places) for places in scores["places"]])
-    found = {
+    found: Quantities = {
         "bits_per_byte": present(
             float(nats.sum() / np.log(2) / sizes.sum()),
             "bits/byte",
@@ -157,22 +155,22 @@ def reference_document(measured: MeasuredReference, quantities: dict[str, Quanti
         reason = f"the reference's best token was never right at the {places} places that both share"
         found |= {key: absent("share", reason) for key in ("top1", "student_top1", "retention")}
     found |= _costs(report, quantities)
-    return {
+    return Reference(
         **{key: report[key] for key in ("name", "engine", "dtype", "parameters", "model_bytes", "context")},
-        "kv_cache": report["cached"],
-        "threads": measured.threads,
-        "documents": count,
-        "skipped_documents": scores["skipped"],
-        "quantities": {name: quantity.model_dump() for name, quantity in found.items()},
-    }
+        kv_cache=report["cached"],
+        threads=measured.threads,
+        documents=count,
+        skipped_documents=scores["skipped"],
+        quantities=found,
+    )
 
 
-def _costs(report: dict[str, Any], quantities: dict[str, Quantity]) -> dict[str, Quantity]:
+def _costs(report: dict[str, Any], quantities: Quantities) -> Quantities:
     """Latency, memory and size, and the student's part of them."""
     times = np.array(report["step_ms"])
     cache = "keys and values cached" if report["cached"] else "no cache: every step reads the context again"
     how = f"forward pass of one step, context of at least {report['context']} tokens, {cache}"
-    found: dict[str, Quantity] = {}
+    found: Quantities = {}
     for q in (0.5, 0.95):
         one = percentile(times, q)
         found[f"step.p{round(q * 100)}"] = present(

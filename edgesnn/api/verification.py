@@ -12,7 +12,7 @@ from edgesnn.api.runners import is_remote, runner_misses, runner_of, shown_by
 from edgesnn.bundle.bundle import Bundle
 from edgesnn.errors import UsageError
 from edgesnn.profiler.quality.verify import ParityCase, golden_cases, parity_ids, verify_runner
-from edgesnn.profiler.results import ParityResult
+from edgesnn.record.model import Parity
 from edgesnn.runners.base import Capability, Runner, RunnerOptions, Screen
 from edgesnn.targets import parse_target
 
@@ -57,7 +57,7 @@ def verify_bundle(
     *,
     tokens: int = PARITY_TOKENS,
     on_progress: Progress = silent,
-) -> list[ParityResult]:
+) -> list[Parity]:
     """Compare targets with golden, bit for bit.
 
     Args:
@@ -112,7 +112,7 @@ def verify_bundle(
 
 def verify_open(
     runner: Runner, target: str, bundle: Bundle, *, tokens: int, on_progress: Progress = silent
-) -> ParityResult:
+) -> Parity:
     """Compare an open runner with golden, bit for bit.
 
     Args:
@@ -148,7 +148,7 @@ def _compare(
     *,
     source: str,
     on_progress: Progress,
-) -> ParityResult:
+) -> Parity:
     tell = shown_by(runner, on_progress)
     return verify_runner(
         runner,

@@ -17,8 +17,7 @@ from edgesnn.cli.verify import render as render_parity
 from edgesnn.errors import OutputError
 
 if TYPE_CHECKING:
-    from edgesnn.profiler.results import ParityResult
-    from edgesnn.record.model import RunRecord
+    from edgesnn.record.model import Parity, RunRecord
 
 _MARKER = "demo.txt"
 _METER = "sim:ppk2?voltage=3.3"
@@ -143,7 +142,7 @@ def _export(out: CommandOutput, student: Path, target: Path) -> None:
     )
 
 
-def _verify(out: CommandOutput, bundle_path: Path) -> list[ParityResult]:
+def _verify(out: CommandOutput, bundle_path: Path) -> list[Parity]:
     from edgesnn.api.bundles import open_bundle
     from edgesnn.api.verification import parity_targets, verify_bundle
 
@@ -162,9 +161,7 @@ def _verify(out: CommandOutput, bundle_path: Path) -> list[ParityResult]:
     return results
 
 
-def _profile(
-    out: CommandOutput, bundle_path: Path, folder: Path, verified: list[ParityResult]
-) -> list[RunRecord]:
+def _profile(out: CommandOutput, bundle_path: Path, folder: Path, verified: list[Parity]) -> list[RunRecord]:
     """Every exact engine beside a simulated meter, the fastest first."""
     from edgesnn.api.profiling import profile_bundle
     from edgesnn.profiler.results import Absent

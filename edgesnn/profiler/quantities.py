@@ -7,13 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from edgesnn.profiler.budgets.statistics import TimesSummary
-from edgesnn.profiler.counts.activity import Activity
-from edgesnn.profiler.counts.energy import EnergyReport
+from edgesnn.profiler.counts.activity import ActivityCounts
 from edgesnn.profiler.counts.memory import Probe
-from edgesnn.profiler.latency.generation import Generation
+from edgesnn.profiler.latency.generation import GenerationSession
+from edgesnn.profiler.latency.session import LatencySession
 from edgesnn.profiler.latency.spread import windows_median_throughput
-from edgesnn.profiler.latency.steps import Latency
-from edgesnn.profiler.results import Absent, AccuracyResult, ParityResult
+from edgesnn.profiler.results import Absent, AccuracyResult
+from edgesnn.record.counts import Energy
+from edgesnn.record.model import Parity
 from edgesnn.record.quantities import (
     GROUPS,
     MEGABYTE,
@@ -74,7 +75,7 @@ def summary_quantities(prefix: str, summary: TimesSummary, how: str, kind: Kind)
     return found
 
 
-def latency_quantities(latency: Latency | Absent, device: DeviceInfo) -> Quantities:
+def latency_quantities(latency: LatencySession | Absent, device: DeviceInfo) -> Quantities:
     """Latency, its breakdown, throughput, first token."""
     if isinstance(latency, Absent):
         return missing((*_TIMES, *_FIRST_TOKEN, *_THROUGHPUT), latency.reason)
@@ -134,7 +135,7 @@ def latency_quantities(latency: Latency | Absent, device: DeviceInfo) -> Quantit
     return found
 
 
-def generation_quantities(generation: Generation | Absent, kind: Kind) -> Quantities:
+def generation_quantities(generation: GenerationSession | Absent, kind: Kind) -> Quantities:
     """The rows of timed answers.
 
     Args:
@@ -143,9 +144,10 @@ def generation_quantities(generation: Generation | Absent, kind: Kind) -> Quanti
     """
     if isinstance(generation, Absent):
         return missing((one.name for one in GROUPS[QuantityGroup.ANSWERS]), generation.reason)
+    how = generation.record
     asked = (
-        f"{generation.prompt_tokens} tokens read ({generation.form}), "
-        f"{generation.generated_tokens} generated, {len(generation.windows)} windows of runs"
+        f"{how.prompt_tokens} tokens read ({how.form}), "
+        f"{how.generated_tokens} generated, {len(how.runs)} windows of runs"
     )
     parts = {
         "total": (generation.total, "from a prompt's text to the last token's"),
@@ -158,9 +160,9 @@ def generation_quantities(generation: Generation | Absent, kind: Kind) -> Quanti
             found |= missing([f"generation.{part}.p50"], "a run generates a single token")
         else:
             found |= summary_quantities(f"generation.{part}", summary, f"{what}; {asked}", kind)
-    rate = 1000.0 * generation.generated_tokens / generation.total.mean_ms
-    how = f"generated tokens over the mean time of a run, reading included; {asked}"
-    return found | {"generation.throughput": known("generation.throughput", rate, how, kind)}
+    rate = 1000.0 * how.generated_tokens / generation.total.mean_ms
+    what = f"generated tokens over the mean time of a run, reading included; {asked}"
+    return found | {"generation.throughput": known("generation.throughput", rate, what, kind)}
 
 
 def memory_quantities(probes: Sequence[Probe] | Absent) -> Quantities:
@@ -195,7 +197,7 @@ def memory_quantities(probes: Sequence[Probe] | Absent) -> Quantities:
     return {name: known(name, value, how, n=n) for name, (value, how) in rows.items()}
 
 
-def activity_quantities(activity: Activity | Absent) -> Quantities:
+def activity_quantities(activity: ActivityCounts | Absent) -> Quantities:
     """Activity per token, counted on golden."""
     if isinstance(activity, Absent):
         return missing(_ACTIVITY, activity.reason)
@@ -209,17 +211,17 @@ def activity_quantities(activity: Activity | Absent) -> Quantities:
         activity.membrane_updates_dense,
         float(activity.footprint_bytes),
     )
-    how = f"counted on golden over {activity.tokens} tokens"
+    how = f"counted on golden over {activity.work.tokens} tokens"
     return {name: known(name, value, how) for name, value in zip(_ACTIVITY, values, strict=True)}
 
 
-def energy_quantities(energy: EnergyReport | Absent) -> Quantities:
+def energy_quantities(energy: Energy | Absent) -> Quantities:
     """The three estimated energies per token."""
     if isinstance(energy, Absent):
         return missing((one.name for one in GROUPS[QuantityGroup.ENERGY]), energy.reason)
     return {
         (name := f"energy_estimate.{estimate.name}"): known(
-            name, estimate.total_uj, f"{estimate.how}; table {energy.table.name}", Kind.ESTIMATED
+            name, estimate.total_uj, f"{estimate.how}; table {energy.table}", Kind.ESTIMATED
         )
         for estimate in energy.estimates
     }
@@ -260,7 +262,7 @@ def accuracy_quantities(accuracy: AccuracyResult | Absent) -> Quantities:
     return found
 
 
-def parity_quantities(parity: ParityResult | Absent) -> Quantities:
+def parity_quantities(parity: Parity | Absent) -> Quantities:
     """Logits that differ from golden's."""
     name = "parity.mismatches"
     if isinstance(parity, Absent):

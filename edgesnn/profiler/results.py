@@ -23,38 +23,6 @@ class Absent:
 
 
 @dataclass(frozen=True, slots=True)
-class ParityResult:
-    """How one target's integer logits compare with golden's, bit for bit.
-
-    Attributes:
-        target: The target, as a user names it.
-        mismatches: Logits that differ, over all forms.
-        logits_compared: Logits compared, over all forms.
-        tokens: Tokens compared, over all forms.
-        forms: Mismatching logits by form that was compared: ``step``, ``sequence``, ``prefill``.
-        worst_layer: Name of the first value inside the network that differs, where that is known.
-        largest_difference: Largest magnitude of a difference, in integer logits.
-        text: What the token ids were taken from.
-        seconds: Time the comparison took.
-
-    Examples:
-        >>> [result] = edgesnn.verify_bundle("bundle", "native", tokens=50)
-        >>> result.mismatches, result.worst_layer
-        (0, None)
-    """
-
-    target: str
-    mismatches: int
-    logits_compared: int
-    tokens: int
-    forms: dict[str, int] = field(default_factory=dict)
-    worst_layer: str | None = None
-    largest_difference: int = 0
-    text: str = ""
-    seconds: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class AccuracyResult:
     """Quality of the student on held-out text, measured once, on golden.
 

@@ -9,18 +9,17 @@ import os
 import tempfile
 import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
-from edgesnn import __version__
 from edgesnn.errors import OutputError, RecordError
-from edgesnn.record.model import SCHEMA, Arrays, Provenance, RunRecord
+from edgesnn.record.base import SCHEMA, refuse_misfits
+from edgesnn.record.model import Arrays, RunRecord
 from edgesnn.record.provenance import without_paths
 
 AnyArray = npt.NDArray[np.generic]
@@ -59,32 +58,17 @@ class Run:
 NO_RUNS: Mapping[Path, Run] = {}
 
 
-def make_run(document: Mapping[str, Any], arrays: Mapping[str, AnyArray], provenance: Provenance) -> Run:
-    """Make a record from plain data.
+def make_run(record: RunRecord, arrays: Mapping[str, AnyArray]) -> Run:
+    """Join a record and its raw arrays.
 
     Args:
-        document: Everything of the record but schema, versions, times of making, provenance and arrays.
+        record: The record.
         arrays: Raw arrays by name.
-        provenance: Which software made it.
 
     Returns:
-        The run, absolute paths in its texts shortened to their last part.
-
-    Raises:
-        RecordError: The data do not fit the schema.
+        The run, not written yet: absolute paths in its texts shortened to their last part.
     """
-    complete = {
-        **document,
-        "schema": SCHEMA,
-        "edgesnn_version": __version__,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "provenance": provenance.model_dump(mode="json"),
-        "arrays": None,
-    }
-    try:
-        return Run(RunRecord.model_validate(without_paths(complete)), dict(arrays))
-    except ValidationError as error:
-        raise _broken("the run", error) from None
+    return Run(RunRecord.model_validate(without_paths(record.to_json())), dict(arrays))
 
 
 def write_run(run: Run, path: Path) -> Run:
@@ -179,10 +163,8 @@ def _validated(path: Path, data: bytes) -> RunRecord:
         raise RecordError(
             f"'{path}' is too large for a run record", actual=path.stat().st_size, limit=_MAX_BYTES
         )
-    try:
+    with suppress(ValidationError):
         return RunRecord.model_validate_json(data, strict=True)
-    except ValidationError as error:
-        broken = error
     try:  # parsed once more only to say what is wrong: a site reads ten thousand records
         raw = json.loads(data.decode())
     except (ValueError, RecursionError) as error:
@@ -192,7 +174,8 @@ def _validated(path: Path, data: bytes) -> RunRecord:
         raise RecordError(
             f"'{path}' is no run record of this version", actual=schema, limit=SCHEMA, remedy="profile again"
         )
-    raise _broken(f"'{path}'", broken)
+    with refuse_misfits(f"'{path}'"):
+        return RunRecord.model_validate_json(data, strict=True)
 
 
 def _says_record(data: bytes) -> bool:
@@ -254,12 +237,6 @@ def _read_arrays(entry: Arrays, path: Path) -> dict[str, AnyArray]:
             limit=", ".join(entry.names),
         )
     return arrays
-
-
-def _broken(what: str, error: ValidationError) -> RecordError:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"]) or "the whole record"
-    return RecordError(f"{what} breaks the schema {SCHEMA} at '{where}'", actual=first["msg"])
 
 
 def _replace(path: Path, data: bytes) -> None:

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from edgesnn.record.base import Part, words
+from edgesnn.record.base import Part, refuse_misfits, words
 
 MEGABYTE = 1e6
 
@@ -296,19 +296,23 @@ def present(
         n: Samples behind it.
         effective_n: Independent samples that the interval stands on.
         reason: What it cannot say.
+
+    Raises:
+        RecordError: It is no finite number.
     """
     lower, upper = interval if interval is not None else (None, None)
-    return Quantity(
-        value=value,
-        unit=unit,
-        kind=kind,
-        reason=reason,
-        how=how,
-        lower=lower,
-        upper=upper,
-        n=n,
-        effective_n=effective_n,
-    )
+    with refuse_misfits(f"a number ({how})"):
+        return Quantity(
+            value=value,
+            unit=unit,
+            kind=kind,
+            reason=reason,
+            how=how,
+            lower=lower,
+            upper=upper,
+            n=n,
+            effective_n=effective_n,
+        )
 
 
 def known(

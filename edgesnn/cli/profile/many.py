@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -86,7 +85,7 @@ def profile_everything(
     """
     from edgesnn import __version__
     from edgesnn.api.all_targets import profile_all
-    from edgesnn.record.profiles import EXIT_ORDER, SCHEMA, Profiles
+    from edgesnn.record.profiles import EXIT_ORDER, SCHEMA, ErrorFigure, Profiles, Skipped, TargetRun
 
     with _progress(out) as tell:
         found = profile_all(bundle, options, on_progress=tell)
@@ -95,27 +94,24 @@ def profile_everything(
     for one in found.profiled:
         if one.run is not None:
             files[one.target], records[one.target] = _write(one.run, output, "")
-    rows = [
-        {
-            "target": one.target,
-            "gates": one.gates,
-            "reason": None if one.gates else _baseline(),
-            "exit_code": one.exit_code,
-            "file": files[one.target].name if one.target in files else None,
-            "record": records[one.target].to_json() if one.target in records else None,
-            "error": None if one.error is None else one.error.as_dict(),
-        }
-        for one in found.profiled
-    ]
-    document = Profiles.model_validate(
-        {
-            "schema": SCHEMA,
-            "edgesnn_version": __version__,
-            "exit_code": found.exit_code,
-            "exit_order": list(EXIT_ORDER),
-            "targets": rows,
-            "skipped": [{"target": name, "reason": reason} for name, reason in found.skipped.items()],
-        }
+    document = Profiles(
+        schema=SCHEMA,
+        edgesnn_version=__version__,
+        exit_code=found.exit_code,
+        exit_order=list(EXIT_ORDER),
+        targets=[
+            TargetRun(
+                target=one.target,
+                gates=one.gates,
+                reason=None if one.gates else _baseline(),
+                exit_code=one.exit_code,
+                file=files[one.target].name if one.target in files else None,
+                record=records.get(one.target),
+                error=None if one.error is None else ErrorFigure.model_validate(one.error.as_dict()),
+            )
+            for one in found.profiled
+        ],
+        skipped=[Skipped(target=name, reason=reason) for name, reason in found.skipped.items()],
     ).to_json()
     out.document(str(document.pop("schema")), document)
     _render_all(out, found, records, files)
@@ -144,8 +140,8 @@ def profile_in_turns(
     document = {
         "exit_code": code,
         "exit_order": list(EXIT_ORDER),
-        "median_ratio": asdict(found.median_ratio),
-        "mean_ratio": asdict(found.mean_ratio),
+        "median_ratio": found.median_ratio.model_dump(),
+        "mean_ratio": found.mean_ratio.model_dump(),
         "statement": found.statement,
         "files": [path.name for path, _ in written],
         "records": [record.to_json() for _, record in written],

@@ -10,8 +10,11 @@ from edgesnn.cli.output import CommandOutput
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from edgesnn.record.model import Budget, Energy, Power, RunRecord
+    from edgesnn.record.counts import Energy
+    from edgesnn.record.model import RunRecord
+    from edgesnn.record.power import Power
     from edgesnn.record.quantities import Quantity, QuantityGroup
+    from edgesnn.record.verdicts import Budget
 
 _COLOURS = {
     "PASS": "green",

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from edgesnn.meters.serve import Live
-from edgesnn.profiler.budgets.judging import BudgetOutcome, BudgetVerdict
 from edgesnn.profiler.latency.steps import MeasuredWindow
 from edgesnn.profiler.power.evaluation import HostSpan
-from edgesnn.record.quantities import BUDGETS, QUANTITIES, Kind, present
+from edgesnn.record.quantities import BUDGETS, Kind, known
+from edgesnn.record.verdicts import Budget, BudgetOutcome
 
 #: Told of every budget that has a limit, after each window.
-OnRunning = Callable[[Sequence[BudgetVerdict]], None]
+OnRunning = Callable[[Sequence[Budget]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def so_far(
     return SoFar(float(np.percentile(counted, 95)), mean, simulated, len(windows))
 
 
-def running_verdicts(budgets: Sequence[BudgetVerdict], now: SoFar) -> tuple[BudgetVerdict, ...]:
+def running_verdicts(budgets: Sequence[Budget], now: SoFar) -> tuple[Budget, ...]:
     """The budgets that have a limit, with what the windows say so far in place of what is missing.
 
     Args:
@@ -77,7 +77,8 @@ def running_verdicts(budgets: Sequence[BudgetVerdict], now: SoFar) -> tuple[Budg
             shown.append(budget)
             continue
         kind = Kind.SIMULATED if now.simulated else Kind.MEASURED
-        quantity = present(value, QUANTITIES[name].unit, f"{now.windows} windows so far", kind)
+        quantity = known(name, value, f"{now.windows} windows so far", kind)
         reason = "below the limit so far" if value < budget.limit else "over the limit so far"
-        shown.append(replace(budget, quantity=quantity, verdict=BudgetOutcome.UNDECIDED, reason=reason))
+        changes = {"quantity": quantity, "verdict": BudgetOutcome.UNDECIDED, "reason": reason}
+        shown.append(budget.model_copy(update=changes))
     return tuple(shown)

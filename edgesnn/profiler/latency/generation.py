@@ -17,7 +17,9 @@ import numpy.typing as npt
 from edgesnn.errors import RunnerError
 from edgesnn.profiler.budgets.profile import Workload
 from edgesnn.profiler.budgets.statistics import FloatArray, TimesSummary, summarise
-from edgesnn.profiler.latency.steps import DECODE_TAIL, Progress, TextCodec
+from edgesnn.profiler.latency.session import DECODE_TAIL, TextCodec
+from edgesnn.profiler.latency.steps import Progress
+from edgesnn.record.timing import Generation
 from edgesnn.runners.base import Capability, Output, Runner
 
 #: Runs before anything is timed.
@@ -28,38 +30,36 @@ _NS_PER_MS = 1e6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Generation:
+class GenerationSession:
     """Timed answers.
 
     Attributes:
-        form: ``prefill``, or ``step`` where the device takes the prompt token by token.
-        prompt_tokens: Tokens of the prompt.
-        generated_tokens: Tokens generated in a run.
-        windows: Runs of each window.
-        window_seconds: Sum of the runs' times, by window.
+        record: How they were timed, as a record keeps it.
         total: A whole run.
         first: Up to the first token's text.
         token: Every later token; None where a run generates one token only.
         total_ms: Times behind `total`, ``[runs]``.
         first_ms: Times behind `first`, ``[runs]``.
         token_ms: Times behind `token`, ``[runs, generated_tokens - 1]``.
-        output_sha256: Hash of the generated ids of the first window.
         invalid: Why the runs contradict each other, or None.
     """
 
-    form: str
-    prompt_tokens: int
-    generated_tokens: int
-    windows: tuple[int, ...]
-    window_seconds: tuple[float, ...]
+    record: Generation
     total: TimesSummary
     first: TimesSummary
     token: TimesSummary | None
     total_ms: FloatArray
     first_ms: FloatArray
     token_ms: FloatArray
-    output_sha256: str
     invalid: str | None
+
+    def arrays(self) -> dict[str, npt.NDArray[np.generic]]:
+        """The raw times, milliseconds."""
+        return {
+            "generation_total_ms": self.total_ms,
+            "generation_first_ms": self.first_ms,
+            "generation_token_ms": self.token_ms,
+        }
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,7 +80,7 @@ def measure_generation(
     ids: npt.NDArray[np.int32],
     *,
     on_progress: Progress,
-) -> Generation:
+) -> GenerationSession:
     """Time whole answers in the workload's windows.
 
     Args:
@@ -120,19 +120,21 @@ def measure_generation(
     totals, firsts = np.array([r.total_ms for r in runs]), np.array([r.first_ms for r in runs])
     tokens = np.stack([r.token_ms for r in runs])
     different = sum(one.ids != runs[0].ids for one in runs)
-    return Generation(
-        form="prefill" if Capability.PREFILL in runner.capabilities else "step",
-        prompt_tokens=len(prompt),
-        generated_tokens=answer,
-        windows=tuple(len(window) for window in windows),
-        window_seconds=tuple(sum(one.total_ms for one in window) / 1000.0 for window in windows),
+    return GenerationSession(
+        record=Generation(
+            form="prefill" if Capability.PREFILL in runner.capabilities else "step",
+            prompt_tokens=len(prompt),
+            generated_tokens=answer,
+            runs=[len(window) for window in windows],
+            window_seconds=[sum(one.total_ms for one in window) / 1000.0 for window in windows],
+            output_sha256=hashlib.sha256(np.array(runs[0].ids, np.int64).tobytes()).hexdigest(),
+        ),
         total=summarise(totals),
         first=summarise(firsts),
         token=summarise(tokens.ravel()) if tokens.size else None,
         total_ms=totals,
         first_ms=firsts,
         token_ms=tokens,
-        output_sha256=hashlib.sha256(np.array(runs[0].ids, np.int64).tobytes()).hexdigest(),
         invalid=None
         if different == 0
         else f"the device generated another answer in {different} of {len(runs)} runs from the same prompt",

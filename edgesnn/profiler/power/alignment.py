@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
@@ -39,20 +38,6 @@ RATE_PPM = 200.0
 #: What the chips that a host times with its sleeps are late, in all: a standard deviation. It counts where
 #: the first edge of a preamble cannot be told. ASSUMED: a sleep of 20 ms ends within a millisecond.
 SLEEP_SD_S = 1e-3
-
-
-class Rung(StrEnum):
-    """How a window was found on the meter's clock."""
-
-    MARKER = "marker"
-    CLOCK_MAP = "clock-map"
-    PREAMBLE = "preamble"
-    HOST = "host-timestamps"
-
-    @property
-    def coarse(self) -> bool:
-        """Whether windows on this rung must be long to mean anything."""
-        return self is Rung.HOST
 
 
 @dataclass(frozen=True, slots=True)

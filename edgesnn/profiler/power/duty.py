@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from edgesnn.profiler.budgets.profile import Cell, Workload
 from edgesnn.profiler.budgets.statistics import FloatArray
-from edgesnn.profiler.latency.generation import Generation
+from edgesnn.profiler.latency.generation import GenerationSession
 from edgesnn.profiler.results import Absent
 from edgesnn.record.quantities import (
     GROUPS,
@@ -89,7 +89,7 @@ def battery_life_hours(power_mw: X, voltage_v: float, capacity_mah: float) -> X:
 
 
 def duty_quantities(
-    generation: Generation | Absent,
+    generation: GenerationSession | Absent,
     workload: Workload,
     cell: Cell | None,
     power: RunPower | None = None,

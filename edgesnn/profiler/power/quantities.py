@@ -9,16 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgesnn.profiler.budgets.judging import (
-    BudgetOutcome,
-    BudgetSpec,
-    BudgetVerdict,
-    judge_value,
-    verdict_of,
-)
-from edgesnn.profiler.power.evaluation import PowerResult, PowerWindow
+from edgesnn.profiler.budgets.judging import BudgetSpec, judge_value, verdict_of
+from edgesnn.profiler.power.evaluation import MeteredWindow, PowerResult
 from edgesnn.profiler.power.uncertainty import COMPONENTS, TAIL, Distribution
 from edgesnn.profiler.results import Absent
+from edgesnn.record.power import Power, PowerWindow
 from edgesnn.record.quantities import (
     GROUPS,
     QUANTITIES,
@@ -31,6 +26,7 @@ from edgesnn.record.quantities import (
     missing,
     present,
 )
+from edgesnn.record.verdicts import Budget, BudgetOutcome
 
 MILLI, MICRO = 1e3, 1e6
 _NAMES = tuple(one.name for one in GROUPS[QuantityGroup.POWER])
@@ -83,7 +79,7 @@ def power_quantities(power: PowerResult | Absent, *, simulated: bool) -> Quantit
     }
 
 
-def judge_power(spec: BudgetSpec, quantity: Quantity, power: PowerResult | Absent) -> BudgetVerdict:
+def judge_power(spec: BudgetSpec, quantity: Quantity, power: PowerResult | Absent) -> Budget:
     """Judge mean power: PASS and FAIL leave at most 2.5 % on the other side of the limit.
 
     Args:
@@ -145,8 +141,14 @@ def what_decides(active: Distribution, limit_w: float, windows: int) -> tuple[st
     )
 
 
-def power_document(power: PowerResult, meter: dict[str, Any], loss: dict[str, Any]) -> dict[str, Any]:
-    """A metered session as plain data for the record."""
+def power_record(power: PowerResult, meter: dict[str, Any], loss: dict[str, Any]) -> Power:
+    """A metered session as a record keeps it.
+
+    Args:
+        power: The session.
+        meter: What is known of the meter (``began`` of `edgesnn.meters.serve`).
+        loss: The account of its stream, over all parts of the session.
+    """
     budget = power.budget
     found = (
         {}
@@ -159,20 +161,20 @@ def power_document(power: PowerResult, meter: dict[str, Any], loss: dict[str, An
             "energy.dynamic_per_token": (budget.dynamic_energy_per_inference_j, MICRO),
         }
     )
-    return {
-        "kind": Kind.SIMULATED if meter["meter"]["simulated"] else Kind.MEASURED,
-        "meter": meter,
-        "loss": loss,
-        "rung": power.rung,
-        "coarse": power.rung.coarse,
-        "clock": None if power.clock is None else dataclasses.asdict(power.clock),
-        "windows": [_window(window) for window in power.windows],
-        "uncertainty": {
+    return Power(
+        kind=Kind.SIMULATED if meter["meter"]["simulated"] else Kind.MEASURED,
+        meter=meter,
+        loss=loss,
+        rung=power.rung,
+        coarse=power.rung.coarse,
+        clock=None if power.clock is None else dataclasses.asdict(power.clock),
+        windows=[_window(window) for window in power.windows],
+        uncertainty={
             name: {"unit": QUANTITIES[name].unit, **{part: sd * scale for part, sd in one.budget.items()}}
             for name, (one, scale) in found.items()
             if one is not None
         },
-    }
+    )
 
 
 def power_arrays(power: PowerResult) -> dict[str, npt.NDArray[np.generic]]:
@@ -191,24 +193,24 @@ def power_arrays(power: PowerResult) -> dict[str, npt.NDArray[np.generic]]:
     }
 
 
-def _window(window: PowerWindow) -> dict[str, Any]:
+def _window(window: MeteredWindow) -> PowerWindow:
     interval = window.interval
-    return {
-        "start_s": None if interval is None else interval.start_s,
-        "stop_s": None if interval is None else interval.stop_s,
-        "edge_sd_s": None if interval is None else interval.edge_sd_s,
-        "lap_s": window.lap.seconds,
-        "inferences": window.lap.inferences,
-        "mean_mw": _scaled(window.mean_w, MILLI),
-        "energy_uj": _scaled(window.energy_j, MICRO),
-        "peak_mw": _scaled(window.peak_w, MILLI),
-        "idle_before_mw": _scaled(window.idle_before_w, MILLI),
-        "idle_after_mw": _scaled(window.idle_after_w, MILLI),
-        "voltage_v": window.voltage_v,
-        "lost_share": window.lost_share,
-        "output_sha256": window.lap.output_sha256,
-        "invalid": window.invalid,
-    }
+    return PowerWindow(
+        start_s=None if interval is None else interval.start_s,
+        stop_s=None if interval is None else interval.stop_s,
+        edge_sd_s=None if interval is None else interval.edge_sd_s,
+        lap_s=window.lap.seconds,
+        inferences=window.lap.inferences,
+        mean_mw=_scaled(window.mean_w, MILLI),
+        energy_uj=_scaled(window.energy_j, MICRO),
+        peak_mw=_scaled(window.peak_w, MILLI),
+        idle_before_mw=_scaled(window.idle_before_w, MILLI),
+        idle_after_mw=_scaled(window.idle_after_w, MILLI),
+        voltage_v=window.voltage_v,
+        lost_share=window.lost_share,
+        output_sha256=window.lap.output_sha256,
+        invalid=window.invalid,
+    )
 
 
 def _scaled(value: float | None, scale: float) -> float | None:

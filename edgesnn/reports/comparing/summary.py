@@ -16,8 +16,10 @@ import numpy.typing as npt
 from pydantic import JsonValue
 
 from edgesnn.record.files import Run
-from edgesnn.record.model import Power, PowerWindow, RunRecord, Window
+from edgesnn.record.model import RunRecord
+from edgesnn.record.power import Power, PowerWindow
 from edgesnn.record.quantities import MEGABYTE, QUANTITIES, Kind, Quantity
+from edgesnn.record.timing import LatencyWindow
 from edgesnn.reports.comparing.result import BudgetResult, Family, Key
 
 #: Quantities that are counts: exact, the same in every run of the same program. Less is better.
@@ -248,7 +250,7 @@ def _counts(record: RunRecord) -> dict[str, ExactCount]:
     return found
 
 
-def _windows(record: RunRecord) -> Sequence[Window]:
+def _windows(record: RunRecord) -> Sequence[LatencyWindow]:
     return [] if record.latency is None else record.latency.windows
 
 

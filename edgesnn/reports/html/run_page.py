@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgesnn.record.model import Power
+from edgesnn.record.power import Power
 from edgesnn.reports.comparing.result import RunComparison
 from edgesnn.reports.html.changes import metrics_table, outcome_counts, target_notes
 from edgesnn.reports.html.charts.bars import energy_figure, spike_figure, uncertainty_figure

@@ -12,7 +12,7 @@ import pytest
 
 from edgesnn.errors import RunnerError, TextError
 from edgesnn.profiler.budgets.profile import load_profile
-from edgesnn.profiler.latency.steps import measure_latency
+from edgesnn.profiler.latency.session import measure_latency
 from edgesnn.runners.base import LoadChip, Sighting
 from edgesnn.runners.browser import runner as browser
 from edgesnn.runners.browser.phone import PhoneGone

@@ -1,6 +1,7 @@
 """From a session to a record on disk, and what the command shows of it."""
 
 import json
+from dataclasses import replace
 
 import jsonschema
 import pytest
@@ -10,12 +11,12 @@ from edgesnn.api import profiling
 from edgesnn.cli.output import CommandOutput
 from edgesnn.cli.profile import command
 from edgesnn.cli.profile import show as profile_show
+from edgesnn.errors import RecordError
 from edgesnn.profiler.counts.memory import Probe
-from edgesnn.profiler.document import session_arrays, session_document
+from edgesnn.profiler.document import session_run
 from edgesnn.profiler.latency.comparison import compare_forward, no_comparison
 from edgesnn.profiler.results import Absent
-from edgesnn.profiler.session import Setting, run_session
-from edgesnn.record.files import make_run, read_run, write_run
+from edgesnn.record.files import read_run, write_run
 from edgesnn.record.model import RunRecord
 from edgesnn.record.provenance import collect_provenance
 from edgesnn.record.schema import run_schema
@@ -24,36 +25,26 @@ PROBE = Probe(1_000_000, 50_000_000, 60_000_000, 70_000_000, 12.0, 10.0, 300.0, 
 
 
 @pytest.fixture
-def make_record(parts, bundle, make_profile, tmp_path):
-    def make(runner=None, accuracy=None, parity=None, **budgets):
-        profile = make_profile({"memory_probes": 1}, **budgets)
-        result = run_session(
-            runner or parts.Runner(),
-            bundle,
-            profile,
-            parts.tokenizer,
-            accuracy=accuracy or parts.accuracy,
-            parity=parity or parts.parity,
-            on_progress=parts.silent,
-            setting=Setting("cpu", parts.device, memory_probe=lambda: PROBE),
+def make_record(parts, run_paper, make_profile, tmp_path):
+    def make(runner=None, accuracy=None, parity=None, device=None, **budgets):
+        result = run_paper(
+            make_profile({"memory_probes": 1}, **budgets),
+            runner,
+            device=device or parts.device,
+            target="cpu",
+            accuracy=accuracy,
+            parity=parity,
+            memory_probe=lambda: PROBE,
         )
-        other = (
-            compare_forward(
-                parts.Runner(step_ns=1_000_000),
-                bundle,
-                profile,
-                result.latency,
-                target="onnxruntime-fp32",
-                subject_target="cpu",
-                device=parts.device,
-                on_progress=parts.silent,
-                subject_runner=parts.Runner(),
-            )
-            if not isinstance(result.latency, Absent)
-            else no_comparison("onnxruntime-fp32", Absent("not here"))
+        name = "onnxruntime-fp32"
+        other = no_comparison(name, Absent("not here"))
+        if result.latency is not None:
+            engine = replace(result.subject, target=name, runner=parts.Runner(step_ns=1_000_000))
+            other = compare_forward(engine, result, on_progress=parts.silent, subject_runner=parts.Runner())
+        comparisons = [other, no_comparison("litert", Absent("not installed"))]
+        return session_run(
+            result, collect_provenance(["edgesnn"], tmp_path), comparisons=comparisons, notes=["a note"]
         )
-        document = session_document(result, bundle, [other, no_comparison("litert", Absent("not installed"))])
-        return make_run(document, session_arrays(result), collect_provenance(["edgesnn"], tmp_path))
 
     return make
 
@@ -76,6 +67,16 @@ def test_a_record_names_no_folder_of_the_machine(make_record, bundle):
     assert str(bundle.path.parent) not in text
     assert "/opt/" not in text
     assert '"name": "paper-student"' in text
+
+
+def test_the_marks_of_a_run_end_with_the_notes_of_the_caller(make_record):
+    assert make_record().record.marks[-1] == "a note"
+
+
+def test_what_no_record_can_hold_is_refused_by_its_place(make_record, parts):
+    device = replace(parts.device, details={"handle": object()})
+    with pytest.raises(RecordError, match="the run breaks the schema .* at 'details.handle"):
+        make_record(device=device)
 
 
 def test_counts_are_whole_and_energies_estimated_from_them(make_record):

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from edgesnn.record.model import Activity, Energy
+from edgesnn.record.counts import Activity, Energy
 from edgesnn.record.quantities import Kind
 from edgesnn.reports.html.charts.scales import Axis
 from edgesnn.reports.html.charts.svg import (

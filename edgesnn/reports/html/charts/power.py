@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from edgesnn.record.model import Power, PowerWindow
+from edgesnn.record.power import Power, PowerWindow
 from edgesnn.record.quantities import Kind
 from edgesnn.reports.comparing.summary import instrument
 from edgesnn.reports.html.charts.envelope import SeriesEnvelope, reduce

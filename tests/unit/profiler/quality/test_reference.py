@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from edgesnn import profile_bundle
 from edgesnn.api import references
-from edgesnn.api.references import measure_reference, reference_document
+from edgesnn.api.references import measure_reference, reference_part
 from edgesnn.bundle.bundle import Bundle
 from edgesnn.errors import EdgesnnError, RunnerError, TextError, UsageError, UserError
 from edgesnn.profiler.budgets.profile import Workload
@@ -145,7 +145,7 @@ def measured():
 
 
 def test_a_model_beside_itself_keeps_everything(measured):
-    document = reference_document(
+    found = reference_part(
         measured[0],
         {
             "size.model": present(0.5, "MB", "tests"),
@@ -153,17 +153,17 @@ def test_a_model_beside_itself_keeps_everything(measured):
             "forward.p50": present(0.1, "ms", "tests"),
         },
     )
-    quantities = document["quantities"]
-    assert quantities["retention"]["value"] == pytest.approx(1.0, abs=0.15)
-    assert quantities["bits_per_byte"]["value"] == pytest.approx(
-        quantities["student_bits_per_byte"]["value"], rel=0.25
+    quantities = found.quantities
+    assert quantities["retention"].value == pytest.approx(1.0, abs=0.15)
+    assert quantities["bits_per_byte"].value == pytest.approx(
+        quantities["student_bits_per_byte"].value, rel=0.25
     )
     size = (shared_bundle() / "student.onnx").stat().st_size
-    assert quantities["compression"]["value"] == pytest.approx(size / 1e6 / 0.5)
-    assert quantities["speed_up"]["value"] == pytest.approx(quantities["step.p50"]["value"] / 0.1)
-    assert document["kv_cache"] is False and "reads the context again" in quantities["step.p50"]["how"]
-    assert quantities["memory.peak"]["value"] > 20
-    assert document["documents"] >= 1 and document["name"] == "student.onnx"
+    assert quantities["compression"].value == pytest.approx(size / 1e6 / 0.5)
+    assert quantities["speed_up"].value == pytest.approx(quantities["step.p50"].value / 0.1)
+    assert found.kv_cache is False and "reads the context again" in quantities["step.p50"].how
+    assert quantities["memory.peak"].value > 20
+    assert found.documents >= 1 and found.name == "student.onnx"
 
 
 def test_the_process_tells_its_progress(measured):
