@@ -24,8 +24,7 @@ from scipy.stats import beta
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from edgesnn import resources
-from edgesnn.api import export_student
+from edgesnn import export_student, resources
 from edgesnn.bundle.bundle import Bundle
 from edgesnn.plugins import load_runner
 from edgesnn.reports.comparing.compare import LEVEL, base_sides, compare_runs

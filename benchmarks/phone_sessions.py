@@ -19,7 +19,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from edgesnn.api import open_bundle
+from edgesnn import open_bundle
 from edgesnn.errors import EdgesnnError
 from edgesnn.program.golden import Golden
 from edgesnn.runners.base import RunnerOptions

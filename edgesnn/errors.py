@@ -50,6 +50,13 @@ class EdgesnnError(Exception):
         actual: The value that was found, if one was.
         limit: The value or rule that it should have met.
         remedy: What the user can do about it.
+
+    Examples:
+        >>> try:
+        ...     edgesnn.open_bundle("nowhere")
+        ... except edgesnn.EdgesnnError as error:
+        ...     error.what, error.remedy, error.exit_code
+        ("bundle 'nowhere' does not exist", 'edgesnn export ARTIFACT -o BUNDLE', 1)
     """
 
     exit_code: ClassVar[int] = 5

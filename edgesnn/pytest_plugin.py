@@ -161,7 +161,7 @@ def _read(path: Path) -> ProfiledRun:
 
 
 def _profile(bundle: Path, wanted: dict[str, object]) -> ProfiledRun:
-    from edgesnn.api import profile_bundle
+    from edgesnn.api.profiling import profile_bundle
 
     run = profile_bundle(
         bundle,

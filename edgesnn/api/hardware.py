@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -12,6 +13,7 @@ import numpy as np
 
 from edgesnn import plugins
 from edgesnn.api.bundles import bundle_of
+from edgesnn.api.options import ProfileOptions
 from edgesnn.api.profiling import accuracy_of, profile_bundle, profile_for
 from edgesnn.api.progress import Progress, silent
 from edgesnn.api.runners import export_of, runner_of
@@ -49,7 +51,7 @@ class SNNHardwareProfiler(Closing):
     A context that removes what it made; without ``with``, `close` does so, or the end of the process.
 
     Args:
-        model_path: A bundle, a student artifact, its ``student.pt``, or ``reference``.
+        model_path: A bundle, its folder, a student artifact, its ``student.pt``, or ``reference``.
         target: Device or runner.
         profile: Name or path of the profile that says how long and how often; no budget is judged.
         threads: Threads inside one inference.
@@ -59,14 +61,21 @@ class SNNHardwareProfiler(Closing):
         UserError: Bundle or artifact is unusable.
         UsageError: Target or profile does not exist or is wrong.
         DeviceError: The target cannot run here.
+
+    Examples:
+        >>> with edgesnn.SNNHardwareProfiler("bundle", profile="quick") as profiler:
+        ...     latency = profiler.profile_latency()
+        ...     accuracy = profiler.profile_accuracy(["The report is ready.", "Buy milk and bread."])
+        >>> latency["kind"], accuracy["documents"]
+        ('MEASURED', 2)
     """
 
     def __init__(
         self,
-        model_path: str | Path,
+        model_path: Bundle | str | os.PathLike[str],
         *,
         target: str = "cpu",
-        profile: str = "smartglass",
+        profile: str | os.PathLike[str] = "smartglass",
         threads: int = 1,
         on_progress: Progress = silent,
     ) -> None:
@@ -74,13 +83,12 @@ class SNNHardwareProfiler(Closing):
         self._options = RunnerOptions(threads=threads, address=parse_target(target).address)
         self._on_progress = on_progress
         self._profile_name = profile
-        self._profile, _ = profile_for(profile, target, None, None)
-        path = Path(model_path)
-        if path.suffix in (".pt", ".safetensors"):
-            path = path.parent
+        self._profile, _ = profile_for(ProfileOptions(target=target, profile=profile))
+        if not isinstance(model_path, Bundle) and Path(model_path).suffix in (".pt", ".safetensors"):
+            model_path = Path(model_path).parent
         first = export_of(plugins.load_runner(resolve_target(target)[0]))
         self._stack = ExitStack()
-        made = bundle_of(path, on_progress, [] if first is None else [first])
+        made = bundle_of(model_path, on_progress, [] if first is None else [first])
         self._bundle: Bundle = self._stack.enter_context(made)
         self._latency: tuple[LatencySession, DeviceInfo] | None = None
 
@@ -219,7 +227,7 @@ class SNNHardwareProfiler(Closing):
             UndecidedError: No window was valid.
         """
         run = profile_bundle(
-            self._bundle.path,
+            self._bundle,
             target=self.target,
             profile=self._profile_name,
             threads=self._options.threads,

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 import numpy.typing as npt
 
 from edgesnn import plugins
 from edgesnn.api.bundles import open_bundle
+from edgesnn.api.options import ProfileOptions, ProfileSettings, chosen, takes_settings
 from edgesnn.api.profiling import accuracy_of, parity_of, profile_for
 from edgesnn.api.progress import Progress, silent
 from edgesnn.api.runners import runner_misses
+from edgesnn.api.runs import Run, shown
 from edgesnn.bundle.bundle import TOKENIZER_NAME, Bundle
 from edgesnn.errors import DeviceError, UsageError
 from edgesnn.profiler.budgets.profile import Profile
@@ -27,7 +30,6 @@ from edgesnn.profiler.latency.warmup import warm_up
 from edgesnn.profiler.results import Absent, AccuracyResult
 from edgesnn.profiler.session import run_session
 from edgesnn.profiler.setting import Setting, Subject, workload_ids
-from edgesnn.record.files import Run
 from edgesnn.record.model import Parity
 from edgesnn.record.provenance import collect_provenance
 from edgesnn.record.timing import Interleaving, RatioFigure, Role, WarmUp
@@ -48,6 +50,13 @@ class Interleaved:
         median_ratio: Median forward pass of a window, B over A.
         mean_ratio: Mean forward pass of a window, B over A.
         statement: The ratio of medians in words.
+
+    Examples:
+        >>> found = edgesnn.profile_interleaved("bundle", "bundle", profile="quick")
+        >>> found.median_ratio.windows_a
+        2
+        >>> print(found.statement)
+        median time per step: ...
     """
 
     a: Run
@@ -83,52 +92,55 @@ class _Side:
     windows: list[MeasuredWindow] = field(default_factory=list)
 
 
+@takes_settings
 def profile_interleaved(
-    a: Path,
-    b: Path,
+    a: Bundle | str | os.PathLike[str],
+    b: Bundle | str | os.PathLike[str],
+    options: ProfileOptions | None = None,
     *,
-    target: str = "cpu",
-    profile: str = "smartglass",
-    allow_unmeasured: bool = False,
-    threads: int = 1,
-    windows: int | None = None,
-    min_window_seconds: float | None = None,
     seed: int = 0,
     on_progress: Progress = silent,
+    **settings: Unpack[ProfileSettings],
 ) -> Interleaved:
     """Measure two bundles on one target in turns, and compare them.
 
     Args:
-        a: The first bundle, for example the base of a change.
+        a: The first bundle or its folder, for example the base of a change.
         b: The second, for example its head.
-        target: Device or runner; the fastest runner that can run both.
-        profile: Name or path of a profile. An odd number of windows is rounded up.
-        allow_unmeasured: Whether missing measurements are excused.
-        threads: Threads inside one inference.
-        windows: Measurement windows of each, instead of the profile's.
-        min_window_seconds: Least time of a window in seconds, instead of the profile's.
+        options: How; the target's fastest runner that can run both is taken, and an odd number of windows is
+            rounded up. It names no meter, no reference and no output.
         seed: Seed of the order.
         on_progress: Told what happens.
+        **settings: Fields of `ProfileOptions`, in place of those of ``options``.
 
     Returns:
         Both runs, each a full record that names the session, and the ratio.
 
     Raises:
         UserError: A bundle is unusable.
-        UsageError: Target or profile does not exist, or no runner can run both bundles.
+        UsageError: Target or profile does not exist, no runner can run both bundles, or an option makes no
+            sense here.
         DeviceError: The target cannot run here, or failed.
+
+    Examples:
+        >>> found = edgesnn.profile_interleaved("bundle", "bundle", profile="quick")
+        >>> found.a.record.interleaving.order in ("ABBA", "BAAB")
+        True
     """
+    asked = chosen(options, **settings)
+    asked.refuse("windows in turns take no", "meter", "reference", "output")
+    target = asked.target
     resolve_target(target)
-    chosen, notes = profile_for(profile, target, windows, min_window_seconds)
-    order = interleaved_order(chosen.workload.windows, seed)
-    workload = chosen.workload.model_copy(update={"windows": order.count("A")})
-    bundles = [open_bundle(path) for path in (a, b)]
+    profile, notes = profile_for(asked)
+    order = interleaved_order(profile.workload.windows, seed)
+    workload = profile.workload.model_copy(update={"windows": order.count("A")})
+    bundles = [open_bundle(one) for one in (a, b)]
     plan = _Plan(
         target=target,
         kind=_runner_of_both(target, bundles),
-        profile=chosen.model_copy(update={"workload": workload}),
-        options=RunnerOptions(threads=threads, address=parse_target(target).address),
-        allow_unmeasured=allow_unmeasured,
+        profile=profile.model_copy(update={"workload": workload}),
+        options=RunnerOptions(threads=asked.threads, address=parse_target(target).address),
+        allow_unmeasured=asked.allow_unmeasured,
         notes=notes,
         on_progress=on_progress,
     )
@@ -227,4 +239,4 @@ def _finished(plan: _Plan, side: _Side, interleaving: Interleaving) -> Run:
         parity=side.parity,
         on_progress=lambda stage, done, total: plan.on_progress(f"{side.role}: {stage}", done, total),
     )
-    return session_run(result, collect_provenance(), notes=plan.notes, interleaving=interleaving)
+    return shown(session_run(result, collect_provenance(), notes=plan.notes, interleaving=interleaving))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,8 @@ from pathlib import Path
 from edgesnn.errors import OutputError
 from edgesnn.record.files import Run, read_record, read_run, with_arrays
 from edgesnn.record.model import RunRecord
-from edgesnn.reports.comparing.compare import BaseSide, compare_runs
+from edgesnn.reports.comparing import compare
+from edgesnn.reports.comparing.compare import BaseSide
 from edgesnn.reports.comparing.result import Key, RunComparison
 from edgesnn.reports.comparing.summary import key_of, summarise_run
 from edgesnn.reports.html.charts.chip import read_mapping
@@ -42,31 +44,39 @@ class Report:
 
 
 def report_run(
-    run: Path,
-    page: Path,
+    run: str | os.PathLike[str],
+    page: str | os.PathLike[str],
     *,
-    base: Path | None = None,
-    history: Path | None = None,
-    mapping: Path | None = None,
+    base: str | os.PathLike[str] | None = None,
+    history: str | os.PathLike[str] | None = None,
+    mapping: str | os.PathLike[str] | None = None,
 ) -> Report:
-    """Make the page of a run.
+    """Write a run, or a run against its base, as one offline page.
 
     Args:
         run: Its record.
-        page: Where the page will stand: its links start there.
+        page: The page; its folder is made.
         base: A record, a folder of records, a baseline or a folder of baselines to compare with.
         history: A folder of records for the trends, beside the sessions of the base.
         mapping: A document of ``edgesnn map --json``.
 
     Returns:
-        The report; nothing is written.
+        The report, written.
 
     Raises:
         UserError: A file is broken or of another version.
         UsageError: A path does not exist.
+        OutputError: The page cannot be written.
+
+    Examples:
+        >>> report = edgesnn.report_run("run.json", "run.html", base="run.json")
+        >>> report.html[:15]
+        '<!doctype html>'
     """
+    run, page = Path(run), Path(page)
+    base = None if base is None else Path(base)
     read = with_arrays(read_record(run), run)
-    chip = None if mapping is None else read_mapping(mapping)
+    chip = None if mapping is None else read_mapping(Path(mapping))
     # every record is read once, whatever it is needed for
     known = {run.resolve(): read}
     single = None
@@ -74,11 +84,12 @@ def report_run(
         single = known.get(base.resolve()) or read_run(base)
         known[base.resolve()] = single
     sides = {} if base is None else read_base(base, known)
-    comparison = None if base is None else compare_runs(sides, [summarise_run(read, run.name)])
-    rows, skipped = _history(run, read.record, sides, history, known)
+    comparison = None if base is None else compare.compare_runs(sides, [summarise_run(read, run.name)])
+    rows, skipped = _history(run, read.record, sides, None if history is None else Path(history), known)
     head = source_of(read, run, page.parent)
     beside = None if single is None or base is None else source_of(single, base, page.parent)
     html = run_page(head, beside, comparison, mapping=chip, trends=trends(rows, tables=True))
+    write_page(page, html)
     return Report(head, beside, comparison, tuple(rows), tuple(skipped), html)
 
 

@@ -62,7 +62,7 @@ def baseline(
 
 
 def _update(out: CommandOutput, folder: Path, runs: list[Path], new_level: str | None, force: bool) -> None:
-    from edgesnn.api import update_baselines
+    from edgesnn.api.comparing import update_baselines
     from edgesnn.reports.baseline import file_name, read_baseline
     from edgesnn.reports.comparing.series import MIN_SESSIONS
 

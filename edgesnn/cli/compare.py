@@ -84,10 +84,10 @@ def compare(
     nothing got worse, 3 a regression or a failed budget, 6 something required could not be decided.
     """
     with session("compare", json_mode) as out:
-        from edgesnn.api import compare_paths
+        from edgesnn.api.comparing import compare_runs
         from edgesnn.reports.comparing.result import SCHEMA, comparison_document
 
-        found = compare_paths(
+        found = compare_runs(
             baseline, runs, thresholds=threshold or [], strict=strict, counts_only=counts_only
         )
         out.document(SCHEMA, comparison_document(found))

@@ -1,4 +1,4 @@
-"""Writes ``docs/cli.md`` and ``docs/schema/*.json`` from the code, so that they cannot drift from it.
+"""Writes ``docs/cli.md``, ``docs/api.md`` and ``docs/schema/*.json`` from the code: they cannot drift.
 
 ``python -m edgesnn.cli.reference`` writes them into the checkout; a test compares them with `pages`.
 """
@@ -13,6 +13,7 @@ from typing import Any
 
 import typer
 
+from edgesnn.cli.api_page import python_api
 from edgesnn.cli.main import COMMANDS, DESCRIPTION, PROGRAM, build_app, command_function
 
 #: Documents that other programs and users read or write, by schema name: the pydantic model behind each, or
@@ -54,7 +55,7 @@ the command fails. Without it results go to stdout, progress and errors to stder
 def pages() -> dict[str, str]:
     """Every generated page: its path below ``docs`` and its content."""
     schemas = {f"schema/{_short(name)}.schema.json": _schema(name) for name in SCHEMAS}
-    return {"cli.md": command_line(), **schemas}
+    return {"cli.md": command_line(), "api.md": python_api(), **schemas}
 
 
 def command_line() -> str:

@@ -91,10 +91,9 @@ def _check(run: Path | None, site: Path | None, of_page: dict[str, Path | None],
 def _page(
     out: CommandOutput, run: Path, base: Path | None, page: Path, extra: dict[str, Path | None]
 ) -> None:
-    from edgesnn.api.reporting import report_run, write_page
+    from edgesnn.api.reporting import report_run
 
     made = report_run(run, page, base=base, history=extra["history"], mapping=extra["mapping"])
-    write_page(page, made.html)
     drawn: list[Path] = []
     if extra["pictures"] is not None:
         from edgesnn.reports.formats.pictures import write_pictures

@@ -33,7 +33,8 @@ def verify(
     Exit code 3 when a single logit differs; the first layer that differs is named.
     """
     with session("verify", json_mode) as out:
-        from edgesnn.api import open_bundle, parity_targets, verify_bundle
+        from edgesnn.api.bundles import open_bundle
+        from edgesnn.api.verification import parity_targets, verify_bundle
         from edgesnn.targets import with_form
 
         if form is not None and not target:

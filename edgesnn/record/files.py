@@ -164,7 +164,7 @@ def _validated(path: Path, data: bytes) -> RunRecord:
         )
     with suppress(ValidationError):
         return RunRecord.model_validate_json(data, strict=True)
-    try:  # read once more only to say what is wrong: a site reads ten thousand records
+    try:  # parsed once more only to say what is wrong: a site reads ten thousand records
         raw = json.loads(data.decode())
     except (ValueError, RecursionError) as error:
         raise RecordError(f"'{path}' is not JSON", actual=str(error)) from None

@@ -51,7 +51,13 @@ class NotMeasured(Part):
 
 
 class Parity(Part):
-    """Comparison with golden."""
+    """How one target's integer logits compare with golden's, bit for bit.
+
+    Examples:
+        >>> [result] = edgesnn.verify_bundle("bundle", "native", tokens=50)
+        >>> result.mismatches, result.worst_layer
+        (0, None)
+    """
 
     target: str
     mismatches: int
@@ -108,7 +114,15 @@ class Arrays(Part):
 
 
 class RunRecord(Part):
-    """One run of ``edgesnn profile``."""
+    """One run of ``edgesnn profile``.
+
+    Examples:
+        >>> record = edgesnn.read_run("run.json").record
+        >>> record.verdict.verdict, record.model.name, record.device.runner
+        ('PASS', 'reference', 'native')
+        >>> record.to_json()["schema"]
+        'edgesnn.run/1'
+    """
 
     schema_name: Literal["edgesnn.run/1"] = Field(alias="schema")
     edgesnn_version: str

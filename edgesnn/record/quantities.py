@@ -46,7 +46,15 @@ SideField = Annotated[Side, words("Side", Side)]
 
 
 class Quantity(Part):
-    """One number, or the reason why it is missing."""
+    """One number, or the reason why it is missing.
+
+    Examples:
+        >>> found = edgesnn.read_run("run.json").record.quantities
+        >>> found["latency.p95"].unit, found["latency.p95"].kind.value
+        ('ms', 'MEASURED')
+        >>> found["power.mean"].value, found["power.mean"].reason
+        (None, 'no meter was given')
+    """
 
     value: float | None = Field(description="The number; null when kind is ABSENT.")
     unit: str = Field(description="Unit of value, lower and upper.")

@@ -44,6 +44,12 @@ class SNNDistillationConfig(BaseModel):
     ``alpha_ce`` and ``alpha_kd`` are the two weights of the loss. ``quantization_bits`` must be 8: the
     integer program has int8 weights. The targets in ms and mW are budgets for ``edgesnn profile``; training
     only stores them.
+
+    Examples:
+        >>> config = edgesnn.SNNDistillationConfig(teacher_model="gpt2", student_hidden_size=128)
+        >>> config.save("distillation.json")
+        >>> edgesnn.SNNDistillationConfig.load("distillation.json") == config
+        True
     """
 
     model_config = ConfigDict(extra="forbid", validate_assignment=True)
@@ -185,7 +191,12 @@ class SNNDistillationConfig(BaseModel):
 
 
 def create_default_config() -> SNNDistillationConfig:
-    """The background document's configuration."""
+    """The background document's configuration.
+
+    Examples:
+        >>> edgesnn.create_default_config().timesteps
+        10
+    """
     return SNNDistillationConfig()
 
 
@@ -202,6 +213,11 @@ class SNNDistillationTrainer:
 
     Args:
         config: What to do.
+
+    Examples:
+        >>> config = edgesnn.SNNDistillationConfig(student_hidden_size=32, student_num_layers=1)
+        >>> trainer = edgesnn.SNNDistillationTrainer(config)
+        >>> student = trainer.initialize_student()
     """
 
     def __init__(self, config: SNNDistillationConfig) -> None:

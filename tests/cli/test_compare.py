@@ -7,7 +7,7 @@ import pytest
 import yaml
 from jsonschema import validate
 
-from edgesnn.api import compare_paths
+from edgesnn import compare_runs
 from edgesnn.errors import RecordError
 from edgesnn.record.files import write_run
 from edgesnn.reports.comparing.result import compare_schema
@@ -79,7 +79,7 @@ def test_a_record_that_is_not_what_it_was_is_refused(runs, tmp_path, says):
     path = tmp_path / "run-0.json"
     SPOILT[says](path)
     with pytest.raises(RecordError, match=says):
-        compare_paths(runs / "run-1.json", [path])
+        compare_runs(runs / "run-1.json", [path])
 
 
 def test_a_first_run_without_baseline_says_how_to_make_one(edgesnn, runs):

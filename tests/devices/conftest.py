@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from edgesnn.api import open_bundle
+from edgesnn import open_bundle
 from edgesnn.runners.remote import adb_client
 from edgesnn.runners.remote.ssh_client import CONFIG_VARIABLE
 from edgesnn.toolchain import TARGETS, cross_compiler

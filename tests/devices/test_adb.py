@@ -29,7 +29,7 @@ IDS = np.random.default_rng(0).integers(0, 280, (1, 60))
 HOLD = """
 import sys
 from pathlib import Path
-from edgesnn.api import open_bundle
+from edgesnn import open_bundle
 from edgesnn.runners.remote.adb import AdbRunner
 from edgesnn.runners.base import RunnerOptions
 runner = AdbRunner()

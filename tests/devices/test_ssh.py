@@ -22,7 +22,7 @@ IDS = np.random.default_rng(0).integers(0, 280, (1, 30))
 HOLD = """
 import sys
 from pathlib import Path
-from edgesnn.api import open_bundle
+from edgesnn import open_bundle
 from edgesnn.runners.base import RunnerOptions
 from edgesnn.runners.remote.ssh import SshRunner
 runner = SshRunner()

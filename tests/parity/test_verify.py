@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from edgesnn.api import parity_targets, verify_bundle
+from edgesnn import parity_targets, verify_bundle
 from edgesnn.bundle.bundle import Bundle
 from edgesnn.errors import RunnerError, UsageError
 from edgesnn.profiler.quality.verify import golden_cases, parity_ids, verify_runner

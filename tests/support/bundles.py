@@ -7,7 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from edgesnn.api import export_student
+from edgesnn import export_student
 from edgesnn.bundle.bundle import Bundle
 from tests.support.artifacts import write_artifact
 

@@ -258,7 +258,7 @@ def run_of(device, seed, build=0, created="2026-01-01T00:00:00+00:00", metered=F
         "interleaving": None if device.interleaving is None else _turns(device),
         "arrays": None,
     }
-    return Run(RunRecord.model_validate(whole), arrays)
+    return Run(RunRecord.model_validate(whole), arrays)  # as it was read: names with paths in them stay
 
 
 def _turns(device):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edgesnn.errors import InternalError, UsageError
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from edgesnn.api.all_targets import AllProfiled
     from edgesnn.api.interleaving import Interleaved
+    from edgesnn.api.options import ProfileOptions
     from edgesnn.api.progress import Progress
     from edgesnn.cli.output import CommandOutput
     from edgesnn.record.files import Run
@@ -72,7 +73,7 @@ def check_flags(
 
 
 def profile_everything(
-    out: CommandOutput, bundle: Path, output: Path | None, settings: dict[str, Any]
+    out: CommandOutput, bundle: Path, output: Path | None, options: ProfileOptions
 ) -> None:
     """Profile a bundle on every target that is usable here; write one record each, show one table.
 
@@ -80,14 +81,14 @@ def profile_everything(
         out: The streams of the command.
         bundle: The bundle.
         output: Folder of the records, or None.
-        settings: Keywords of `edgesnn.api.profile_all`.
+        options: How.
     """
     from edgesnn import __version__
-    from edgesnn.api import profile_all
+    from edgesnn.api.all_targets import profile_all
     from edgesnn.record.profiles import EXIT_ORDER, SCHEMA, ErrorFigure, Profiles, Skipped, TargetRun
 
     with _progress(out) as tell:
-        found = profile_all(bundle, **settings, on_progress=tell)
+        found = profile_all(bundle, options, on_progress=tell)
     files: dict[str, Path] = {}
     records: dict[str, RunRecord] = {}
     for one in found.profiled:
@@ -118,7 +119,7 @@ def profile_everything(
 
 
 def profile_in_turns(
-    out: CommandOutput, bundles: list[Path], output: Path | None, settings: dict[str, Any]
+    out: CommandOutput, bundles: list[Path], output: Path | None, options: ProfileOptions, seed: int
 ) -> None:
     """Profile two bundles with windows in turns; write two records, show the ratio.
 
@@ -126,13 +127,14 @@ def profile_in_turns(
         out: The streams of the command.
         bundles: The two bundles.
         output: Folder of the records, or None.
-        settings: Keywords of `edgesnn.api.profile_interleaved`.
+        options: How.
+        seed: Seed of the order.
     """
-    from edgesnn.api import profile_interleaved
+    from edgesnn.api.interleaving import profile_interleaved
     from edgesnn.record.profiles import EXIT_ORDER, worst
 
     with _progress(out) as tell:
-        found = profile_interleaved(bundles[0], bundles[1], **settings, on_progress=tell)
+        found = profile_interleaved(bundles[0], bundles[1], options, seed=seed, on_progress=tell)
     written = [_write(run, output, f"-{role}") for role, run in zip(ROLES, (found.a, found.b), strict=True)]
     code = worst([record.verdict.exit_code for _, record in written])
     document = {

@@ -274,6 +274,11 @@ class RunComparison:
         targets: Every key that stands on both sides, the worst first.
         unmatched: Runs without a counterpart.
         level: Confidence that all intervals of one target and family hold together, for example 0.95.
+
+    Examples:
+        >>> found = edgesnn.compare_runs("run.json", "run.json")
+        >>> found.exit_code
+        0
     """
 
     verdict: ComparisonVerdict

@@ -2,21 +2,68 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgesnn.errors import OutputError, missing_extra
+from edgesnn.errors import OutputError, RecordError, missing_extra
+from edgesnn.record.files import Run
 from edgesnn.record.quantities import Kind
 from edgesnn.reports.html.charts.envelope import of_series, reduce
 from edgesnn.reports.html.charts.power import placed_windows
 from edgesnn.reports.html.sources import Source
 from edgesnn.reports.html.values import number, with_kind
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 MILLI = 1e3
 _POINTS = 700
+#: Of one picture, inches and dots per inch.
+_WIDTH, _HEIGHT, _DPI = 8.8, 3.0, 110
 _INK, _HEAD, _BAND, _BASE, _WINDOW, _LIMIT = "#17202b", "#0b7d85", "#7cc4c8", "#a1480c", "#eaf1f5", "#b3261e"
+
+
+def draw_run(run: Run, base: Run | None = None) -> Figure:
+    """Draw what the run has, one picture above the other: latency, power, spike rates.
+
+    Args:
+        run: The run.
+        base: What it is set against, or None.
+
+    Returns:
+        The figure; a notebook shows it, with or without pyplot.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+        RecordError: The run has nothing of that.
+    """
+    head, behind = Source(run), None if base is None else Source(base)
+    figure = _figure()
+    drawn = []
+    for draw in _DRAWINGS.values():
+        axes = _axes(figure)
+        if draw(axes, head, behind):
+            drawn.append(axes)
+        else:
+            axes.remove()
+    if not drawn:
+        raise RecordError(f"the run {head.name} holds nothing to draw", remedy="keep its .npz beside it")
+    figure.set_size_inches(_WIDTH, _HEIGHT * len(drawn))
+    grid = figure.add_gridspec(len(drawn), 1)
+    for row, axes in enumerate(drawn):
+        axes.set_subplotspec(grid[row, 0])
+
+    def png() -> bytes:
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=_DPI)
+        return buffer.getvalue()
+
+    # A figure without pyplot shows as text in a notebook that never imported pyplot; with this it is drawn.
+    setattr(figure, "_repr_png_", png)  # noqa: B010 - matplotlib's class does not declare it
+    return figure
 
 
 def write_pictures(folder: Path, head: Source, base: Source | None) -> list[Path]:
@@ -34,25 +81,32 @@ def write_pictures(folder: Path, head: Source, base: Source | None) -> list[Path
         MissingExtraError: matplotlib is not installed.
         OutputError: The folder cannot be written.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise missing_extra("matplotlib", "report", "drawing pictures") from None
-    drawings = {"latency": _latency, "power": _power, "spikes": _spikes}
     written = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, draw in drawings.items():
-            figure = Figure(figsize=(8.8, 3.0), layout="constrained")
-            axes = figure.add_subplot()
-            axes.spines[["top", "right"]].set_visible(False)
-            if draw(axes, head, base):
+        for name, draw in _DRAWINGS.items():
+            figure = _figure()
+            if draw(_axes(figure), head, base):
                 path = folder / f"{name}.png"
-                figure.savefig(path, dpi=110, metadata={"Software": None})
+                figure.savefig(path, dpi=_DPI, metadata={"Software": None})
                 written.append(path)
     except OSError as error:
         raise OutputError(f"the pictures cannot be written to '{folder}'", actual=error.strerror) from None
     return written
+
+
+def _figure() -> Figure:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise missing_extra("matplotlib", "report", "drawing pictures") from None
+    return Figure(figsize=(_WIDTH, _HEIGHT), layout="constrained")
+
+
+def _axes(figure: Figure) -> Any:
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    return axes
 
 
 def _latency(axes: Any, head: Source, base: Source | None) -> bool:
@@ -73,6 +127,8 @@ def _latency(axes: Any, head: Source, base: Source | None) -> bool:
         f"ms per generated token; {slower:,} of {len(mine):,} are slower, up to {number(float(mine.max()))}"
     )
     axes.set_ylabel("% of tokens")
+    if high > 5 * everything.min():  # the bins grow with the time: so does the axis where they differ much
+        axes.set_xscale("log")
     p95 = head.quantity("latency.p95")
     kind = Kind.MEASURED if p95 is None or p95.kind is Kind.ABSENT else p95.kind
     axes.set_title(with_kind("Latency", kind), loc="left", color=_INK)
@@ -123,3 +179,6 @@ def _spikes(axes: Any, head: Source, base: Source | None) -> bool:
     axes.set_title("Spike rate by layer", loc="left", color=_INK)
     axes.legend(frameon=False)
     return True
+
+
+_DRAWINGS = {"latency": _latency, "power": _power, "spikes": _spikes}

@@ -82,15 +82,24 @@ def run_page(
         Section("setting", "Setting", setting(record)),
         Section("raw", "Raw data", raw_data(head, base)),
     ]
-    verdict = record.verdict.verdict if comparison is None else comparison.verdict.value
-    header = [
+    verdict = _verdict(head, comparison)
+    made = moment(record.created)
+    return page(f"{verdict}: {head.name}", run_head(head, comparison), sections, back=back, made=made)
+
+
+def run_head(head: Source, comparison: RunComparison | None = None) -> Child:
+    """What stands on top of a run's page: its name, the verdict, what ran where."""
+    return [
         element("p", "edgesnn run report", class_="eyebrow"),
         element("h1", head.name),
-        verdict_box(verdict, _say(head, comparison), _reasons(head, comparison)),
-        kind_note(record),
-        run_facts(record),
+        verdict_box(_verdict(head, comparison), _say(head, comparison), _reasons(head, comparison)),
+        kind_note(head.record),
+        run_facts(head.record),
     ]
-    return page(f"{verdict}: {head.name}", header, sections, back=back, made=moment(record.created))
+
+
+def _verdict(head: Source, comparison: RunComparison | None) -> str:
+    return head.record.verdict.verdict if comparison is None else comparison.verdict.value
 
 
 def verdict_box(word: str, say: str, reasons: Sequence[str]) -> Safe:

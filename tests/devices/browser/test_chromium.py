@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 
-from edgesnn.api import export_student
+from edgesnn import export_student
 from edgesnn.api.verification import verify_open
 from edgesnn.bundle.bundle import Bundle
 from edgesnn.profiler.budgets.profile import load_profile

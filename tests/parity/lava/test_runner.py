@@ -7,7 +7,7 @@ from hashlib import sha256
 import numpy as np
 import pytest
 
-from edgesnn.api import verify_bundle
+from edgesnn import verify_bundle
 from edgesnn.bundle.bundle import Bundle
 from edgesnn.errors import BundleError, RunnerError, TextError, UsageError
 from edgesnn.program.golden import Golden

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgesnn.api import export_student
+from edgesnn import export_student
 from edgesnn.bundle import writer
 from edgesnn.bundle.bundle import Bundle
 from edgesnn.bundle.writer import new_folder

@@ -2,8 +2,7 @@
 
 import pytest
 
-from edgesnn import plugins
-from edgesnn.api import generate_text, open_bundle, parity_targets
+from edgesnn import generate_text, open_bundle, parity_targets, plugins
 from edgesnn.api.runners import export_of, runner_misses, runner_of
 from edgesnn.runners.golden import GoldenRunner
 from edgesnn.runners.native import build as native_build

@@ -8,7 +8,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper, save
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from edgesnn.api import profile_bundle, references
+from edgesnn import profile_bundle
+from edgesnn.api import references
 from edgesnn.api.references import measure_reference, reference_part
 from edgesnn.bundle.bundle import Bundle
 from edgesnn.errors import EdgesnnError, RunnerError, TextError, UsageError, UserError
