@@ -6,6 +6,8 @@
 #                          libraries; PyTorch's own index of CPU builds avoids them. Unset: pip's own
 #                          configuration decides.
 #   PIP_CACHE_DIR=FOLDER   a cache shared with other checkouts
+#   EDGESNN_TEST_PATIENCE=3  'make test' waits three times as long before it calls something hung; the limits
+#                          are generous already, no test is about speed
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c

@@ -17,28 +17,33 @@ KEYS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def alone(monkeypatch):
+    """No adb: it would start its server and keep a key in the home folder."""
+    monkeypatch.setenv("EDGESNN_ADB", "no-such-adb")
+
+
 @pytest.mark.parametrize("what", KEYS)
-def test_every_listing_is_a_document_and_a_table(edgesnn, what):
-    alone = {"EDGESNN_ADB": "no-such-adb"}  # adb would start its server and keep a key in the home folder
-    listed = edgesnn("list", what, "--json", environment=alone)
+def test_every_listing_is_a_document_and_a_table(edgesnn_here, what):
+    listed = edgesnn_here("list", what, "--json")
     assert listed.exit_code == 0
     assert listed.document["schema"] == "edgesnn.list/1"
     assert listed.document["items"], "nothing ships?"
     assert all(set(item) == KEYS[what] for item in listed.document["items"])
-    table = edgesnn("list", what, environment=alone)
+    table = edgesnn_here("list", what)
     assert table.exit_code == 0
     assert all(item["name"] in table.stdout for item in listed.document["items"])
 
 
-def test_the_cpu_and_every_runner_are_targets(edgesnn):
-    targets = {item["name"]: item for item in edgesnn("list", "targets", "--json").document["items"]}
-    runners = [item["name"] for item in edgesnn("list", "runners", "--json").document["items"]]
+def test_the_cpu_and_every_runner_are_targets(edgesnn_here):
+    targets = {item["name"]: item for item in edgesnn_here("list", "targets", "--json").document["items"]}
+    runners = [item["name"] for item in edgesnn_here("list", "runners", "--json").document["items"]]
     assert {"cpu", *runners} == set(targets)
     assert targets["cpu"]["runner"] in runners
 
 
-def test_golden_can_run_everywhere_and_says_what_it_can(edgesnn):
-    runners = {item["name"]: item for item in edgesnn("list", "runners", "--json").document["items"]}
+def test_golden_can_run_everywhere_and_says_what_it_can(edgesnn_here):
+    runners = {item["name"]: item for item in edgesnn_here("list", "runners", "--json").document["items"]}
     assert runners["golden"]["missing"] is None
     assert "exact" in runners["golden"]["capabilities"]
 

@@ -41,9 +41,9 @@ def test_a_history_gives_trends_without_a_comparison(runs, tmp_path):
     assert len(made.rows) == 7
 
 
-def test_pictures_are_png_files(edgesnn, runs):
+def test_pictures_are_png_files(edgesnn_here, runs):
     pytest.importorskip("matplotlib")
-    finished = edgesnn("report", runs / "r7.json", runs / "r1.json", "--pictures", "pictures", "--json")
+    finished = edgesnn_here("report", runs / "r7.json", runs / "r1.json", "--pictures", "pictures", "--json")
     assert finished.exit_code == 0, finished.stderr
     assert finished.document["pictures"] == ["latency.png", "spikes.png"]
 
@@ -77,9 +77,9 @@ def test_what_does_not_belong_together_or_is_not_there_is_an_error(arguments, co
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_a_site_is_written_into_the_folder_of_its_runs(edgesnn, runs):
+def test_a_site_is_written_into_the_folder_of_its_runs(edgesnn_here, runs):
     (runs / "old.json").write_text('{"schema": "edgesnn.run/0"}')
-    finished = edgesnn("report", "--site", runs, "--json")
+    finished = edgesnn_here("report", "--site", runs, "--json")
     assert finished.exit_code == 0, finished.stderr
     assert finished.document["runs"] == 7
     assert [one["file"] for one in finished.document["skipped"]] == ["old.json"]

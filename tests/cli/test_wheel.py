@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.patience import patience
+
 ROOT = Path(__file__).parents[2]
 BIN = "Scripts" if os.name == "nt" else "bin"
 
@@ -25,7 +27,7 @@ def run(*arguments, cwd, environment=None):
         env={**inherited, **(environment or {})},
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=patience(1800),
     )
     assert finished.returncode == 0, finished.stdout + finished.stderr
     return finished.stdout

@@ -5,7 +5,6 @@ import os
 import shutil
 import socket
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -17,17 +16,10 @@ from edgesnn.toolchain import TARGETS, cross_compiler
 from tests.support.adb_server import adb_server, free_port
 from tests.support.adbd import Phone
 from tests.support.bundles import shared_bundle
+from tests.support.patience import patience, wait_for
 
 SSHD = Path("/usr/sbin/sshd")
 PRIVILEGES = Path("/run/sshd")  # sshd refuses to run as root without it
-
-
-def wait_for(condition, seconds=20):
-    """Wait until a condition holds."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come about in time"
-        time.sleep(0.01)
 
 
 def why_no_phone():
@@ -128,7 +120,7 @@ class Board:
 
     def close(self):
         self.process.terminate()
-        self.process.wait(10)
+        self.process.wait(patience())
 
     def _listens(self):
         assert self.process.poll() is None, (self.folder / "log").read_text()

@@ -25,6 +25,7 @@ from edgesnn.runners.remote.session import DeviceSession, Finished
 from edgesnn.runners.remote.state import DeviceState, choose_cpus, gauge_document, names_of, read_device
 from edgesnn.toolchain import TARGETS, Compiler, cross_compiler
 from tests.support.adbd import SYSTEM
+from tests.support.patience import patience
 from tests.support.random_program import RandomShape, random_program
 
 HERE = os.uname().machine
@@ -150,7 +151,7 @@ def run(program, tmp_path):
 
     def job(*frames, kernels="-", folder="-", file=path):
         done = subprocess.run(
-            [binary, file, kernels, folder], input=b"".join(frames), capture_output=True, timeout=30
+            [binary, file, kernels, folder], input=b"".join(frames), capture_output=True, timeout=patience()
         )
         return done.returncode, frames_of(done.stdout), done.stderr.decode()
 
@@ -165,9 +166,9 @@ def frames_of(data):
         with os.fdopen(write, "wb") as out:
             out.write(data)
         found = []
-        while (got := reader.read(time.monotonic() + 10)) is not None:
+        while (got := reader.read(time.monotonic() + patience())) is not None:
             found.append(got)
-        reader.join(10)
+        reader.join(patience())
     return found
 
 
@@ -270,7 +271,7 @@ class Here:
         self.base = str(base)
 
     def shell(self, command, *, seconds=20):
-        done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=seconds)
+        done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=patience())
         return Finished(done.returncode, done.stdout, done.stderr)
 
     def push(self, local, remote, *, seconds):
@@ -309,7 +310,7 @@ def test_a_frame_that_never_ends_meets_the_deadline():
         with pytest.raises(RunnerError, match="phone 'x' did not answer in time"):
             reader.read(time.monotonic() + 0.05)
         out.write(b"c")
-        frame, before = reader.read(time.monotonic() + 10)
+        frame, before = reader.read(time.monotonic() + patience())
         assert frame.payload == b"abc" and before == hashlib.sha256().digest()
 
 

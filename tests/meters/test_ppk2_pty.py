@@ -16,6 +16,7 @@ from edgesnn.meters.twins.device import Conditions
 from edgesnn.meters.twins.faults import Fault, FaultSchedule
 from edgesnn.meters.twins.pty import PtyTwin
 from tests.foreign import ppk2 as foreign
+from tests.support.patience import patience
 from tests.support.ppk2 import LOAD, VOLTS, joined, powered
 
 pytestmark = [
@@ -87,7 +88,7 @@ def test_unplugging_is_its_own_error_and_the_same_port_begins_a_new_segment():
             while True:
                 meter.read(10.0)
         meter.close()
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + patience()
         while True:
             try:
                 powered(meter)

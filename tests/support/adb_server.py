@@ -7,6 +7,8 @@ import socket
 import subprocess
 import tempfile
 
+from tests.support.patience import patience
+
 #: Ports on which adb looks for emulators by itself (adb's manual).
 EMULATOR_PORTS = range(5554, 5586)
 
@@ -27,14 +29,15 @@ def adb_server():
     cache = kept["XDG_CACHE_HOME"] or os.path.expanduser("~/.cache")  # the built engine is looked for there
     os.environ.update(HOME=home, ANDROID_ADB_SERVER_PORT=str(free_port()), XDG_CACHE_HOME=cache)
 
-    def adb(*arguments, timeout=30):
-        return subprocess.run(
-            ["adb", *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout
-        )
+    def adb(*arguments):
+        null, words = subprocess.DEVNULL, ["adb", *arguments]
+        return subprocess.run(words, stdin=null, capture_output=True, text=True, timeout=patience())
 
     try:
         null = subprocess.DEVNULL  # the server would hold a pipe open
-        subprocess.run(["adb", "start-server"], stdin=null, stdout=null, stderr=null, timeout=30, check=True)
+        subprocess.run(
+            ["adb", "start-server"], stdin=null, stdout=null, stderr=null, timeout=patience(), check=True
+        )
         yield adb
     finally:
         adb("kill-server")

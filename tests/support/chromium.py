@@ -6,8 +6,9 @@ import json
 import shutil
 import subprocess
 import tempfile
-import time
 from pathlib import Path
+
+from tests.support.patience import patience, wait_for
 
 FLAGS = (
     "--headless",
@@ -36,17 +37,6 @@ def chromium():
     return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
-def wait_until(condition, what, seconds=60):
-    """Poll until a condition gives something true; returns it."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.1)
-    raise AssertionError(f"{what}: did not happen within {seconds} s")
-
-
 class Browser:
     """One Chromium with a profile of its own; `close` ends it."""
 
@@ -57,7 +47,7 @@ class Browser:
         command = [chromium(), *FLAGS, *flags, f"--user-data-dir={self.folder.name}", "about:blank"]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         told = Path(self.folder.name) / "DevToolsActivePort"
-        port, path = wait_until(lambda: told.exists() and told.read_text().split(), "Chromium's socket")
+        port, path = wait_for(lambda: told.exists() and told.read_text().split(), "Chromium's socket", 0.1)
         url = f"ws://127.0.0.1:{port}{path}"
         self.socket = connect(url, max_size=None, compression=None).__enter__()
         self.numbers = itertools.count(1)
@@ -67,7 +57,7 @@ class Browser:
         message = {"id": number, "method": method, "params": params}
         self.socket.send(json.dumps(message | ({"sessionId": session} if session else {})))
         while True:
-            answer = json.loads(self.socket.recv(timeout=60))
+            answer = json.loads(self.socket.recv(timeout=patience()))
             if answer.get("id") == number:
                 assert "error" not in answer, answer["error"]
                 return answer["result"]
@@ -90,10 +80,10 @@ class Browser:
         self.socket.close()
         self.process.terminate()
         try:
-            self.process.wait(10)
+            self.process.wait(patience(10))
         except subprocess.TimeoutExpired:
             self.process.kill()
-            self.process.wait(10)
+            self.process.wait(patience())
         self.folder.cleanup()
 
 
@@ -116,9 +106,9 @@ class Tab:
         """What a person reads."""
         return self.run("document.body ? document.body.innerText : ''")
 
-    def wait_for(self, words, seconds=60):
+    def wait_for(self, words):
         """Wait until the page says something."""
-        return wait_until(lambda: words in (said := self.text()) and said, f"'{words}' on the page", seconds)
+        return wait_for(lambda: words in (said := self.text()) and said, f"'{words}' on the page", 0.1)
 
     def screenshot(self, path):
         path.write_bytes(base64.b64decode(self.ask("Page.captureScreenshot", format="png")["data"]))

@@ -12,8 +12,9 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.support.patience import patience
+
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
-TIMEOUT_S = 60.0
 
 
 def find_chromium():
@@ -79,7 +80,7 @@ class Page:
         return answer["result"]
 
     def _wait(self, done, take=lambda found: None):
-        deadline = time.monotonic() + TIMEOUT_S
+        deadline = time.monotonic() + patience()
         while not done():
             left = deadline - time.monotonic()
             assert left > 0, "chromium did not answer in time"
@@ -139,7 +140,7 @@ def chromium():
             os.close(to_browser)  # the browser ends when its pipe does
             os.close(from_browser)
             try:
-                process.wait(10)
+                process.wait(patience(10))
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

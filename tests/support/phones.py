@@ -10,6 +10,7 @@ import numpy as np
 
 from edgesnn.runners.base import RunnerOptions
 from edgesnn.runners.browser.runner import BrowserRunner
+from tests.support.patience import patience
 
 HELLO = {
     "type": "hello",
@@ -42,10 +43,10 @@ class Announcing(BrowserRunner):
 
 
 @contextmanager
-def opening(bundle, address="127.0.0.1", threads=1, wait_s=60.0):
+def opening(bundle, address="127.0.0.1", threads=1, wait_s=None):
     """A runner that waits for its phone: yields runner, the page's address, and the future device."""
     with ThreadPoolExecutor(1) as pool, Announcing() as runner:
-        runner.wait_s = wait_s
+        runner.wait_s = wait_s or patience()
         device = pool.submit(runner.open, bundle, RunnerOptions(threads=threads, address=address))
         while True:
             try:
@@ -135,10 +136,10 @@ class PythonPhone:
 
     def closed(self):
         """The code and the reason with which the computer closed the connection."""
-        self.thread.join(30)
+        self.thread.join(patience())
         assert not self.thread.is_alive()
         return self.socket.close_code, self.socket.close_reason
 
     def close(self):
         self.socket.close()
-        self.thread.join(30)
+        self.thread.join(patience())

@@ -17,10 +17,10 @@ from edgesnn.meters.serve import Live
 from edgesnn.profiler.power.evaluation import MeterStream
 from edgesnn.profiler.power.parts import read_stream
 
-#: Opening an instrument, drained and identified, takes a few seconds at most.
-OPEN_S = 30.0
+#: Opening an instrument, drained and identified, takes a few seconds; a busy machine starts processes late.
+OPEN_S = 180.0
 #: Ending and writing the rest.
-CLOSE_S = 30.0
+CLOSE_S = 180.0
 
 #: A process that just failed says why within this time.
 LAST_WORD_S = 10.0

@@ -174,8 +174,8 @@ def test_a_profile_of_lava_is_marked_as_simulated(bundle, edgesnn, tmp_path):
         (("--form", "graph"), "--form belongs to a target"),
     ],
 )
-def test_a_wrong_form_is_a_usage_error(bundle, edgesnn, arguments, message):
-    finished = edgesnn("verify", bundle.path, *arguments, "--json")
+def test_a_wrong_form_is_a_usage_error(bundle, edgesnn_here, arguments, message):
+    finished = edgesnn_here("verify", bundle.path, *arguments, "--json")
     assert (finished.exit_code, finished.document["error"]["code"]) == (2, "usage")
     assert message in finished.document["error"]["what"]
 

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
@@ -22,7 +21,9 @@ from edgesnn.meters.lpm01a.twin import Lpm01aTwin
 from edgesnn.meters.twins.device import Conditions
 from edgesnn.meters.twins.pty import PtyTwin
 from edgesnn.meters.twins.shapes import parse_load
+from edgesnn.profiler.power import meter_process
 from edgesnn.profiler.power.meter_process import MeterProcess
+from tests.support.patience import patience, wait_for
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="twins need pseudo-terminals")
 
@@ -32,7 +33,7 @@ import sys, time
 from edgesnn.profiler.power.meter_process import MeterProcess
 with MeterProcess(sys.argv[1]) as meter:
     print(meter.pid, flush=True)
-    time.sleep(60)
+    time.sleep(6000)
 """
 
 
@@ -44,14 +45,8 @@ def scratch(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(folder))
     monkeypatch.setenv("EDGESNN_LOCKS", str(tmp_path / "locks"))
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    monkeypatch.setattr(meter_process, "LAST_WORD_S", patience())
     return folder
-
-
-def wait_for(condition, seconds=30.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.01)
 
 
 def ended(pid):

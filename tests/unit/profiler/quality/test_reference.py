@@ -20,6 +20,7 @@ from edgesnn.record.quantities import present
 from edgesnn.runners.causal_lm import OnnxCausalModel, find_model
 from edgesnn.text.tokenizer import SPECIAL_TOKENS, TextTokenizer
 from tests.support.bundles import shared_bundle
+from tests.support.patience import patience
 
 LETTERS = sorted(pre_tokenizers.ByteLevel.alphabet())
 
@@ -138,7 +139,7 @@ def measured():
         Workload(context=8),
         tokens=200,
         steps=10,
-        timeout_s=120,
+        timeout_s=patience(),
         on_progress=lambda *a: said.append(a),
     )
     return found, said
@@ -204,22 +205,26 @@ def test_a_model_that_cannot_be_a_reference_says_why(name, kind, words):
     if kind is UserError:
         pytest.importorskip("torch")
     with pytest.raises(kind, match=words):
-        measure_reference(Bundle(shared_bundle()), name, Workload(), tokens=10, steps=2, timeout_s=120)
+        measure_reference(Bundle(shared_bundle()), name, Workload(), tokens=10, steps=2, timeout_s=patience())
 
 
 @pytest.mark.parametrize(
-    ("program", "words"),
+    ("program", "words", "timeout_s"),
     [
-        ("import time; print('{}', flush=True); time.sleep(60)", "did not answer in time"),
-        ("import sys; sys.stderr.write('out of memory'); sys.exit(9)", "exit code 9; actual: out of memory"),
+        ("import time; print('{}', flush=True); time.sleep(6000)", "did not answer in time", 1.5),
+        (
+            "import sys; sys.stderr.write('out of memory'); sys.exit(9)",
+            "exit code 9; actual: out of memory",
+            patience(),
+        ),
     ],
 )
-def test_a_process_that_hangs_or_dies_ends_with_a_reason(tmp_path, monkeypatch, program, words):
+def test_a_process_that_hangs_or_dies_ends_with_a_reason(tmp_path, monkeypatch, program, words, timeout_s):
     (tmp_path / "stand_in.py").write_text(program)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setattr(references, "MODULE", "stand_in")
     with pytest.raises(RunnerError, match=words):
-        measure_reference(Bundle(shared_bundle()), "x", Workload(), tokens=10, timeout_s=1.5)
+        measure_reference(Bundle(shared_bundle()), "x", Workload(), tokens=10, timeout_s=timeout_s)
 
 
 def test_an_error_of_the_process_keeps_its_branch_and_its_remedy(tmp_path, monkeypatch):
@@ -228,7 +233,7 @@ def test_an_error_of_the_process_keeps_its_branch_and_its_remedy(tmp_path, monke
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setattr(references, "MODULE", "stand_in")
     with pytest.raises(EdgesnnError) as met:
-        measure_reference(Bundle(shared_bundle()), "x", Workload(), tokens=10, timeout_s=30)
+        measure_reference(Bundle(shared_bundle()), "x", Workload(), tokens=10, timeout_s=patience())
     assert (met.value.code, met.value.exit_code, met.value.remedy) == ("missing-extra", 1, "pip install x")
 
 

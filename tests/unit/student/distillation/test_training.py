@@ -17,6 +17,7 @@ from edgesnn.student import load_student, train_student  # noqa: E402
 from edgesnn.student.teacher.cache import TeacherCache  # noqa: E402
 from edgesnn.student.teacher.trimming import TrimmedVocabulary  # noqa: E402
 from edgesnn.student.training import distilled_text, run  # noqa: E402
+from tests.support.patience import patience  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -50,7 +51,9 @@ def test_the_guides_quickstart_runs_offline(tiny_gpt2, tmp_path):
     command += ["--output-dir", str(output), "--threads", "1", "--vocab-size", "350", "--json"]
     command += ["--export-onnx"]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=patience(), check=False
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     document = json.loads(done.stdout)
     assert document["schema"] == "edgesnn.train/1"
@@ -306,7 +309,9 @@ def test_two_processes_train_the_same_student_from_one_launch(make_config, tmp_p
     command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
     command += ["--main_process_port", "0", str(script), str(tmp_path / "config.json")]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=patience(), check=False
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     two = entries(tmp_path / "two")
     assert [entry["step"] for entry in two] == list(range(1, 7))

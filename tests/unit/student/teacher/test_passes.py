@@ -18,6 +18,7 @@ from edgesnn.student.teacher import PassSettings, TeacherCache, run_teacher  # n
 from edgesnn.student.teacher.align import Aligner, broken_off  # noqa: E402
 from edgesnn.student.teacher.cache import TEXT_ARRAYS  # noqa: E402
 from edgesnn.student.text.data import record_document, text_document  # noqa: E402
+from tests.support.patience import patience  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -211,12 +212,12 @@ def _start(folder, teacher_folder, pause):
 @pytest.mark.slow
 def test_a_killed_pass_goes_on_and_ends_byte_for_byte_the_same(teacher_folder, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert _start(whole, teacher_folder, 0).wait(timeout=120) == 0
+    assert _start(whole, teacher_folder, 0).wait(timeout=patience()) == 0
     process = _start(killed, teacher_folder, 0.3)
     assert process.stdout.readline().strip()
     assert process.stdout.readline().strip()
     process.send_signal(signal.SIGKILL)
-    process.wait(timeout=30)
+    process.wait(timeout=patience())
     partial = TeacherCache.open(killed)
     assert 0 < partial.done < partial.total
     # half a chunk behind what the manifest counts, as a kill between two writes leaves it
@@ -224,7 +225,7 @@ def test_a_killed_pass_goes_on_and_ends_byte_for_byte_the_same(teacher_folder, t
         stream.write(b"\x07" * 77)
     again = _start(killed, teacher_folder, 0)
     assert int(again.stdout.readline()) > partial.done
-    assert again.wait(timeout=120) == 0
+    assert again.wait(timeout=patience()) == 0
     assert files_of(killed) == files_of(whole)
     assert {f"{name}.npy" for name in TEXT_ARRAYS} < set(files_of(killed))
 
