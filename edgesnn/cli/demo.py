@@ -160,9 +160,7 @@ def _verify(out: CommandOutput, bundle_path: Path) -> list[Parity]:
     return results
 
 
-def _profile(
-    out: CommandOutput, bundle_path: Path, folder: Path, verified: list[Parity]
-) -> list[RunRecord]:
+def _profile(out: CommandOutput, bundle_path: Path, folder: Path, verified: list[Parity]) -> list[RunRecord]:
     """Every exact engine beside a simulated meter, the fastest first."""
     from edgesnn.api import profile_bundle
     from edgesnn.profiler.results import Absent
