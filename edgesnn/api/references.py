@@ -16,6 +16,7 @@ from edgesnn.errors import UsageError
 from edgesnn.profiler.budgets.profile import Workload
 from edgesnn.profiler.budgets.statistics import percentile
 from edgesnn.profiler.quality.accuracy import bootstrap_ratio
+from edgesnn.profiler.quantities import percentile_quantity
 from edgesnn.program.golden import Golden
 from edgesnn.program.scoring import DocumentScores, score_documents
 from edgesnn.record.quantities import MEGABYTE, Quantities, absent, present
@@ -167,15 +168,7 @@ def _costs(report: dict[str, Any], quantities: Quantities) -> Quantities:
     how = f"forward pass of one step, context of at least {report['context']} tokens, {cache}"
     found: Quantities = {}
     for q in (0.5, 0.95):
-        one = percentile(times, q)
-        found[f"step.p{round(q * 100)}"] = present(
-            one.value_ms,
-            "ms",
-            how,
-            interval=(one.lower_ms, one.upper_ms),
-            n=len(times),
-            effective_n=one.effective_n,
-        )
+        found[f"step.p{round(q * 100)}"] = percentile_quantity(percentile(times, q), len(times), how)
     found["memory.peak"] = present(
         report["peak_bytes"] / MEGABYTE, "MB", f"{report['how']}, own process, after loading and stepping"
     )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edgesnn.profiler.budgets.statistics import TimesSummary
+from edgesnn.profiler.budgets.statistics import Percentile, TimesSummary
 from edgesnn.profiler.counts.activity import ActivityCounts
 from edgesnn.profiler.counts.memory import Probe
 from edgesnn.profiler.latency.generation import GenerationSession
@@ -21,6 +21,7 @@ from edgesnn.record.quantities import (
     SUMMARY_KEYS,
     Kind,
     Quantities,
+    Quantity,
     QuantityGroup,
     known,
     missing,
@@ -53,6 +54,31 @@ _ACTIVITY = (
 )
 
 
+def percentile_quantity(
+    found: Percentile, n: int, how: str, kind: Kind = Kind.MEASURED, reason: str | None = None
+) -> Quantity:
+    """A percentile of times, in milliseconds, with its interval.
+
+    Args:
+        found: The percentile.
+        n: Times behind it.
+        how: How they were taken.
+        kind: Where they come from.
+        reason: What it cannot say.
+    """
+    interval = (found.lower_ms, found.upper_ms)
+    return present(
+        found.value_ms,
+        "ms",
+        how,
+        kind,
+        interval=interval,
+        n=n,
+        effective_n=found.effective_n,
+        reason=reason,
+    )
+
+
 def summary_quantities(prefix: str, summary: TimesSummary, how: str, kind: Kind) -> Quantities:
     """The rows of one latency summary, in milliseconds."""
     n = summary.n
@@ -61,16 +87,9 @@ def summary_quantities(prefix: str, summary: TimesSummary, how: str, kind: Kind)
         f"{prefix}.mean": present(summary.mean_ms, "ms", how, kind, n=n),
     }
     for p in summary.percentiles:
-        found[f"{prefix}.p{round(p.q * 100)}"] = present(
-            p.value_ms,
-            "ms",
-            how,
-            kind,
-            interval=(p.lower_ms, p.upper_ms),
-            n=n,
-            effective_n=p.effective_n,
-            reason=summary.p99_note if round(p.q * 100) == 99 else None,
-        )
+        key = f"p{round(p.q * 100)}"
+        reason = summary.p99_note if key == "p99" else None
+        found[f"{prefix}.{key}"] = percentile_quantity(p, n, how, kind, reason)
     found[f"{prefix}.max"] = present(summary.max_ms, "ms", how, kind, n=n)
     return found
 
@@ -86,7 +105,6 @@ def latency_quantities(latency: LatencySession | Absent, device: DeviceInfo) -> 
         "latency", latency.per_token, f"tokenise share + forward + decode; {steps}", kind
     )
     found |= summary_quantities("forward", latency.forward, f"forward pass of one step; {steps}", kind)
-    decode = latency.decode.percentile(0.5)
 
     def add(name: str, value: float, how: str, kind: Kind = kind, n: int | None = None) -> None:
         found[name] = known(name, value, how, kind, n=n)
@@ -97,13 +115,10 @@ def latency_quantities(latency: LatencySession | Absent, device: DeviceInfo) -> 
         "median time to tokenise the prompt over the generated tokens, host clock",
         Kind.MEASURED,
     )
-    found["breakdown.text_decode"] = known(
-        "breakdown.text_decode",
-        decode.value_ms,
+    found["breakdown.text_decode"] = percentile_quantity(
+        latency.decode.percentile(0.5),
+        latency.decode.n,
         "median time to decode the last ids to text, host clock",
-        interval=(decode.lower_ms, decode.upper_ms),
-        n=latency.decode.n,
-        effective_n=decode.effective_n,
     )
     add(
         "breakdown.outside_steps",

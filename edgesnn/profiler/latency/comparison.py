@@ -15,6 +15,7 @@ from edgesnn.profiler.budgets.statistics import CONFIDENCE, FloatArray, percenti
 from edgesnn.profiler.latency.spread import medians
 from edgesnn.profiler.latency.steps import MeasuredWindow, Progress, measure_windows, require_steps
 from edgesnn.profiler.latency.warmup import warm_up
+from edgesnn.profiler.quantities import percentile_quantity
 from edgesnn.profiler.results import Absent
 from edgesnn.profiler.session import SessionResult
 from edgesnn.profiler.setting import Subject, workload_ids
@@ -88,8 +89,8 @@ def compare_forward(
     return Comparison(
         target=target,
         engine=f"{device.engine} {device.engine_version}",
-        p50=_percentile(times, 0.5, how, kind),
-        p95=_percentile(times, 0.95, how, kind),
+        p50=percentile_quantity(percentile(times, 0.5), len(times), how, kind),
+        p95=percentile_quantity(percentile(times, 0.95), len(times), how, kind),
         ratio=ratio,
         statement=statement,
     )
@@ -114,19 +115,6 @@ def _silent(stage: str, done: int, total: int) -> None:
 def _one_window(workload: Workload) -> Workload:
     seconds = min(workload.min_window_seconds, WINDOW_SECONDS)
     return workload.model_copy(update={"windows": 1, "min_window_seconds": seconds})
-
-
-def _percentile(times: FloatArray, q: float, how: str, kind: Kind) -> Quantity:
-    found = percentile(times, q)
-    return present(
-        found.value_ms,
-        "ms",
-        how,
-        kind,
-        interval=(found.lower_ms, found.upper_ms),
-        n=len(times),
-        effective_n=found.effective_n,
-    )
 
 
 def _paired(

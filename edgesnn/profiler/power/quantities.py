@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from edgesnn.profiler.budgets.judging import BudgetSpec, judge_value, verdict_of
 from edgesnn.profiler.power.evaluation import MeteredWindow, PowerResult
-from edgesnn.profiler.power.uncertainty import COMPONENTS, TAIL, Distribution
+from edgesnn.profiler.power.uncertainty import COMPONENTS, TAIL, Distribution, PowerBudget
 from edgesnn.profiler.results import Absent
 from edgesnn.record.power import Power, PowerWindow
 from edgesnn.record.quantities import (
@@ -50,32 +50,36 @@ def power_quantities(power: PowerResult | Absent, *, simulated: bool) -> Quantit
         reason = "no valid window: " + "; ".join(sorted({w.invalid or "" for w in power.windows}))
         return missing(_NAMES, reason)
     kind = Kind.SIMULATED if simulated else Kind.MEASURED
-    n, budget = len(power.valid), power.budget
+    n, distributions = len(power.valid), _distributions(power.budget)
     how = f"{n} windows found by {power.rung}{' (coarse)' if power.rung.coarse else ''}"
     if len(power.valid) < len(power.windows):
         how += f", {len(power.windows) - n} more were invalid"
 
-    def quantity(name: str, found: Distribution | None, scale: float, what: str) -> Quantity:
+    def quantity(name: str) -> Quantity:
         unit = QUANTITIES[name].unit
+        if name == "power.peak":
+            peak = power.peak_w
+            if peak is None:
+                return absent(unit, "no stretch of 1 ms without a gap")
+            return present(peak * MILLI, unit, f"highest mean over 1 ms; {how}", kind, n=n)
+        found, scale, what = distributions[name]
         if found is None:
             return absent(unit, "the idle stretches beside the windows were not measured whole")
         interval = (found.lower * scale, found.upper * scale)
         return present(found.value * scale, unit, f"{what}; {how}", kind, interval=interval, n=n)
 
-    peak = power.peak_w
+    return {name: quantity(name) for name in _NAMES}
+
+
+def _distributions(budget: PowerBudget) -> dict[str, tuple[Distribution | None, float, str]]:
+    """What is known of every quantity of power, the factor to its unit, and what it is."""
+    per_token, above_idle = budget.energy_per_inference_j, budget.dynamic_energy_per_inference_j
     return {
-        "power.mean": quantity("power.mean", budget.active_w, MILLI, "mean total power while working"),
-        "power.idle": quantity("power.idle", budget.idle_w, MILLI, "loaded and ready, beside the windows"),
-        "power.dynamic": quantity("power.dynamic", budget.dynamic_w, MILLI, "working less idle"),
-        "power.peak": absent("mW", "no stretch of 1 ms without a gap")
-        if peak is None
-        else present(peak * MILLI, "mW", f"highest mean over 1 ms; {how}", kind, n=n),
-        "energy.per_token": quantity(
-            "energy.per_token", budget.energy_per_inference_j, MICRO, "total energy of one generated token"
-        ),
-        "energy.dynamic_per_token": quantity(
-            "energy.dynamic_per_token", budget.dynamic_energy_per_inference_j, MICRO, "of that, above idle"
-        ),
+        "power.mean": (budget.active_w, MILLI, "mean total power while working"),
+        "power.idle": (budget.idle_w, MILLI, "loaded and ready, beside the windows"),
+        "power.dynamic": (budget.dynamic_w, MILLI, "working less idle"),
+        "energy.per_token": (per_token, MICRO, "total energy of one generated token"),
+        "energy.dynamic_per_token": (above_idle, MICRO, "of that, above idle"),
     }
 
 
@@ -149,18 +153,7 @@ def power_record(power: PowerResult, meter: dict[str, Any], loss: dict[str, Any]
         meter: What is known of the meter (``began`` of `edgesnn.meters.serve`).
         loss: The account of its stream, over all parts of the session.
     """
-    budget = power.budget
-    found = (
-        {}
-        if budget is None
-        else {
-            "power.mean": (budget.active_w, MILLI),
-            "power.idle": (budget.idle_w, MILLI),
-            "power.dynamic": (budget.dynamic_w, MILLI),
-            "energy.per_token": (budget.energy_per_inference_j, MICRO),
-            "energy.dynamic_per_token": (budget.dynamic_energy_per_inference_j, MICRO),
-        }
-    )
+    found = {} if power.budget is None else _distributions(power.budget)
     return Power(
         kind=Kind.SIMULATED if meter["meter"]["simulated"] else Kind.MEASURED,
         meter=meter,
@@ -171,7 +164,7 @@ def power_record(power: PowerResult, meter: dict[str, Any], loss: dict[str, Any]
         windows=[_window(window) for window in power.windows],
         uncertainty={
             name: {"unit": QUANTITIES[name].unit, **{part: sd * scale for part, sd in one.budget.items()}}
-            for name, (one, scale) in found.items()
+            for name, (one, scale, _) in found.items()
             if one is not None
         },
     )
