@@ -2,9 +2,10 @@
 
 import struct
 import subprocess
-from pathlib import Path
 
-FOLDER = Path(__file__).parents[2] / "firmware_bridge" / "meter"
+from tests.support.sources import ROOT
+
+FOLDER = ROOT / "firmware_bridge" / "meter"
 SOURCES = ("frame.c", "bridge.c", "host/bridge_host.c")
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-Wconversion", "-O1", "-g")
 SANITIZED = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")

@@ -39,11 +39,12 @@ def copied(project, tmp_path):
     return shutil.copytree(project, tmp_path / "c")
 
 
-@pytest.fixture(params=["gcc", "clang"])
-def built(request, copied):
+@pytest.fixture(scope="module", params=["gcc", "clang"])
+def built(request, project, tmp_path_factory):
+    """The folder of the export with the example built in it; read only."""
     if shutil.which(request.param) is None or shutil.which("make") is None:
         pytest.skip(f"{request.param} or make is not installed")
-    folder = copied
+    folder = shutil.copytree(project, tmp_path_factory.mktemp("built") / "c")
     subprocess.run(["make", "-s", f"CC={request.param}"], cwd=folder, check=True)
     return folder
 
