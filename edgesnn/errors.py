@@ -18,7 +18,6 @@
     │   └── ConfigError                   TOML: unknown key, wrong type, value out of range
     ├── GateError                exit 3   a gate failed
     │   ├── ParityError                   logits differ from golden
-    │   ├── BudgetError                   a limit of the profile is exceeded
     │   └── FitError                      a network breaks a limit of a chip
     ├── DeviceError              exit 4   a device or meter failed
     │   ├── RunnerError                   the engine refused or died
@@ -203,12 +202,6 @@ class ParityError(GateError):
     """An engine's logits differ from golden."""
 
     code = "parity"
-
-
-class BudgetError(GateError):
-    """A limit of the profile is exceeded."""
-
-    code = "budget"
 
 
 class FitError(GateError):

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +18,7 @@ from edgesnn.api.profiling import accuracy_of, profile_bundle, profile_for
 from edgesnn.api.progress import Progress, silent
 from edgesnn.api.runners import export_of, runner_of
 from edgesnn.bundle.bundle import TOKENIZER_NAME, Bundle, EvalSlice
+from edgesnn.closing import Closing
 from edgesnn.errors import RunnerError, TextError, UndecidedError, UsageError
 from edgesnn.profiler.budgets.statistics import Percentile
 from edgesnn.profiler.counts.activity import count_activity
@@ -45,7 +45,7 @@ _UW_PER_MW = 1000.0
 Texts = Sequence[str | Mapping[str, str]]
 
 
-class SNNHardwareProfiler:
+class SNNHardwareProfiler(Closing):
     """Measures one student on one target, with the code behind ``edgesnn profile``.
 
     A context that removes what it made; without ``with``, `close` does so, or the end of the process.
@@ -201,19 +201,6 @@ class SNNHardwareProfiler:
     def close(self) -> None:
         """Remove what was made for the profiler; safe to call twice."""
         self._stack.close()
-
-    def __enter__(self) -> Self:
-        """Enter a context that closes the profiler."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close the profiler."""
-        self.close()
 
     def _measure(self) -> tuple[LatencySession, DeviceInfo]:
         bundle = self._bundle

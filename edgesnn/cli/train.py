@@ -329,13 +329,13 @@ def _print_teacher(name: str, progress: PassProgress) -> None:
 def _export(trained: Trained, output: CommandOutput) -> None:
     """Compile the student and put ``student.onnx`` beside it; the whole bundle lies in ``bundle``."""
     from edgesnn.api.students import export_student
-    from edgesnn.student.files import write_atomic
+    from edgesnn.whole_files import write_whole
 
     name = trained.directory.resolve().name
     bundle = export_student(
         trained.directory, trained.directory / "bundle", ["onnx"], overwrite=True, name=name
     )
-    write_atomic(trained.directory / "student.onnx", (bundle.path / "student.onnx").read_bytes())
+    write_whole(trained.directory / "student.onnx", (bundle.path / "student.onnx").read_bytes())
     output.note(f"student.onnx and bundle written to {trained.directory}")
 
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import numpy as np
 import numpy.typing as npt
 
-from edgesnn.errors import RunnerError
+from edgesnn.errors import EdgesnnError
 from edgesnn.profiler.budgets.judging import overall
 from edgesnn.profiler.budgets.profile import Profile, Workload
 from edgesnn.profiler.budgets.running import SoFar, running_verdicts
@@ -210,7 +210,7 @@ class _Measurements:
             self.on_progress("fresh processes for memory", number, workload.memory_probes)
             try:
                 probes.append(self._fresh_process() if probe is None else probe())
-            except RunnerError as error:
+            except EdgesnnError as error:
                 return Absent(error.what if error.actual is None else f"{error.what}: {error.actual}")
         self.on_progress("fresh processes for memory", workload.memory_probes, workload.memory_probes)
         return probes

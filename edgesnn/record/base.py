@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
@@ -15,18 +15,10 @@ SCHEMA: Final = "edgesnn.run/1"
 Sha256 = Field(pattern=r"^[0-9a-f]{64}$")
 
 
-def _without_examples(schema: dict[str, Any]) -> None:
-    """The published schema says what a part is; the examples of its docstring are for Python."""
-    if "description" in schema:
-        schema["description"] = schema["description"].partition("\n\nExamples:")[0]
-
-
 class Part(BaseModel):
     """Base of everything in a record: frozen, no unknown keys, no NaN."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, json_schema_extra=_without_examples
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def words(title: str, kind: type[StrEnum]) -> WithJsonSchema:

@@ -223,7 +223,7 @@ def test_targets_that_cannot_run_here_are_listed_with_their_reason(bundle, monke
     from edgesnn.runners.onnxruntime.runner import OnnxRuntimeRunner
 
     monkeypatch.setattr(OnnxRuntimeRunner, "missing", classmethod(lambda cls: "no such library"))
-    monkeypatch.setattr(native_build, "find_compiler", lambda: None)
+    monkeypatch.setattr(native_build, "missing_host_compiler", lambda names: "no C compiler")
     reasons = parity_targets(bundle)
     assert (reasons["golden"], reasons["onnxruntime"]) == (None, "no such library")
     assert "no C compiler" in reasons["native"] and "no format 'tflite'" in reasons["litert"]

@@ -37,3 +37,13 @@ def segment(*, voltage_v=2.0, simulated=True, **changes):
         "2026-01-01T00:00:00",
         0,
     )
+
+
+def receipts_of(blocks):
+    """When the newest sample of every block was taken and received, float64 ``[n, 2]``, seconds."""
+    rows = []
+    for one in blocks:
+        if len(one):
+            length = np.broadcast_to(np.asarray(one.duration_s, np.float64), len(one))[-1]
+            rows.append((float(one.time_s[-1] + length), one.host_ns / 1e9))
+    return np.array(rows, np.float64).reshape(-1, 2)

@@ -19,8 +19,9 @@ from edgesnn.meters.twins.device import Conditions
 from edgesnn.meters.twins.faults import Fault, FaultKind, FaultSchedule
 from edgesnn.meters.twins.live import LiveLoad
 from edgesnn.meters.twins.virtual import VirtualLink
-from edgesnn.profiler.power.evaluation import HostSpan, Lap, MeterStream, evaluate, receipts_of
+from edgesnn.profiler.power.evaluation import HostSpan, Lap, MeterStream, evaluate
 from edgesnn.record.power import Rung
+from tests.support.meter_blocks import receipts_of
 from tests.support.mlcommons_dut import MlcommonsDut
 
 VOLTS, ACTIVE_W, IDLE_W = 3.3, 0.06, 0.012

@@ -253,7 +253,7 @@ def run_of(device, seed, build=0, created="2026-01-01T00:00:00+00:00", metered=F
         "schema": SCHEMA,
         "edgesnn_version": "0.1.0",
         "created": created,
-        "provenance": provenance().model_dump(mode="json"),
+        "provenance": provenance(),
         "power": power if metered else None,
         "interleaving": None if device.interleaving is None else _turns(device),
         "arrays": None,

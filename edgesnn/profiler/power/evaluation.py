@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesnn.errors import UndecidedError
-from edgesnn.meters.base import Block, ClockPair
+from edgesnn.meters.base import ClockPair
 from edgesnn.meters.samples.summary import range_sums
 from edgesnn.meters.samples.trace import Trace
 from edgesnn.profiler.power.alignment import (
@@ -171,16 +171,6 @@ class MeterStream:
     receipts: FloatArray
     marker_bit: int = 0
     marker_pulses: bool = False
-
-
-def receipts_of(blocks: Sequence[Block]) -> FloatArray:
-    """When the newest sample of every block was taken and received, float64 ``[n, 2]``, seconds."""
-    rows = []
-    for block in blocks:
-        if len(block):
-            length = np.broadcast_to(np.asarray(block.duration_s, np.float64), len(block))[-1]
-            rows.append((float(block.time_s[-1] + length), block.host_ns / 1e9))
-    return np.array(rows, np.float64).reshape(-1, 2)
 
 
 def evaluate(

@@ -19,8 +19,6 @@ from edgesnn.reports.formats.wording import SIGNS, budget_text, change_text, int
 
 #: A job summary of GitHub takes 1,024 KiB; we stay below.
 MOST_BYTES = 900_000
-#: A comment of GitHub takes 64 KiB.
-COMMENT_BYTES = 60_000
 
 _VERDICTS = {
     ComparisonVerdict.REGRESSION: "✗ regression",

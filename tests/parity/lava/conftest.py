@@ -15,12 +15,12 @@ from edgesnn.program.compile import Compiled
 from edgesnn.program.float_program import FloatProgram
 from edgesnn.program.ops import LIF
 from edgesnn.program.program import Program
-from edgesnn.program.random_program import RandomShape, random_program
 from edgesnn.runners.base import RunnerOptions
 from edgesnn.runners.lava import environment as lava_environment
 from edgesnn.runners.lava.runner import LavaRunner
 from tests.support.artifacts import tiny_tokenizer
 from tests.support.programs import scattered
+from tests.support.random_program import RandomShape, random_program
 
 WITHOUT_LAVA = str(lava_environment.missing())
 #: For tests that run Lava.

@@ -39,7 +39,11 @@ ALLOWED = {
     "plugins": set(),
     "resources": set(),
     "errors": set(),
+    "children": set(),
+    "closing": set(),
+    "whole_files": set(),
     "locks": {"filelock"},
+    "toolchain": set(),
     "__init__": set(),
 }
 

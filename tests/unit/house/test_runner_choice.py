@@ -19,7 +19,7 @@ def bundle():
 
 @pytest.fixture
 def no_compiler(monkeypatch):
-    monkeypatch.setattr(native_build, "find_compiler", lambda: None)
+    monkeypatch.setattr(native_build, "missing_host_compiler", lambda names: "no C compiler")
 
 
 def test_a_runner_names_the_format_that_it_reads():

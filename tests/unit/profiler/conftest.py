@@ -13,10 +13,10 @@ from edgesnn.profiler.budgets.profile import Profile
 from edgesnn.profiler.results import Absent, AccuracyResult
 from edgesnn.profiler.session import run_session
 from edgesnn.profiler.setting import Setting, Subject
-from edgesnn.program.random_program import RandomShape, random_program
 from edgesnn.program.snn_format import to_bytes
 from edgesnn.record.model import Parity
 from edgesnn.runners.base import Capability, DeviceInfo, Output, Window
+from tests.support.random_program import RandomShape, random_program
 
 DEVICE = DeviceInfo(
     device="paper CPU",

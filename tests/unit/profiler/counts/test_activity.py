@@ -6,7 +6,7 @@ from edgesnn.profiler.counts.activity import count_activity
 from edgesnn.program.golden import Golden
 from edgesnn.program.ops import LIF, Attend, Count, Embed, Linear, Readout, Shift
 from edgesnn.program.program import Program
-from edgesnn.program.random_program import RandomShape, random_program
+from tests.support.random_program import RandomShape, random_program
 
 
 def _int8(rows):

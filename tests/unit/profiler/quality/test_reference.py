@@ -210,7 +210,7 @@ def test_a_model_that_cannot_be_a_reference_says_why(name, kind, words):
 @pytest.mark.parametrize(
     ("program", "words"),
     [
-        ("import time; print('{}', flush=True); time.sleep(60)", "did not finish"),
+        ("import time; print('{}', flush=True); time.sleep(60)", "did not answer in time"),
         ("import sys; sys.stderr.write('out of memory'); sys.exit(9)", "exit code 9; actual: out of memory"),
     ],
 )
