@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ SCHEMAS: dict[str, str] = {
     "edgesnn.run/1": "edgesnn.record.schema:run_schema",
     "edgesnn.target/1": "edgesnn.targets:Target",
 }
+#: The examples of a docstring, at the end of a description: they are Python's.
+_EXAMPLES = re.compile(r'\\n\\nExamples:(?:[^"\\]|\\.)*"')
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 INTRODUCTION = f"""# Command line
@@ -135,7 +138,8 @@ def _schema(name: str) -> str:
     module, _, attribute = SCHEMAS[name].partition(":")
     source: Any = getattr(import_module(module), attribute)
     schema = source.model_json_schema() if hasattr(source, "model_json_schema") else source()
-    return json.dumps({"$schema": DIALECT, "$id": name, **schema}, indent=2, sort_keys=True) + "\n"
+    text = json.dumps({"$schema": DIALECT, "$id": name, **schema}, indent=2, sort_keys=True) + "\n"
+    return _EXAMPLES.sub('"', text)
 
 
 if __name__ == "__main__":

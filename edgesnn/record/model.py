@@ -51,7 +51,7 @@ class NotMeasured(Part):
 
 
 class Parity(Part):
-    """How one target's integer logits compare with golden's, bit for bit.
+    """Comparison with golden.
 
     Examples:
         >>> [result] = edgesnn.verify_bundle("bundle", "native", tokens=50)
