@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from edgesnn.record.files import Run
+    from edgesnn.record.files import RunData
     from edgesnn.record.quantities import Quantity
     from edgesnn.reports.comparing.result import RunComparison
 
@@ -35,7 +35,7 @@ class ProfiledRun:
         source: Name of the record, for messages.
     """
 
-    run: Run
+    run: RunData
     source: str
 
     def quantity(self, name: str) -> Quantity:

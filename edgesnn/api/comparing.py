@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from edgesnn.record.files import Run
+from edgesnn.record.files import RunData
 from edgesnn.reports.baseline import append_sessions, refuse_unfit, start_level
 from edgesnn.reports.comparing import compare
 from edgesnn.reports.comparing.result import Key, RunComparison
@@ -17,8 +17,8 @@ from edgesnn.reports.inputs import read_base, read_sessions
 
 
 def compare_runs(
-    base: Run | str | os.PathLike[str],
-    heads: Run | str | os.PathLike[str] | Sequence[Run | str | os.PathLike[str]],
+    base: RunData | str | os.PathLike[str],
+    heads: RunData | str | os.PathLike[str] | Sequence[RunData | str | os.PathLike[str]],
     *,
     thresholds: Sequence[str] = (),
     strict: bool = False,
@@ -45,7 +45,7 @@ def compare_runs(
         >>> edgesnn.compare_runs("run.json", run, thresholds=["times=3%"]).verdict.value
         'NO CHANGE'
     """
-    sides = compare.base_sides(_sessions(base)) if isinstance(base, Run) else read_base(Path(base))
+    sides = compare.base_sides(_sessions(base)) if isinstance(base, RunData) else read_base(Path(base))
     sessions = _sessions(heads)
     every = [*sessions, *(one for side in sides.values() for one in side.sessions)]
     known = {name for one in every for name in (*one.quantities, *one.series, *one.counts)}
@@ -55,7 +55,7 @@ def compare_runs(
 
 def update_baselines(
     folder: str | os.PathLike[str],
-    runs: Run | str | os.PathLike[str] | Sequence[Run | str | os.PathLike[str]],
+    runs: RunData | str | os.PathLike[str] | Sequence[RunData | str | os.PathLike[str]],
     *,
     new_level: str | None = None,
     force: bool = False,
@@ -92,10 +92,10 @@ def update_baselines(
 
 
 def _sessions(
-    given: Run | str | os.PathLike[str] | Sequence[Run | str | os.PathLike[str]],
+    given: RunData | str | os.PathLike[str] | Sequence[RunData | str | os.PathLike[str]],
 ) -> list[SummarisedRun]:
     """Runs as comparisons see them, those that were named by a path read."""
-    several = [given] if isinstance(given, Run | str | os.PathLike) else given
-    held = [summarise_run(one, one.record.model.name) for one in several if isinstance(one, Run)]
-    named = [Path(one) for one in several if not isinstance(one, Run)]
+    several = [given] if isinstance(given, RunData | str | os.PathLike) else given
+    held = [summarise_run(one, one.record.model.name) for one in several if isinstance(one, RunData)]
+    named = [Path(one) for one in several if not isinstance(one, RunData)]
     return [*held, *(read_sessions(named) if named else [])]

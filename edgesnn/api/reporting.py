@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgesnn.errors import OutputError
-from edgesnn.record.files import Run, read_record, read_run, with_arrays
+from edgesnn.record.files import RunData, read_record, read_run, with_arrays
 from edgesnn.record.model import RunRecord
 from edgesnn.reports.comparing import compare
 from edgesnn.reports.comparing.compare import BaseSide
@@ -111,7 +111,7 @@ def _history(
     record: RunRecord,
     sides: Mapping[Key, BaseSide],
     history: Path | None,
-    known: Mapping[Path, Run],
+    known: Mapping[Path, RunData],
 ) -> tuple[list[Row], Sequence[SkippedRecord]]:
     key = key_of(record)
     found = rows_of_sessions(sides[key].sessions) if key in sides else []

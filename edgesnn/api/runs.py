@@ -26,7 +26,7 @@ _HEADLINE = (
 _WIDTH = 100
 
 
-class Run(files.Run):
+class Run(files.RunData):
     """A run record and its raw arrays; the last line of a notebook's cell shows its verdict and budgets.
 
     Attributes:
@@ -61,7 +61,7 @@ class Run(files.Run):
 
         return run_summary(self)
 
-    def plot(self, base: files.Run | None = None) -> Figure:
+    def plot(self, base: files.RunData | None = None) -> Figure:
         """Draw latency, power and spike rates, each where the run has it.
 
         Args:
@@ -82,7 +82,7 @@ class Run(files.Run):
         return draw_run(self, base)
 
 
-def shown(run: files.Run) -> Run:
+def shown(run: files.RunData) -> Run:
     """A run that can show itself."""
     return Run(run.record, run.arrays, run.arrays_error)
 
@@ -103,7 +103,7 @@ def read_run(path: str | os.PathLike[str]) -> Run:
     return shown(files.read_run(Path(path)))
 
 
-def write_run(run: files.Run, path: str | os.PathLike[str]) -> Run:
+def write_run(run: files.RunData, path: str | os.PathLike[str]) -> Run:
     """Write ``RUN.json`` and ``RUN.npz`` beside it, each whole or not at all.
 
     Args:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from edgesnn import __version__
 from edgesnn.profiler.session import SessionResult
 from edgesnn.record.base import SCHEMA, refuse_misfits
-from edgesnn.record.files import Run, make_run
+from edgesnn.record.files import RunData, make_run
 from edgesnn.record.model import Device, Model, NotMeasured, Provenance, RunRecord
 from edgesnn.record.provenance import without_paths
 from edgesnn.record.quantities import Kind
@@ -23,7 +23,7 @@ def session_run(
     notes: Sequence[str] = (),
     interleaving: Interleaving | None = None,
     reference: Reference | None = None,
-) -> Run:
+) -> RunData:
     """Join what a session found with what stands beside it.
 
     Args:

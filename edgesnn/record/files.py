@@ -29,7 +29,7 @@ _OPENING_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Run:
+class RunData:
     """A record and its raw arrays.
 
     Attributes:
@@ -42,7 +42,7 @@ class Run:
     arrays: Mapping[str, AnyArray] = field(default_factory=dict)
     arrays_error: RecordError | None = None
 
-    def whole(self) -> Run:
+    def whole(self) -> RunData:
         """This run.
 
         Raises:
@@ -54,10 +54,10 @@ class Run:
 
 
 #: Runs that were read before, by resolved path of their records: none.
-NO_RUNS: Mapping[Path, Run] = {}
+NO_RUNS: Mapping[Path, RunData] = {}
 
 
-def make_run(record: RunRecord, arrays: Mapping[str, AnyArray]) -> Run:
+def make_run(record: RunRecord, arrays: Mapping[str, AnyArray]) -> RunData:
     """Join a record and its raw arrays.
 
     Args:
@@ -67,10 +67,10 @@ def make_run(record: RunRecord, arrays: Mapping[str, AnyArray]) -> Run:
     Returns:
         The run, not written yet: absolute paths in its texts shortened to their last part.
     """
-    return Run(RunRecord.model_validate(without_paths(record.to_json())), dict(arrays))
+    return RunData(RunRecord.model_validate(without_paths(record.to_json())), dict(arrays))
 
 
-def write_run(run: Run, path: Path) -> Run:
+def write_run(run: RunData, path: Path) -> RunData:
     """Write ``RUN.json`` and ``RUN.npz`` beside it, each whole or not at all.
 
     Args:
@@ -104,7 +104,7 @@ def write_run(run: Run, path: Path) -> Run:
             actual=error.strerror or str(error),
             remedy="choose another path with --output",
         ) from None
-    return Run(record, run.arrays)
+    return RunData(record, run.arrays)
 
 
 def check_output(path: Path) -> None:
@@ -186,7 +186,7 @@ def _says_record(data: bytes) -> bool:
     return isinstance(raw, dict) and str(raw.get("schema", "")).startswith("edgesnn.run/")
 
 
-def read_run(path: Path) -> Run:
+def read_run(path: Path) -> RunData:
     """Read a record and its arrays.
 
     Raises:
@@ -195,7 +195,7 @@ def read_run(path: Path) -> Run:
     return with_arrays(read_record(path), path).whole()
 
 
-def with_arrays(record: RunRecord, path: Path) -> Run:
+def with_arrays(record: RunRecord, path: Path) -> RunData:
     """Read the arrays of a record.
 
     Args:
@@ -206,9 +206,9 @@ def with_arrays(record: RunRecord, path: Path) -> Run:
         The run; arrays that are missing or were changed are left out, with the error.
     """
     try:
-        return Run(record, {} if record.arrays is None else _read_arrays(record.arrays, path))
+        return RunData(record, {} if record.arrays is None else _read_arrays(record.arrays, path))
     except RecordError as error:
-        return Run(record, arrays_error=error)
+        return RunData(record, arrays_error=error)
 
 
 def _read_arrays(entry: Arrays, path: Path) -> dict[str, AnyArray]:

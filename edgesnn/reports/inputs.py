@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from edgesnn.errors import UsageError
-from edgesnn.record.files import NO_RUNS, Run, find_record, read_record, with_arrays
+from edgesnn.record.files import NO_RUNS, RunData, find_record, read_record, with_arrays
 from edgesnn.reports.baseline import Baseline, is_baseline_folder, read_baseline, read_baselines
 from edgesnn.reports.comparing.compare import BaseSide, base_sides
 from edgesnn.reports.comparing.result import Key
@@ -14,7 +14,7 @@ from edgesnn.reports.comparing.summary import SummarisedRun, summarise_run
 from edgesnn.reports.history import drifts
 
 
-def read_sessions(paths: Sequence[Path], known: Mapping[Path, Run] = NO_RUNS) -> list[SummarisedRun]:
+def read_sessions(paths: Sequence[Path], known: Mapping[Path, RunData] = NO_RUNS) -> list[SummarisedRun]:
     """Read runs.
 
     Args:
@@ -39,13 +39,13 @@ def read_sessions(paths: Sequence[Path], known: Mapping[Path, Run] = NO_RUNS) ->
     return list(found.values())
 
 
-def _read(file: Path, named: Path) -> Run | None:
+def _read(file: Path, named: Path) -> RunData | None:
     """A run, or None where a file of a folder is none."""
     record = read_record(file) if file == named else find_record(file)
     return None if record is None else with_arrays(record, file)
 
 
-def read_base(path: Path, known: Mapping[Path, Run] = NO_RUNS) -> dict[Key, BaseSide]:
+def read_base(path: Path, known: Mapping[Path, RunData] = NO_RUNS) -> dict[Key, BaseSide]:
     """Read the base of a comparison.
 
     Args:

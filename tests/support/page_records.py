@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgesnn.record.files import Run
+from edgesnn.record.files import RunData
 from edgesnn.record.model import RunRecord
 from edgesnn.reports.html.sources import Source
 
@@ -188,7 +188,7 @@ def spans():
 
 def run(found, raw=None):
     """A plain document and its arrays as a run."""
-    return Run(RunRecord.model_validate_json(json.dumps(found), strict=True), raw or {})
+    return RunData(RunRecord.model_validate_json(json.dumps(found), strict=True), raw or {})
 
 
 def source(**options):

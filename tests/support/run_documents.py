@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from edgesnn.record.base import SCHEMA
-from edgesnn.record.files import Run
+from edgesnn.record.files import RunData
 from edgesnn.record.model import Provenance, RunRecord
 from edgesnn.reports.comparing.summary import summarise_run
 
@@ -258,7 +258,7 @@ def run_of(device, seed, build=0, created="2026-01-01T00:00:00+00:00", metered=F
         "interleaving": None if device.interleaving is None else _turns(device),
         "arrays": None,
     }
-    return Run(RunRecord.model_validate(whole), arrays)  # as it was read: names with paths in them stay
+    return RunData(RunRecord.model_validate(whole), arrays)  # as it was read: names with paths in them stay
 
 
 def _turns(device):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from edgesnn.api.options import ProfileOptions
     from edgesnn.api.progress import Progress
     from edgesnn.cli.output import CommandOutput
-    from edgesnn.record.files import Run
+    from edgesnn.record.files import RunData
     from edgesnn.record.model import RunRecord
     from edgesnn.record.quantities import Quantity
 
@@ -163,7 +163,7 @@ def _progress(out: CommandOutput) -> Iterator[Progress]:
         yield tell
 
 
-def _write(run: Run, folder: Path | None, suffix: str) -> tuple[Path, RunRecord]:
+def _write(run: RunData, folder: Path | None, suffix: str) -> tuple[Path, RunRecord]:
     from edgesnn.cli.profile.command import default_path
     from edgesnn.record.files import write_run
 

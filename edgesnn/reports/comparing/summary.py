@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import JsonValue
 
-from edgesnn.record.files import Run
+from edgesnn.record.files import RunData
 from edgesnn.record.model import RunRecord
 from edgesnn.record.power import Power, PowerWindow
 from edgesnn.record.quantities import MEGABYTE, QUANTITIES, Kind, Quantity
@@ -131,7 +131,7 @@ class SummarisedRun:
     documents: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
-def summarise_run(run: Run, source: str) -> SummarisedRun:
+def summarise_run(run: RunData, source: str) -> SummarisedRun:
     """Reduce a run.
 
     Args:

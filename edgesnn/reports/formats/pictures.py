@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgesnn.errors import OutputError, RecordError, missing_extra
-from edgesnn.record.files import Run
+from edgesnn.record.files import RunData
 from edgesnn.record.quantities import Kind
 from edgesnn.reports.html.charts.envelope import of_series, reduce
 from edgesnn.reports.html.charts.power import placed_windows
@@ -26,7 +26,7 @@ _WIDTH, _HEIGHT, _DPI = 8.8, 3.0, 110
 _INK, _HEAD, _BAND, _BASE, _WINDOW, _LIMIT = "#17202b", "#0b7d85", "#7cc4c8", "#a1480c", "#eaf1f5", "#b3261e"
 
 
-def draw_run(run: Run, base: Run | None = None) -> Figure:
+def draw_run(run: RunData, base: RunData | None = None) -> Figure:
     """Draw what the run has, one picture above the other: latency, power, spike rates.
 
     Args:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgesnn.errors import RecordError
-from edgesnn.record.files import NO_RUNS, Run, find_record
+from edgesnn.record.files import NO_RUNS, RunData, find_record
 from edgesnn.record.model import RunRecord
 from edgesnn.record.quantities import Kind, Quantity, present
 from edgesnn.reports.comparing.result import Key
@@ -91,7 +91,7 @@ def read_folder(
     folder: Path,
     *,
     without: Path | None = None,
-    known: Mapping[Path, Run] = NO_RUNS,
+    known: Mapping[Path, RunData] = NO_RUNS,
     on_progress: Callable[[int], None] | None = None,
 ) -> tuple[list[Row], list[SkippedRecord]]:
     """Read every run record below a folder, oldest first.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgesnn.record.files import Run
+from edgesnn.record.files import RunData
 from edgesnn.reports.html.markup import element, style
 from edgesnn.reports.html.page import sheet
 from edgesnn.reports.html.run_page import run_head
@@ -16,7 +16,7 @@ font: 14px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", A
 """
 
 
-def run_summary(run: Run) -> str:
+def run_summary(run: RunData) -> str:
     """Verdict, setting and budgets of a run as HTML that leaves the notebook around it alone.
 
     Args:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edgesnn.record.files import Run, read_record, with_arrays
+from edgesnn.record.files import RunData, read_record, with_arrays
 from edgesnn.record.model import RunRecord
 from edgesnn.record.quantities import Quantity
 
@@ -24,7 +24,7 @@ class Source:
         arrays_link: Path of the arrays' file, or None.
     """
 
-    run: Run
+    run: RunData
     link: str | None = None
     arrays_link: str | None = None
 
@@ -90,7 +90,7 @@ def load_source(path: Path, page_folder: Path) -> Source:
     return source_of(with_arrays(read_record(path), path), path, page_folder)
 
 
-def source_of(run: Run, path: Path, page_folder: Path) -> Source:
+def source_of(run: RunData, path: Path, page_folder: Path) -> Source:
     """A run that was read as the source of a page.
 
     Args:

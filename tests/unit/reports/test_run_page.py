@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from edgesnn.errors import RecordError
-from edgesnn.record.files import Run
+from edgesnn.record.files import RunData
 from edgesnn.record.model import RunRecord
 from edgesnn.reports.comparing.compare import base_sides, compare_runs
 from edgesnn.reports.comparing.summary import summarise_run
@@ -151,7 +151,7 @@ def hostile_run(text):
     ]
     while True:  # what the schema gives words or a form of its own takes no other: those keep theirs
         try:
-            return Run(RunRecord.model_validate(hostile), records.arrays(power=True))
+            return RunData(RunRecord.model_validate(hostile), records.arrays(power=True))
         except ValidationError as error:
             for place in (one["loc"] for one in error.errors()):
                 mine, its = hostile, plain
