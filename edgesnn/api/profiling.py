@@ -12,8 +12,7 @@ from typing import Unpack
 from edgesnn import plugins
 from edgesnn.api.bundles import open_bundle
 from edgesnn.api.metering import metering
-from edgesnn.api.options import ProfileOptions, ProfileSettings, chosen, takes_settings
-from edgesnn.api.progress import Progress, silent
+from edgesnn.api.options import ProfileOptions, ProfileSettings, Progress, chosen, silent, takes_settings
 from edgesnn.api.references import measure_reference, reference_part
 from edgesnn.api.runners import is_remote, runner_misses, runner_of, shown_by
 from edgesnn.api.runs import Run, shown, write_run
