@@ -1,6 +1,6 @@
 """What the runner of MLCommons Tiny does less well when it measures energy, and what is done here instead.
 
-Theirs is the runner's arithmetic, not the runner itself (`tests.support.instruments.mlcommons_session`): the figures
+Theirs is the runner's arithmetic, not the runner itself (`instruments.mlcommons_session`): the figures
 of the runner itself, run by hand on the same twins, stand in docs/measurement.md.
 """
 
