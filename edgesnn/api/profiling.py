@@ -84,7 +84,7 @@ def profile_bundle(
 
     Examples:
         >>> run = edgesnn.profile_bundle("bundle", target="cpu", profile="quick", output="run.json")
-        >>> run.record.verdict.verdict
+        >>> run.record.verdict.verdict.value
         'PASS'
         >>> run.record.quantities["parity.mismatches"].value
         0.0
