@@ -82,7 +82,7 @@ bench: setup-test  ## every benchmark, one after the other
 	@for script in benchmarks/*.py; do echo "== $$script"; \
 	  $(BIN)/python "$$script" || echo "== $$script: exit code $$?"; done
 
-docs: setup-test  ## regenerate docs/cli.md and docs/schema/*.json
+docs: setup-test  ## regenerate docs/cli.md, docs/api.md and docs/schema/*.json
 	@$(BIN)/python -m edgesnn.cli.reference
 
 constraints:  ## resolve every dependency anew and pin the result

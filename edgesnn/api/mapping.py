@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 import numpy as np
 
+from edgesnn.api.bundles import bundle_of
 from edgesnn.api.network import network_of
 from edgesnn.bundle.bundle import Bundle
 from edgesnn.chips.description import Chip, load_chip
@@ -13,7 +15,7 @@ from edgesnn.chips.energy import chip_energy
 from edgesnn.chips.fit import Fit, fit
 from edgesnn.chips.work import WorkTotals
 from edgesnn.profiler.counts.activity import count_activity
-from edgesnn.profiler.session import workload_ids
+from edgesnn.profiler.setting import workload_ids
 from edgesnn.program.program import Program
 
 #: Tokens over which `map_bundle` counts what moves.
@@ -32,6 +34,11 @@ class Mapping:
         work: What was counted on golden; None when nothing was.
         energy_uj: ESTIMATED energy per token by part, microjoules; None with `energy_reason`.
         energy_reason: Why there is no energy; None where there is.
+
+    Examples:
+        >>> mapping = edgesnn.map_bundle("bundle", chip="loihi1")
+        >>> mapping.fit.fits, len(mapping.fit.violations) > 0
+        (False, True)
     """
 
     chip: Chip
@@ -41,24 +48,40 @@ class Mapping:
     energy_uj: dict[str, float] | None
     energy_reason: str | None
 
+    def __repr__(self) -> str:
+        found = self.fit
+        broken = "; ".join(one.sentence() for one in found.violations[:3])
+        fits = "fits" if found.fits else f"breaks {len(found.violations)} limits of"
+        cores = f"{found.cores:,} of {found.cores_available:,} cores"
+        return f"<Mapping: {fits} {self.chip.name}, {cores}{': ' if broken else ''}{broken}>"
 
-def map_bundle(bundle: Bundle, chip: str, *, tokens: int = MAP_TOKENS) -> Mapping:
-    """Set a bundle against a chip.
+
+def map_bundle(
+    bundle: Bundle | str | os.PathLike[str], chip: str | os.PathLike[str], *, tokens: int = MAP_TOKENS
+) -> Mapping:
+    """Set a bundle against a neuromorphic chip: does it fit, what moves, what does it cost?
 
     Args:
-        bundle: The bundle.
+        bundle: A bundle, its folder, or a student artifact (``reference`` ships with edgesnn).
         chip: Name of a chip that ships with edgesnn, or the path of a TOML file.
         tokens: Tokens over which activity is counted; 0 leaves traffic and energy out.
 
     Raises:
+        UserError: Bundle or artifact is unusable.
         UsageError: There is no such chip, or its file is wrong.
+
+    Examples:
+        >>> mapping = edgesnn.map_bundle("bundle", chip="loihi2")
+        >>> mapping.fit.fits
+        True
     """
-    described = load_chip(chip)
-    if tokens == 0:
-        return map_program(bundle.program(), described)
-    ids, text = workload_ids(bundle)
-    work = count_activity(bundle.program(), np.resize(ids, tokens)).work
-    return map_program(bundle.program(), described, work, text)
+    described = load_chip(os.fspath(chip))
+    with bundle_of(bundle, formats=()) as opened:
+        if tokens == 0:
+            return map_program(opened.program(), described)
+        ids, text = workload_ids(opened)
+        work = count_activity(opened.program(), np.resize(ids, tokens)).work
+        return map_program(opened.program(), described, work, text)
 
 
 def map_program(

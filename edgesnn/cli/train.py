@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edgesnn.cli.output import CommandOutput, JsonFlag, session
-from edgesnn.errors import ConfigError, UsageError, missing_extra
+from edgesnn.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
     from edgesnn.student.config import TrainConfig
@@ -201,8 +200,6 @@ def train(
             if (source := context.get_parameter_source(key)) is not None and source.name != "DEFAULT"
         }
         config = make_config(values, explicit)
-        if find_spec("torch") is None:
-            raise missing_extra("torch", "train", "training")
         trained = _run(config, output)
         if values["export_onnx"]:
             _export(trained, output)
@@ -293,7 +290,7 @@ def _shift_channels(fraction: float, dim: int) -> int:
 
 def _run(config: TrainConfig, output: CommandOutput) -> Trained:
     """Train with a live display on a terminal and plain lines elsewhere."""
-    from edgesnn.student import train_student
+    from edgesnn.api.students import train_student
 
     if output.json_mode or not sys.stderr.isatty():
         return train_student(config, _print_line, on_teacher=_print_teacher)
@@ -331,14 +328,14 @@ def _print_teacher(name: str, progress: PassProgress) -> None:
 
 def _export(trained: Trained, output: CommandOutput) -> None:
     """Compile the student and put ``student.onnx`` beside it; the whole bundle lies in ``bundle``."""
-    from edgesnn.api import export_student
-    from edgesnn.student.files import write_atomic
+    from edgesnn.api.students import export_student
+    from edgesnn.whole_files import write_whole
 
     name = trained.directory.resolve().name
     bundle = export_student(
         trained.directory, trained.directory / "bundle", ["onnx"], overwrite=True, name=name
     )
-    write_atomic(trained.directory / "student.onnx", (bundle.path / "student.onnx").read_bytes())
+    write_whole(trained.directory / "student.onnx", (bundle.path / "student.onnx").read_bytes())
     output.note(f"student.onnx and bundle written to {trained.directory}")
 
 

@@ -46,7 +46,13 @@ class SnnConfig(BaseModel):
 
 
 class TrainConfig(BaseModel):
-    """Everything that decides a training run; the defaults are the guide's."""
+    """Everything that decides a training run; the defaults are the guide's.
+
+    Examples:
+        >>> config = edgesnn.TrainConfig(output_dir="student", dataset="wikitext-2", num_steps=1000)
+        >>> config.batch_size, config.teacher_model
+        (4, None)
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

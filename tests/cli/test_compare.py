@@ -7,10 +7,10 @@ import pytest
 import yaml
 from jsonschema import validate
 
-from edgesnn.api import compare_paths
+from edgesnn import compare_runs
 from edgesnn.errors import RecordError
 from edgesnn.record.files import write_run
-from edgesnn.reports.document import compare_schema
+from edgesnn.reports.comparing.result import compare_schema
 from tests.support.patience import patience
 from tests.support.run_documents import BUDGET_BYTES, Device, changed, run_of
 
@@ -80,7 +80,7 @@ def test_a_record_that_is_not_what_it_was_is_refused(runs, tmp_path, says):
     path = tmp_path / "run-0.json"
     SPOILT[says](path)
     with pytest.raises(RecordError, match=says):
-        compare_paths(runs / "run-1.json", [path])
+        compare_runs(runs / "run-1.json", [path])
 
 
 def test_a_first_run_without_baseline_says_how_to_make_one(edgesnn_here, runs):

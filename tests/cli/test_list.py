@@ -2,6 +2,7 @@
 
 import pytest
 
+from edgesnn.api import listing
 from edgesnn.cli import list as command
 from edgesnn.plugins import Plugin
 
@@ -49,7 +50,7 @@ def test_golden_can_run_everywhere_and_says_what_it_can(edgesnn_here):
 
 def test_a_plugin_that_failed_is_listed_and_said_loudly(monkeypatch, capsys):
     broken = Plugin("lava", "some:Runner", "edgesnn-lava", "runner 'lava' does not load")
-    monkeypatch.setattr(command.plugins, "available", lambda group: [broken])
+    monkeypatch.setattr(listing.plugins, "available", lambda group: [broken])
     command.list_(command.Listing.RUNNERS)
     shown = capsys.readouterr()
     assert "failed" in shown.out
@@ -59,6 +60,6 @@ def test_a_plugin_that_failed_is_listed_and_said_loudly(monkeypatch, capsys):
 def test_a_broken_profile_is_listed_with_its_error(monkeypatch, tmp_path):
     path = tmp_path / "bad.toml"
     path.write_text("x = = 1")
-    monkeypatch.setattr(command, "files", lambda *where: {str(path): path})
-    (item,) = command._profiles()
+    monkeypatch.setattr(listing, "files", lambda *where: {str(path): path})
+    (item,) = listing.list_available("profiles")
     assert "not valid TOML" in item["error"]

@@ -48,7 +48,7 @@ power_mw = { limit = 100.0, required = true }
 def _folder(tmp_path, monkeypatch):
     (tmp_path / "short.toml").write_text(PROFILE)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "locks"))
+    monkeypatch.setenv("EDGESNN_LOCKS", str(tmp_path / "locks"))
     monkeypatch.setenv("COLUMNS", "200")
 
 

@@ -107,7 +107,7 @@ def test_the_demo_runs_without_torch_and_leaves_the_folder_to_the_user(program, 
 
 
 def test_without_a_compiler_the_native_engine_says_what_it_needs(program, tmp_path):
-    nothing = {"PATH": "", "EDGESNN_CC": ""}
+    nothing = {"PATH": "", "EDGESNN_CC": "", "CC": ""}
     items = json.loads(run(program, "list", "runners", "--json", cwd=tmp_path, environment=nothing))["items"]
     (native,) = [item for item in items if item["name"] == "native"]
     assert "no C compiler" in native["missing"] and "pip install ziglang" in native["missing"]

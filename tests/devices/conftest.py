@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from edgesnn.api import open_bundle
+from edgesnn import open_bundle
 from edgesnn.runners.remote import adb_client
-from edgesnn.runners.remote import build as remote_build
 from edgesnn.runners.remote.ssh_client import CONFIG_VARIABLE
-from tests.support.adb_server import adb_server, free_port
-from tests.support.adbd import Phone
+from edgesnn.toolchain import TARGETS, cross_compiler
 from tests.support.bundles import shared_bundle
+from tests.support.devices.adb_server import adb_server, free_port
+from tests.support.devices.adbd import Phone
 from tests.support.patience import patience, wait_for
 
 SSHD = Path("/usr/sbin/sshd")
@@ -28,14 +28,15 @@ def why_no_phone():
         return adb_client.missing()
     if shutil.which("qemu-aarch64-static") is None:
         return "qemu-aarch64-static is not installed"
-    return None if remote_build._compiler("aarch64") else "there is no compiler for aarch64"
+    return None if cross_compiler(TARGETS["aarch64"]) else "there is no compiler for aarch64"
 
 
 def why_no_board():
     """Why the board of the tests cannot run here, or None."""
     if not SSHD.is_file() or not shutil.which("ssh") or not shutil.which("ssh-keygen"):
         return "openssh-server or openssh-client is not installed"
-    return None if remote_build._compiler(os.uname().machine) else "there is no compiler for this computer"
+    target = TARGETS.get(os.uname().machine)
+    return None if target and cross_compiler(target) else "there is no compiler for this computer"
 
 
 @pytest.fixture(scope="session")

@@ -7,12 +7,12 @@ import pytest
 
 from edgesnn import resources
 from edgesnn.errors import EdgesnnError
-from edgesnn.program.random_program import RandomShape, random_program
 from edgesnn.program.snn_format import to_bytes
 from edgesnn.runners.native import build as native_build
 from edgesnn.runners.native.engine import Engine
 from tests.support.patience import patience
 from tests.support.programs import smallest
+from tests.support.random_program import RandomShape, random_program
 
 pytestmark = pytest.mark.skipif(native_build.missing() is not None, reason=str(native_build.missing()))
 

@@ -6,7 +6,7 @@ from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
-from edgesnn.api import export_student
+from edgesnn import export_student
 from edgesnn.bundle.bundle import Bundle
 from tests.support.artifacts import write_artifact
 from tests.support.shared import shared

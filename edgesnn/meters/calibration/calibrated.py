@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import TracebackType
-from typing import Self
 
-from edgesnn.meters.base import Block, ClockPair, Loss, Meter, MeterCapability, MeterInfo, Settings
+from edgesnn.meters.base import Block, Meter, MeterInfo
 from edgesnn.meters.calibration import points as calibration
+from edgesnn.meters.delegate import DelegatingMeter
 from edgesnn.meters.samples.accuracy import MeterAccuracy
 
 
-class CalibratedMeter:
-    """Hands every call to an opened meter and corrects what it gives; see `edgesnn.meters.base.Meter`.
+class CalibratedMeter(DelegatingMeter):
+    """Hands every call to an opened meter and corrects what it gives.
 
     Args:
         meter: The meter.
@@ -24,15 +23,14 @@ class CalibratedMeter:
     """
 
     def __init__(self, meter: Meter, apply: bool = True) -> None:
-        self.meter = meter
+        self._meter = meter
         self.calibration: calibration.Calibration | None = None
         self._apply = apply
         self._corrections: dict[int, calibration.Correction] = {}
 
     @property
-    def capabilities(self) -> frozenset[MeterCapability]:
-        """The meter's."""
-        return self.meter.capabilities
+    def meter(self) -> Meter:
+        return self._meter
 
     @property
     def accuracy(self) -> MeterAccuracy:
@@ -40,11 +38,6 @@ class CalibratedMeter:
         if self.calibration is None:
             return self.meter.accuracy
         return calibration.calibrated_accuracy(self.meter.accuracy, self.calibration)
-
-    @property
-    def loss(self) -> Loss:
-        """The meter's."""
-        return self.meter.loss
 
     def open(self) -> MeterInfo:
         """Open the meter and look for its calibration; the details of the result say what was found."""
@@ -57,22 +50,6 @@ class CalibratedMeter:
         state = "expired, not used: " if found.expired else ""
         return replace(info, details={**info.details, "calibration": state + found.sentence()})
 
-    def configure(self, settings: Settings) -> Settings:
-        """See `Meter.configure`."""
-        return self.meter.configure(settings)
-
-    def power(self, on: bool) -> None:
-        """See `Meter.power`."""
-        self.meter.power(on)
-
-    def sync(self) -> ClockPair:
-        """See `Meter.sync`."""
-        return self.meter.sync()
-
-    def start(self) -> None:
-        """See `Meter.start`."""
-        self.meter.start()
-
     def read(self, timeout_s: float) -> Block:
         """The meter's samples, corrected."""
         return self._corrected(self.meter.read(timeout_s))
@@ -81,18 +58,6 @@ class CalibratedMeter:
         """The meter's last samples, corrected."""
         block = self.meter.stop()
         return None if block is None else self._corrected(block)
-
-    def close(self) -> None:
-        """See `Meter.close`."""
-        self.meter.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _corrected(self, block: Block) -> Block:
         return calibration.corrected(block, self._corrections) if self._corrections else block

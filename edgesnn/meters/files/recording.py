@@ -17,9 +17,10 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from edgesnn import __version__
+from edgesnn.closing import Closing
 from edgesnn.errors import OutputError, RecordingError
 from edgesnn.meters.base import Block, Loss
 from edgesnn.meters.files.format import (
@@ -50,7 +51,7 @@ LEVEL = 1
 _Job = list[tuple[str, bytes | Block]]
 
 
-class Recorder:
+class Recorder(Closing):
     """Writes a recording; make it in a ``with`` statement.
 
     Args:
@@ -158,9 +159,6 @@ class Recorder:
         self._thread.join()
         self._file.close()
         self._part.unlink(missing_ok=True)
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -272,7 +270,7 @@ class RecordingSegment:
             yield decode(read, chunk, f"chunk '{folder}' of the recording")
 
 
-class Recording:
+class Recording(Closing):
     """Reads a recording lazily; make it in a ``with`` statement.
 
     Args:
@@ -305,16 +303,7 @@ class Recording:
         return any(segment.info.meter.simulated for segment in self.segments)
 
     def close(self) -> None:
-        """Close the file."""
         self._archive.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _segments(self) -> Iterator[RecordingSegment]:
         names = self._archive.names

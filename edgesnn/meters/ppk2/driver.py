@@ -6,8 +6,7 @@ See docs/meters/ppk2.md for wiring, accuracy and what this stream can and cannot
 from __future__ import annotations
 
 import contextlib
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from edgesnn.errors import (
     MeterError,
@@ -22,6 +21,7 @@ from edgesnn.meters.base import (
     DriverStatus,
     Found,
     Loss,
+    Meter,
     MeterCapability,
     MeterInfo,
     Settings,
@@ -52,8 +52,8 @@ TRANSPORT_NS = 5_000_000
 MODES = {"ampere": protocol.MODE_AMPERE, "source": protocol.MODE_SOURCE}
 
 
-class Ppk2Meter:
-    """A Power Profiler Kit II; see `edgesnn.meters.base.Meter`.
+class Ppk2Meter(Meter):
+    """A Power Profiler Kit II.
 
     Args:
         address: ``ppk2``, ``ppk2:SERIAL`` or ``ppk2:PORT``, with the options that every meter takes.
@@ -78,11 +78,6 @@ class Ppk2Meter:
         self._accuracy = load_accuracy(self.name)
 
     @classmethod
-    def missing(cls) -> str | None:
-        """None: all it needs comes with edgesnn."""
-        return None
-
-    @classmethod
     def discover(cls) -> tuple[Found, ...]:
         """The PPK2s on USB, each by its measuring port."""
         return found(cls.name)
@@ -104,11 +99,9 @@ class Ppk2Meter:
 
     @property
     def loss(self) -> Loss:
-        """The account since ``start()``."""
         return self._stream.loss if self._stream is not None else Loss(0)
 
     def open(self) -> MeterInfo:
-        """Take the port, silence the instrument, and read its calibration; see `Meter.open`."""
         failures: list[str] = []
         if self._given is not None:
             candidates = [self._given.port]
@@ -133,7 +126,7 @@ class Ppk2Meter:
         )
 
     def configure(self, settings: Settings) -> Settings:
-        """Set mode and voltage and read both back; see `Meter.configure`.
+        """Set mode and voltage and read both back.
 
         A change of either switches the device under test off first.
         In ampere mode the path to the device under test is closed, as Nordic's application does it; the
@@ -173,11 +166,6 @@ class Ppk2Meter:
         return self._settings
 
     def power(self, on: bool) -> None:
-        """Switch the device under test; see `Meter.power`.
-
-        Raises:
-            UsageError: It shall be switched on and nobody said at which voltage.
-        """
         link = self._opened()
         if on and self._settings.mode != "ampere" and self._settings.voltage_v is None:
             raise UsageError(
@@ -188,7 +176,7 @@ class Ppk2Meter:
         self._powered = on
 
     def sync(self) -> ClockPair:
-        """The sample clock against the host's: when the newest sample ended; see `Meter.sync`.
+        """The sample clock against the host's: when the newest sample ended.
 
         The instrument cannot be asked for its clock. The pair is the end of the newest sample and the
         bounds within which it ended: its receipt, less what this receipt came later than the quickest one
@@ -206,7 +194,6 @@ class Ppk2Meter:
         return ClockPair(stream.newest * protocol.SAMPLE_S, latest - TRANSPORT_NS, latest)
 
     def start(self) -> None:
-        """Begin to stream; see `Meter.start`."""
         metadata = self._need_idle("start")
         volts = self._settings.voltage_v
         table = protocol.conversion_table(
@@ -219,7 +206,6 @@ class Ppk2Meter:
         self._streaming = True
 
     def read(self, timeout_s: float) -> Block:
-        """The samples that came; see `Meter.read`."""
         stream = self._streams()
         deadline = self._opened().now_ns() + int(timeout_s * 1e9)
         while (block := stream.take()) is None:
@@ -232,7 +218,6 @@ class Ppk2Meter:
         return block
 
     def stop(self) -> Block | None:
-        """End the stream; see `Meter.stop`."""
         if self._stream is None or not self._streaming:
             return None
         link, self._streaming = self._opened(), False
@@ -245,7 +230,6 @@ class Ppk2Meter:
         return self._stream.take(anyway=True)
 
     def close(self) -> None:
-        """Stop, switch off, let go of the port; see `Meter.close`."""
         if self._link is None:
             return
         try:
@@ -259,16 +243,6 @@ class Ppk2Meter:
         finally:
             self._powered = self._streaming = False
             self._drop_link()
-
-    def __enter__(self) -> Self:
-        """Enter a context that closes the meter; it does not open it."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the meter."""
-        self.close()
 
     def _identify(self) -> protocol.Metadata:
         """Silence it and ask who it is."""

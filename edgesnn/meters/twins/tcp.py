@@ -11,15 +11,14 @@ import select
 import socket
 import threading
 import time
-from types import TracebackType
-from typing import Self
 
+from edgesnn.closing import Closing
 from edgesnn.meters.twins.device import Truth, TwinDevice
 from edgesnn.meters.twins.faults import FaultKind, FaultSchedule
 from edgesnn.meters.twins.pty import TICK_S
 
 
-class TcpTwin:
+class TcpTwin(Closing):
     """A twin behind a port of 127.0.0.1; make it in a ``with`` statement.
 
     Args:
@@ -55,23 +54,14 @@ class TcpTwin:
         return self._device
 
     def truth(self) -> Truth:
-        """What was really drawn; see `TwinDevice.truth`."""
+        """What was really drawn."""
         with self._lock:
             return self._device.truth()
 
     def close(self) -> None:
-        """Close connection and port; safe to call twice."""
         self._stop.set()
         self._thread.join()
         self._unplug()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _unplug(self) -> None:
         for one in (self._client, self._server):

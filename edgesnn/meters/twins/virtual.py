@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 
 from edgesnn.errors import MeterUnpluggedError
-from edgesnn.meters.link import READ_BYTES
+from edgesnn.meters.link import READ_BYTES, MeterLink
 from edgesnn.meters.twins.device import TwinDevice
 from edgesnn.meters.twins.faults import FaultKind, FaultSchedule
 
@@ -17,8 +17,8 @@ from edgesnn.meters.twins.faults import FaultKind, FaultSchedule
 STEP_NS = 5_000_000
 
 
-class VirtualLink:
-    """The host's end of a simulated wire; see `edgesnn.meters.link.Link`.
+class VirtualLink(MeterLink):
+    """The host's end of a simulated wire.
 
     Args:
         device: The simulated instrument.
@@ -41,12 +41,10 @@ class VirtualLink:
 
     @property
     def port(self) -> str:
-        """Name of the wire."""
         return f"virtual:{self._device.name}"
 
     @property
     def simulated(self) -> bool:
-        """Always true."""
         return True
 
     def now_ns(self) -> int:
@@ -61,7 +59,6 @@ class VirtualLink:
             self._tick()
 
     def write(self, data: bytes) -> None:
-        """Send to the instrument, at once."""
         self._check()
         answer = self._device.receive(data, self._true_s())
         self._ready += self._faults.damage(answer)

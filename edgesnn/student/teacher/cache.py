@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgesnn.errors import OutputError, TextError, TrainingError
-from edgesnn.student.files import make_directory, write_atomic
 from edgesnn.student.teacher.trimming import TrimmedVocabulary
+from edgesnn.whole_files import make_folder, write_whole
 
 SCHEMA = "edgesnn.teacher-cache/1"
 MANIFEST_FILE = "manifest.json"
@@ -104,7 +104,7 @@ class TeacherCache:
         Raises:
             OutputError: The folder cannot be written.
         """
-        make_directory(directory)
+        make_folder(directory)
         total, k = len(text.positions), key.k
         id_type = "uint16" if trimmed.student_size <= SMALL_IDS else "uint32"
         arrays: dict[str, tuple[str, list[int]]] = {
@@ -125,8 +125,8 @@ class TeacherCache:
                     np.lib.format.write_array_header_1_0(stream, header)
         except OSError as error:
             raise _cannot_write(directory, error, 0) from None
-        write_atomic(directory / TRIMMING_FILE, trimmed.to_bytes())
-        write_atomic(directory / TOKENIZER_FILE, trimmed.tokenizer_json().encode("utf-8"))
+        write_whole(directory / TRIMMING_FILE, trimmed.to_bytes())
+        write_whole(directory / TOKENIZER_FILE, trimmed.tokenizer_json().encode("utf-8"))
         manifest: dict[str, Any] = {
             "schema": SCHEMA,
             "key": asdict(key),
@@ -271,7 +271,7 @@ class TeacherCache:
 
     def _write_manifest(self) -> None:
         content = json.dumps(self.manifest, indent=1, sort_keys=True) + "\n"
-        write_atomic(self.directory / MANIFEST_FILE, content.encode("utf-8"))
+        write_whole(self.directory / MANIFEST_FILE, content.encode("utf-8"))
 
     def _check_key(self, key: CacheKey) -> None:
         stored, asked = self.manifest["key"], asdict(key)

@@ -106,13 +106,6 @@ class TrimmedVocabulary:
         """Content of the student's ``tokenizer.json``."""
         return self._json
 
-    @cached_property
-    def to_student(self) -> list[tuple[int, ...]]:
-        """Trimmed spelling of each native id; empty for ids that stand for nothing."""
-        flat = self.flat.tolist()
-        bounds = self.offsets.tolist()
-        return [tuple(flat[a:b]) for a, b in zip(bounds, bounds[1:], strict=False)]
-
     def spell(self, native_ids: NDArray[np.integer]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
         """Student ids of native ids, and the place in them where each native token starts.
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import torch
 
 from edgesnn.student.config import TrainConfig
-from edgesnn.student.files import make_directory
 from edgesnn.student.model import registry
 from edgesnn.student.training.objective import TokenLoss
 from edgesnn.student.training.preparation import Prepared, prepare
 from edgesnn.student.training.progress import OnProgress, Progress, Trained
 from edgesnn.student.training.run import WORK_DIRECTORY, TrainingRun
 from edgesnn.student.training.workers import join_workers
+from edgesnn.whole_files import make_folder
 
 if TYPE_CHECKING:
     from edgesnn.student.teacher import Teacher
@@ -61,7 +61,7 @@ def train_student(
     registry.parse_options(registry.find(config.architecture), config.architecture_options)
     workers = join_workers(config)
     work = directory / WORK_DIRECTORY
-    make_directory(work)
+    make_folder(work)
     if not workers.first:
         workers.barrier()
     prepared = _prepare(config, directory, work, on_teacher if workers.first else None, teacher)

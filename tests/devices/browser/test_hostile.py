@@ -11,14 +11,14 @@ import pytest
 
 from edgesnn.errors import RunnerError, TextError
 from edgesnn.profiler.budgets.profile import load_profile
-from edgesnn.profiler.latency.steps import measure_latency
+from edgesnn.profiler.latency.session import measure_latency
 from edgesnn.runners.base import LoadChip, Sighting
 from edgesnn.runners.browser import runner as browser
 from edgesnn.runners.browser.phone import PhoneGone
 from edgesnn.runners.browser.server import Served
 from edgesnn.text.tokenizer import load_tokenizer
+from tests.support.devices.phones import PythonPhone, opening
 from tests.support.patience import patience, wait_for
-from tests.support.phones import PythonPhone, opening
 
 IDS = np.arange(40) % 280
 

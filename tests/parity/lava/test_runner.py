@@ -7,17 +7,17 @@ from hashlib import sha256
 import numpy as np
 import pytest
 
-from edgesnn.api import verify_bundle
+from edgesnn import verify_bundle
 from edgesnn.bundle.bundle import Bundle
 from edgesnn.errors import BundleError, RunnerError, TextError, UsageError
 from edgesnn.program.golden import Golden
 from edgesnn.program.ops import Add, Saturate
 from edgesnn.program.program import Program
-from edgesnn.program.random_program import random_program
 from edgesnn.runners.base import Capability, RunnerOptions
 from edgesnn.runners.lava.runner import DEVICE, LavaRunner
 from tests.parity.lava.conftest import SHAPE, bundle_of, ids_of, needs_lava, opened, stock_program
 from tests.support.bundles import shared_bundle
+from tests.support.random_program import random_program
 
 pytestmark = needs_lava
 

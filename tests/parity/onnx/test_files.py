@@ -15,8 +15,8 @@ from edgesnn.exporters.onnx.exporter import OnnxExporter
 from edgesnn.exporters.onnx.float32 import OnnxFloat32Exporter
 from edgesnn.program.ops import Count, Linear
 from edgesnn.program.program import Program
-from edgesnn.program.random_program import RandomShape, random_program
 from edgesnn.program.state import state_tensors
+from tests.support.random_program import RandomShape, random_program
 
 SHAPE = RandomShape(vocab=40, depth=1)
 ROLES = ["sequence", "step", "prefill"]

@@ -9,7 +9,7 @@ from edgesnn.api.network import network_of
 from edgesnn.chips.description import load_chip
 from edgesnn.program.ops import LIF, Linear
 from edgesnn.program.program import Program
-from edgesnn.program.random_program import RandomShape, random_program
+from tests.support.random_program import RandomShape, random_program
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ import copy
 import numpy as np
 import pytest
 
-from edgesnn.record.files import make_run
 from edgesnn.record.provenance import collect_provenance
+from tests.support.records import run_from
 
 
 def quantity(value, unit="ms", kind="MEASURED", reason=None, how="by hand"):
@@ -104,4 +104,4 @@ def document():
 @pytest.fixture
 def run(document, tmp_path):
     provenance = collect_provenance(["edgesnn", "profile", "b"], tmp_path)
-    return make_run(document, {"times_ms": np.arange(5.0)}, provenance)
+    return run_from(document, {"times_ms": np.arange(5.0)}, provenance)

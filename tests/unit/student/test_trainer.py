@@ -14,8 +14,9 @@ torch = pytest.importorskip("torch", reason="needs the `train` extra")
 
 from pydantic import BaseModel  # noqa: E402
 
+from edgesnn import whole_files  # noqa: E402
 from edgesnn.errors import ConfigError, OutputError, TrainingError  # noqa: E402
-from edgesnn.student import files, load_student, train_student  # noqa: E402
+from edgesnn.student import load_student, train_student  # noqa: E402
 from edgesnn.student.model import registry  # noqa: E402
 from edgesnn.student.training.checkpoint import DelayedInterrupt  # noqa: E402
 from edgesnn.student.training.objective import learning_rate  # noqa: E402
@@ -164,13 +165,13 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(make_config, monkeypatch):
             def full(_):
                 raise OSError(28, "No space left on device")
 
-            monkeypatch.setattr(files.os, "fsync", full)
+            monkeypatch.setattr(whole_files.os, "fsync", full)
 
     with pytest.raises(OutputError, match="No space left"):
         train_student(config, fill)
-    monkeypatch.setattr(files.os, "fsync", real)
+    monkeypatch.setattr(whole_files.os, "fsync", real)
     work = Path(config.output_dir) / "training"
-    assert not [p for p in work.iterdir() if p.name.endswith(".tmp")]
+    assert not [path for path in work.iterdir() if path.name.startswith(".")]
     seen = []
     train_student(config, lambda progress: seen.append(progress.step))
     assert seen[0] == 3

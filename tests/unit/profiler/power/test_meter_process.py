@@ -43,7 +43,7 @@ def scratch(tmp_path, monkeypatch):
     folder = tmp_path / "scratch"
     folder.mkdir()
     monkeypatch.setenv("TMPDIR", str(folder))
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "locks"))
+    monkeypatch.setenv("EDGESNN_LOCKS", str(tmp_path / "locks"))
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     monkeypatch.setattr(meter_process, "LAST_WORD_S", patience())
     return folder

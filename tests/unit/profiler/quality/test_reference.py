@@ -8,14 +8,15 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper, save
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from edgesnn.api import profile_bundle, references
-from edgesnn.api.references import measure_reference, reference_document
+from edgesnn import profile_bundle
+from edgesnn.api import references
+from edgesnn.api.references import measure_reference, reference_part
 from edgesnn.bundle.bundle import Bundle
 from edgesnn.errors import EdgesnnError, RunnerError, TextError, UsageError, UserError
 from edgesnn.profiler.budgets.profile import Workload
 from edgesnn.profiler.quality.accuracy import bootstrap_ratio
 from edgesnn.profiler.quality.reference import NO_PIECE, align, first_pieces, score_reference, time_steps
-from edgesnn.profiler.results import present
+from edgesnn.record.quantities import present
 from edgesnn.runners.causal_lm import OnnxCausalModel, find_model
 from edgesnn.text.tokenizer import SPECIAL_TOKENS, TextTokenizer
 from tests.support.bundles import shared_bundle
@@ -145,7 +146,7 @@ def measured():
 
 
 def test_a_model_beside_itself_keeps_everything(measured):
-    document = reference_document(
+    found = reference_part(
         measured[0],
         {
             "size.model": present(0.5, "MB", "tests"),
@@ -153,17 +154,17 @@ def test_a_model_beside_itself_keeps_everything(measured):
             "forward.p50": present(0.1, "ms", "tests"),
         },
     )
-    quantities = document["quantities"]
-    assert quantities["retention"]["value"] == pytest.approx(1.0, abs=0.15)
-    assert quantities["bits_per_byte"]["value"] == pytest.approx(
-        quantities["student_bits_per_byte"]["value"], rel=0.25
+    quantities = found.quantities
+    assert quantities["retention"].value == pytest.approx(1.0, abs=0.15)
+    assert quantities["bits_per_byte"].value == pytest.approx(
+        quantities["student_bits_per_byte"].value, rel=0.25
     )
     size = (shared_bundle() / "student.onnx").stat().st_size
-    assert quantities["compression"]["value"] == pytest.approx(size / 1e6 / 0.5)
-    assert quantities["speed_up"]["value"] == pytest.approx(quantities["step.p50"]["value"] / 0.1)
-    assert document["kv_cache"] is False and "reads the context again" in quantities["step.p50"]["how"]
-    assert quantities["memory.peak"]["value"] > 20
-    assert document["documents"] >= 1 and document["name"] == "student.onnx"
+    assert quantities["compression"].value == pytest.approx(size / 1e6 / 0.5)
+    assert quantities["speed_up"].value == pytest.approx(quantities["step.p50"].value / 0.1)
+    assert found.kv_cache is False and "reads the context again" in quantities["step.p50"].how
+    assert quantities["memory.peak"].value > 20
+    assert found.documents >= 1 and found.name == "student.onnx"
 
 
 def test_the_process_tells_its_progress(measured):
@@ -210,7 +211,7 @@ def test_a_model_that_cannot_be_a_reference_says_why(name, kind, words):
 @pytest.mark.parametrize(
     ("program", "words", "timeout_s"),
     [
-        ("import time; print('{}', flush=True); time.sleep(6000)", "did not finish", 1.5),
+        ("import time; print('{}', flush=True); time.sleep(6000)", "did not answer in time", 1.5),
         (
             "import sys; sys.stderr.write('out of memory'); sys.exit(9)",
             "exit code 9; actual: out of memory",

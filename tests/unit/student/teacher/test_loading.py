@@ -17,6 +17,7 @@ from edgesnn.student.teacher import (  # noqa: E402
     trim_for,
 )
 from edgesnn.student.teacher.loading import TeacherSource, pick_dtype, resolve_teacher  # noqa: E402
+from tests.support.spellings import spellings  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -36,7 +37,7 @@ def test_a_teacher_without_chat_template_is_asked_in_lines(save_teacher, tmp_pat
     assert teacher.chat.before == (0,) and teacher.chat.turn_end == 0
     assert native_tokenizer.decode(list(teacher.chat.between)) == "\n"
     assert not teacher.chat.turn_closes
-    assert trim_for(teacher, 330).to_student[0] == (0,)
+    assert spellings(trim_for(teacher, 330))[0] == (0,)
 
 
 def test_a_hub_id_a_file_and_a_folder_are_told_apart(tmp_path):

@@ -15,9 +15,10 @@ from edgesnn.bundle.bundle import read_eval_slice  # noqa: E402
 from edgesnn.errors import BundleError, ConfigError, MissingExtraError, TrainingError  # noqa: E402
 from edgesnn.student.artifact.evaluate import EvalDocuments, evaluate  # noqa: E402
 from edgesnn.student.teacher import PassSettings, run_teacher  # noqa: E402
-from edgesnn.student.teacher.retention import eval_arrays, teacher_quality  # noqa: E402
+from edgesnn.student.teacher.retention import eval_arrays  # noqa: E402
 from edgesnn.student.text.data import load_documents  # noqa: E402
 from edgesnn.student.text.datasets_hub import HUB_DATASETS, load_hub_documents  # noqa: E402
+from tests.support.teacher_quality import teacher_quality  # noqa: E402
 
 pytestmark = pytest.mark.torch
 

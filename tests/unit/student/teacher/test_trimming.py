@@ -10,6 +10,7 @@ import pytest
 from edgesnn.errors import TextError
 from edgesnn.student.teacher.trimming import NO_TOKEN, TrimmedVocabulary, native_tokenizer_json
 from edgesnn.student.text.data import synthetic_records
+from tests.support.spellings import spellings
 
 pytestmark = pytest.mark.torch
 
@@ -57,7 +58,7 @@ def test_trimmed_spelling_is_the_native_one_taken_apart(native_json, native_toke
         ids, starts = trimmed.spell(native)
         assert ids.tolist() == trimmed.tokenizer.encode(text)
         assert ids[starts].tolist() == trimmed.first_piece[native].tolist()
-        assert ids.tolist() == [i for n in native.tolist() for i in trimmed.to_student[n]]
+        assert ids.tolist() == [i for n in native.tolist() for i in spellings(trimmed)[n]]
 
 
 def test_every_native_token_spells_its_own_bytes(native_json, native_tokenizer):
@@ -65,13 +66,13 @@ def test_every_native_token_spells_its_own_bytes(native_json, native_tokenizer):
     lengths = trimmed.tokenizer.byte_lengths()
     for number in range(4, native_tokenizer.get_vocab_size()):
         token = native_tokenizer.id_to_token(number)
-        assert sum(lengths[i] for i in trimmed.to_student[number]) == len(token)
+        assert sum(lengths[i] for i in spellings(trimmed)[number]) == len(token)
 
 
 def test_end_tokens_become_end_of_text_and_other_special_tokens_are_kept(native_json, native_tokenizer):
     trimmed = TrimmedVocabulary.build(native_json, 330, ENDS)
-    assert trimmed.to_student[native_tokenizer.token_to_id("<|im_end|>")] == (0,)
-    kept = trimmed.to_student[native_tokenizer.token_to_id("<file_sep>")]
+    assert spellings(trimmed)[native_tokenizer.token_to_id("<|im_end|>")] == (0,)
+    kept = spellings(trimmed)[native_tokenizer.token_to_id("<file_sep>")]
     assert kept == (trimmed.tokenizer.token_id("<file_sep>"),)
 
 
@@ -82,7 +83,7 @@ def test_bytes_that_the_teacher_lacks_are_added(native_json):
     model["vocab"] = {token: i for token, i in model["vocab"].items() if len(token) == 1 and token != "Q"}
     trimmed = TrimmedVocabulary.build(json.dumps(document), 400, ("<|endoftext|>",))
     assert trimmed.tokenizer.decode(trimmed.tokenizer.encode("Quick")) == "Quick"
-    gap = next(i for i in range(trimmed.native_size) if not trimmed.to_student[i])
+    gap = next(i for i in range(trimmed.native_size) if not spellings(trimmed)[i])
     assert trimmed.first_piece[gap] == NO_TOKEN
     with pytest.raises(TextError, match="no spelling"):
         trimmed.spell(np.array([gap]))
@@ -93,7 +94,7 @@ def test_the_map_survives_its_file_and_a_damaged_file_is_an_error(native_json):
     content = trimmed.to_bytes()
     again = TrimmedVocabulary.from_bytes(content)
     assert again.sha256 == trimmed.sha256
-    assert again.to_student == trimmed.to_student
+    assert spellings(again) == spellings(trimmed)
     for damaged in (content[: len(content) // 2], b"", b"PK\x03\x04" + bytes(50)):
         with pytest.raises(TextError, match="damaged"):
             TrimmedVocabulary.from_bytes(damaged)
