@@ -1,7 +1,7 @@
 """The wire to an instrument: bytes with a deadline, and the clock by which deadlines are kept.
 
 A driver takes its time from its link and from nowhere else, so the same driver runs over a serial port in
-real time and over a twin in simulated time (`edgesnn.meters.twins.virtual`).
+real time and over a twin in simulated time, as tests run it.
 """
 
 from __future__ import annotations

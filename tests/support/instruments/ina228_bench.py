@@ -10,7 +10,7 @@ from edgesnn.meters.ina228.twin import Ina228Twin
 from edgesnn.meters.twins.device import Conditions
 from edgesnn.meters.twins.faults import FaultSchedule
 from edgesnn.meters.twins.load import square
-from edgesnn.meters.twins.virtual import VirtualLink
+from tests.support.instruments.virtual import VirtualLink
 
 LOW_W, HIGH_W, PERIOD_S = 0.02, 0.1, 0.2
 

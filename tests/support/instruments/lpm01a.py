@@ -9,7 +9,7 @@ from edgesnn.meters.lpm01a.twin import Lpm01aTwin
 from edgesnn.meters.twins.device import Conditions
 from edgesnn.meters.twins.faults import Fault, FaultSchedule
 from edgesnn.meters.twins.load import LoadStep, Shape
-from edgesnn.meters.twins.virtual import VirtualLink
+from tests.support.instruments.virtual import VirtualLink
 
 VOLTS = 3.3
 #: Idle and busy, with D7 high while busy; the ripple keeps the last bits of the samples moving.

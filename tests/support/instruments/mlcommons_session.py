@@ -18,11 +18,11 @@ from edgesnn.meters.samples.trace import Trace
 from edgesnn.meters.twins.device import Conditions
 from edgesnn.meters.twins.faults import Fault, FaultKind, FaultSchedule
 from edgesnn.meters.twins.live import LiveLoad
-from edgesnn.meters.twins.virtual import VirtualLink
 from edgesnn.profiler.power.evaluation import HostSpan, Lap, MeterStream, evaluate
 from edgesnn.record.power import Rung
 from tests.support.instruments.meter_blocks import receipts_of
 from tests.support.instruments.mlcommons_dut import MlcommonsDut
+from tests.support.instruments.virtual import VirtualLink
 
 VOLTS, ACTIVE_W, IDLE_W = 3.3, 0.06, 0.012
 #: What the runner sends, in its order.

@@ -11,7 +11,7 @@ from edgesnn.meters.ppk2.twin import Ppk2Twin
 from edgesnn.meters.twins.device import Conditions
 from edgesnn.meters.twins.faults import Fault, FaultSchedule
 from edgesnn.meters.twins.load import square
-from edgesnn.meters.twins.virtual import VirtualLink
+from tests.support.instruments.virtual import VirtualLink
 
 #: 0.5 mA and 24 mA at 3.7 V, ten times a second.
 LOAD = square(0.002, 0.090, 0.1)

@@ -16,8 +16,8 @@ from edgesnn.meters.files.format import join
 from edgesnn.meters.twins.device import Conditions
 from edgesnn.meters.twins.faults import Fault, FaultSchedule
 from edgesnn.meters.twins.load import constant, square
-from edgesnn.meters.twins.virtual import VirtualLink
 from tests.support.instruments.plain_meter import PlainMeter, PlainTwin
+from tests.support.instruments.virtual import VirtualLink
 
 
 def never():

@@ -152,7 +152,7 @@ def test_another_device_on_the_port_is_named_as_such():
         def advance(self, now_s):
             return []
 
-    from edgesnn.meters.twins.virtual import VirtualLink
+    from tests.support.instruments.virtual import VirtualLink
 
     with pytest.raises(MeterTimeoutError, match="does not answer as a PowerShield.*m-ready"):
         Lpm01aMeter(MeterAddress("lpm01a"), link=VirtualLink(Silent())).open()
