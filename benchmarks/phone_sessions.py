@@ -24,9 +24,9 @@ from edgesnn.errors import EdgesnnError
 from edgesnn.program.golden import Golden
 from edgesnn.runners.base import RunnerOptions
 from edgesnn.runners.remote.adb import AdbRunner
-from tests.support.adb_server import adb_server
-from tests.support.adbd import Phone
 from tests.support.bundles import shared_bundle
+from tests.support.devices.adb_server import adb_server
+from tests.support.devices.adbd import Phone
 
 
 def main():

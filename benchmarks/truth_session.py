@@ -28,7 +28,7 @@ from edgesnn.meters.twins.virtual import VirtualLink
 from edgesnn.profiler.power.alignment import BARKER_13
 from edgesnn.profiler.power.evaluation import HostSpan, Lap, MeterStream, PowerResult, evaluate
 from edgesnn.record.power import Rung
-from tests.support.meter_blocks import receipts_of
+from tests.support.instruments.meter_blocks import receipts_of
 
 METERS: dict[str, Callable[..., Any]] = {"ppk2": Ppk2Meter, "lpm01a": Lpm01aMeter, "ina228": Ina228Meter}
 CHIP_S, MARGIN_S, SYNC_S = 0.02, 0.2, 0.25

@@ -9,9 +9,8 @@ from typing import Unpack
 
 from edgesnn import plugins
 from edgesnn.api.bundles import open_bundle
-from edgesnn.api.options import ProfileOptions, ProfileSettings, chosen, takes_settings
+from edgesnn.api.options import ProfileOptions, ProfileSettings, Progress, chosen, silent, takes_settings
 from edgesnn.api.profiling import accuracy_of, profile_bundle, profile_for
-from edgesnn.api.progress import Progress, silent
 from edgesnn.api.runners import is_remote, runner_misses, runner_of
 from edgesnn.api.runs import Run
 from edgesnn.bundle.bundle import Bundle

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from edgesnn import plugins
 from edgesnn.api.bundles import bundle_of
-from edgesnn.api.progress import Progress, silent
+from edgesnn.api.options import Progress, silent
 from edgesnn.api.runners import export_of, runner_of
 from edgesnn.bundle.bundle import TOKENIZER_NAME, Bundle
 from edgesnn.errors import TextError, UsageError

@@ -13,9 +13,8 @@ import numpy as np
 
 from edgesnn import plugins
 from edgesnn.api.bundles import bundle_of
-from edgesnn.api.options import ProfileOptions
+from edgesnn.api.options import ProfileOptions, Progress, silent
 from edgesnn.api.profiling import accuracy_of, profile_bundle, profile_for
-from edgesnn.api.progress import Progress, silent
 from edgesnn.api.runners import export_of, runner_of
 from edgesnn.bundle.bundle import TOKENIZER_NAME, Bundle, EvalSlice
 from edgesnn.closing import Closing

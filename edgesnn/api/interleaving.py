@@ -14,9 +14,8 @@ import numpy.typing as npt
 
 from edgesnn import plugins
 from edgesnn.api.bundles import open_bundle
-from edgesnn.api.options import ProfileOptions, ProfileSettings, chosen, takes_settings
+from edgesnn.api.options import ProfileOptions, ProfileSettings, Progress, chosen, silent, takes_settings
 from edgesnn.api.profiling import accuracy_of, parity_of, profile_for
-from edgesnn.api.progress import Progress, silent
 from edgesnn.api.runners import runner_misses
 from edgesnn.api.runs import Run, shown
 from edgesnn.bundle.bundle import TOKENIZER_NAME, Bundle

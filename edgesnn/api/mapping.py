@@ -48,6 +48,13 @@ class Mapping:
     energy_uj: dict[str, float] | None
     energy_reason: str | None
 
+    def __repr__(self) -> str:
+        found = self.fit
+        broken = "; ".join(one.sentence() for one in found.violations[:3])
+        fits = "fits" if found.fits else f"breaks {len(found.violations)} limits of"
+        cores = f"{found.cores:,} of {found.cores_available:,} cores"
+        return f"<Mapping: {fits} {self.chip.name}, {cores}{': ' if broken else ''}{broken}>"
+
 
 def map_bundle(
     bundle: Bundle | str | os.PathLike[str], chip: str | os.PathLike[str], *, tokens: int = MAP_TOKENS

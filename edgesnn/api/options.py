@@ -1,4 +1,4 @@
-"""What a profile is told: one object for `profile_bundle`, `profile_all` and `profile_interleaved`."""
+"""What functions of the API are told: the options of a profile, and whom to tell of progress."""
 
 from __future__ import annotations
 
@@ -12,6 +12,13 @@ from typing import TypedDict, TypeVar, Unpack
 from edgesnn.errors import UsageError
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., object])
+
+#: Told what happens: a stage, steps done, steps in all.
+Progress = Callable[[str, int, int], None]
+
+
+def silent(stage: str, done: int, total: int) -> None:
+    """Progress that nobody sees."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,8 +12,7 @@ from typing import Unpack
 from edgesnn import plugins
 from edgesnn.api.bundles import open_bundle
 from edgesnn.api.metering import metering
-from edgesnn.api.options import ProfileOptions, ProfileSettings, chosen, takes_settings
-from edgesnn.api.progress import Progress, silent
+from edgesnn.api.options import ProfileOptions, ProfileSettings, Progress, chosen, silent, takes_settings
 from edgesnn.api.references import measure_reference, reference_part
 from edgesnn.api.runners import is_remote, runner_misses, runner_of, shown_by
 from edgesnn.api.runs import Run, shown, write_run
@@ -85,7 +84,7 @@ def profile_bundle(
 
     Examples:
         >>> run = edgesnn.profile_bundle("bundle", target="cpu", profile="quick", output="run.json")
-        >>> run.record.verdict.verdict
+        >>> run.record.verdict.verdict.value
         'PASS'
         >>> run.record.quantities["parity.mismatches"].value
         0.0

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from edgesnn.api.progress import Progress, silent
+from edgesnn.api.options import Progress, silent
 from edgesnn.bundle.bundle import TOKENIZER_NAME, Bundle, EvalSlice
 from edgesnn.children import Child
 from edgesnn.errors import UsageError

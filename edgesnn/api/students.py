@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgesnn import plugins, resources
-from edgesnn.api.progress import Progress, silent
+from edgesnn.api.options import Progress, silent
 from edgesnn.bundle.bundle import EVAL_NAME, TOKENIZER_NAME, Bundle, read_eval_slice
 from edgesnn.bundle.export import BundleSource, write_bundle
 from edgesnn.errors import ArtifactError, MissingExtraError, OutputError, UsageError, missing_extra

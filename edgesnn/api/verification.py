@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from edgesnn import plugins
 from edgesnn.api.bundles import open_bundle
-from edgesnn.api.progress import Progress, silent
+from edgesnn.api.options import Progress, silent
 from edgesnn.api.runners import is_remote, runner_misses, runner_of, shown_by
 from edgesnn.bundle.bundle import Bundle
 from edgesnn.errors import UsageError

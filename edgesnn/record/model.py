@@ -118,7 +118,7 @@ class RunRecord(Part):
 
     Examples:
         >>> record = edgesnn.read_run("run.json").record
-        >>> record.verdict.verdict, record.model.name, record.device.runner
+        >>> record.verdict.verdict.value, record.model.name, record.device.runner
         ('PASS', 'reference', 'native')
         >>> record.to_json()["schema"]
         'edgesnn.run/1'

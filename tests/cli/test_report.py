@@ -7,7 +7,7 @@ import pytest
 from edgesnn.api.reporting import report_run, write_page
 from edgesnn.reports.html.run_page import run_page
 from tests.support import page_records as records
-from tests.support.chromium_pages import chromium, find_chromium
+from tests.support.devices.chromium_pages import chromium, find_chromium
 from tests.support.hostile import HOSTILE
 
 

@@ -13,9 +13,9 @@ from edgesnn import open_bundle
 from edgesnn.runners.remote import adb_client
 from edgesnn.runners.remote.ssh_client import CONFIG_VARIABLE
 from edgesnn.toolchain import TARGETS, cross_compiler
-from tests.support.adb_server import adb_server, free_port
-from tests.support.adbd import Phone
 from tests.support.bundles import shared_bundle
+from tests.support.devices.adb_server import adb_server, free_port
+from tests.support.devices.adbd import Phone
 from tests.support.patience import patience, wait_for
 
 SSHD = Path("/usr/sbin/sshd")

@@ -24,7 +24,7 @@ from edgesnn.runners.remote.frames import Command, RemoteFrameReader, Reply, enc
 from edgesnn.runners.remote.session import DeviceSession, Finished
 from edgesnn.runners.remote.state import DeviceState, choose_cpus, gauge_document, names_of, read_device
 from edgesnn.toolchain import TARGETS, Compiler, cross_compiler
-from tests.support.adbd import SYSTEM
+from tests.support.devices.adbd import SYSTEM
 from tests.support.patience import patience
 from tests.support.random_program import RandomShape, random_program
 

@@ -14,8 +14,8 @@ from edgesnn.runners.base import RunnerOptions
 from edgesnn.runners.remote import ssh_client
 from edgesnn.runners.remote.ssh import SshRunner
 from tests.conftest import ROOT
-from tests.support.adb_server import free_port
 from tests.support.bundles import shared_bundle
+from tests.support.devices.adb_server import free_port
 from tests.support.patience import wait_for
 
 IDS = np.random.default_rng(0).integers(0, 280, (1, 30))

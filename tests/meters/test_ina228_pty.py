@@ -18,7 +18,7 @@ from edgesnn.meters.twins.device import Conditions
 from edgesnn.meters.twins.faults import Fault, FaultKind, FaultSchedule
 from edgesnn.meters.twins.load import square
 from edgesnn.meters.twins.pty import PtyTwin
-from tests.support.ina228 import CoreInC, build
+from tests.support.instruments.ina228 import CoreInC, build
 from tests.support.patience import patience, wait_for
 
 pytestmark = pytest.mark.realtime

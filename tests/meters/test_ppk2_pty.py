@@ -16,8 +16,8 @@ from edgesnn.meters.twins.device import Conditions
 from edgesnn.meters.twins.faults import Fault, FaultSchedule
 from edgesnn.meters.twins.pty import PtyTwin
 from tests.foreign import ppk2 as foreign
+from tests.support.instruments.ppk2 import LOAD, VOLTS, joined, powered
 from tests.support.patience import patience
-from tests.support.ppk2 import LOAD, VOLTS, joined, powered
 
 pytestmark = [
     pytest.mark.realtime,

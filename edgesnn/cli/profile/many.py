@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 
     from edgesnn.api.all_targets import AllProfiled
     from edgesnn.api.interleaving import Interleaved
-    from edgesnn.api.options import ProfileOptions
-    from edgesnn.api.progress import Progress
+    from edgesnn.api.options import ProfileOptions, Progress
     from edgesnn.cli.output import CommandOutput
     from edgesnn.record.files import RunData
     from edgesnn.record.model import RunRecord

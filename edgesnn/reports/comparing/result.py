@@ -289,6 +289,12 @@ class RunComparison:
     unmatched: tuple[Unmatched, ...]
     level: float
 
+    def __repr__(self) -> str:
+        head = (
+            f"<RunComparison: {self.verdict.value} (exit code {self.exit_code}), {len(self.targets)} compared"
+        )
+        return "\n  ".join([head, *self.reasons[:5]]) + ">"
+
 
 @cache
 def _adapter() -> TypeAdapter[RunComparison]:

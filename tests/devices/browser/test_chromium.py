@@ -24,9 +24,9 @@ from edgesnn.profiler.latency.warmup import warm_up
 from edgesnn.program.golden import Golden
 from edgesnn.runners.base import LoadChip
 from edgesnn.runners.browser import server as browser_server
-from tests.support.chromium import PLAIN_HOST
+from tests.support.devices.chromium import PLAIN_HOST
+from tests.support.devices.phones import opening
 from tests.support.patience import patience
-from tests.support.phones import opening
 
 ROOT = Path(__file__).parents[3]
 IDS = np.random.default_rng(1).integers(0, 280, 60)

@@ -17,8 +17,8 @@ from edgesnn.runners.browser import runner as browser
 from edgesnn.runners.browser.phone import PhoneGone
 from edgesnn.runners.browser.server import Served
 from edgesnn.text.tokenizer import load_tokenizer
+from tests.support.devices.phones import PythonPhone, opening
 from tests.support.patience import patience, wait_for
-from tests.support.phones import PythonPhone, opening
 
 IDS = np.arange(40) % 280
 

@@ -98,6 +98,17 @@ def test_without_matplotlib_the_extra_is_named(run, monkeypatch):
         run.plot()
 
 
+def test_mappings_and_comparisons_say_their_verdict_first(tmp_path):
+    run = shown(run_of(Device(), seed=1))
+    worse = shown(run_of(Device(mismatches=3), seed=2, build=1))
+    assert repr(edgesnn.compare_runs(run, run)).startswith(
+        "<RunComparison: NO CHANGE (exit code 0), 1 compared"
+    )
+    assert repr(edgesnn.compare_runs(run, [worse])).startswith("<RunComparison: REGRESSION (exit code 3), ")
+    mapping = edgesnn.map_bundle(shared_bundle(), "loihi2", tokens=0)
+    assert repr(mapping).startswith("<Mapping: fits loihi2, ")
+
+
 def test_a_run_is_written_and_read_by_paths_of_any_kind(run, tmp_path):
     written = edgesnn.write_run(run, str(tmp_path / "run.json"))
     read = edgesnn.read_run(Folder(tmp_path / "run.json"))

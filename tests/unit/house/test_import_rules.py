@@ -12,7 +12,7 @@ ALLOWED = {
     name.strip("/").removesuffix(".py"): {package.strip() for package in cells[-1].split(",") if package}
     for name, cells in tables("docs/architecture.md")
     if len(cells) > 1
-}
+} | {"__init__": set()}
 
 
 def outside_imports(path):

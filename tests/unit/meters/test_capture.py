@@ -17,7 +17,7 @@ from edgesnn.meters.twins.device import Conditions
 from edgesnn.meters.twins.faults import Fault, FaultSchedule
 from edgesnn.meters.twins.load import constant, square
 from edgesnn.meters.twins.virtual import VirtualLink
-from tests.support.plain_meter import PlainMeter, PlainTwin
+from tests.support.instruments.plain_meter import PlainMeter, PlainTwin
 
 
 def never():

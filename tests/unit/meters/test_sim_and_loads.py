@@ -13,7 +13,7 @@ from edgesnn.meters.files.recording import Recorder
 from edgesnn.meters.opening import open_meter
 from edgesnn.meters.twins.live import LiveLoad
 from edgesnn.meters.twins.shapes import number, parse_load
-from tests.support.meter_blocks import block, segment
+from tests.support.instruments.meter_blocks import block, segment
 from tests.support.patience import patience, wait_for
 
 

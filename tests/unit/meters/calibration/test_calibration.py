@@ -12,8 +12,8 @@ from edgesnn.meters.base import MeterInfo, SampleStatus
 from edgesnn.meters.calibration import points as calibration
 from edgesnn.meters.calibration.comparison import SettledReading, by_meter, through_resistor
 from edgesnn.meters.calibration.points import Calibration, Point, corrected, corrections, make_point
-from tests.support.meter_blocks import block
-from tests.support.plain_meter import accuracy
+from tests.support.instruments.meter_blocks import block
+from tests.support.instruments.plain_meter import accuracy
 
 RANGES = [{"name": "low", "max_a": 0.1, "gain": 0.1}, {"name": "high", "max_a": 1.0, "gain": 0.2}]
 

@@ -15,7 +15,7 @@ from edgesnn.meters.base import MeterCapability, SampleStatus, Settings
 from edgesnn.meters.lpm01a.driver import Lpm01aMeter
 from edgesnn.meters.twins.faults import Fault, FaultKind
 from edgesnn.meters.twins.load import LoadStep, Shape, constant
-from tests.support.lpm01a import LOAD, VOLTS, Bench
+from tests.support.instruments.lpm01a import LOAD, VOLTS, Bench
 
 RATES = [10, 1000, 5000, 20_000, 100_000]
 

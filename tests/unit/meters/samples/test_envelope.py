@@ -11,8 +11,8 @@ from edgesnn.cli.output import CommandOutput
 from edgesnn.meters.base import Loss
 from edgesnn.meters.capture import SegmentStart
 from edgesnn.meters.samples.envelope import PowerEnvelope, axis_top, marker_row, plot
-from tests.support.meter_blocks import block, segment
-from tests.support.plain_meter import accuracy
+from tests.support.instruments.meter_blocks import block, segment
+from tests.support.instruments.plain_meter import accuracy
 
 
 def envelope(current_a, columns=20, span_s=1.0, cuts=(), **options):

@@ -1,7 +1,7 @@
 """What the runner of MLCommons Tiny does less well when it measures energy, and what is done here instead.
 
-Theirs is the runner's arithmetic, not the runner itself (`tests.support.mlcommons_session`): the figures of
-the runner itself, run by hand on the same twins, stand in docs/measurement.md.
+Theirs is the runner's arithmetic, not the runner itself (`instruments.mlcommons_session`): the figures
+of the runner itself, run by hand on the same twins, stand in docs/measurement.md.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from edgesnn.meters.twins.faults import Fault, FaultKind
 from edgesnn.profiler.latency.steps import measure_windows
 from edgesnn.profiler.power.quantities import power_record
 from edgesnn.record.timing import WarmUp
-from tests.support.lpm01a import Bench
-from tests.support.mlcommons_session import ACTIVE_W, Session
+from tests.support.instruments.lpm01a import Bench
+from tests.support.instruments.mlcommons_session import ACTIVE_W, Session
 
 GAIN = 0.012
 METER = {"meter": {"simulated": True}}

@@ -20,7 +20,7 @@ from edgesnn.runners.browser.protocol import (
     read_frame,
     read_hello,
 )
-from tests.support.phones import HELLO
+from tests.support.devices.phones import HELLO
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import numpy as np
 
 from edgesnn.meters.base import Block, MeterInfo, Settings
 from edgesnn.meters.files.format import SegmentInfo
-from tests.support.plain_meter import accuracy
+from tests.support.instruments.plain_meter import accuracy
 
 
 def block(current_a, *, start_s=0.0, step_s=0.001, **columns):

@@ -21,8 +21,8 @@ from edgesnn.meters.twins.live import LiveLoad
 from edgesnn.meters.twins.virtual import VirtualLink
 from edgesnn.profiler.power.evaluation import HostSpan, Lap, MeterStream, evaluate
 from edgesnn.record.power import Rung
-from tests.support.meter_blocks import receipts_of
-from tests.support.mlcommons_dut import MlcommonsDut
+from tests.support.instruments.meter_blocks import receipts_of
+from tests.support.instruments.mlcommons_dut import MlcommonsDut
 
 VOLTS, ACTIVE_W, IDLE_W = 3.3, 0.06, 0.012
 #: What the runner sends, in its order.
