@@ -10,7 +10,7 @@ from pathlib import Path
 from edgesnn.errors import MeterError
 from edgesnn.meters.address import MeterAddress
 from edgesnn.meters.base import Block, MeterCapability
-from edgesnn.meters.capture import Begun, Ended, Plan, capture
+from edgesnn.meters.capture import Plan, SegmentEnd, SegmentStart, capture
 from edgesnn.meters.opening import open_meter, settings_of
 from edgesnn.meters.samples.trace import Trace
 from edgesnn.profiler.power.feed import ACTIVE_W, IDLE_W, SimulatedLoad, free_port
@@ -43,9 +43,9 @@ def measure_power(meter: str, seconds: float, *, power: bool = True) -> Trace:
     """
     opened, blocks, begun = open_meter(meter), list[Block](), None
     for event in capture(opened, Plan(settings_of(meter), seconds, power), lambda: False):
-        if isinstance(event, Begun):
+        if isinstance(event, SegmentStart):
             begun = event
-        elif not isinstance(event, Ended):
+        elif not isinstance(event, SegmentEnd):
             blocks.append(event)
         elif event.unplugged is not None:
             raise event.unplugged

@@ -34,7 +34,7 @@ from edgesnn.errors import EdgesnnError, InternalError
 from edgesnn.locks import locked
 from edgesnn.meters.address import MeterAddress
 from edgesnn.meters.base import Block, MeterCapability
-from edgesnn.meters.capture import Begun, Ended, Plan, capture, end_of
+from edgesnn.meters.capture import Plan, SegmentEnd, SegmentStart, capture, end_of
 from edgesnn.meters.files.recording import Recorder
 from edgesnn.meters.opening import open_meter, settings_of
 from edgesnn.meters.samples.summary import knows_power, loss_dict
@@ -132,11 +132,11 @@ def _record(address: str, path: Path, folder: Path, stop: threading.Event) -> di
         synced_ns = told_ns = 0
         live = _Living()
         for event in events:
-            if isinstance(event, Begun):
+            if isinstance(event, SegmentStart):
                 recorder.begin_segment(event.info)
                 live.voltage_v = event.settings.voltage_v
                 _say({"began": _began(event)})
-            elif isinstance(event, Ended):
+            elif isinstance(event, SegmentEnd):
                 recorder.end_segment(event.loss)
                 ended = loss_dict(event.loss)
             else:
@@ -154,7 +154,7 @@ def _record(address: str, path: Path, folder: Path, stop: threading.Event) -> di
     return ended
 
 
-def _began(begun: Begun) -> dict[str, Any]:
+def _began(begun: SegmentStart) -> dict[str, Any]:
     info = begun.info
     return {
         "meter": asdict(info.meter),

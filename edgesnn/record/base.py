@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
@@ -15,10 +15,18 @@ SCHEMA: Final = "edgesnn.run/1"
 Sha256 = Field(pattern=r"^[0-9a-f]{64}$")
 
 
+def _say_the_sentence(schema: dict[str, Any]) -> None:
+    """Publish of a docstring its first paragraph: examples are for readers of the code."""
+    if "description" in schema:
+        schema["description"] = schema["description"].partition("\n\n")[0]
+
+
 class Part(BaseModel):
     """Base of everything in a record: frozen, no unknown keys, no NaN."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, json_schema_extra=_say_the_sentence
+    )
 
 
 def words(title: str, kind: type[StrEnum]) -> WithJsonSchema:

@@ -6,7 +6,6 @@ import pytest
 from edgesnn.errors import OutputError, RecordError
 from edgesnn.record.base import refuse_misfits
 from edgesnn.record.files import check_output, find_record, read_record, read_run, with_arrays, write_run
-from tests.support.records import run_from
 
 
 def test_what_is_written_is_read_back(run, tmp_path):
@@ -18,8 +17,8 @@ def test_what_is_written_is_read_back(run, tmp_path):
     assert sorted(p.name for p in path.parent.iterdir()) == ["one.json", "one.npz"]
 
 
-def test_a_run_without_arrays_has_no_file_beside_it(document, run, tmp_path):
-    write_run(run_from(document, {}, run.record.provenance), tmp_path / "one.json")
+def test_a_run_without_arrays_has_no_file_beside_it(document, run_from, tmp_path):
+    write_run(run_from(document), tmp_path / "one.json")
     assert [p.name for p in tmp_path.iterdir()] == ["one.json"]
     assert read_run(tmp_path / "one.json").record.arrays is None
 
@@ -179,19 +178,19 @@ def test_a_missing_record_is_refused(tmp_path):
         read_record(tmp_path / "nothing.json")
 
 
-def test_making_a_record_of_wrong_data_names_the_place(document, run):
+def test_making_a_record_of_wrong_data_names_the_place(document, run_from):
     document["seconds"] = -1
     with (
         pytest.raises(RecordError, match="the run breaks the schema .* at 'seconds'"),
         refuse_misfits("the run"),
     ):
-        run_from(document, {}, run.record.provenance)
+        run_from(document)
 
 
-def test_no_absolute_path_of_the_machine_enters_a_record(document, run, tmp_path):
+def test_no_absolute_path_of_the_machine_enters_a_record(document, run_from, tmp_path):
     document["quantities"]["power.mean"]["reason"] = f"the probe died: no file '{tmp_path}/x y/probe.py'"
     document["not_measured"][0]["reason"] = document["quantities"]["power.mean"]["reason"]
-    text = json.dumps(run_from(document, {}, run.record.provenance).record.to_json())
+    text = json.dumps(run_from(document).record.to_json())
     assert str(tmp_path) not in text
     assert "/opt/" not in text
     assert "libpaper.so" in text
