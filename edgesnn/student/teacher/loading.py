@@ -9,6 +9,7 @@ import io
 import json
 import re
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -178,7 +179,12 @@ def load_teacher(
     # a local file loads in seconds and needs no progress bars; a download shows its own
     quiet = contextlib.redirect_stderr(io.StringIO()) if source.local else contextlib.nullcontext()
     try:
-        with quiet, contextlib.redirect_stdout(sys.stderr), hub_access(wanted=not source.local):
+        with (
+            quiet,
+            _few_words(transformers.logging),
+            contextlib.redirect_stdout(sys.stderr),
+            hub_access(wanted=not source.local),
+        ):
             _check_whole(source)
             tokenizer = transformers.AutoTokenizer.from_pretrained(source.location, **extra)
             loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(
@@ -250,6 +256,17 @@ def pick_dtype(name: str, device: str) -> torch.dtype:
     return torch.bfloat16 if any(probe() for probe in probes if probe) else torch.float32
 
 
+@contextlib.contextmanager
+def _few_words(logging: Any) -> Iterator[None]:
+    """Leave out what transformers says of a model in passing; what matters of it is an error of ours."""
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
 def _unpacked(transformers: Any, extra: dict[str, Any]) -> dict[str, Any]:
     """Ask for plain weights where transformers would keep a GGUF's packed ones (slower in batches)."""
     config = getattr(transformers, "GgufConfig", None)
@@ -273,14 +290,24 @@ def _check_whole(source: TeacherSource) -> None:
     if source.gguf_file is not None:
         from gguf import GGUFReader
 
-        fields = GGUFReader(str(Path(source.location) / source.gguf_file)).fields
-        number, count = (
-            int(fields[key].contents()) if key in fields else 0 for key in ("split.no", "split.count")
-        )
-        if count > 1:
+        reader = GGUFReader(str(Path(source.location) / source.gguf_file))
+        counts = {
+            key.rpartition(".")[2]: int(field.contents())
+            for key, field in reader.fields.items()
+            if key in ("split.no", "split.count") or key.endswith(".block_count")
+        }
+        if counts.get("count", 1) > 1:
             raise TrainingError(
-                f"the file '{source.gguf_file}' is part {number + 1} of {count}",
+                f"the file '{source.gguf_file}' is part {counts.get('no', 0) + 1} of {counts['count']}",
                 remedy="join them (gguf-split --merge) and give the whole file",
+            )
+        blocks = {int(found[1]) + 1 for t in reader.tensors if (found := re.match(r"blk\.(\d+)\.", t.name))}
+        if max(blocks, default=0) > counts.get("block_count", 1 << 30):
+            raise TrainingError(
+                f"the weights of the teacher '{source.name}' do not fit its configuration",
+                actual=f"tensors of {max(blocks)} layers, first unexpected blk.{counts['block_count']}",
+                limit=f"{counts['block_count']} layers",
+                remedy="convert the model again",
             )
     elif source.local:
         lost = [path.name for path in weight_files(Path(source.location)) if not path.is_file()]

@@ -11,11 +11,13 @@ import re
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgesnn.errors import TrainingError
-from edgesnn.text.causality import check_causal, not_causal, probes
+from edgesnn.text.causality import check_causal, not_causal, not_numbers, probes
 from edgesnn.text.tokenizer import TextTokenizer
 
 _CONSTANTS = re.compile(
@@ -62,9 +64,9 @@ def check_tensors(name: str, model: nn.Module, info: dict[str, Collection[Any]])
     found = [
         f"{len(names)} {what}, first {', '.join(names[:_NAMED])}"
         for what, names in (
-            ("of its tensors are missing", missing),
-            ("in the file are none of its", unexpected),
-            ("have another shape", [shapes[key] for key in sorted(shapes)]),
+            ("missing", missing),
+            ("unexpected", unexpected),
+            ("of another shape", [shapes[key] for key in sorted(shapes)]),
         )
         if names
     ]
@@ -115,24 +117,22 @@ def check_behaviour(
         TrainingError: Its logits are not numbers.
         UserError: It reads the future.
     """
-    first = next(model.parameters())
+    dtype, device = next(model.parameters()).dtype, next(model.parameters()).device
     pair = probes(tokenizer, columns, context)
     half = len(pair[0]) // 2
 
     def run(ids: Iterable[int]) -> Tensor:
-        rows = torch.tensor([list(ids)], device=first.device)
-        logits: Tensor = model(input_ids=rows, use_cache=False).logits[0]
+        logits: Tensor = model(input_ids=torch.tensor([list(ids)], device=device), use_cache=False).logits[0]
         return logits
 
-    with torch.no_grad():
-        if not bool(torch.isfinite(run(pair[0]).amax(-1)).all()):
-            raise not_numbers_error(name, first.dtype, "in its logits at its first probe")
-        check_causal(
-            f"the teacher '{name}'",
-            lambda ids: run(ids).float().cpu().numpy(),
-            pair,
-            math.sqrt(torch.finfo(first.dtype).eps),
-        )
+    @torch.no_grad()
+    def numbers(ids: Iterable[int]) -> NDArray[np.float32]:
+        logits: NDArray[np.float32] = run(ids).float().cpu().numpy()
+        if not_numbers(logits):
+            raise not_numbers_error(name, dtype, "in its logits at its first probe")
+        return logits
+
+    check_causal(f"the teacher '{name}'", numbers, pair, math.sqrt(torch.finfo(dtype).eps))
     leak = _gradient_of_the_future(model, lambda: run(pair[0]), half)
     if leak:
         raise not_causal(
