@@ -42,12 +42,10 @@ def _set_offline(settings: list[Any], values: list[bool]) -> None:
 
 
 @cache
-def hub_answers(endpoint: str, patience_s: float = PATIENCE_S) -> bool:
-    """Whether a hub gives any answer.
+def hub_answers(endpoint: str) -> bool:
+    """Whether a hub gives any answer within `PATIENCE_S`.
 
-    Args:
-        endpoint: Its address.
-        patience_s: Deadline in seconds; the question is asked in a thread, as looking up a name knows none.
+    It is asked in a thread, because looking up a name knows no deadline.
     """
     from huggingface_hub import get_session
 
@@ -55,12 +53,12 @@ def hub_answers(endpoint: str, patience_s: float = PATIENCE_S) -> bool:
 
     def ask() -> None:
         try:
-            get_session().head(endpoint, timeout=patience_s)
+            get_session().head(endpoint, timeout=PATIENCE_S)
         except Exception:  # whatever is wrong with the way there, it is not to be had
             return
         answered.set()
 
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()
-    asking.join(patience_s)
+    asking.join(PATIENCE_S)
     return answered.is_set()

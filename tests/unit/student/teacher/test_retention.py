@@ -125,6 +125,7 @@ def hub(monkeypatch):
 
     fake = SimpleNamespace(load_dataset=load_dataset, records=[], calls=calls)
     monkeypatch.setitem(sys.modules, "datasets", fake)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     return fake
 
 
