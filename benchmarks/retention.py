@@ -28,7 +28,8 @@ from edgesnn.student.teacher.cache import MANIFEST_FILE, TeacherCache
 from edgesnn.student.teacher.loading import load_teacher, trim_for
 from edgesnn.student.teacher.passes import PassSettings, run_teacher
 from edgesnn.student.teacher.retention import eval_arrays
-from edgesnn.student.text.data import by_hash, read_documents
+from edgesnn.student.text.data import by_hash
+from edgesnn.student.text.reading import read_documents
 from tests.support.teacher_quality import teacher_quality
 
 
@@ -69,7 +70,7 @@ def ask(student: Path, text: Path, folder: Path, positions: int) -> TeacherCache
     teacher = load_teacher(config["teacher_model"], system=config["system_prompt"])
     trimmed = trim_for(teacher, config["vocab_size"])
     settings = PassSettings(tau=config["temperature"], max_length=config["max_length"], limit=positions)
-    return run_teacher(teacher, trimmed, by_hash(read_documents(text)), folder, settings)
+    return run_teacher(teacher, trimmed, by_hash(read_documents(text).documents), folder, settings)
 
 
 if __name__ == "__main__":

@@ -6,11 +6,17 @@ path of a bundle or a `Bundle` that is open. All of it with examples: docs/api.m
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+# Libraries that report home read these when they are imported: ONNX Runtime from 1.31 on looks up its maker's
+# event server and keeps a database of events. Every process of ours begins here, and children inherit it.
+for _switch in ("ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY", "DO_NOT_TRACK"):
+    os.environ.setdefault(_switch, "1")
 
 if TYPE_CHECKING:  # `PUBLIC` once more, as type checkers and editors read it; a test holds the two together
     from edgesnn.api.all_targets import AllProfiled as AllProfiled

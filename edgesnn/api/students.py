@@ -30,6 +30,7 @@ from edgesnn.text.tokenizer import load_tokenizer
 if TYPE_CHECKING:
     from edgesnn.student.config import TrainConfig
     from edgesnn.student.training.distilled_text import OnTeacher
+    from edgesnn.student.training.preparation import OnRead
     from edgesnn.student.training.progress import OnProgress, Trained
 
 #: Name of the student that ships with edgesnn.
@@ -39,7 +40,11 @@ CALIBRATION_TOKENS = 4000
 
 
 def train_student(
-    config: TrainConfig, on_progress: OnProgress | None = None, *, on_teacher: OnTeacher | None = None
+    config: TrainConfig,
+    on_progress: OnProgress | None = None,
+    *,
+    on_teacher: OnTeacher | None = None,
+    on_read: OnRead | None = None,
 ) -> Trained:
     """Distil a teacher, or text alone, into a student artifact.
 
@@ -49,6 +54,7 @@ def train_student(
         config: The run.
         on_progress: Called after every step.
         on_teacher: Told how far the teacher is with each text.
+        on_read: Told what the text was read as.
 
     Returns:
         The artifact's folder and its metadata.
@@ -72,7 +78,7 @@ def train_student(
         raise missing_extra("torch", "train", "training")
     from edgesnn import student
 
-    return student.train_student(config, on_progress, on_teacher=on_teacher)
+    return student.train_student(config, on_progress, on_teacher=on_teacher, on_read=on_read)
 
 
 def student_folder(student: str | os.PathLike[str]) -> Path:

@@ -23,8 +23,8 @@ _FLAT = (
     "output_dir", "dataset", "dataset_path", "eval_path", "vocab_size", "max_length", "num_steps",
     "batch_size", "grad_accum_steps", "lr", "scheduler", "warmup_steps", "seed", "log_interval",
     "checkpoint_interval", "resume", "threads", "fp16", "teacher_model", "teacher_cache", "teacher_tokens",
-    "system_prompt", "temperature", "alpha", "spike_rate", "integer_share", "precision", "device",
-    "gradient_checkpointing", "eval_interval", "tensorboard",
+    "teacher_dtype", "system_prompt", "temperature", "alpha", "spike_rate", "integer_share", "precision",
+    "device", "gradient_checkpointing", "eval_interval", "tensorboard",
 )  # fmt: skip
 """Flags that are fields of the same name of TrainConfig."""
 
@@ -61,6 +61,13 @@ def train(
             rich_help_panel=_TEACHER,
         ),
     ] = None,
+    teacher_dtype: Annotated[
+        str,
+        typer.Option(
+            help="Type of the teacher's weights: auto (the fastest), float32, bfloat16 or float16.",
+            rich_help_panel=_TEACHER,
+        ),
+    ] = "auto",
     teacher_tokens: Annotated[
         int | None,
         typer.Option(
@@ -83,7 +90,7 @@ def train(
     ] = "synthetic",
     dataset_path: Annotated[
         str | None,
-        typer.Option(help="Training text, or .jsonl with prompt and response.", rich_help_panel=_DATA),
+        typer.Option(help="Training text, or JSON or CSV with prompt and response.", rich_help_panel=_DATA),
     ] = None,
     eval_path: Annotated[
         str | None,
@@ -293,7 +300,12 @@ def _run(config: TrainConfig, output: CommandOutput) -> Trained:
     from edgesnn.api.students import train_student
 
     if output.json_mode or not sys.stderr.isatty():
-        return train_student(config, _print_line, on_teacher=_print_teacher)
+        return train_student(
+            config,
+            _print_line,
+            on_teacher=_print_teacher,
+            on_read=lambda text: print(text.sentence(), file=sys.stderr, flush=True),
+        )
     with output.progress() as display:
         tasks: dict[str, Any] = {}
         rate = ""
@@ -314,7 +326,12 @@ def _run(config: TrainConfig, output: CommandOutput) -> Trained:
             )
             display.update(tasks["training"], completed=progress.step, detail=detail)
 
-        return train_student(config, show, on_teacher=ask)
+        return train_student(
+            config,
+            show,
+            on_teacher=ask,
+            on_read=lambda text: display.console.print(text.sentence(), markup=False, highlight=False),
+        )
 
 
 def _print_teacher(name: str, progress: PassProgress) -> None:

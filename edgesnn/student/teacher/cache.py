@@ -239,8 +239,10 @@ class TeacherCache:
             chunk: Every array, ``[rows, ...]``.
 
         Raises:
+            TrainingError: It holds NaN or infinity.
             OutputError: The disk is full or cannot be written; what was done before is usable.
         """
+        self._check_numbers(chunk)
         done, checksum = self.done, 0
         count = len(chunk["tail_logp"])
         try:
@@ -289,6 +291,21 @@ class TeacherCache:
             remedy="give another cache folder, or delete this one",
         )
 
+    def _check_numbers(self, rows: Mapping[str, NDArray[Any]]) -> None:
+        """Refuse rows that are not numbers, new ones and those of an older cache.
+
+        Raises:
+            TrainingError: There is one.
+        """
+        broken = [name for name, values in rows.items() if not np.isfinite(values).all()]
+        if broken:
+            key = self.manifest["key"]
+            raise TrainingError(
+                f"the teacher '{key['teacher']}' does not answer with numbers in {key['dtype']}",
+                actual=f"NaN or infinity in {', '.join(broken)} of '{self.directory}'",
+                remedy="delete that cache and run again with --teacher-dtype float32 or bfloat16",
+            )
+
     def _check_files(self) -> None:
         """Sizes of all arrays."""
         chunk_rows = sum(int(chunk["rows"]) for chunk in self.manifest["chunks"])
@@ -316,6 +333,7 @@ class TeacherCache:
             last, checksum = first + int(chunk["rows"]), 0
             for array in arrays:
                 checksum = zlib.crc32(array[first:last].tobytes(), checksum)
+            self._check_numbers({name: self.array(name)[first:last] for name in self.manifest["arrays"]})
             if checksum != chunk["crc32"]:
                 raise ValueError(f"chunk {number} was changed")
             first = last

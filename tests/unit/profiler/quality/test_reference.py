@@ -306,6 +306,59 @@ def test_an_onnx_model_with_a_cache_steps_to_the_logits_of_the_whole_sequence(ca
     np.testing.assert_allclose(stepped, cached_model.logits(ids)[-1], rtol=1e-5)
 
 
+@pytest.fixture
+def sums(tmp_path):
+    """Writes an ONNX model that sums embeddings up to each place, or from it to the end."""
+
+    def write(reverse=0, value=1.0, **saving):
+        size = NATIVE.vocab_size
+        table = np.random.default_rng(0).normal(size=(size, 64)).astype(np.float32)
+        table[40] *= value
+        constants = {"table": table, "out": table.T.copy(), "axis": np.array(1, np.int64)}
+        nodes = [
+            helper.make_node("Gather", ["table", "input_ids"], ["embedded"]),
+            helper.make_node("CumSum", ["embedded", "axis"], ["sums"], reverse=reverse),
+            helper.make_node("MatMul", ["sums", "out"], ["logits"]),
+        ]
+        graph = helper.make_graph(
+            nodes,
+            "sums",
+            [helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["batch", "n"])],
+            [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", "n", size])],
+            [numpy_helper.from_array(value, name) for name, value in constants.items()],
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        save(model, tmp_path / "model.onnx", **saving)
+        (tmp_path / "tokenizer.json").write_text(NATIVE.to_json())
+        return OnnxCausalModel(tmp_path / "model.onnx", 1)
+
+    return write
+
+
+def test_an_onnx_model_that_reads_the_future_or_gives_no_numbers_is_refused(sums):
+    assert not sums().cached
+    with pytest.raises(UserError, match=r"the reference 'model\.onnx' is no causal language model.*place 16"):
+        sums(reverse=1)
+    with pytest.raises(UserError, match=r"'model\.onnx' gives logits that are not numbers"):
+        sums(value=np.nan)
+
+
+def test_the_size_of_an_onnx_model_is_that_of_its_file_and_of_the_data_it_names(sums, tmp_path):
+    outside = {"save_as_external_data": True, "location": "heavy.weights", "size_threshold": 0}
+    for name in ("model.onnx_data", "model.onnx.data", "other.onnx", "model.safetensors"):
+        (tmp_path / name).write_bytes(bytes(10**6))
+    size = sums(**outside).model_bytes
+    assert size == sum((tmp_path / name).stat().st_size for name in ("model.onnx", "heavy.weights"))
+    assert sums().model_bytes == (tmp_path / "model.onnx").stat().st_size
+
+
+def test_a_reference_that_stops_giving_numbers_is_named_with_the_document():
+    model = Oracle()
+    model.logits = lambda ids: np.full((len(ids), NATIVE.vocab_size), np.nan, np.float32)
+    with pytest.raises(UserError, match="does not answer with numbers.*document 0"):
+        score_reference(model, [_document("abcd")], STUDENT, lambda done: None)
+
+
 def test_an_onnx_file_without_tokenizer_or_sense_is_refused(tmp_path):
     (tmp_path / "model.onnx").write_bytes(b"nonsense")
     with pytest.raises(UsageError, match="no tokenizer"):

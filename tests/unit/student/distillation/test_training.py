@@ -132,9 +132,10 @@ def test_a_cache_of_another_text_is_refused(make_config, tmp_path):
 
 
 def test_the_key_of_a_text_is_the_caches(teacher_cache):
-    from edgesnn.student.text.data import by_hash, load_documents, split_held_out
+    from edgesnn.student.text.data import by_hash, split_held_out
+    from edgesnn.student.text.reading import load_documents
 
-    train, held = split_held_out(load_documents("synthetic", None))
+    train, held = split_held_out(load_documents("synthetic", None).documents)
     for name, documents in (("train", train), ("heldout", by_hash(held))):
         key = TeacherCache.open(teacher_cache / name).manifest["key"]
         assert distilled_text.documents_digest(documents) == key["text"]

@@ -16,8 +16,15 @@ from edgesnn.student.teacher import (  # noqa: E402
     loading,  # noqa: E402
     trim_for,
 )
-from edgesnn.student.teacher.loading import TeacherSource, pick_dtype, resolve_teacher  # noqa: E402
+from edgesnn.student.teacher.loading import (  # noqa: E402
+    TeacherSource,
+    pick_dtype,
+    resolve_teacher,
+    weight_bytes,
+)
 from tests.support.spellings import spellings  # noqa: E402
+
+from .conftest import CHATML  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -123,8 +130,27 @@ def test_a_damaged_gguf_is_an_error(tmp_path):
 def test_model_and_tokenizer_that_do_not_fit_are_an_error(save_teacher, tmp_path):
     with pytest.raises(TrainingError, match="do not belong together.*300 rows"):
         load_teacher(str(save_teacher(tmp_path / "small", rows=300)), dtype="float32")
-    with pytest.raises(TrainingError, match="do not belong together.*2000 rows"):
-        load_teacher(str(save_teacher(tmp_path / "large", rows=2000)), dtype="float32")
+    foreign = save_teacher(tmp_path / "large", rows=2000)
+    config = json.loads((foreign / "config.json").read_text())
+    (foreign / "config.json").write_text(json.dumps({**config, "eos_token_id": [0, 1999]}))
+    with pytest.raises(TrainingError, match="do not belong together.*2000 rows.*end of text 1999"):
+        load_teacher(str(foreign), dtype="float32")
+
+
+@pytest.mark.parametrize("spare", [1, 1069, 5000])
+def test_a_readout_may_be_padded_by_any_number_of_rows(save_teacher, native_tokenizer, tmp_path, spare):
+    known = native_tokenizer.get_vocab_size()
+    teacher = load_teacher(str(save_teacher(tmp_path / "padded", rows=known + spare)), dtype="float32")
+    assert teacher.vocab_size == known + spare
+    assert (trim_for(teacher, 330).native_size, teacher.tokenizer.vocab_size) == (known, known)
+
+
+def test_a_template_that_writes_today_s_date_gives_the_same_format_on_every_day(save_teacher, tmp_path):
+    dated = save_teacher(tmp_path / "dated")
+    template = "{{'<|im_start|>system\nToday is ' + strftime_now('%d %B %Y %H:%M') + '.<|im_end|>'}}" + CHATML
+    (dated / "chat_template.jinja").write_text(template)
+    teacher = load_teacher(str(dated), dtype="float32")
+    assert "Today is 26 July 2024 00:00." in teacher.tokenizer.decode(list(teacher.chat.before))
 
 
 def test_a_tokenizer_that_is_no_byte_level_bpe_is_refused(save_teacher, tmp_path):
@@ -150,6 +176,21 @@ def test_a_template_that_refuses_the_system_text_is_an_error(save_teacher, tmp_p
         load_teacher(str(folder), dtype="float32", system="Hello.")
     with pytest.raises(TrainingError, match="does not carry"):
         load_teacher(str(folder), dtype="float32")
+
+
+def test_only_the_weight_files_that_are_loaded_count(save_teacher, tmp_path):
+    folder = save_teacher(tmp_path / "crowded")
+    size = (folder / "model.safetensors").stat().st_size
+    for name in (
+        "pytorch_model.bin",
+        "model.gguf",
+        "old.safetensors",
+        "optimizer.pt",
+        "model.fp32.safetensors",
+    ):
+        (folder / name).write_bytes(bytes(10_000))
+    assert weight_bytes(str(folder)) == size
+    assert "old.safetensors" not in load_teacher(str(folder), dtype="float32").files
 
 
 def test_the_type_of_the_weights_is_a_setting():

@@ -155,3 +155,66 @@ def test_a_prefix_space_and_a_normaliser_do_not_change_the_students_text(native_
     trimmed = TrimmedVocabulary.build(raw, 400, ENDS)
     for text in TEXTS:
         assert trimmed.tokenizer.decode(trimmed.tokenizer.encode_plain(text)) == text
+
+
+@pytest.fixture
+def with_added(native_tokenizer):
+    """The native tokenizer with added tokens in every alphabet, one of a single byte character."""
+    from tokenizers import AddedToken, Tokenizer
+
+    tokenizer = Tokenizer.from_str(native_tokenizer.to_str())
+    names = ("Caf\u00e9", "\u0111em", "\u4f60\u597d", "\u00e9", "<think>", "  ", "\u0120x")
+    tokenizer.add_tokens([AddedToken(name, normalized=False, rstrip=name == "Caf\u00e9") for name in names])
+    return native_tokenizer_json(tokenizer.to_str())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Caf\u00e9",
+        "\u0111em",
+        "\u4f60\u597d!",
+        "\u00e9t\u00e9",
+        "at the Caf\u00e9  \u4f60\u597d <think>",
+        "\u0120x x",
+        "\u00c3\u00a9",
+    ],
+)
+def test_added_tokens_are_text_in_lengths_in_decoding_and_for_other_readers(with_added, text):
+    from tokenizers import Tokenizer
+
+    trimmed = TrimmedVocabulary.build(with_added, 400, ENDS)
+    ids = trimmed.tokenizer.encode_plain(text)
+    assert trimmed.tokenizer.decode(ids) == text
+    assert sum(trimmed.tokenizer.byte_lengths()[i] for i in ids) == len(text.encode())
+    assert b"".join(trimmed.tokenizer.token_bytes()[i] for i in ids) == text.encode()
+    assert Tokenizer.from_str(trimmed.tokenizer_json()).decode(ids) == text
+
+
+def test_added_tokens_keep_their_place_under_a_teacher_and_a_reference(with_added):
+    from tokenizers import Tokenizer
+
+    from edgesnn.text.tokenizer import TextTokenizer
+
+    native = TextTokenizer(Tokenizer.from_str(with_added))
+    trimmed = TrimmedVocabulary.build(with_added, 400, ENDS)
+    for text in ("the Caf\u00e9", "\u4f60\u597d"):
+        spelt, _ = trimmed.spell(np.array(native.encode(text)))
+        assert spelt.tolist() == trimmed.tokenizer.encode(text)
+    pieces = native.first_pieces_in(trimmed.tokenizer)
+    for token in ("Caf\u00e9", "\u0111em", "<think>"):
+        assert pieces[native.token_id(token)] == trimmed.tokenizer.token_id(token)
+
+
+def test_ids_between_the_used_ones_stand_for_nothing(native_tokenizer):
+    from tokenizers import Tokenizer
+
+    from edgesnn.text.tokenizer import TextTokenizer
+
+    document = json.loads(native_tokenizer.to_str())
+    entry = {"content": "<far>", "single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+    document["added_tokens"].append({"id": 710, "special": True, **entry})
+    document["model"]["vocab"]["<far>"] = 710
+    tokenizer = TextTokenizer(Tokenizer.from_str(json.dumps(document)))
+    assert tokenizer.vocab_size == 711
+    assert tokenizer.token_bytes()[705:] == [b""] * 6
