@@ -31,6 +31,16 @@ SCHEMAS: dict[str, str] = {
 }
 #: The examples of a docstring, at the end of a description: they are Python's.
 _EXAMPLES = re.compile(r'\\n\\nExamples:(?:[^"\\]|\\.)*"')
+#: Names of definitions that were published before their classes had names of their own.
+_PUBLISHED = {
+    "ChangeScale": "Scale",
+    "ChipLimits": "Limits",
+    "ComparisonVerdict": "Verdict",
+    "LatencyWindow": "Window",
+    "RunComparison": "Comparison",
+    "SourcedCount": "Count",
+    "SourcedEnergy": "Energy",
+}
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 INTRODUCTION = f"""# Command line
@@ -138,7 +148,10 @@ def _schema(name: str) -> str:
     module, _, attribute = SCHEMAS[name].partition(":")
     source: Any = getattr(import_module(module), attribute)
     schema = source.model_json_schema() if hasattr(source, "model_json_schema") else source()
-    text = json.dumps({"$schema": DIALECT, "$id": name, **schema}, indent=2, sort_keys=True) + "\n"
+    text = json.dumps({"$schema": DIALECT, "$id": name, **schema})
+    for ours, published in _PUBLISHED.items():
+        text = re.sub(rf'(?<=["/]){ours}(?=")', published, text)
+    text = json.dumps(json.loads(text), indent=2, sort_keys=True) + "\n"
     return _EXAMPLES.sub('"', text)
 
 
