@@ -139,7 +139,7 @@ class Accumulator:
         self._shortest_s = min(self._shortest_s, float(lengths.min()))
         self._end_s = float(block.time_s[-1] + lengths[-1])
         self._markers(block)
-        good = (block.status & SampleStatus.SUSPECT) == 0
+        good = counted(block)
         self._suspect_s += float(lengths[~good].sum())
         self._saturated += int(np.count_nonzero(block.status[good] & SampleStatus.SATURATED))
         self._samples += int(good.sum())
@@ -261,6 +261,12 @@ class PeakMean:
         self._ends, self._energy = all_ends[first:], energy[first:] - energy[first]
 
 
+def counted(block: Block) -> npt.NDArray[np.bool_]:
+    """Which samples enter a result: no check failed near them, and they are numbers; bool ``[n]``."""
+    good: npt.NDArray[np.bool_] = block.known() & ((block.status & SampleStatus.SUSPECT) == 0)
+    return good
+
+
 def knows_power(block: Block, set_voltage_v: float | None) -> bool:
     """Whether the power of a block is known."""
     return block.power_w is not None or block.voltage_v is not None or set_voltage_v is not None
@@ -282,7 +288,7 @@ def range_sums(block: Block, weights_s: FloatArray, set_voltage_v: float | None)
     volts = block.voltage_v if block.voltage_v is not None else np.full(count, set_voltage_v or 0.0)
     size = int(ranges.max()) + 1 if count else 0
     totals = [
-        np.bincount(ranges, weights=weights_s * values, minlength=size)
+        np.bincount(ranges, weights=np.where(weights_s > 0, weights_s * values, 0.0), minlength=size)
         for values in (np.ones(count), power, current, np.abs(volts))
     ]
     return {

@@ -17,7 +17,7 @@ from edgesnn.meters.base import Block, SampleStatus
 from edgesnn.meters.files.format import join
 from edgesnn.meters.files.recording import RecordingSegment
 from edgesnn.meters.samples.accuracy import MeterAccuracy
-from edgesnn.meters.samples.summary import PeakMean, knows_power, range_sums
+from edgesnn.meters.samples.summary import PeakMean, counted, knows_power, range_sums
 from edgesnn.meters.samples.uncertainty import RangeSums, Uncertainty, uncertainty
 
 FloatArray = npt.NDArray[np.float64]
@@ -97,7 +97,7 @@ class Trace:
         self.accuracy = accuracy
         self.set_voltage_v = set_voltage_v
         self._lengths = np.broadcast_to(np.asarray(block.duration_s, np.float64), len(block))
-        self._good = (block.status & SampleStatus.SUSPECT) == 0
+        self._good = counted(block)
 
     @classmethod
     def of(cls, blocks: Iterable[Block], accuracy: MeterAccuracy, set_voltage_v: float | None) -> Trace:
