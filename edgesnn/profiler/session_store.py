@@ -18,7 +18,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -28,12 +27,15 @@ from edgesnn.meters.base import ClockPair, MeterCapability
 from edgesnn.meters.files.recording import Recording
 from edgesnn.meters.samples.summary import loss_dict
 from edgesnn.meters.serve import ENDING_S, recording_lock
+from edgesnn.npz import arrays_from
 from edgesnn.profiler.latency.steps import MeasuredWindow
 from edgesnn.profiler.power.alignment import Rung
 from edgesnn.profiler.power.evaluation import HostSpan, Lap
 from edgesnn.profiler.power.parts import SessionPart, covers, middle_of_rest_ns, read_stream
 
 SCHEMA = "edgesnn.session/1"
+#: Most bytes of a window, unpacked.
+_MAX_WINDOW_BYTES = 2**29
 #: What must be the same instrument when a session goes on.
 _IDENTITY = ("name", "model", "serial_number", "simulated")
 
@@ -304,9 +306,10 @@ def _part(path: Path, seen: Sequence[Seen]) -> SessionPart:
 
 def _window(path: Path) -> StoredWindow:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            head = json.loads(arrays["head"].tobytes())
-            latencies_ms, receipts = arrays["latencies_ms"], arrays["receipts"]
+        with path.open("rb") as stream:
+            arrays = arrays_from(stream, _MAX_WINDOW_BYTES)
+        head = json.loads(arrays["head"].tobytes())
+        latencies_ms, receipts = arrays["latencies_ms"], arrays["receipts"]
         began_ns = head["began_unix_ns"] - time.time_ns() + time.perf_counter_ns()
         window = MeasuredWindow(
             latencies_ms=latencies_ms,
@@ -328,7 +331,7 @@ def _window(path: Path) -> StoredWindow:
             receipts=tuple((float(meter), float(host)) for meter, host in receipts),
         )
         return StoredWindow(head["part"], window, seen)
-    except (OSError, ValueError, TypeError, KeyError, EOFError, BadZipFile) as error:
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise RecordError(
             f"'{path}' is no window of a session",
             actual=f"{type(error).__name__}: {error}",

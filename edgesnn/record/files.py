@@ -7,7 +7,6 @@ import io
 import json
 import os
 import tempfile
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,11 +19,14 @@ from pydantic import ValidationError
 
 from edgesnn import __version__
 from edgesnn.errors import OutputError, RecordError
+from edgesnn.npz import arrays_from
 from edgesnn.record.model import SCHEMA, Arrays, Provenance, RunRecord
 from edgesnn.record.provenance import without_paths
 
 AnyArray = npt.NDArray[np.generic]
 _MAX_BYTES = 64 * 2**20
+#: Most bytes of a run's arrays, packed and unpacked.
+_MAX_ARRAY_BYTES = 2**30
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -154,6 +156,11 @@ def read_run(path: Path) -> Run:
         return Run(record)
     beside = path.parent / record.arrays.file
     try:
+        size = beside.stat().st_size
+        if size > _MAX_ARRAY_BYTES:
+            raise RecordError(
+                f"'{beside.name}' is too large for a run's arrays", actual=size, limit=_MAX_ARRAY_BYTES
+            )
         data = beside.read_bytes()
     except OSError as error:
         raise RecordError(
@@ -167,9 +174,8 @@ def read_run(path: Path) -> Run:
             f"'{beside.name}' was changed after the run", actual=digest, limit=record.arrays.sha256
         )
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        arrays = arrays_from(io.BytesIO(data), _MAX_ARRAY_BYTES)
+    except ValueError as error:
         raise RecordError(f"'{beside.name}' holds no arrays", actual=str(error)) from None
     if sorted(arrays) != record.arrays.names:
         raise RecordError(

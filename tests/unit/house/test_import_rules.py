@@ -40,6 +40,7 @@ ALLOWED = {
     "resources": set(),
     "errors": set(),
     "locks": {"filelock"},
+    "npz": {"numpy"},
     "__init__": set(),
 }
 
