@@ -155,7 +155,14 @@ class ZipReader:
         try:
             try:
                 self._members, self.cut_off = self._from_directory(), False
-            except (zipfile.BadZipFile, NotImplementedError, ValueError, OverflowError, struct.error):
+            except (
+                zipfile.BadZipFile,
+                NotImplementedError,
+                ValueError,
+                OverflowError,
+                OSError,
+                struct.error,
+            ):
                 self._members, self.cut_off = self._from_headers(), True
             if not self._members:
                 raise RecordingError(f"'{path}' is no recording", actual="no member of a zip archive in it")
@@ -205,24 +212,35 @@ class ZipReader:
             return None
         self._file.seek(extra, io.SEEK_CUR)
         data = self._file.read(member.packed)
+        if len(data) != member.packed:
+            return None
         if member.method == _DEFLATED:
             unpacker = zlib.decompressobj(-15)
             try:
-                data = unpacker.decompress(data, member.size)
+                data = unpacker.decompress(data, member.size + 1)
             except zlib.error:
+                return None
+            if not unpacker.eof or unpacker.unused_data:
                 return None
         whole = len(data) == member.size and zlib.crc32(data) == member.checksum
         return data if whole else None
 
     def _from_directory(self) -> dict[str, _Member]:
+        """What the directory says, where its members lie one behind the other, up to it."""
         members: dict[str, _Member] = {}
         with zipfile.ZipFile(self._file) as archive:
+            end = archive.infolist()[0].header_offset if archive.infolist() else 0
             for info in archive.infolist():
+                if info.header_offset != end:
+                    raise zipfile.BadZipFile("a gap")
+                end += _LOCAL.size + len(info.filename.encode()) + info.compress_size
                 if info.filename in members:
                     raise self.damaged(f"two parts are called '{info.filename}'")
                 members[info.filename] = _Member(
                     info.header_offset, info.compress_size, info.file_size, info.compress_type, info.CRC
                 )
+            if end != archive.start_dir:
+                raise zipfile.BadZipFile("members that it leaves out")
         return members
 
     def _from_headers(self) -> dict[str, _Member]:
