@@ -260,7 +260,12 @@ def run_session(
         text=text,
         quantities=quantities,
         budgets=budgets,
-        verdict=overall(budgets, invalid, allow_unmeasured=setting.allow_unmeasured),
+        verdict=overall(
+            budgets,
+            invalid,
+            allow_unmeasured=setting.allow_unmeasured,
+            undelivered=_undelivered(setting, meter, quantities),
+        ),
         latency=latency,
         memory=memory,
         activity=activity,
@@ -443,6 +448,14 @@ def _power(
         return evaluate_parts(parts), account
     except UndecidedError as error:
         return Absent(error.sentence()), account
+
+
+def _undelivered(setting: Setting, meter: MeterAccount | None, quantities: Quantities) -> str | None:
+    """Why a meter that was asked for gave no power; None where it did, or none was asked for."""
+    mean = quantities["power.mean"]
+    if (setting.meter is None and meter is None) or mean.value is not None:
+        return None
+    return f"the meter was asked for and gave no power: {mean.reason}"
 
 
 def _power_of_runs(

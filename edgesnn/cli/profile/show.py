@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from edgesnn.cli.output import CommandOutput
@@ -163,9 +164,25 @@ def _render_notes(out: CommandOutput, record: RunRecord) -> None:
         for reason, names in by_reason.items():
             out.print(f"  {escape(_families(names))}: {escape(reason)}")
     verdict = record.verdict
-    out.print(f"\nverdict: {coloured(verdict.verdict)} (exit code {verdict.exit_code})")
+    out.print(
+        f"\nverdict: {coloured(verdict.verdict)} (exit code {verdict.exit_code}), {judged(record.budgets)}"
+    )
     for reason in verdict.reasons:
         out.print(f"  {escape(reason)}")
+
+
+def judged(budgets: Sequence[Budget]) -> str:
+    """How many budgets the verdict rests on, and how many say nothing."""
+    counts = {
+        "judged": sum(one.verdict in ("PASS", "FAIL") for one in budgets),
+        "undecided": sum(one.verdict == "UNDECIDED" for one in budgets),
+        "not measured": sum(one.verdict == "UNMEASURED" for one in budgets),
+        "only reported": sum(one.verdict == "REPORTED" and one.quantity.value is not None for one in budgets),
+    }
+    said = [
+        f"{count} {name}" for name, count in counts.items() if count or name in ("judged", "only reported")
+    ]
+    return "budgets: " + ", ".join(said)
 
 
 def _families(names: list[str]) -> str:

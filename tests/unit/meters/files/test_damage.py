@@ -84,7 +84,7 @@ def entry(data, name):
 )
 @pytest.mark.parametrize(
     ("field", "size"), [(10, 2), (16, 4), (20, 4), (24, 4), (28, 2), (30, 2), (32, 2), (42, 4), (46, 14)],
-    ids=["method", "checksum", "packed", "size", "name length", "extra length", "comment length", "offset", "name"],
+    ids="method checksum packed size name-length extra-length comment-length offset name".split(),  # noqa: SIM905
 )  # fmt: skip
 def test_every_field_of_the_directory_is_held_against_the_file(tmp_path, name, field, size):
     data = recorded(tmp_path / "a.npz")
