@@ -41,6 +41,7 @@ ALLOWED = {
     "errors": set(),
     "locks": {"filelock"},
     "npz": {"numpy"},
+    "bootstrap": {"scipy"},
     "__init__": set(),
 }
 
