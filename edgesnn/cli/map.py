@@ -55,11 +55,13 @@ def mapping_document(mapping: Mapping) -> dict[str, Any]:
 
     work = mapping.work
     energy = None
-    if mapping.energy_uj is not None:
+    if mapping.energy_uj is not None and mapping.energy_high_uj is not None:
         energy = {
             "kind": "ESTIMATED",
             "total_uj": sum(mapping.energy_uj.values()),
             "parts_uj": mapping.energy_uj,
+            "total_high_uj": sum(mapping.energy_high_uj.values()),
+            "parts_high_uj": mapping.energy_high_uj,
         }
     return {
         "chip": {
@@ -147,14 +149,21 @@ def _render_traffic(out: CommandOutput, mapping: Mapping) -> None:
             f"timesteps, {work.linear_effective / work.tokens:,.0f} synaptic operations of linear layers, "
             f"{work.attend_effective / work.tokens:,.0f} of attention"
         )
-    if mapping.energy_uj is not None:
-        parts = ", ".join(f"{part} {value:.3g}" for part, value in mapping.energy_uj.items())
+    if mapping.energy_uj is not None and mapping.energy_high_uj is not None:
+        low, high = mapping.energy_uj, mapping.energy_high_uj
+        parts = ", ".join(f"{part} {_range(value, high[part])}" for part, value in low.items())
         out.print(
-            f"energy per token: {sum(mapping.energy_uj.values()):.3g} uJ [yellow]ESTIMATED[/] ({parts}); "
-            "without attention, embedding, readout, hops between tiles and leakage"
+            f"energy per token: {_range(sum(low.values()), sum(high.values()))} uJ [yellow]ESTIMATED[/] "
+            f"({parts}), as placed: a matrix that several populations hear is charged for each; "
+            "without attention, what the host does, hops between tiles and leakage"
         )
     elif mapping.energy_reason is not None:
         out.print(f"energy per token: absent, {escape(mapping.energy_reason)}")
+
+
+def _range(low: float, high: float) -> str:
+    """One number, or two where sources differ."""
+    return f"{low:.3g}" if f"{low:.3g}" == f"{high:.3g}" else f"{low:.3g} to {high:.3g}"
 
 
 def _status(mapping: Mapping, key: str) -> str:
