@@ -455,7 +455,8 @@ def _undelivered(setting: Setting, meter: MeterAccount | None, quantities: Quant
     mean = quantities["power.mean"]
     if (setting.meter is None and meter is None) or mean.value is not None:
         return None
-    return f"the meter was asked for and gave no power: {mean.reason}"
+    reasons = [] if meter is None else meter.loss["reasons"][:2]
+    return "; ".join([f"the meter was asked for and gave no power: {mean.reason}", *reasons])
 
 
 def _power_of_runs(

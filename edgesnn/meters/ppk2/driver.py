@@ -6,6 +6,7 @@ See docs/meters/ppk2.md for wiring, accuracy and what this stream can and cannot
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -105,7 +106,11 @@ class Ppk2Meter:
     @property
     def loss(self) -> Loss:
         """The account since ``start()``."""
-        return self._stream.loss if self._stream is not None else Loss(0)
+        loss = self._stream.loss if self._stream is not None else Loss(0)
+        if self._metadata is None or not (lacking := self._metadata.lacking()):
+            return loss
+        reason = f"the PPK2 gave no {lacking}: samples of these ranges are suspect"
+        return replace(loss, reasons=(reason, *loss.reasons))
 
     def open(self) -> MeterInfo:
         """Take the port, silence the instrument, and read its calibration; see `Meter.open`."""

@@ -33,7 +33,8 @@ class StreamSummary:
         missing_s: Time from the start of the stream to its last sample that no sample covers.
         suspect_s: Time of samples that were left out because a check failed near them.
         saturated: Samples at the limit of the instrument; the energy is then a lower bound.
-        energy_j: Energy of the measured time, joules; None without a voltage.
+        energy_j: Energy of the measured time, joules; None with `reason`.
+        reason: Why there is no energy; None where there is.
         charge_c: Charge of the measured time, coulombs; None where the instrument gives power only.
         mean_w: Mean power of the measured time, watts.
         lowest_w: Lowest sample.
@@ -50,6 +51,7 @@ class StreamSummary:
     suspect_s: float
     saturated: int
     energy_j: float | None
+    reason: str | None
     charge_c: float | None
     mean_w: float | None
     lowest_w: float | None
@@ -69,6 +71,7 @@ class StreamSummary:
             "suspect_s": self.suspect_s,
             "saturated_samples": self.saturated,
             "energy_j": self.energy_j,
+            "energy_reason": self.reason,
             "charge_c": self.charge_c,
             "mean_power_w": self.mean_w,
             "lowest_power_w": self.lowest_w,
@@ -113,7 +116,7 @@ class Accumulator:
         self._accuracy = accuracy
         self._set_voltage_v = set_voltage_v
         self._sums: dict[int, RangeSums] = {}
-        self._samples = self._saturated = 0
+        self._came = self._samples = self._saturated = 0
         self._suspect_s = self._covered_s = self._end_s = 0.0
         self._shortest_s = math.inf
         self._lowest, self._highest = math.inf, -math.inf
@@ -142,6 +145,7 @@ class Accumulator:
         good = counted(block)
         self._suspect_s += float(lengths[~good].sum())
         self._saturated += int(np.count_nonzero(block.status[good] & SampleStatus.SATURATED))
+        self._came += len(block)
         self._samples += int(good.sum())
         self._has_power &= knows_power(block, self._set_voltage_v)
         self._has_charge &= block.current_a is not None
@@ -163,6 +167,7 @@ class Accumulator:
             suspect_s=self._suspect_s,
             saturated=self._saturated,
             energy_j=total.energy_j if has_power else None,
+            reason=self._why_no_energy(),
             charge_c=total.charge_c if self._has_charge and self._samples else None,
             mean_w=self.mean_w if has_power else None,
             lowest_w=self._lowest if has_power else None,
@@ -172,6 +177,13 @@ class Accumulator:
             marker_edges=dict(sorted(self._edges.items())),
             uncertainty=uncertainty(self._sums, self._accuracy) if self._samples else None,
         )
+
+    def _why_no_energy(self) -> str | None:
+        if not self._came:
+            return "no sample came"
+        if not self._samples:
+            return f"no sample counts: all {self._came:,} failed a check"
+        return None if self._has_power else "the meter gives no voltage: name it, ...?voltage=3.7"
 
     def _missing_s(self) -> float:
         """Time without a sample; what is below a thousandth of a sample is rounding."""
