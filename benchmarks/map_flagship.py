@@ -38,7 +38,7 @@ def main() -> int:
     chip = load_chip(arguments.chip)
     program = random_program(FLAGSHIP, SEED)
     ids = np.random.default_rng(SEED).integers(0, program.vocab_size, arguments.tokens)
-    mapping = map_program(program, chip, count_activity(program, ids).work, "random token ids")
+    mapping = map_program(program, chip, count_activity(program, ids), "random token ids")
     out = CommandOutput("map", json_mode=False)
     render(out, NAME, mapping)
     try:

@@ -12,6 +12,8 @@ record that is there instead of profiling. Nothing of edgesnn is imported before
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,14 +66,10 @@ class ProfiledRun:
             name: For example ``latency.p95``.
             limit: In the unit of the quantity.
         """
-        found = self.quantity(name)
-        if found.value is None:
-            pytest.fail(f"{name} is absent: {found.reason}", pytrace=False)
-        worst = found.value if found.upper is None else found.upper
-        if worst >= limit:
-            pytest.fail(
-                f"{name} is {found.value:g} (up to {worst:g}) {found.unit}, not < {limit:g}", pytrace=False
-            )
+        found, value = self._deciding(name)
+        worst = value if found.upper is None else found.upper
+        if not worst < limit:
+            pytest.fail(f"{name} is {value:g} (up to {worst:g}) {found.unit}, not < {limit:g}", pytrace=False)
 
     def assert_above(self, name: str, limit: float) -> None:
         """Fail unless a quantity is there and lies above a limit, its interval too where it has one.
@@ -80,13 +78,11 @@ class ProfiledRun:
             name: For example ``accuracy.top1``.
             limit: In the unit of the quantity.
         """
-        found = self.quantity(name)
-        if found.value is None:
-            pytest.fail(f"{name} is absent: {found.reason}", pytrace=False)
-        worst = found.value if found.lower is None else found.lower
-        if worst <= limit:
+        found, value = self._deciding(name)
+        worst = value if found.lower is None else found.lower
+        if not worst > limit:
             pytest.fail(
-                f"{name} is {found.value:g} (down to {worst:g}) {found.unit}, not > {limit:g}", pytrace=False
+                f"{name} is {value:g} (down to {worst:g}) {found.unit}, not > {limit:g}", pytrace=False
             )
 
     def assert_not_worse_than(self, base: str | Path, *, strict: bool = False) -> RunComparison:
@@ -103,10 +99,34 @@ class ProfiledRun:
         from edgesnn.reports.comparing.summary import summarise_run
         from edgesnn.reports.inputs import read_base
 
-        found = compare_runs(read_base(Path(base)), [summarise_run(self.run, self.source)], strict=strict)
+        with _one_line():
+            found = compare_runs(read_base(Path(base)), [summarise_run(self.run, self.source)], strict=strict)
         if found.exit_code != 0:
             pytest.fail(f"{found.verdict}: {'; '.join(found.reasons)}", pytrace=False)
         return found
+
+    def _deciding(self, name: str) -> tuple[Quantity, float]:
+        """A quantity that can decide something, with its value; what is absent or of an INVALID run fails."""
+        verdict = self.run.record.verdict
+        if verdict.verdict == "INVALID":
+            reasons = "; ".join(verdict.reasons)
+            pytest.fail(f"the run is INVALID, it decides nothing of {name}: {reasons}", pytrace=False)
+        with _one_line():
+            found = self.quantity(name)
+        if found.value is None:
+            pytest.fail(f"{name} is absent: {found.reason}", pytrace=False)
+        return found, found.value
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    """Fail with the sentence of an error of ours, without a traceback."""
+    from edgesnn.errors import EdgesnnError
+
+    try:
+        yield
+    except EdgesnnError as error:
+        pytest.fail(error.sentence(), pytrace=False)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -135,8 +155,6 @@ def edgesnn_run(
     request: pytest.FixtureRequest, _edgesnn_runs: dict[tuple[object, ...], ProfiledRun]
 ) -> ProfiledRun:
     """The run that the marker ``edgesnn`` asks for."""
-    from edgesnn.errors import EdgesnnError
-
     marker = request.node.get_closest_marker("edgesnn")
     wanted = dict(zip(_ARGUMENTS, marker.args, strict=False)) | marker.kwargs if marker else {}
     if set(wanted) - set(_ARGUMENTS):
@@ -147,10 +165,8 @@ def edgesnn_run(
         pytest.fail("name a bundle: @pytest.mark.edgesnn(bundle=...) or --edgesnn-bundle", pytrace=False)
     key = (record,) if record else (str(bundle), *(wanted.get(name) for name in _ARGUMENTS[1:]))
     if key not in _edgesnn_runs:
-        try:
+        with _one_line():
             _edgesnn_runs[key] = _read(Path(record)) if record else _profile(Path(bundle), wanted)
-        except EdgesnnError as error:
-            pytest.fail(error.sentence(), pytrace=False)
     return _edgesnn_runs[key]
 
 

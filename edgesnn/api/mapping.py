@@ -14,7 +14,7 @@ from edgesnn.chips.description import Chip, load_chip
 from edgesnn.chips.energy import chip_energy
 from edgesnn.chips.fit import Fit, fit
 from edgesnn.chips.work import WorkTotals
-from edgesnn.profiler.counts.activity import count_activity
+from edgesnn.profiler.counts.activity import ActivityCounts, count_activity
 from edgesnn.profiler.setting import workload_ids
 from edgesnn.program.program import Program
 
@@ -33,6 +33,7 @@ class Mapping:
         text: What the tokens of `work` were; None when nothing was counted.
         work: What was counted on golden; None when nothing was.
         energy_uj: ESTIMATED energy per token by part, microjoules; None with `energy_reason`.
+        energy_high_uj: The same by the largest energies per event where sources differ.
         energy_reason: Why there is no energy; None where there is.
 
     Examples:
@@ -46,6 +47,7 @@ class Mapping:
     text: str | None
     work: WorkTotals | None
     energy_uj: dict[str, float] | None
+    energy_high_uj: dict[str, float] | None
     energy_reason: str | None
 
     def __repr__(self) -> str:
@@ -80,22 +82,28 @@ def map_bundle(
         if tokens == 0:
             return map_program(opened.program(), described)
         ids, text = workload_ids(opened)
-        work = count_activity(opened.program(), np.resize(ids, tokens)).work
-        return map_program(opened.program(), described, work, text)
+        activity = count_activity(opened.program(), np.resize(ids, tokens))
+        return map_program(opened.program(), described, activity, text)
 
 
 def map_program(
-    program: Program, chip: Chip, work: WorkTotals | None = None, text: str | None = None
+    program: Program, chip: Chip, activity: ActivityCounts | None = None, text: str | None = None
 ) -> Mapping:
     """Set a program against a chip.
 
     Args:
         program: The program.
         chip: The chip.
-        work: What was counted of it, for traffic and energy.
+        activity: What was counted of it, for traffic and energy.
         text: On which text.
     """
-    found = fit(network_of(program, chip.limits.message_bits.value), chip)
-    energy = None if work is None else chip_energy(work, chip)
-    reason = None if energy is not None else chip.energy_reason or NOT_COUNTED
-    return Mapping(chip, found, text, work, energy, reason)
+    network = network_of(program, chip.limits.message_bits.value)
+    found = fit(network, chip)
+    if activity is None:
+        return Mapping(chip, found, text, None, None, None, chip.energy_reason or NOT_COUNTED)
+    effective: dict[str, int] = {}
+    for one in activity.ops:  # q, k and v are counted apart and stand on cores as one matrix
+        name = one.op if one.kind == "linear" and one.op is not None else one.name
+        effective[name] = effective.get(name, 0) + (one.effective_total or 0)
+    low, high = (chip_energy(activity.work, effective, network, chip, high=one) for one in (False, True))
+    return Mapping(chip, found, text, activity.work, low, high, chip.energy_reason)

@@ -72,7 +72,7 @@ class _Lowering:
         elif isinstance(op, Linear):
             source, delayed = self.spikes[op.input]
             width = int(op.weight.shape[0])
-            self.feeds[op.out] = (Feed(source.name, width, width, True, delayed),)
+            self.feeds[op.out] = (Feed(source.name, width, width, True, delayed, op.name),)
         elif isinstance(op, LIF):
             lif = Population(
                 name=op.name,
@@ -142,7 +142,7 @@ class _Lowering:
             f"{op.name}.factor",
             "factor",
             rank,
-            (Feed(source.name, width, width, True),),
+            (Feed(source.name, width, width, True, op=f"{op.name}.factor"),),
             _CODE_BITS,
             WEIGHT_BITS,
         )
@@ -150,7 +150,7 @@ class _Lowering:
             f"{op.name}.table",
             "logits",
             vocab,
-            (Feed(factor.name, rank, rank, True),),
+            (Feed(factor.name, rank, rank, True, op=f"{op.name}.table"),),
             _LOGIT_BITS,
             WEIGHT_BITS,
         )

@@ -7,10 +7,8 @@ missing, longer, shorter or other than the manifest says, and a program whose ha
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
-import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -21,6 +19,7 @@ from pydantic import ValidationError
 
 from edgesnn.bundle.manifest import SCHEMA, Manifest
 from edgesnn.errors import BundleError
+from edgesnn.npz import arrays_from
 from edgesnn.program.program import Program
 from edgesnn.program.snn_format import read_program
 
@@ -287,21 +286,9 @@ def _check_answers(
 def _read_arrays(path: Path, names: tuple[str, ...]) -> dict[str, npt.NDArray[Any]]:
     """Some arrays of an npz archive, those that it has; pickles are refused, not run."""
     try:
-        with path.open("rb") as stream, zipfile.ZipFile(stream) as archive:
-            members = {name: f"{name}.npy" for name in names if f"{name}.npy" in archive.namelist()}
-            size = sum(archive.getinfo(member).file_size for member in members.values())
-            if size > _EVAL_MAX_BYTES:
-                raise BundleError(
-                    f"'{path}' is too large for an evaluation slice", actual=size, limit=_EVAL_MAX_BYTES
-                )
-            arrays: dict[str, npt.NDArray[Any]] = {}
-            for name, member in members.items():
-                content = io.BytesIO(archive.read(member))
-                arrays[name] = np.lib.format.read_array(content, allow_pickle=False)
-            return arrays
-    except BundleError:
-        raise
-    except Exception as error:  # zipfile, zlib and numpy raise many kinds for a damaged archive
+        with path.open("rb") as stream:
+            return arrays_from(stream, _EVAL_MAX_BYTES, names)
+    except (ValueError, OSError) as error:
         raise BundleError(f"'{path}' is not an evaluation slice: {error}") from None
 
 

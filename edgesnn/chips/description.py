@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from edgesnn.chips.sourced import UNSURE, Bits, Flag, NonEmpty, Sourced, SourcedCount, SourcedEnergy
+from edgesnn.chips.sourced import UNSURE, Bits, EnergyRange, Flag, NonEmpty, Sourced, SourcedCount
 from edgesnn.config import StrictModel, find_chip, load_toml
 from edgesnn.errors import ConfigError
 
@@ -49,10 +49,10 @@ class ChipEnergy(StrictModel):
         spike: Sending one spike inside a tile of cores.
     """
 
-    synaptic_operation: SourcedEnergy
-    neuron_update_active: SourcedEnergy
-    neuron_update_inactive: SourcedEnergy
-    spike: SourcedEnergy
+    synaptic_operation: EnergyRange
+    neuron_update_active: EnergyRange
+    neuron_update_inactive: EnergyRange
+    spike: EnergyRange
 
 
 class Chip(StrictModel):

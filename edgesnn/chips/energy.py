@@ -14,12 +14,14 @@ one table, not predictions of any device.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import Field
 
 from edgesnn.chips.description import Chip
+from edgesnn.chips.network import ChipNetwork
 from edgesnn.chips.sourced import NonEmpty, Sourced, SourcedEnergy
 from edgesnn.chips.work import WorkTotals
 from edgesnn.config import StrictModel, find_energy_table, load_toml
@@ -150,32 +152,52 @@ def spike_rate_statement(work: WorkTotals, estimates: tuple[EnergyParts, ...]) -
     )
 
 
-def chip_energy(work: WorkTotals, chip: Chip) -> dict[str, float] | None:
+def chip_energy(
+    work: WorkTotals, effective: Mapping[str, int], network: ChipNetwork, chip: Chip, *, high: bool = False
+) -> dict[str, float] | None:
     """Energy of one token on a chip with published energies per event, microjoules by part.
 
-    Only what its cores do for linear layers and neurons: attention, embedding and readout are not in it, nor
-    is traffic between tiles, nor leakage.
+    Everything that stands on its cores, as often as it stands there: what `edgesnn.chips.placement` places is
+    what is charged. Attention and the host's part (embedding; with plain spikes the readout) are not in it,
+    nor is traffic between tiles, nor leakage. Relays of sums pass a number on at most once an inner timestep.
 
     Args:
         work: What was counted.
+        effective: Operations of one run of each part of the program, by name.
+        network: What stands on the cores.
         chip: The chip.
+        high: Whether to take the largest energies where sources differ.
 
     Returns:
         The parts, or None where the chip has no energies.
     """
-    pj = chip.energy_pj
-    if pj is None:
+    if chip.energy_pj is None:
         return None
-    idle = work.neuron_steps - work.membrane_updates
-    return _per_token(
-        work,
-        {
-            "synaptic operations": work.linear_effective * pj.synaptic_operation.value,
-            "neurons": work.membrane_updates * pj.neuron_update_active.value
-            + idle * pj.neuron_update_inactive.value,
-            "spikes": work.spikes * pj.spike.value,
-        },
+    operation, active, inactive, spike = (
+        getattr(chip.energy_pj, key).at(high=high) for key in type(chip.energy_pj).model_fields
     )
+    idle = work.neuron_steps - work.membrane_updates
+    parts = {
+        "synaptic operations": network.placed_operations(effective) * operation,
+        "neurons": work.membrane_updates * active + idle * inactive,
+        "spikes": work.spikes * spike,
+    }
+    relays = [one for one in network.populations if one.kind in ("input", "residual")]
+    readout = [one for one in network.populations if one.kind in ("factor", "logits")]
+    if relays or readout:
+        names = {one.name for one in relays}
+        heard = sum(
+            population.neurons
+            for population in network.populations
+            for feed in population.feeds
+            if feed.source in names
+        )
+        numbers = work.tokens * work.timesteps * sum(one.neurons for one in relays)
+        codes = work.tokens * sum(one.neurons for one in readout)
+        parts["relays and readout, at most"] = (numbers + codes) * (
+            active + spike
+        ) + work.tokens * work.timesteps * heard * operation
+    return _per_token(work, parts)
 
 
 def _per_token(work: WorkTotals, parts_pj: dict[str, float]) -> dict[str, float]:

@@ -5,6 +5,7 @@ Plain data; `edgesnn.api.network` makes it from a program.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,6 +25,7 @@ class Feed:
         source_neurons: Channels of the source.
         dense: Whether every source channel reaches every neuron.
         delayed: Channels of the source that arrive one token later.
+        op: The part of the program whose weights they are, as activity counts name it; empty for one to one.
     """
 
     source: str
@@ -31,6 +33,7 @@ class Feed:
     source_neurons: int
     dense: bool
     delayed: int = 0
+    op: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +133,15 @@ class ChipNetwork:
     def neurons(self) -> int:
         """Neurons of all populations."""
         return sum(population.neurons for population in self.populations)
+
+    def placed_operations(self, effective: Mapping[str, int]) -> int:
+        """Synaptic operations of all weights that stand on cores: one that two populations hear runs twice.
+
+        Args:
+            effective: Operations of one run of each part of the program, by name.
+        """
+        dense = (feed for population in self.populations for feed in population.feeds if feed.dense)
+        return sum(effective[feed.op] for feed in dense)
 
     @property
     def synapses(self) -> int:

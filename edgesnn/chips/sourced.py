@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from edgesnn.config import StrictModel
 
@@ -59,6 +59,28 @@ class SourcedEnergy(Sourced):
     """
 
     value: Annotated[float, Field(gt=0, le=1e6)]
+
+
+class EnergyRange(SourcedEnergy):
+    """An energy on which sources may differ.
+
+    Attributes:
+        high: The largest value that another source gives, picojoules; None where none differs.
+        high_source: That source.
+    """
+
+    high: Annotated[float, Field(gt=0, le=1e6)] | None = None
+    high_source: NonEmpty | None = None
+
+    @model_validator(mode="after")
+    def _another_source(self) -> EnergyRange:
+        if (self.high is None) != (self.high_source is None) or (self.high or self.value) < self.value:
+            raise ValueError("high must not be below value, and needs high_source, its source")
+        return self
+
+    def at(self, *, high: bool) -> float:
+        """The value, or the largest that a source gives."""
+        return self.high if high and self.high is not None else self.value
 
 
 class Flag(Sourced):

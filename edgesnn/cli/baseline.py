@@ -152,21 +152,19 @@ def _list_table(found: list[Baseline]) -> Table:
 
 
 def _show(out: CommandOutput, one: Baseline, cut: list[LevelChange], slow: list[SessionDrift]) -> None:
-    from rich.markup import escape
-
-    out.print(f"\n[bold]{escape(one.file)}[/]: {escape(one.key.text())}")
+    out.print("\n", (one.file, "bold"), f": {one.key.text()}")
     out.print(_history_table(one))
     for level in one.levels:
-        out.print(f"accepted before session {level.at + 1} ({level.created}): {escape(level.reason)}")
+        out.print(f"accepted before session {level.at + 1} ({level.created}): {level.reason}")
     for step in cut:
         commit = f", commit {step.commit[:12]}" if step.commit else ""
         out.print(
-            f"[yellow]step:[/] {escape(step.metric)} {100 * math.expm1(step.change):+.1f} % from session "
-            f"{step.at + 1} on ({step.created}{commit})"
+            ("step:", "yellow"),
+            f" {step.metric} {100 * math.expm1(step.change):+.1f} % from session "
+            f"{step.at + 1} on ({step.created}{commit})",
         )
     for drift in slow:
-        style = "bold red" if drift.worse else "dim"
-        out.print(f"[{style}]{escape(drift.sentence())}[/]")
+        out.print((drift.sentence(), "bold red" if drift.worse else "dim"))
 
 
 def _history_table(one: Baseline) -> Table:

@@ -135,37 +135,39 @@ def render(out: CommandOutput, found: RunComparison, *, details: bool) -> None:
         found: The comparison.
         details: Whether to show what stands behind each interval, and every quantity.
     """
-    from rich.markup import escape
-
     for target in found.targets[:_MOST_TABLES]:
         _render_target(out, target, details)
     if len(found.targets) > _MOST_TABLES:
         out.print(f"\n{len(found.targets) - _MOST_TABLES} more targets, the worst were shown; --json has all")
     for reason in found.reasons:
-        out.print(f"[yellow]note:[/] {escape(reason)}")
-    out.print(f"\nverdict: {_coloured(found.verdict)} (exit code {found.exit_code})")
+        out.print(("note:", "yellow"), f" {reason}")
+    out.print("\nverdict: ", _coloured(found.verdict), f" (exit code {found.exit_code})")
 
 
 def _render_target(out: CommandOutput, target: TargetComparison, details: bool) -> None:
-    from rich.markup import escape
-
     key = target.key
-    simulated = " [bold yellow]SIMULATED[/]" if target.base.simulated or target.head.simulated else ""
+    simulated = " SIMULATED" if target.base.simulated or target.head.simulated else ""
     out.print(
-        f"\n[bold]{escape(key.model)}[/] on {escape(key.target)}: {_coloured(target.verdict)}{simulated}\n"
-        f"engine {escape(key.engine)}, meter {escape(key.meter)}, profile {escape(key.profile)}, workload "
-        f"{key.workload}; base {escape(', '.join(target.base.sources[-3:]))} ({target.base.sessions} "
-        f"session{'s' * (target.base.sessions != 1)}), head {escape(', '.join(target.head.sources[-3:]))}\n"
-        f"{escape(target.mode_reason)}"
+        "\n",
+        (key.model, "bold"),
+        f" on {key.target}: ",
+        _coloured(target.verdict),
+        (simulated, "bold yellow"),
+    )
+    out.print(
+        f"engine {key.engine}, meter {key.meter}, profile {key.profile}, workload "
+        f"{key.workload}; base {', '.join(target.base.sources[-3:])} ({target.base.sessions} "
+        f"session{'s' * (target.base.sessions != 1)}), head {', '.join(target.head.sources[-3:])}\n"
+        f"{target.mode_reason}"
     )
     out.print(_metrics_table(target, details))
     if any(budget.required for budget in target.budgets):
         out.print(_budgets_table(target))
     if target.changed and details:
         for change in target.changed:
-            out.print(f"  changed: {escape(change.what)}: {_text(change.base)} to {_text(change.head)}")
+            out.print(f"  changed: {change.what}: {change.base or 'absent'} to {change.head or 'absent'}")
     elif target.changed:
-        out.print(f"  changed: {escape(', '.join(change.what for change in target.changed))}")
+        out.print(f"  changed: {', '.join(change.what for change in target.changed)}")
 
 
 def _metrics_table(target: TargetComparison, details: bool) -> Table:
@@ -228,11 +230,5 @@ def _budgets_table(target: TargetComparison) -> Table:
     return table
 
 
-def _coloured(verdict: str) -> str:
-    return f"[{_COLOURS[str(verdict)]}]{verdict}[/]"
-
-
-def _text(value: str | None) -> str:
-    from rich.markup import escape
-
-    return "absent" if value is None else escape(value)
+def _coloured(verdict: str) -> tuple[str, str]:
+    return str(verdict), _COLOURS[str(verdict)]

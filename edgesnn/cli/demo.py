@@ -67,7 +67,7 @@ def demo(
             _report(record_path, page)
         with _step(out, steps, "generate", f'edgesnn generate {bundle_path} "{_PROMPT}"'):
             text = _generate(bundle_path)
-            out.print(f"  [bold]{_PROMPT}[/]\n  {text.strip()}")
+            out.print("  ", (_PROMPT, "bold"), f"\n  {text.strip()}")
         _summary(out, record, steps)
         out.print(f"\nthe bundle: {bundle_path}    the run record: {record_path}    the page: {page}")
         out.document(
@@ -111,9 +111,7 @@ def _prepare(output: Path) -> None:
 
 @contextmanager
 def _step(out: CommandOutput, steps: dict[str, float], name: str, command: str) -> Iterator[None]:
-    from rich.markup import escape
-
-    out.print(f"\n[bold cyan]{len(steps) + 1}. {name}[/]  [dim]{escape(command)}[/]")
+    out.print((f"\n{len(steps) + 1}. {name}", "bold cyan"), "  ", (command, "dim"))
     started = time.perf_counter()
     yield
     steps[name] = round(time.perf_counter() - started, 2)

@@ -34,6 +34,7 @@ def generate(
     """
     with session("generate", json_mode) as out:
         from edgesnn.api.generation import generate_text
+        from edgesnn.cli.console import visible
         from edgesnn.text.sampling import SamplingOptions
 
         text = sys.stdin.read() if prompt == "-" else prompt
@@ -60,7 +61,7 @@ def generate(
                 tokens.append(piece.token)
             written.append(piece.text)
             if not json_mode:
-                sys.stdout.write(piece.text)
+                sys.stdout.write(visible(piece.text) if sys.stdout.isatty() else piece.text)
                 sys.stdout.flush()
         if not json_mode:
             sys.stdout.write("\n")

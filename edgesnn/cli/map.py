@@ -56,11 +56,13 @@ def mapping_document(mapping: Mapping) -> dict[str, Any]:
 
     work = mapping.work
     energy = None
-    if mapping.energy_uj is not None:
+    if mapping.energy_uj is not None and mapping.energy_high_uj is not None:
         energy = {
             "kind": "ESTIMATED",
             "total_uj": sum(mapping.energy_uj.values()),
             "parts_uj": mapping.energy_uj,
+            "total_high_uj": sum(mapping.energy_high_uj.values()),
+            "parts_high_uj": mapping.energy_high_uj,
         }
     return {
         "chip": {
@@ -101,17 +103,15 @@ def render(out: CommandOutput, name: str, mapping: Mapping) -> None:
         name: Name of the student.
         mapping: The mapping.
     """
-    from rich.markup import escape
-
     found, chip = mapping.fit, mapping.chip
-    verdict = "[green]fits[/]" if found.fits else "[bold red]does not fit[/]"
+    verdict = ("fits", "green") if found.fits else ("does not fit", "bold red")
     together = found.cores + found.attention_cores
     out.print(
-        f"[bold]{escape(name)}[/] {verdict} {escape(chip.name)} ({escape(chip.description)})\n"
+        (name, "bold"), " ", verdict, f" {chip.name} ({chip.description})\n"
         f"{found.neurons:,} neurons, {found.synapses:,} synapses on {found.cores:,} cores "
-        f"({found.placement}) and {found.attention_cores:,} for attention [yellow]ESTIMATED[/]: "
-        f"{together:,} of {found.cores_available:,}{_status(mapping, 'limits.cores_per_chip')}\n"
-    )
+        f"({found.placement}) and {found.attention_cores:,} for attention ", ("ESTIMATED", "yellow"), ": "
+        f"{together:,} of {found.cores_available:,}", _status(mapping, "limits.cores_per_chip"), "\n",
+    )  # fmt: skip
     out.print(_usage_table(mapping))
     out.print(_populations_table(found))
     if found.attentions:
@@ -121,25 +121,23 @@ def render(out: CommandOutput, name: str, mapping: Mapping) -> None:
             "less the product that leaves the window"
         )
     for task in found.host:
-        out.print(f"host: {escape(task)}")
+        out.print(f"host: {task}")
     _render_traffic(out, mapping)
     unsure = chip.unsure()
     if unsure:
-        out.print("\n[bold]what this chip file is not sure of[/]")
+        out.print(("\nwhat this chip file is not sure of", "bold"))
         for key, number in unsure.items():
-            out.print(f"  [yellow]{number.status}[/] {key} = {number.value}: {escape(number.source)}")
+            out.print("  ", (number.status, "yellow"), f" {key} = {number.value}: {number.source}")
     if found.violations:
-        out.print("\n[bold red]limits that are broken[/]")
+        out.print(("\nlimits that are broken", "bold red"))
         for violation in found.violations:
-            out.print(f"  {escape(violation.sentence())}")
+            out.print(f"  {violation.sentence()}")
 
 
 def _render_traffic(out: CommandOutput, mapping: Mapping) -> None:
-    from rich.markup import escape
-
     work = mapping.work
     if work is not None:
-        text = escape(mapping.text or "no text")
+        text = mapping.text or "no text"
         rate = (
             f"{work.spikes / work.tokens:,.1f} spikes of {work.neurons:,} LIF neurons ({work.spike_rate:.1%})"
         )
@@ -148,23 +146,32 @@ def _render_traffic(out: CommandOutput, mapping: Mapping) -> None:
             f"timesteps, {work.linear_effective / work.tokens:,.0f} synaptic operations of linear layers, "
             f"{work.attend_effective / work.tokens:,.0f} of attention"
         )
-    if mapping.energy_uj is not None:
-        parts = ", ".join(f"{part} {value:.3g}" for part, value in mapping.energy_uj.items())
+    if mapping.energy_uj is not None and mapping.energy_high_uj is not None:
+        low, high = mapping.energy_uj, mapping.energy_high_uj
+        parts = ", ".join(f"{part} {_range(value, high[part])}" for part, value in low.items())
         out.print(
-            f"energy per token: {sum(mapping.energy_uj.values()):.3g} uJ [yellow]ESTIMATED[/] ({parts}); "
-            "without attention, embedding, readout, hops between tiles and leakage"
+            f"energy per token: {_range(sum(low.values()), sum(high.values()))} uJ ",
+            ("ESTIMATED", "yellow"),
+            f" ({parts}), as placed: a matrix that several populations hear is charged for each; "
+            "without attention, what the host does, hops between tiles and leakage",
         )
     elif mapping.energy_reason is not None:
-        out.print(f"energy per token: absent, {escape(mapping.energy_reason)}")
+        out.print(f"energy per token: absent, {mapping.energy_reason}")
 
 
-def _status(mapping: Mapping, key: str) -> str:
+def _range(low: float, high: float) -> str:
+    """One number, or two where sources differ."""
+    return f"{low:.3g}" if f"{low:.3g}" == f"{high:.3g}" else f"{low:.3g} to {high:.3g}"
+
+
+def _status(mapping: Mapping, key: str) -> tuple[str, str]:
     number = mapping.chip.unsure().get(key)
-    return "" if number is None else f" [yellow]{number.status}[/]"
+    return "" if number is None else f" {number.status}", "yellow"
 
 
 def _usage_table(mapping: Mapping) -> Table:
     from rich.table import Table
+    from rich.text import Text
 
     keys = {
         "neurons": "neurons_per_core",
@@ -176,7 +183,7 @@ def _usage_table(mapping: Mapping) -> Table:
     for column in ("", "largest", "limit", "all cores"):
         table.add_column(column, justify="left" if column == "" else "right")
     for use in mapping.fit.usage:
-        limit = f"{use.limit:,}{_status(mapping, f'limits.{keys[use.what]}')}"
+        limit = Text.assemble(f"{use.limit:,}", _status(mapping, f"limits.{keys[use.what]}"))
         table.add_row(use.what, f"{use.largest:,}", limit, f"{use.total:,}")
     return table
 

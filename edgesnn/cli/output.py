@@ -1,12 +1,14 @@
 """What every command shares: where results, progress and errors go, and the exit code.
 
 Results go to stdout, everything else to stderr. With ``--json`` stdout holds exactly one document, also
-when the command fails. Rich is imported only when something is rendered.
+when the command fails. Rich is imported only when something is rendered. Text is shown as it is
+(`edgesnn.cli.console`); what has a style is a pair of text and style.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -49,21 +51,25 @@ class CommandOutput:
     @property
     def stdout(self) -> Console:
         """Rich console for results."""
-        from rich.console import Console
+        from edgesnn.cli.console import PlainConsole
 
-        return Console(file=sys.stdout, soft_wrap=not sys.stdout.isatty())
+        return PlainConsole(sys.stdout)
 
     @property
     def stderr(self) -> Console:
         """Rich console for progress, notes and errors."""
-        from rich.console import Console
+        from edgesnn.cli.console import PlainConsole
 
-        return Console(file=sys.stderr, stderr=True, soft_wrap=not sys.stderr.isatty())
+        return PlainConsole(sys.stderr, stderr=True)
 
-    def print(self, renderable: RenderableType) -> None:
-        """Show a result; silent in JSON mode."""
+    def print(self, *parts: RenderableType | tuple[str, str]) -> None:
+        """Show a result; silent in JSON mode.
+
+        Args:
+            parts: A table, or parts of a line: text, and pairs of text and style.
+        """
         if not self.json_mode:
-            self.stdout.print(renderable, highlight=False)
+            self.stdout.print(_line(*parts), highlight=False)
 
     def note(self, text: str) -> None:
         """Say something beside the result, on stderr; silent in JSON mode and when not a terminal."""
@@ -72,7 +78,7 @@ class CommandOutput:
 
     def warn(self, text: str) -> None:
         """Say on stderr what the user should know even when nobody watches."""
-        self.stderr.print(f"[yellow]warning:[/] {text}", highlight=False)
+        self.stderr.print(_line(("warning:", "yellow"), f" {text}"), highlight=False)
 
     def progress(self) -> Progress:
         """A progress display on stderr that shows nothing when stderr is no terminal."""
@@ -85,11 +91,11 @@ class CommandOutput:
         )
 
         return Progress(
-            TextColumn("[bold]{task.description}"),
+            TextColumn("{task.description}", style="bold", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[detail]}"),
+            TextColumn("{task.fields[detail]}", markup=False),
             console=self.stderr,
             disable=self.json_mode or not sys.stderr.isatty(),
             transient=True,
@@ -119,22 +125,37 @@ class CommandOutput:
             }
             self._document = {**document, "error": error.as_dict()}
             return
-        from rich.markup import escape
-        from rich.text import Text
-
         console = self.stderr
-        console.print(Text.assemble(("error: ", "bold red"), error.what), highlight=False)
+        console.print(_line(("error: ", "bold red"), error.what), highlight=False)
         for label, value in (("actual", error.actual), ("limit", error.limit), ("remedy", error.remedy)):
             if value is not None:
-                console.print(f"  [dim]{label}:[/] {escape(value)}", highlight=False)
+                console.print(_line("  ", (f"{label}:", "dim"), f" {value}"), highlight=False)
 
     def finish(self) -> int:
         """Print the JSON document, if any, and give the exit code."""
         if self.json_mode:
-            json.dump(self._document or {}, sys.stdout, indent=2, allow_nan=False)
-            sys.stdout.write("\n")
+            # whole before any of it is written: one document, or an error
+            sys.stdout.write(json.dumps(_numbers(self._document or {}), indent=2, allow_nan=False) + "\n")
             sys.stdout.flush()
         return self._exit_code
+
+
+def _line(*parts: RenderableType | tuple[str, str]) -> RenderableType:
+    """Parts of a line as one text; anything else is itself."""
+    from rich.text import Text
+
+    if len(parts) == 1 and not isinstance(parts[0], (str, tuple)):
+        return parts[0]
+    return Text.assemble(*(part for part in parts if isinstance(part, (str, tuple, Text))))
+
+
+def _numbers(value: Any) -> Any:
+    """Plain data that JSON can carry: what is no finite number is null."""
+    if isinstance(value, dict):
+        return {key: _numbers(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_numbers(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @contextmanager

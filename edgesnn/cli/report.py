@@ -112,10 +112,10 @@ def _page(
     out.document(SCHEMA, document)
     _warn(out, made.skipped)
     if made.head.arrays_reason is not None and not out.json_mode:
-        out.warn(_escaped(f"without raw arrays: {made.head.arrays_reason}"))
-    out.print(_escaped(f"page: {page} ({document['bytes']:,} bytes)"))
+        out.warn(f"without raw arrays: {made.head.arrays_reason}")
+    out.print(f"page: {page} ({document['bytes']:,} bytes)")
     for path in drawn:
-        out.print(_escaped(f"picture: {path}"))
+        out.print(f"picture: {path}")
 
 
 def _site(out: CommandOutput, folder: Path, output: Path, newest: int) -> None:
@@ -139,7 +139,7 @@ def _site(out: CommandOutput, folder: Path, output: Path, newest: int) -> None:
         },
     )
     _warn(out, made.skipped)
-    out.print(_escaped(f"{made.runs:,} runs, {made.series:,} series, {made.pages:,} pages: {made.index}"))
+    out.print(f"{made.runs:,} runs, {made.series:,} series, {made.pages:,} pages: {made.index}")
 
 
 def _skipped(skipped: tuple[SkippedRecord, ...]) -> list[dict[str, str]]:
@@ -148,10 +148,4 @@ def _skipped(skipped: tuple[SkippedRecord, ...]) -> list[dict[str, str]]:
 
 def _warn(out: CommandOutput, skipped: tuple[SkippedRecord, ...]) -> None:
     if skipped and not out.json_mode:
-        out.warn(_escaped(f"{len(skipped):,} records were not read, first: {skipped[0].reason}"))
-
-
-def _escaped(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
+        out.warn(f"{len(skipped):,} records were not read, first: {skipped[0].reason}")

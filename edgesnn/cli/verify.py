@@ -70,12 +70,13 @@ def verify(
 def render(out: CommandOutput, results: list[Parity], skipped: Mapping[str, str]) -> None:
     """Show one row per target."""
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(title="parity with golden", title_justify="left")
     for column in ("target", "forms", "tokens", "logits compared", "mismatches", "verdict"):
         table.add_column(column, justify="left" if column in ("target", "forms", "verdict") else "right")
     for result in results:
-        verdict = "[green]exact[/]" if result.mismatches == 0 else "[red]DIFFERS[/]"
+        verdict = Text("exact", "green") if result.mismatches == 0 else Text("DIFFERS", "red")
         table.add_row(
             result.target,
             ", ".join(result.forms),

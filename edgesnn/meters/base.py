@@ -8,7 +8,7 @@ again begins a new segment, because its clock began again too.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from enum import IntFlag, StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -21,6 +21,10 @@ from edgesnn.errors import UsageError
 if TYPE_CHECKING:
     from edgesnn.meters.address import MeterAddress
     from edgesnn.meters.samples.accuracy import MeterAccuracy
+
+#: No instrument measures so many amperes, volts or watts: overflow marks such as 9.91E37 (SCPI-99, volume 1,
+#: 7.2.1.4) are larger.
+LARGEST = 1e9
 
 FloatArray = npt.NDArray[np.float64]
 Float32Array = npt.NDArray[np.float32]
@@ -95,6 +99,20 @@ class Block:
 
     def __len__(self) -> int:
         return int(self.time_s.size)
+
+    def known(self) -> npt.NDArray[np.bool_]:
+        """Which samples are numbers that can have been measured: not NaN, not an overflow; bool ``[n]``."""
+        known = np.ones(len(self), bool)
+        for column in (self.current_a, self.voltage_v, self.power_w):
+            if column is not None:
+                known &= np.abs(column) <= LARGEST
+        return known
+
+    def only(self, keep: npt.NDArray[np.bool_]) -> Block:
+        """The samples where ``keep``, bool ``[n]``, is true."""
+        columns = {one.name: getattr(self, one.name) for one in fields(self)}
+        kept: dict[str, Any] = {k: v[keep] for k, v in columns.items() if isinstance(v, np.ndarray)}
+        return replace(self, **kept)
 
     def watts(self, set_voltage_v: float | None) -> FloatArray:
         """Power of each sample.

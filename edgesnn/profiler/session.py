@@ -160,7 +160,12 @@ def run_session(
         profile=profile,
         quantities=quantities,
         budgets=budgets,
-        verdict=overall(budgets, invalid, allow_unmeasured=setting.allow_unmeasured),
+        verdict=overall(
+            budgets,
+            invalid,
+            allow_unmeasured=setting.allow_unmeasured,
+            undelivered=_undelivered(setting, windows, quantities),
+        ),
         latency=None if isinstance(latency, Absent) else latency.record(text),
         generation=generation.record if isinstance(generation, GenerationSession) else None,
         activity=None if isinstance(activity, Absent) else activity.record(text),
@@ -258,6 +263,15 @@ class _Measurements:
         found = count_activity(self.subject.bundle.program(), np.resize(self.ids, tokens))
         self.on_progress("activity on golden", 1, 1)
         return found
+
+
+def _undelivered(setting: Setting, windows: SessionWindows, quantities: Quantities) -> str | None:
+    """Why a meter that was asked for gave no power; None where it did, or none was asked for."""
+    mean = quantities["power.mean"]
+    if (setting.meter is None and windows.loss is None) or mean.value is not None:
+        return None
+    reasons = [] if windows.loss is None else windows.loss["reasons"][:2]
+    return "; ".join([f"the meter was asked for and gave no power: {mean.reason}", *reasons])
 
 
 def _power_of_runs(

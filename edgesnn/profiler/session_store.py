@@ -18,7 +18,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, Self
-from zipfile import BadZipFile
 
 import numpy as np
 from pydantic import BaseModel, Field, JsonValue
@@ -29,12 +28,14 @@ from edgesnn.meters.base import ClockPair, MeterCapability
 from edgesnn.meters.files.recording import Recording
 from edgesnn.meters.samples.summary import loss_dict
 from edgesnn.meters.serve import ENDING_S, recording_lock
+from edgesnn.npz import arrays_from
 from edgesnn.profiler.latency.steps import MeasuredWindow
 from edgesnn.profiler.power.evaluation import HostSpan, Lap
 from edgesnn.profiler.power.parts import SessionPart, covers, middle_of_rest_ns, read_stream
 from edgesnn.record.power import Rung
 
 SCHEMA: Final = "edgesnn.session/1"
+_MAX_WINDOW_BYTES = 2**29  # unpacked
 
 
 class _MeterIdentity(BaseModel):
@@ -330,9 +331,10 @@ def _part(path: Path, views: Sequence[MeterView]) -> SessionPart:
 
 def _window(path: Path) -> StoredWindow:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            head = _WindowHead.model_validate_json(arrays["head"].tobytes())
-            latencies_ms, receipts = arrays["latencies_ms"], arrays["receipts"]
+        with path.open("rb") as stream:
+            arrays = arrays_from(stream, _MAX_WINDOW_BYTES)
+        head = _WindowHead.model_validate_json(arrays["head"].tobytes())
+        latencies_ms, receipts = arrays["latencies_ms"], arrays["receipts"]
         began_ns = head.began_unix_ns - time.time_ns() + time.perf_counter_ns()
         window = MeasuredWindow(
             latencies_ms=latencies_ms,
@@ -349,7 +351,7 @@ def _window(path: Path) -> StoredWindow:
             arrived = tuple((float(meter), float(host)) for meter, host in receipts)
             view = MeterView(head.seen.span, head.seen.lap, head.seen.rung, syncs, arrived)
         return StoredWindow(head.part, window, view)
-    except (OSError, ValueError, TypeError, KeyError, EOFError, BadZipFile) as error:
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise RecordError(
             f"'{path}' is no window of a session",
             actual=f"{type(error).__name__}: {str(error).splitlines()[0]}",

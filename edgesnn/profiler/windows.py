@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from edgesnn.errors import UndecidedError
 from edgesnn.profiler.budgets.judging import NO_METER
@@ -31,6 +32,7 @@ class SessionWindows:
 
     Attributes:
         watch: Puts every window between idle stretches; None without a meter.
+        loss: Account of the stream, once `power` was asked for; None where no meter saw a window.
 
     Raises:
         UsageError: The store has windows of another meter.
@@ -42,6 +44,7 @@ class SessionWindows:
         self._device, self._tell = subject.device, tell
         self._meter, self._store = setting.meter, setting.store
         self.watch: Watch | None = None
+        self.loss: dict[str, Any] | None = None
         if self._meter is not None:
             if self._store is not None:
                 self._store.check_meter(self._meter.info)
@@ -90,11 +93,12 @@ class SessionWindows:
             stream = meter.finish(from_ns=watch.spans[0].idle_from_ns)
             laps = tuple(self._laps(watch))
             parts.append(SessionPart(stream, tuple(watch.spans), laps, watch.rung, meter.info, meter.loss))
+        self.loss = joined_loss(parts)
         try:
             result = evaluate_parts(parts)
         except UndecidedError as error:
             return Absent(error.sentence())
-        return result, power_record(result, parts[-1].info, joined_loss(parts))
+        return result, power_record(result, parts[-1].info, self.loss)
 
     def interruptions(self) -> list[str]:
         """How the windows are spread over the parts of an interrupted session, as clauses for its marks."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ import numpy.typing as npt
 from pydantic import ValidationError
 
 from edgesnn.errors import OutputError, RecordError
+from edgesnn.npz import arrays_from
 from edgesnn.record.base import SCHEMA, refuse_misfits
 from edgesnn.record.model import Arrays, RunRecord
 from edgesnn.record.provenance import without_paths
@@ -26,6 +26,8 @@ _MAX_BYTES = 64 * 2**20
 #: What every record holds, of whatever version; a JSON writer may escape the slash.
 _MARK = b'"edgesnn.run'
 _OPENING_BYTES = 4096
+#: Most bytes of a run's arrays, packed and unpacked.
+_MAX_ARRAY_BYTES = 2**30
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -214,6 +216,11 @@ def with_arrays(record: RunRecord, path: Path) -> RunData:
 def _read_arrays(entry: Arrays, path: Path) -> dict[str, AnyArray]:
     beside = path.parent / entry.file
     try:
+        size = beside.stat().st_size
+        if size > _MAX_ARRAY_BYTES:
+            raise RecordError(
+                f"'{beside.name}' is too large for a run's arrays", actual=size, limit=_MAX_ARRAY_BYTES
+            )
         data = beside.read_bytes()
     except OSError as error:
         raise RecordError(
@@ -225,9 +232,8 @@ def _read_arrays(entry: Arrays, path: Path) -> dict[str, AnyArray]:
     if digest != entry.sha256:
         raise RecordError(f"'{beside.name}' was changed after the run", actual=digest, limit=entry.sha256)
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        arrays = arrays_from(io.BytesIO(data), _MAX_ARRAY_BYTES)
+    except ValueError as error:
         raise RecordError(f"'{beside.name}' holds no arrays", actual=str(error)) from None
     if sorted(arrays) != entry.names:
         raise RecordError(

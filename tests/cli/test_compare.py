@@ -140,6 +140,50 @@ def test_the_pytest_plugin_asserts_budgets_and_comparisons(runs, tmp_path, pytes
     assert "size.model regression" in found
 
 
+def test_the_pytest_plugin_lets_an_invalid_run_decide_nothing(runs, tmp_path, pytester_run):
+    raw = json.loads((runs / "run-1.json").read_text())
+    raw["verdict"] |= {"verdict": "INVALID", "exit_code": 4, "reasons": ["two windows answered differently"]}
+    (runs / "invalid.json").write_text(json.dumps(raw))
+    found = pytester_run(
+        f"""
+        def test_below(edgesnn_run):
+            edgesnn_run.assert_below("parity.mismatches", 1)
+
+        def test_above(edgesnn_run):
+            edgesnn_run.assert_above("accuracy.top1", 0.1)
+
+        def test_gate(edgesnn_run):
+            edgesnn_run.assert_not_worse_than({str(runs / "run-0.json")!r})
+        """,
+        runs / "invalid.json",
+    )
+    assert "3 failed" in found
+    assert found.count("two windows answered differently") >= 2
+
+
+def test_the_pytest_plugin_says_what_is_wrong_in_one_line(runs, tmp_path, pytester_run):
+    (tmp_path / "empty").mkdir()
+    found = pytester_run(
+        """
+        def test_no_baselines(edgesnn_run):
+            edgesnn_run.assert_not_worse_than("empty")
+
+        def test_no_folder(edgesnn_run):
+            edgesnn_run.assert_not_worse_than("nothing.json")
+
+        def test_unknown(edgesnn_run):
+            edgesnn_run.assert_below("latency.p42", 50.0)
+
+        def test_no_limit(edgesnn_run):
+            edgesnn_run.assert_below("parity.mismatches", float("nan"))
+        """,
+        runs / "run-1.json",
+    )
+    assert "4 failed" in found
+    assert "Traceback" not in found and "pytest_plugin.py" not in found
+    assert "holds no baseline yet" in found and "no quantity 'latency.p42'" in found
+
+
 @pytest.fixture
 def pytester_run(tmp_path):
     """Runs a test file in a pytest of its own with the plug-in, and gives its output."""

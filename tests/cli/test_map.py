@@ -80,6 +80,13 @@ def test_loihi_1_has_no_neurons_for_attention_but_published_energies(capsys):
     energy = document["energy"]
     assert energy["kind"] == "ESTIMATED"
     assert energy["total_uj"] == pytest.approx(sum(energy["parts_uj"].values())) and energy["total_uj"] > 0
+    assert energy["total_high_uj"] == pytest.approx(sum(energy["parts_high_uj"].values()))
+    assert energy["parts_high_uj"]["synaptic operations"] == pytest.approx(
+        energy["parts_uj"]["synaptic operations"] * 35.5 / 23.6
+    )
+    assert document["chip"]["numbers"]["energy_pj.synaptic_operation"]["high"] == 35.5
+    run(["map", str(shared_bundle()), "--chip", "loihi1", "--tokens", "4"])
+    assert " to " in capsys.readouterr().out.partition("energy per token: ")[2][:30]
 
 
 def test_the_report_shows_what_is_estimated_and_assumed(capsys):

@@ -190,6 +190,15 @@ def test_a_session_at_the_limit_of_the_meter_shows_why_its_budget_is_undecided(c
     assert all("at the limit of the instrument" in window.invalid for window in power.windows)
 
 
+def test_a_meter_that_was_asked_for_and_gave_nothing_is_no_pass(capsys):
+    Path("short.toml").write_text(PROFILE.partition("[budgets]")[0])
+    for more in ((), ("--allow-unmeasured",)):
+        assert run(words("sim:ina228?active=5000", "--no-resume", *more)) == 6
+        text = " ".join(capsys.readouterr().out.split())
+        assert "verdict: UNDECIDED (exit code 6), budgets: 0 judged" in text
+        assert "the meter was asked for and gave no power" in text
+
+
 def test_the_trace_keeps_a_spike_that_is_shorter_than_a_reading():
     readings = [(0.01, 0.01)] * 20
     flat, spiked = band(readings, 3), band([*readings[:9], (0.01, 0.1), *readings[10:]], 3)

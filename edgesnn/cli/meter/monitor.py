@@ -17,6 +17,7 @@ from edgesnn.cli.meter.show import (
     Power,
     identity,
     loss_line,
+    nothing_measured,
     positive,
     quantity,
     settings_line,
@@ -66,12 +67,16 @@ def monitor(
             with until_interrupted() as stopped, screen:
                 for event in capture(opened, plan, stopped):
                     screen.take(event, opened.loss)
+                interrupted = stopped()
         finally:
             if screen.begun is not None and screen.adder is not None:
                 summary, simulated = screen.adder.result(), screen.begun.meter.simulated
                 payload = {"simulated": simulated, **summary.as_dict(), "loss": loss_dict(opened.loss)}
                 out.document(SCHEMA, payload)
                 show_summary(out, identity(screen.begun.meter), summary, opened.loss, simulated)
+        nothing = nothing_measured(screen.begun.meter.name if screen.begun else "", [(summary, opened.loss)])
+        if nothing is not None and not interrupted:
+            raise nothing
 
 
 class _Screen:

@@ -14,6 +14,7 @@ from edgesnn.cli.meter.show import (
     Power,
     identity,
     loss_line,
+    nothing_measured,
     positive,
     quantity,
     settings_line,
@@ -77,18 +78,24 @@ def record(
                 failure = error
             finally:
                 job.finish()
-                if not job.begun:
+                if not job.recorded:
                     recorder.discard()
-            interrupted = stopped() and duration is not None
+            interrupted = stopped()
         job.report(output)
+        failure = failure or (None if interrupted else job.nothing())
         if failure is not None:
             raise failure
-        if interrupted:
+        if interrupted and (duration is not None or not job.recorded):
             out.exit_with(EXIT_INTERRUPTED)
 
 
 class _Job:
-    """One recording under way: what goes to the file, the statistics and the progress display."""
+    """One recording under way: what goes to the file, the statistics and the progress display.
+
+    Attributes:
+        recorded: Whether there is a sample in it.
+        progress: Where it is shown how far it is.
+    """
 
     def __init__(self, out: CommandOutput, recorder: Recorder, meter: Any, duration_s: float | None) -> None:
         self._out, self._recorder, self._meter = out, recorder, meter
@@ -98,12 +105,14 @@ class _Job:
         self._segments: list[tuple[SegmentStart, Accumulator]] = []
         self._losses: list[Loss] = []
         self._done_s = self._end_s = 0.0
-        self._open = False
+        self._open = self.recorded = False
 
-    @property
-    def begun(self) -> bool:
-        """Whether anything was measured."""
-        return bool(self._segments)
+    def nothing(self) -> EdgesnnError | None:
+        """The error where nothing was measured."""
+        results = [
+            (adder.result(), loss) for (_, adder), loss in zip(self._segments, self._losses, strict=True)
+        ]
+        return nothing_measured(self._segments[0][0].meter.name if self._segments else "", results)
 
     def take(self, event: SegmentStart | Block | SegmentEnd) -> None:
         """Whatever comes from the capture."""
@@ -127,7 +136,7 @@ class _Job:
         """Say what was recorded, segment by segment."""
         from edgesnn.meters.samples.summary import loss_dict
 
-        if not self.begun:
+        if not self.recorded:
             return
         results = [
             (begun, adder.result(), loss)
@@ -184,6 +193,7 @@ class _Job:
         from edgesnn.meters.capture import end_of
 
         self._recorder.add(block, self._meter.loss)
+        self.recorded |= len(block) > 0
         self._segments[-1][1].add(block)
         self._end_s = max(self._end_s, end_of(block))
         if self.progress is not None and not self.progress.disable:

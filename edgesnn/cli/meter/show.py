@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgesnn.errors import UsageError
+from edgesnn.errors import EdgesnnError, MeterError, RecordingError, UsageError
 
 if TYPE_CHECKING:
     from edgesnn.cli.output import CommandOutput
@@ -134,6 +134,16 @@ def show_summary(out: CommandOutput, title: str, summary: StreamSummary, loss: L
         )
 
 
+def nothing_measured(driver: str, results: Sequence[tuple[StreamSummary, Loss]]) -> EdgesnnError | None:
+    """The error where no sample counts, with what the meter says of it; None where one does."""
+    if any(summary.samples for summary, _ in results):
+        return None
+    said = [summary.reason or "" for summary, _ in results[:1]]
+    said += [reason for _, loss in results for reason in loss.reasons]
+    kind = RecordingError if driver in ("csv", "replay") else MeterError
+    return kind("nothing was measured", actual="; ".join(said[:4]) or "no sample came")
+
+
 def summary_rows(summary: StreamSummary) -> list[tuple[str, str]]:
     """What a stream amounts to, line by line."""
     known = summary.uncertainty
@@ -145,7 +155,7 @@ def summary_rows(summary: StreamSummary) -> list[tuple[str, str]]:
         charge += f"  ± {known.expanded_c / abs(summary.charge_c):.2%}"
     rows = [("energy", energy), ("charge", charge)]
     if summary.energy_j is None:
-        rows[0] = ("energy", "not known: name the voltage, ...?voltage=3.7")
+        rows[0] = ("energy", f"not known: {summary.reason}")
     rows += [
         ("mean power", quantity(summary.mean_w, "W")),
         ("lowest, highest", f"{quantity(summary.lowest_w, 'W')}, {quantity(summary.highest_w, 'W')}"),

@@ -113,8 +113,6 @@ class LiveView:
         return Group(*lines)
 
     def _say_what_is_kept(self, output: Path) -> None:
-        from rich.markup import escape
-
         from edgesnn.profiler.session_store import session_folder
 
         folder = session_folder(output)
@@ -122,7 +120,7 @@ class LiveView:
         if kept:
             words = "window is" if kept == 1 else "windows are"
             self._out.stderr.print(
-                f"{kept} finished {words} kept in {escape(str(folder))}; the same command goes on from there",
+                f"{kept} finished {words} kept in {folder}; the same command goes on from there",
                 highlight=False,
             )
 

@@ -180,23 +180,21 @@ def _baseline() -> str:
 def _render_all(
     out: CommandOutput, found: AllProfiled, records: dict[str, RunRecord], files: dict[str, Path]
 ) -> None:
-    from rich.markup import escape
-
     columns = {one.target: (records.get(one.target), one.exit_code) for one in found.profiled}
     out.print(_summary(columns))
     for one in found.profiled:
         if not one.gates:
-            out.print(f"{escape(one.target)}: {_baseline()}")
+            out.print(f"{one.target}: {_baseline()}")
     for one in found.profiled:
         record = records.get(one.target)
         if one.error is not None:
-            out.print(f"{escape(one.target)}: [bold red]error:[/] {escape(one.error.sentence())}")
+            out.print(f"{one.target}: ", ("error:", "bold red"), f" {one.error.sentence()}")
         for reason in record.verdict.reasons if record is not None else []:
-            out.print(f"{escape(one.target)}: {escape(reason)}")
+            out.print(f"{one.target}: {reason}")
     if found.skipped:
-        out.print("\n[bold]skipped[/]")
+        out.print(("\nskipped", "bold"))
         for name, reason in found.skipped.items():
-            out.print(f"  {escape(name)}: {escape(reason)}")
+            out.print(f"  {name}: {reason}")
     out.print("\nrun records: " + (", ".join(str(path) for path in files.values()) or "none"))
     out.print(f"exit code {found.exit_code}: the worst of the targets that gate")
 
@@ -204,8 +202,6 @@ def _render_all(
 def _render_turns(
     out: CommandOutput, found: Interleaved, written: list[tuple[Path, RunRecord]], code: int
 ) -> None:
-    from rich.markup import escape
-
     columns: dict[str, tuple[RunRecord | None, int]] = {
         f"{role}: {record.model.name}": (record, record.verdict.exit_code)
         for role, (_, record) in zip(ROLES, written, strict=True)
@@ -214,21 +210,20 @@ def _render_turns(
     first = written[0][1].interleaving
     if first is not None:
         out.print(f"order of the windows: {first.order} (seed {first.seed})")
-    out.print(escape(found.statement))
-    out.print(escape(found.mean_ratio.statement("mean time per step")))
+    out.print(found.statement)
+    out.print(found.mean_ratio.statement("mean time per step"))
     for _, record in written:
-        name = escape(record.model.name)
+        name = record.model.name
         for mark in record.marks:
-            out.print(f"[yellow]note:[/] {name}: {escape(mark)}")
+            out.print(("note:", "yellow"), f" {name}: {mark}")
         for reason in record.verdict.reasons:
-            out.print(f"{name}: {escape(reason)}")
+            out.print(f"{name}: {reason}")
     out.print("run records: " + ", ".join(str(path) for path, _ in written))
     out.print(f"exit code {code}: the worse of the two verdicts; the ratio does not gate")
 
 
 def _summary(columns: dict[str, tuple[RunRecord | None, int]]) -> Table:
     """One column per record, by its title: the record, or None where it failed, and the exit code."""
-    from rich.markup import escape
     from rich.table import Table
 
     from edgesnn.cli.profile.show import coloured
@@ -237,10 +232,10 @@ def _summary(columns: dict[str, tuple[RunRecord | None, int]]) -> Table:
     table = Table(title="profiles", title_justify="left")
     table.add_column("", overflow="fold")
     for title in columns:
-        table.add_column(escape(title), justify="right", overflow="fold")
+        table.add_column(title, justify="right", overflow="fold")
     found = [record for record, _ in columns.values()]
     engines = ["-" if r is None else f"{r.device.engine} {r.device.engine_version}" for r in found]
-    table.add_row("engine", *map(escape, engines))
+    table.add_row("engine", *engines)
     for name in _COMPARED:
         table.add_row(
             QUANTITIES[name].heading, *("-" if record is None else _cell(record, name) for record in found)
@@ -253,7 +248,6 @@ def _summary(columns: dict[str, tuple[RunRecord | None, int]]) -> Table:
 
 def reference_table(record: RunRecord) -> Table:
     """The reference of a record beside its student: one row per figure, with the ratio where there is one."""
-    from rich.markup import escape
     from rich.table import Table
 
     found = record.reference
@@ -263,7 +257,7 @@ def reference_table(record: RunRecord) -> Table:
         f"reference {found.name} ({found.engine}, {found.dtype}, {found.threads} "
         f"thread{'s' if found.threads > 1 else ''}), on {found.documents} documents"
     )
-    table = Table(title=escape(title), title_justify="left")
+    table = Table(title=title, title_justify="left")
     for column in ("", "reference", "student", "ratio"):
         table.add_column(column, justify="right" if column else "left", overflow="fold")
     cached = "" if found.kv_cache else ", no KV cache"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from edgesnn.cli.output import CommandOutput
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from rich.text import Text
 
     from edgesnn.record.counts import Energy
     from edgesnn.record.model import RunRecord
@@ -34,13 +35,11 @@ def render(out: CommandOutput, record: RunRecord, *, details: bool) -> None:
         record: The record.
         details: Whether to say how each number was taken, and to show every layer.
     """
-    from rich.markup import escape
-
     device, model = record.device, record.model
-    simulated = "  [bold yellow]SIMULATED[/]" if device.simulated else ""
+    simulated = "  SIMULATED" if device.simulated else ""
+    out.print((model.name, "bold"), f" on {record.target}: {device.device}", (simulated, "bold yellow"))
     out.print(
-        f"[bold]{escape(model.name)}[/] on {escape(record.target)}: {escape(device.device)}{simulated}\n"
-        f"engine {escape(device.engine)} {escape(device.engine_version)} (runner {escape(device.runner)}, "
+        f"engine {device.engine} {device.engine_version} (runner {device.runner}, "
         f"{device.threads} thread{'s' if device.threads > 1 else ''}), program {model.program_hash[:12]}, "
         f"T = {model.timesteps}, context window {model.context_window}\n"
     )
@@ -63,7 +62,7 @@ def render(out: CommandOutput, record: RunRecord, *, details: bool) -> None:
     if record.comparisons:
         out.print(_comparisons_table(record))
         for row in record.comparisons:
-            out.print(escape(row.statement))
+            out.print(row.statement)
     if record.reference is not None:
         from edgesnn.cli.profile.many import reference_table
 
@@ -92,25 +91,36 @@ def _sections(record: RunRecord) -> Iterator[QuantityGroup]:
 
 
 def _render_notes(out: CommandOutput, record: RunRecord) -> None:
-    from rich.markup import escape
-
-    for mark in record.marks:
-        out.print(f"[yellow]note:[/] {escape(mark)}")
-    if record.latency is not None and record.latency.p99_note is not None:
-        out.print(f"[yellow]note:[/] {escape(record.latency.p99_note)}")
-    if record.energy is not None:
-        out.print(f"[yellow]note:[/] {escape(record.energy.statement)}")
+    notes = [*record.marks, record.latency.p99_note if record.latency is not None else None]
+    notes += [record.energy.statement] if record.energy is not None else []
+    for note in filter(None, notes):
+        out.print(("note:", "yellow"), f" {note}")
     if record.not_measured:
-        out.print("\n[bold]not measured[/]")
+        out.print(("\nnot measured", "bold"))
         by_reason: dict[str, list[str]] = {}
         for entry in record.not_measured:
             by_reason.setdefault(entry.reason, []).append(entry.name)
         for reason, names in by_reason.items():
-            out.print(f"  {escape(_families(names))}: {escape(reason)}")
+            out.print(f"  {_families(names)}: {reason}")
     verdict = record.verdict
-    out.print(f"\nverdict: {coloured(verdict.verdict)} (exit code {verdict.exit_code})")
+    code = f" (exit code {verdict.exit_code}), {judged(record.budgets)}"
+    out.print("\nverdict: ", coloured(verdict.verdict), code)
     for reason in verdict.reasons:
-        out.print(f"  {escape(reason)}")
+        out.print(f"  {reason}")
+
+
+def judged(budgets: Sequence[Budget]) -> str:
+    """How many budgets the verdict rests on, and how many say nothing."""
+    counts = {
+        "judged": sum(one.verdict in ("PASS", "FAIL") for one in budgets),
+        "undecided": sum(one.verdict == "UNDECIDED" for one in budgets),
+        "not measured": sum(one.verdict == "UNMEASURED" for one in budgets),
+        "only reported": sum(one.verdict == "REPORTED" and one.quantity.value is not None for one in budgets),
+    }
+    said = [
+        f"{count} {name}" for name, count in counts.items() if count or name in ("judged", "only reported")
+    ]
+    return "budgets: " + ", ".join(said)
 
 
 def _families(names: list[str]) -> str:
@@ -133,7 +143,7 @@ def _budgets_table(record: RunRecord, details: bool) -> Table:
             _shown(budget.quantity),
             limit,
             coloured(budget.verdict) + gate,
-            *([_escaped(_why(budget))] if details else []),
+            *([_why(budget)] if details else []),
         )
     return table
 
@@ -170,7 +180,7 @@ def _rows_table(group: QuantityGroup, record: RunRecord, details: bool) -> Table
     for row in GROUPS[group]:
         quantity = record.quantities[row.name]
         why = quantity.how if quantity.value is not None else quantity.reason
-        table.add_row(row.label, _shown(quantity), *([quantity.kind, _escaped(why or "")] if details else []))
+        table.add_row(row.label, _shown(quantity), *([quantity.kind, why or ""] if details else []))
     return table
 
 
@@ -193,8 +203,8 @@ def _power_windows_table(power: Power) -> Table:
     for number, window in enumerate(power.windows, 1):
         means = ("-" if value is None else f"{value:.4g}" for value in (window.mean_mw, window.peak_mw))
         verdict = coloured("INVALID") if window.invalid else "valid"
-        why = _escaped(window.invalid or "")
-        table.add_row(str(number), f"{window.lap_s:.3g}", *means, f"{window.lost_share:.2%}", verdict, why)
+        lost = f"{window.lost_share:.2%}"
+        table.add_row(str(number), f"{window.lap_s:.3g}", *means, lost, verdict, window.invalid or "")
     return table
 
 
@@ -206,7 +216,7 @@ def _layers_table(record: RunRecord) -> Table:
     table = _table("spikes per layer", "layer", "neurons", "spike rate", "spikes/token", "silent neurons")
     for layer in record.activity.layers if record.activity is not None else []:
         table.add_row(
-            _escaped(layer.name),
+            layer.name,
             f"{layer.neurons:,}",
             f"{layer.spike_rate:.1%}",
             f"{layer.spikes_per_token:,.1f}",
@@ -220,7 +230,7 @@ def _operations_table(record: RunRecord) -> Table:
     for op in record.activity.ops if record.activity is not None else []:
         share = op.effective / op.dense if op.dense else 0.0
         cells = (f"{op.effective:,.0f}", f"{op.dense:,.0f}", f"{share:.1%}")
-        table.add_row(_escaped(op.name), op.kind, *cells)
+        table.add_row(op.name, op.kind, *cells)
     return table
 
 
@@ -240,15 +250,15 @@ def _energy_parts_table(energy: Energy) -> Table:
 def _constants_table(energy: Energy) -> Table:
     table = _table(f"constants of table {energy.table}", "", "pJ", "kind", "how")
     for key, number in energy.constants.items():
-        table.add_row(key, f"{number.value:g}", number.status, _escaped(number.source))
+        table.add_row(key, f"{number.value:g}", number.status, number.source)
     return table
 
 
 def _comparisons_table(record: RunRecord) -> Table:
     table = _table("other engines, forward pass", "target", "engine", "p50 ms", "p95 ms", "this run / it")
     for row in record.comparisons:
-        engine = _escaped(row.engine or "-")
-        table.add_row(_escaped(row.target), engine, _cell(row.p50), _cell(row.p95), _cell(row.ratio))
+        engine = row.engine or "-"
+        table.add_row(row.target, engine, _cell(row.p50), _cell(row.p95), _cell(row.ratio))
     return table
 
 
@@ -262,16 +272,11 @@ def _table(title: str, *columns: str) -> Table:
     return table
 
 
-def _escaped(text: str) -> str:
-    from rich.markup import escape
+def coloured(verdict: str) -> Text:
+    """A verdict in its colour."""
+    from rich.text import Text
 
-    return escape(text)
-
-
-def coloured(verdict: str) -> str:
-    """A verdict in its colour, as rich markup."""
-    colour = _COLOURS.get(verdict, _UNSURE)
-    return f"[{colour}]{verdict}[/]"
+    return Text(verdict, _COLOURS.get(verdict, _UNSURE))
 
 
 def _shown(quantity: Quantity) -> str:
@@ -290,7 +295,7 @@ def _cell(quantity: Quantity) -> str:
         return text
     low = "?" if quantity.lower is None else _number(quantity.lower)
     high = "?" if quantity.upper is None else _number(quantity.upper)
-    return rf"{text} \[{low}, {high}]"
+    return f"{text} [{low}, {high}]"
 
 
 def _number(value: float) -> str:

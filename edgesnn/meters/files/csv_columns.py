@@ -18,6 +18,7 @@ the columns can be named.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from edgesnn.names import unknown
 
 _TIME = {"s": 1.0, "sec": 1.0, "seconds": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 _CURRENT = {"A": 1.0, "mA": 1e-3, "uA": 1e-6, "µA": 1e-6, "nA": 1e-9}
-_VOLTAGE = {"V": 1.0, "mV": 1e-3, "uV": 1e-6}
+_VOLTAGE = {"V": 1.0, "mV": 1e-3, "uV": 1e-6, "µV": 1e-6}
 _POWER = {"W": 1.0, "mW": 1e-3, "uW": 1e-6, "µW": 1e-6}
 _UNITS = {"time": _TIME, "current": _CURRENT, "volts": _VOLTAGE, "power": _POWER}
 _HEADER = re.compile(r"^\s*#?\s*(?P<name>.*?)\s*(?:[(\[]\s*(?P<unit>[^)\]]*?)\s*[)\]])?\s*$")
@@ -93,14 +94,13 @@ def recognise(headers: Sequence[str], options: Mapping[str, str], stem: str = ""
         UsageError: An option names a column or a unit that does not exist.
         RecordingError: Time, or current and power, are not found or not certain.
     """
-    headers = [header.strip().strip('"') for header in headers]
     named = {role: _named(role, headers, options) for role in ("time", "current", "volts", "power")}
     tool = _tool(headers)
     if tool == "Otii, one channel":
         named["time"] = named["time"] or Column(0, headers[0], 1.0)
         if named["current"] is None and "current" in stem.lower():
             named["current"] = Column(1, headers[1], 1.0)
-    time = named["time"]
+    time = None if "rate" in options else named["time"]
     wall = [index for index, header in enumerate(headers) if header.lower().startswith("wall-clock time")]
     wall_clock = False
     if time is None and "rate" not in options:
@@ -144,15 +144,39 @@ def _tool(headers: Sequence[str]) -> str:
     return "unknown"
 
 
+def merge_units(headers: Sequence[str], cells: Sequence[str]) -> list[str] | None:
+    """Headers with the units of a row of units below them; None where the row is none.
+
+    Raises:
+        RecordingError: A header and that row name different units.
+    """
+    known = {unit for units in _UNITS.values() for unit in units}
+    units = [_micro(cell.strip().strip("()[]").strip()) for cell in cells]
+    if not any(unit in known for unit in units) or any(letter.isdigit() for unit in units for letter in unit):
+        return None
+    merged = []
+    for header, unit in itertools.zip_longest(headers, units, fillvalue=""):
+        own = _parts(header)[1]
+        if own is not None and unit in known and own in known and own != unit:
+            raise RecordingError(f"the column '{header}' has another unit below its header", actual=unit)
+        merged.append(f"{header} ({unit})" if own is None and unit in known else header)
+    return merged
+
+
+def _micro(text: str) -> str:
+    """The text with one of the two Greek letters that mean a millionth."""
+    return text.replace("\u03bc", "\u00b5")
+
+
 def _parts(header: str) -> tuple[str, str | None]:
-    match = _HEADER.match(header)
+    match = _HEADER.match(_micro(header))
     assert match is not None  # the pattern matches any text
     return match["name"], match["unit"]
 
 
 def _named(role: str, headers: Sequence[str], options: Mapping[str, str]) -> Column | None:
     """The column that an option names, by its header or its header without the unit."""
-    unit = options.get(f"{role}_unit")
+    unit = _micro(options[f"{role}_unit"]) if f"{role}_unit" in options else None
     if unit is not None and unit not in _UNITS[role]:
         raise unknown(f"unit of {role}", unit, _UNITS[role])
     wanted = options.get(role)

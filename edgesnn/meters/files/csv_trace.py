@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +14,10 @@ import numpy.typing as npt
 
 from edgesnn.errors import RecordingError, UsageError
 from edgesnn.meters.address import MeterAddress
-from edgesnn.meters.base import Block, DriverStatus, MeterCapability, MeterInfo, Settings
+from edgesnn.meters.base import LARGEST, Block, DriverStatus, MeterCapability, MeterInfo, Settings
 from edgesnn.meters.clock import Clock
 from edgesnn.meters.files.csv_columns import COLUMN_OPTIONS, UNIT_OPTIONS, Column, Layout, recognise
+from edgesnn.meters.files.csv_rows import CsvColumns, CsvHead, CsvRows, decimal_mark, open_text, read_head
 from edgesnn.meters.files.playback import FileMeter, Playback, real_pace
 from edgesnn.meters.samples.accuracy import MeterAccuracy, load_accuracy
 
@@ -26,7 +27,8 @@ FloatArray = npt.NDArray[np.float64]
 ROWS = 1 << 16
 #: A step longer than so many usual ones is a gap.
 GAP_STEPS = 1.5
-_OPTIONS = (*COLUMN_OPTIONS, *UNIT_OPTIONS, "speed", "accuracy", "rate")
+_ZONE = re.compile(r"\s*(Z|UTC|\+00:?00)$", re.IGNORECASE)
+_OPTIONS = (*COLUMN_OPTIONS, *UNIT_OPTIONS, "speed", "accuracy", "rate", "decimal")
 
 
 class CsvMeter(FileMeter):
@@ -34,8 +36,9 @@ class CsvMeter(FileMeter):
 
     Options of the address: names of columns (``time``, ``current``, ``volts``, ``power``, ``markers``) and
     their units (``time_unit=ms`` ...) where they are not recognised; ``voltage`` where no voltage was
-    exported; ``rate`` in place of a time column; ``accuracy`` (name of a shipped accuracy model, for example
-    ``ppk2``); ``speed`` (``real``, the default, or ``max``).
+    exported; ``rate`` in place of a time column; ``decimal`` (``comma`` or ``point``) where the numbers do
+    not tell it; ``accuracy`` (name of a shipped accuracy model, for example ``ppk2``); ``speed`` (``real``,
+    the default, or ``max``).
 
     Args:
         address: ``csv:FILE``.
@@ -59,8 +62,9 @@ class CsvMeter(FileMeter):
         self._real = real_pace(address.options)
         self._accuracy = _accuracy(address.options.get("accuracy"))
         self._clock = clock or Clock()
+        self._mark = decimal_mark(address.options)
         self._layout: Layout | None = None
-        self._delimiter = ","
+        self._head: CsvHead | None = None
         self._file: TextIO | None = None
 
     @property
@@ -86,14 +90,8 @@ class CsvMeter(FileMeter):
             RecordingError: The file cannot be read or its columns are not known.
         """
         self.close()
-        with self._text() as file:
-            header = file.readline()
-        if not header.strip():
-            raise RecordingError(f"{self._what} is empty")
-        self._delimiter = max(",;\t", key=header.count)
-        headers = next(csv.reader([header], delimiter=self._delimiter))
-        self._layout = recognise(headers, self._options, self._path.stem)
-        layout = self._layout
+        self._head = read_head(self._path, self._what)
+        self._layout = layout = recognise(self._head.headers, self._options, self._path.stem)
         details = {
             "layout": layout.tool,
             "columns": {
@@ -116,18 +114,19 @@ class CsvMeter(FileMeter):
         Raises:
             UsageError: Something else is asked for.
         """
-        for field in ("rate_hz", "mode", "range"):
-            if getattr(settings, field) is not None or getattr(self._asked, field) is not None:
+        for field, own in (("rate_hz", self._rate_hz), ("mode", None), ("range", None)):
+            asked = getattr(settings, field) or getattr(self._asked, field)
+            if asked not in (None, own):
                 raise UsageError(f"{self._what} has no {field.removesuffix('_hz')} to choose")
         volts = self._asked.voltage_v if settings.voltage_v is None else settings.voltage_v
         return replace(settings, voltage_v=volts, rate_hz=self._rate_hz)
 
     def start(self) -> None:
-        self._opened()
+        layout, head = self._opened(), self._head
+        assert head is not None
         self.close()
-        self._file = self._text()
-        self._file.readline()
-        blocks = _blocks(self._tables(self._file), self._opened(), self._rate_hz, self._what)
+        self._file, _ = open_text(self._path, self._what, head.encoding)
+        blocks = _blocks(self._tables(self._file, head, layout), layout, self._rate_hz, self._what)
         self._play = Playback(blocks, self._real, self._clock, self._what, None)
 
     def close(self) -> None:
@@ -140,102 +139,120 @@ class CsvMeter(FileMeter):
             raise UsageError(f"{self._what} is not open")
         return self._layout
 
-    def _text(self) -> TextIO:
-        try:
-            return self._path.open(encoding="utf-8-sig", errors="replace", newline="")
-        except OSError as error:
-            raise RecordingError(f"cannot read {self._what}", actual=error.strerror or str(error)) from None
-
-    def _tables(self, file: TextIO) -> Iterator[_Table]:
+    def _tables(self, file: TextIO, head: CsvHead, layout: Layout) -> Iterator[_Table]:
         """The rows, `ROWS` at a time; rows with the same time stamp stay together."""
-        line = 2
+        read = {one.index for one in (layout.time, layout.current, layout.volts, layout.power) if one}
+        texts = {layout.time.index} if layout.wall_clock and layout.time is not None else set()
+        texts |= {layout.pin_string} if layout.pin_string is not None else set()
+        numbers = sorted((read | set(layout.pins.values())) - texts)
+        reader = CsvRows(head, numbers, sorted(texts), self._mark, self._what, timed=self._rate_hz is None)
         rest: list[str] = []
-        while rows := list(itertools.islice(file, ROWS)):
-            filled = rest + [row for row in rows if row.strip()]
-            rest = []
-            if filled:
-                table = _Table(filled, line, self._delimiter, self._opened(), self._what)
-                if len(rows) == ROWS and self._rate_hz is None:
-                    rest = filled[table.hold_back() :]
-                yield table
-            line += len(rows)
+        rest_lines: list[int] = []
+        for new, new_lines in reader.tables(file, ROWS):
+            rows, lines = [*rest, *new], [*rest_lines, *new_lines]
+            rest, rest_lines = [], []
+            table = _Table(reader.columns(rows, lines), layout, self._what)
+            if not len(table):
+                continue
+            if self._rate_hz is None:
+                held = table.hold_back()
+                rest, rest_lines = [rows[k] for k in held], [lines[k] for k in held]
+            yield table
         if rest:
-            yield _Table(rest, line, self._delimiter, self._opened(), self._what)
+            yield _Table(reader.columns(rest, rest_lines), layout, self._what)
 
 
 class _Table:
     """Some rows of the file as columns."""
 
-    def __init__(self, rows: list[str], line: int, delimiter: str, layout: Layout, what: str) -> None:
-        self.line, self.what = line, what
-        self._layout = layout
-        if delimiter == ";":  # where fields end in semicolons, decimals may be written with a comma
-            rows = [row.replace(",", ".") for row in rows]
-        columns = [one for one in (layout.time, layout.current, layout.volts, layout.power) if one]
-        kinds: dict[int, str] = {one.index: "f8" for one in columns}
-        if layout.wall_clock and layout.time is not None:
-            kinds[layout.time.index] = "U40"
-        kinds |= dict.fromkeys(layout.pins.values(), "f8")
-        if layout.pin_string is not None:
-            kinds[layout.pin_string] = "U8"
-        order = sorted(kinds)
-        try:
-            self._rows = np.loadtxt(
-                rows, dtype=[(str(index), kinds[index]) for index in order], delimiter=delimiter,
-                usecols=order, ndmin=1, quotechar='"', comments=None,
-            )  # fmt: skip
-        except ValueError as error:
-            raise RecordingError(
-                f"{what} has a row that is no row of numbers",
-                actual=str(error),
-                limit=f"after line {line - 1}",
-            ) from None
+    def __init__(self, columns: CsvColumns, layout: Layout, what: str) -> None:
+        self._columns, self._layout, self._what = columns, layout, what
+        self._count = len(columns.lines)
 
     def __len__(self) -> int:
-        return int(self._rows.size)
+        return self._count
 
-    def hold_back(self) -> int:
-        """Give up the last rows that share a time stamp, unless all do; how many rows are left."""
+    def line(self, place: int) -> int:
+        """Line in the file of a row; the last one's for the place after it."""
+        return self._columns.lines[min(place, self._count - 1)]
+
+    def hold_back(self) -> list[int]:
+        """Give up the last rows that share a time stamp, unless all do; their places among those given."""
         stamps = self.times()
         first = int(np.argmax(stamps == stamps[-1]))
-        if first:
-            self._rows = self._rows[:first]
-        return len(self)
+        self._count = first or self._count
+        return self._columns.rows[self._count :]
 
     def column(self, column: Column | None) -> FloatArray | None:
-        """A column in its base unit."""
+        """A column in its base unit; NaN where there is no number, or one that cannot have been measured."""
         if column is None:
             return None
-        return np.asarray(self._rows[str(column.index)] * column.scale, np.float64)
+        values = self._columns.numbers[column.index][: self._count] * column.scale
+        return np.where(np.abs(values) <= LARGEST, values, np.nan)
 
     def times(self) -> FloatArray:
-        """The times in seconds; dates count from 1970."""
+        """The times in seconds; dates count from 1970.
+
+        Raises:
+            RecordingError: One is no time.
+        """
         time = self._layout.time
         assert time is not None
-        if not self._layout.wall_clock:
-            return np.asarray(self._rows[str(time.index)] * time.scale, np.float64)
-        texts = np.char.rstrip(self._rows[str(time.index)], "Z")
-        try:
-            dates = texts.astype("datetime64[ns]")
-        except ValueError as error:
+        if self._layout.wall_clock:
+            return self._dates(self._columns.texts[time.index][: self._count])
+        times = np.asarray(self._columns.numbers[time.index][: self._count] * time.scale, np.float64)
+        wrong = np.flatnonzero(~np.isfinite(times))
+        if wrong.size:
             raise RecordingError(
-                f"{self.what} has a date that cannot be read",
-                actual=str(error),
-                limit="YYYY-MM-DD hh:mm:ss.ffffff",
-            ) from None
-        return np.asarray(dates.astype(np.int64) / 1e9, np.float64)
+                f"a row of {self._what} has no time", actual=f"line {self.line(int(wrong[0]))}",
+                remedy="?rate=HZ ignores the times",
+            )  # fmt: skip
+        return times
 
-    def markers(self) -> npt.NDArray[np.uint8]:
-        """The marker inputs, bit i is input i."""
-        levels = np.zeros(len(self), np.uint8)
+    def markers(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+        """The marker inputs, bit i is input i, and where they are known."""
+        levels, known = np.zeros(len(self), np.uint8), np.ones(len(self), bool)
         for bit, index in self._layout.pins.items():
-            levels |= np.where(self._rows[str(index)] > 0.5, 1 << bit, 0).astype(np.uint8)
+            column = self._columns.numbers[index][: self._count]
+            known &= np.isfinite(column)
+            levels |= np.where(column > 0.5, 1 << bit, 0).astype(np.uint8)
         if self._layout.pin_string is not None:
-            texts = self._rows[str(self._layout.pin_string)].astype("U8")
-            letters = texts.view("U1").reshape(len(self), 8)
-            for bit in range(8):
-                levels |= np.where(letters[:, bit] == "1", 1 << bit, 0).astype(np.uint8)
-        return levels
+            texts = [text.strip() for text in self._columns.texts[self._layout.pin_string][: self._count]]
+            for text in set(texts):
+                if text and (len(text) != 8 or set(text) - {"0", "1"}):
+                    raise RecordingError(
+                        f"a row of {self._what} has no eight marker inputs",
+                        actual=f"line {self.line(texts.index(text))}: '{text[:20]}'",
+                        limit="00000000 to 11111111",
+                        remedy="export it again: a spreadsheet drops the zeros before a number",
+                    )  # fmt: skip
+            bits = {text: int(text[::-1], 2) if text else 0 for text in set(texts)}
+            levels |= np.array([bits[text] for text in texts], np.uint8)
+            known &= np.array([bool(text) for text in texts])
+        return levels, known
+
+    def _dates(self, texts: list[str]) -> FloatArray:
+        plain = [_ZONE.sub("", text.strip()).replace(",", ".") for text in texts]
+        try:
+            found = np.array(plain, "datetime64[ns]")
+        except ValueError:
+            found = np.array([_date(text) for text in plain], "datetime64[ns]")
+        wrong = np.flatnonzero(np.isnat(found))
+        if wrong.size:
+            raise RecordingError(
+                f"a row of {self._what} has a date that cannot be read",
+                actual=f"line {self.line(int(wrong[0]))}: '{texts[int(wrong[0])][:40]}'",
+                limit="YYYY-MM-DD hh:mm:ss.ffffff",
+                remedy="?rate=HZ ignores the times",
+            )
+        return np.asarray(found.astype(np.int64) / 1e9, np.float64)
+
+
+def _date(text: str) -> np.datetime64:
+    try:
+        return np.datetime64(text, "ns")
+    except ValueError:
+        return np.datetime64("NaT", "ns")
 
 
 def _blocks(tables: Iterator[_Table], layout: Layout, rate_hz: float | None, what: str) -> Iterator[Block]:
@@ -283,7 +300,7 @@ def _spread(time_s: FloatArray, ahead: float | None, usual: float, table: _Table
     if bool(np.any(steps < 0)) or (ahead is not None and ahead < time_s[-1]):
         place = int(np.argmax(steps < 0)) + 1 if bool(np.any(steps < 0)) else len(table)
         raise RecordingError(
-            f"the times of {what} fall", actual=f"line {table.line + place}", remedy="?rate=HZ ignores them"
+            f"the times of {what} fall", actual=f"line {table.line(place)}", remedy="?rate=HZ ignores them"
         )
     if not bool(np.any(steps == 0)) and ahead != time_s[-1]:
         return time_s
@@ -306,11 +323,12 @@ def _spread(time_s: FloatArray, ahead: float | None, usual: float, table: _Table
 def _block(table: _Table, layout: Layout, time_s: FloatArray, length: float | FloatArray, lost: int) -> Block:
     def single(column: Column | None) -> npt.NDArray[np.float32] | None:
         values = table.column(column)
-        return None if values is None else values.astype(np.float32)
+        return None if values is None else np.where(known, values, np.nan).astype(np.float32)
 
+    markers, known = table.markers()
     return Block(
         time_s, length, single(layout.current), single(layout.volts), single(layout.power),
-        table.markers(), np.zeros(len(table), np.uint8), None, lost, 0,
+        markers, np.zeros(len(table), np.uint8), None, lost, 0,
     )  # fmt: skip
 
 

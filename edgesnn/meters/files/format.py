@@ -30,12 +30,17 @@ import numpy.typing as npt
 
 from edgesnn.errors import RecordingError
 from edgesnn.meters.base import Block, Loss, MeterCapability, MeterInfo, Settings
+from edgesnn.npz import array_from
 
 SCHEMA = "edgesnn.recording/1"
 #: Times of a chunk are kept as runs when every sample is this near to them: a ten-thousandth of the
 #: shortest sample that any supported instrument takes.
 RUN_TOLERANCE_S = 1e-9
 _COLUMNS = ("current_a", "voltage_v", "power_w", "markers", "status", "range_index")
+#: Names of the files of a chunk, without their ending.
+COLUMN_FILES = frozenset(("times", "time_s", "duration_s", *_COLUMNS))
+#: Most samples of a chunk: one column of them is no larger than `MAX_MEMBER_BYTES` of the container.
+MAX_CHUNK_SAMPLES = 1 << 24
 _SMALL = frozenset(("markers", "status", "range_index"))
 #: A run is worth its place when it covers so many samples on average.
 _SAMPLES_PER_RUN = 16
@@ -141,13 +146,6 @@ def decode(read: Callable[[str], bytes | None], chunk: ChunkInfo, where: str) ->
         RecordingError: The columns do not fit together.
     """
     count = chunk.samples
-    runs = read("times.npy")
-    duration: float | FloatArray
-    if runs is not None:
-        time_s, duration = _unroll(_array(runs, where), count, where)
-    else:
-        time_s = _column(read("time_s.npy"), count, np.float64, where)
-        duration = _column(read("duration_s.npy"), count, np.float64, where)
     columns: dict[str, Any] = {}
     for name in _COLUMNS:
         data = read(f"{name}.npy")
@@ -156,6 +154,20 @@ def decode(read: Callable[[str], bytes | None], chunk: ChunkInfo, where: str) ->
     for name in ("markers", "status"):
         if columns[name] is None:
             raise RecordingError(f"{where} has no column '{name}'")
+    runs = read("times.npy")
+    duration: float | FloatArray
+    if runs is not None:
+        time_s, duration = _unroll(_array(runs, where), count, where)
+    else:
+        time_s = _column(read("time_s.npy"), count, np.float64, where)
+        duration = _column(read("duration_s.npy"), count, np.float64, where)
+    lengths = np.broadcast_to(np.asarray(duration, np.float64), count)
+    span = np.array([time_s[0] - chunk.first_s, time_s[-1] + lengths[-1] - chunk.end_s])
+    # a time that is kept as a run is right to its tolerance
+    if not (np.abs(span) <= 2 * RUN_TOLERANCE_S).all() or not (np.isfinite(lengths) & (lengths >= 0)).all():
+        raise RecordingError(f"the times of {where} are not those of its account")
+    if not bool(np.all(np.diff(time_s) >= 0)):
+        raise RecordingError(f"the times of {where} fall")
     return Block(time_s, duration, **columns, lost=chunk.lost, host_ns=chunk.host_ns)
 
 
@@ -226,11 +238,13 @@ def chunk_from(data: dict[str, Any], where: str) -> ChunkInfo:
     """
     try:
         loss = loss_from(data["loss"], where)
+        if not 0 < int(data["samples"]) <= MAX_CHUNK_SAMPLES:
+            raise ValueError(f"a chunk of {data['samples']} samples")
         return ChunkInfo(
             int(data["samples"]), float(data["first_s"]), float(data["end_s"]),
             int(data["lost"]), int(data["host_ns"]), loss,
         )  # fmt: skip
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise RecordingError(f"{where} is incomplete", actual=f"{type(error).__name__}: {error}") from None
 
 
@@ -254,7 +268,7 @@ def read_json(data: bytes, where: str) -> dict[str, Any]:
     """
     try:
         value = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
         raise RecordingError(f"{where} is no JSON object")
@@ -304,8 +318,8 @@ def _npy(array: npt.NDArray[Any]) -> bytes:
 
 def _array(data: bytes, where: str) -> npt.NDArray[Any]:
     try:
-        return np.asarray(np.lib.format.read_array(io.BytesIO(data), allow_pickle=False))
-    except (ValueError, EOFError) as error:
+        return array_from(data)
+    except ValueError as error:
         raise RecordingError(f"{where} is damaged", actual=str(error)) from None
 
 

@@ -1,8 +1,11 @@
-"""Recordings: a file that grows by one chunk every few seconds, and its reader. Format: `recording_format`.
+"""Recordings: a file that grows by one chunk every few seconds, and its reader. Format: `format`.
 
 A `Recorder` packs and writes in a thread of its own, so that a slow disk does not hold up the meter; what
 waits for the disk is bounded. While it is written the file is called ``NAME.part``; it takes its name when
 it is whole. A ``.part`` left by a crash is a readable recording up to its last whole chunk.
+
+The reader holds what is there against the account that was stored: the order of the parts, the chunks of
+every segment, the samples and the span of every chunk. What differs is an error, never a shorter recording.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import os
 import queue
 import threading
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,6 +27,7 @@ from edgesnn.closing import Closing
 from edgesnn.errors import OutputError, RecordingError
 from edgesnn.meters.base import Block, Loss
 from edgesnn.meters.files.format import (
+    COLUMN_FILES,
     SCHEMA,
     ChunkInfo,
     SegmentInfo,
@@ -39,6 +43,7 @@ from edgesnn.meters.files.format import (
     segment_json,
 )
 from edgesnn.meters.files.zip import ZipReader, ZipWriter
+from edgesnn.meters.samples.accuracy import MeterAccuracy
 
 #: A chunk is closed when it has so many samples, or when its first one is so old (host time).
 CHUNK_SAMPLES = 1 << 19
@@ -248,6 +253,20 @@ class RecordingSegment:
         """End of its last sample on the meter's clock; 0 where there is none."""
         return self.chunks[-1].end_s if self.chunks else 0.0
 
+    @property
+    def accuracy(self) -> MeterAccuracy:
+        """That of the instrument when the recording was made, a calibration included.
+
+        Raises:
+            RecordingError: The recording holds none that can be.
+        """
+        try:
+            return MeterAccuracy.model_validate(self.info.accuracy, strict=False)
+        except ValueError as error:
+            raise RecordingError(
+                "the recording has no accuracy of its instrument", actual=str(error)
+            ) from None
+
     def blocks(self, start_s: float = 0.0, stop_s: float = float("inf")) -> Iterator[Block]:
         """The samples, one chunk at a time; only one chunk is in memory.
 
@@ -288,14 +307,11 @@ class Recording(Closing):
         self.path = path
         self._archive = ZipReader(path)
         try:
-            self.cut_off = self._archive.cut_off or "recording.json" not in self._archive.names
+            self.cut_off = "recording.json" not in self._archive.names
             self.segments = tuple(self._segments())
         except BaseException:
             self._archive.close()
             raise
-        if not self.segments:
-            self._archive.close()
-            raise RecordingError(f"'{path}' is no recording", limit=f"a file of the schema {SCHEMA}")
 
     @property
     def simulated(self) -> bool:
@@ -306,22 +322,52 @@ class Recording(Closing):
         self._archive.close()
 
     def _segments(self) -> Iterator[RecordingSegment]:
-        names = self._archive.names
-        accounts: list[dict[str, Any]] = []
+        counts = self._chunks()
+        accounts: list[Any] = [None] * len(counts)
         if not self.cut_off:
-            index = self._json("recording.json")
-            accounts = list(index.get("segments", []))
-        number = 0
-        while f"{_segment(number)}/info.json" in names:
+            accounts = self._json("recording.json").get("segments", [])
+            told = [one.get("chunks") if isinstance(one, dict) else None for one in accounts]
+            if told != counts:
+                raise self._archive.damaged(f"it holds {counts} chunks by segment, its account says {told}")
+        for number, account in enumerate(accounts):
             where = f"segment {number} of '{self.path}'"
-            info = segment_from(self._json(f"{_segment(number)}/info.json"), where)
-            chunks: list[ChunkInfo] = []
-            while (name := f"{_chunk(number, len(chunks))}/chunk.json") in names:
-                chunks.append(chunk_from(self._json(name), where))
-            whole = accounts[number].get("loss") if number < len(accounts) else None
+            data = self._json(f"{_segment(number)}/info.json")
+            info = segment_from(data, where)
+            if account is not None and account.get("info") != data:
+                raise self._archive.damaged(f"the beginning of segment {number} is not that of its account")
+            chunks = [
+                chunk_from(self._json(f"{_chunk(number, k)}/chunk.json"), where)
+                for k in range(counts[number])
+            ]
+            whole = None if account is None else account.get("loss")
             loss = loss_from(whole, where) if whole else chunks[-1].loss if chunks else Loss(0)
+            if self.cut_off and number == len(accounts) - 1:
+                end = f"{chunks[-1].end_s:.6g} s" if chunks else "its beginning"
+                loss = replace(loss, reasons=(*loss.reasons, f"the recording was cut off after {end}"))
             yield RecordingSegment(info, tuple(chunks), loss, whole is not None, self._archive, number)
-            number += 1
+
+    def _chunks(self) -> list[int]:
+        """Chunks by segment, from the names of the parts, in the order in which they were written.
+
+        Raises:
+            RecordingError: A part is not where it belongs.
+        """
+        counts: list[int] = []
+        opened = False
+        names = list(self._archive.names)
+        if names[0] != f"{_segment(0)}/info.json":
+            raise RecordingError(f"'{self.path}' is no recording", limit=f"a file of the schema {SCHEMA}")
+        for place, name in enumerate(names):
+            folder = _chunk(len(counts) - 1, counts[-1]) if counts else ""
+            if name == f"{_segment(len(counts))}/info.json" and not opened:
+                counts.append(0)
+            elif name == f"{folder}/chunk.json" and opened:
+                counts[-1], opened = counts[-1] + 1, False
+            elif counts and name in {f"{folder}/{one}.npy" for one in COLUMN_FILES}:
+                opened = True
+            elif not (name == "recording.json" and not opened and place == len(names) - 1):
+                raise self._archive.damaged(f"its part '{name}' is not where it belongs")
+        return counts
 
     def _json(self, name: str) -> dict[str, Any]:
         return read_json(self._archive.read(name), f"'{name}' of '{self.path}'")

@@ -59,7 +59,7 @@ class ReplayMeter(FileMeter):
     @property
     def accuracy(self) -> MeterAccuracy:
         """That of the instrument when the recording was made, a calibration included."""
-        return MeterAccuracy.model_validate(self._segment().info.accuracy, strict=False)
+        return self._segment().accuracy
 
     def open(self) -> MeterInfo:
         """Open the file.

@@ -9,6 +9,7 @@ walking from header to header, without the directory at the end. Layout: PKWARE 
 from __future__ import annotations
 
 import io
+import re
 import struct
 import zipfile
 import zlib
@@ -29,6 +30,10 @@ _UTF8 = 0x800
 #: 1980-01-01, the oldest date of the format: a recording's times stand in its own metadata.
 _DATE = 0x21
 _MAX16, _MAX32 = 0xFFFF, 0xFFFFFFFF
+_LOCAL_MARK = b"PK\x03\x04"
+#: Names of our members, to tell one from bytes that look like its header.
+_NAME = re.compile(rb"(s\d{3}/|recording\.json)")
+_STEP = 1 << 20
 #: A member larger than this was not written by us; a broken or hostile file must not fill the memory.
 MAX_MEMBER_BYTES = 1 << 27
 
@@ -69,7 +74,7 @@ class ZipWriter:
         encoded = name.encode()
         checksum = zlib.crc32(data)
         sizes = (checksum, len(body), len(data), len(encoded))
-        header = _LOCAL.pack(b"PK\x03\x04", _VERSION, _UTF8, method, 0, _DATE, *sizes, 0)
+        header = _LOCAL.pack(_LOCAL_MARK, _VERSION, _UTF8, method, 0, _DATE, *sizes, 0)
         self._write(header + encoded + body)
         far = self.end >= _MAX32
         extra = struct.pack("<2HQ", 1, 8, self.end) if far else b""
@@ -127,15 +132,18 @@ class _Member:
 class ZipReader:
     """Reads members by name, also of an archive that was cut off.
 
+    Every size, checksum and name stands twice, in the directory and in the member's own header: they must
+    agree.
+
     Args:
         path: The file.
 
     Attributes:
-        names: Names of the whole members.
+        names: Names of the whole members, in the order in which they were written.
         cut_off: Whether the directory is missing, so that the members were found by their headers.
 
     Raises:
-        RecordingError: It cannot be read, or holds no member.
+        RecordingError: It cannot be read, holds no member, or is damaged.
     """
 
     def __init__(self, path: Path) -> None:
@@ -145,15 +153,23 @@ class ZipReader:
         except OSError as error:
             raise RecordingError(f"cannot read '{path}'", actual=error.strerror or str(error)) from None
         try:
-            self._members = self._from_directory()
-            self.cut_off = False
-        except (zipfile.BadZipFile, ValueError, struct.error):
-            self._members = self._from_headers()
-            self.cut_off = True
-        if not self._members:
+            try:
+                self._members, self.cut_off = self._from_directory(), False
+            except (
+                zipfile.BadZipFile,
+                NotImplementedError,
+                ValueError,
+                OverflowError,
+                OSError,
+                struct.error,
+            ):
+                self._members, self.cut_off = self._from_headers(), True
+            if not self._members:
+                raise RecordingError(f"'{path}' is no recording", actual="no member of a zip archive in it")
+        except BaseException:
             self._file.close()
-            raise RecordingError(f"'{path}' is no recording", actual="no member of a zip archive in it")
-        self.names = frozenset(self._members)
+            raise
+        self.names = tuple(self._members)
 
     def read(self, name: str) -> bytes:
         """The content of a member.
@@ -169,55 +185,100 @@ class ZipReader:
                 f"part '{name}' of '{self._path}' was not written by edgesnn",
                 actual=f"{member.size} bytes, method {member.method}",
             )
-        data = self._body(member)
+        data = self._body(name.encode(), member)
         if data is None:
-            raise RecordingError(f"part '{name}' of '{self._path}' is damaged: its checksum is wrong")
+            raise self.damaged(f"part '{name}' is not what its size and checksum say")
         return data
+
+    def damaged(self, what: str) -> RecordingError:
+        """The error for a file that contradicts itself."""
+        return RecordingError(
+            f"'{self._path}' is damaged: {what}", remedy="copy it again from where it was recorded"
+        )
 
     def close(self) -> None:
         """Close the file; safe to call twice."""
         self._file.close()
 
-    def _body(self, member: _Member) -> bytes | None:
+    def _body(self, name: bytes, member: _Member) -> bytes | None:
+        """The content, where the member's own header agrees with what is known of it, and its checksum."""
         self._file.seek(member.offset)
         header = self._file.read(_LOCAL.size)
         if len(header) < _LOCAL.size:
             return None
-        fields = _LOCAL.unpack(header)
-        self._file.seek(member.offset + _LOCAL.size + fields[9] + fields[10])
+        mark, _, _, method, _, _, checksum, packed, size, name_bytes, extra = _LOCAL.unpack(header)
+        known = (_LOCAL_MARK, member.method, member.checksum, member.packed, member.size)
+        if (mark, method, checksum, packed, size) != known or self._file.read(name_bytes) != name:
+            return None
+        self._file.seek(extra, io.SEEK_CUR)
         data = self._file.read(member.packed)
+        if len(data) != member.packed:
+            return None
         if member.method == _DEFLATED:
             unpacker = zlib.decompressobj(-15)
             try:
-                data = unpacker.decompress(data, member.size)
+                data = unpacker.decompress(data, member.size + 1)
             except zlib.error:
+                return None
+            if not unpacker.eof or unpacker.unused_data:
                 return None
         whole = len(data) == member.size and zlib.crc32(data) == member.checksum
         return data if whole else None
 
     def _from_directory(self) -> dict[str, _Member]:
+        """What the directory says, where its members lie one behind the other, up to it."""
+        members: dict[str, _Member] = {}
         with zipfile.ZipFile(self._file) as archive:
-            return {
-                info.filename: _Member(
+            end = archive.infolist()[0].header_offset if archive.infolist() else 0
+            for info in archive.infolist():
+                if info.header_offset != end:
+                    raise zipfile.BadZipFile("a gap")
+                end += _LOCAL.size + len(info.filename.encode()) + info.compress_size
+                if info.filename in members:
+                    raise self.damaged(f"two parts are called '{info.filename}'")
+                members[info.filename] = _Member(
                     info.header_offset, info.compress_size, info.file_size, info.compress_type, info.CRC
                 )
-                for info in archive.infolist()
-            }
+            if end != archive.start_dir:
+                raise zipfile.BadZipFile("members that it leaves out")
+        return members
 
     def _from_headers(self) -> dict[str, _Member]:
-        """Walk from header to header until one is missing or its member is not whole."""
+        """Walk from header to header until one is missing or its member is not whole.
+
+        Raises:
+            RecordingError: Members follow that one: the file was not cut off there.
+        """
         length = self._file.seek(0, io.SEEK_END)
         members: dict[str, _Member] = {}
         offset = 0
         while offset + _LOCAL.size <= length:
             self._file.seek(offset)
             fields = _LOCAL.unpack(self._file.read(_LOCAL.size))
-            if fields[0] != b"PK\x03\x04" or fields[8] > MAX_MEMBER_BYTES or fields[7] > MAX_MEMBER_BYTES:
+            if fields[0] != _LOCAL_MARK or fields[8] > MAX_MEMBER_BYTES or fields[7] > MAX_MEMBER_BYTES:
                 break
-            name = self._file.read(fields[9]).decode("utf-8", "replace")
+            name = self._file.read(fields[9])
             member = _Member(offset, fields[7], fields[8], fields[3], fields[6])
-            if member.method not in (_STORED, _DEFLATED) or self._body(member) is None:
+            if member.method not in (_STORED, _DEFLATED) or self._body(name, member) is None:
                 break
-            members[name] = member
+            if name.decode("utf-8", "replace") in members:
+                raise self.damaged(f"two parts are called '{name.decode('utf-8', 'replace')}'")
+            members[name.decode("utf-8", "replace")] = member
             offset += _LOCAL.size + fields[9] + fields[10] + fields[7]
+        if members and self._another(offset + 1):
+            raise self.damaged(f"the part after '{[*members][-1]}' cannot be read, others follow it")
         return members
+
+    def _another(self, offset: int) -> bool:
+        """Whether a header of one of our members stands at an offset or behind it."""
+        self._file.seek(offset)
+        held = b""
+        while more := self._file.read(_STEP):
+            held += more
+            place = held.find(_LOCAL_MARK)
+            while place >= 0:
+                if _NAME.match(held, place + _LOCAL.size):
+                    return True
+                place = held.find(_LOCAL_MARK, place + 1)
+            held = held[-(_LOCAL.size + 16) :]
+        return False

@@ -25,6 +25,8 @@ from edgesnn.meters.host.counter import HostCounter, unreadable
 ROOT = Path("/sys/class/power_supply")
 #: A value that has not changed for this long is taken for a steady one.
 HOLD_S = 10.0
+#: More than any battery of a machine that can be carried gives, watts (ASSUMED).
+MOST_W = 1000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,13 @@ class Gauge:
     def discharging(self) -> bool:
         """Whether the battery alone feeds the machine."""
         return self.status == "Discharging"
+
+    @property
+    def watts(self) -> float:
+        """Power out of the battery; it must tell enough for it."""
+        if self.current_a is not None and self.voltage_v is not None:
+            return self.current_a * self.voltage_v
+        return self.power_w or 0.0
 
     @property
     def tells(self) -> bool:
@@ -184,18 +193,24 @@ class BatteryMeter(HostCounter):
 
     def _sample(self, now_ns: int) -> Block | None:
         gauge = self._gauge()
-        changed = gauge != self._before
-        self._before = gauge
+        before, self._before = self._before, gauge
+        changed = gauge != before
         if not changed and (now_ns - self._last_ns) / 1e9 < HOLD_S:
             return None
         if changed:
             if self._changed_ns is not None:
                 self._intervals_s = [*self._intervals_s[-99:], (now_ns - self._changed_ns) / 1e9]
             self._changed_ns = now_ns
-        status = SampleStatus.OK if gauge.discharging else SampleStatus.SUSPECT
-        if not gauge.discharging and not self._charging_said:
+        # the sample began when the reading before it was new: both must say that the battery feeds
+        feeds = gauge.discharging and before is not None and before.discharging
+        status = SampleStatus.OK if feeds else SampleStatus.SUSPECT
+        if not feeds and not self._charging_said:
             self._charging_said = True
-            self._reasons.append(f"the battery does not feed the machine alone: {gauge.status}")
+            other = gauge.status if not gauge.discharging or before is None else before.status
+            self._note(f"the battery does not feed the machine alone: {other}")
+        if feeds and not 0 < gauge.watts <= MOST_W:
+            status = SampleStatus.SUSPECT
+            self._note(f"the gauge tells {gauge.watts:g} W near {self._now_s():.6g} s, which cannot be")
         if gauge.current_a is not None and gauge.voltage_v is not None:
             return self._block(now_ns, status, amperes=gauge.current_a, volts=gauge.voltage_v)
         return self._block(now_ns, status, watts=gauge.power_w)

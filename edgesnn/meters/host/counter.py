@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 
 from edgesnn.errors import MeterError, MeterTimeoutError, UsageError
 from edgesnn.meters.address import MeterAddress
-from edgesnn.meters.base import Block, ClockPair, Loss, Meter, MeterCapability, Settings
+from edgesnn.meters.base import Block, ClockPair, Loss, Meter, MeterCapability, SampleStatus, Settings
 from edgesnn.meters.clock import Clock
 from edgesnn.meters.samples.accuracy import MeterAccuracy, load_accuracy
 
 #: Poll rates that make sense, hertz.
 RATE_MIN_HZ, RATE_MAX_HZ = 0.1, 500.0
+#: The machine slept when its clocks with and without sleep moved apart by more than this.
+SLEEP_NS = 10_000_000
+MOST_REASONS = 100
+
+
+def asleep_ns() -> int:
+    """How long this machine has slept since it was started, nanoseconds; 0 where the system does not tell."""
+    if not hasattr(time, "CLOCK_BOOTTIME"):
+        return 0
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.monotonic_ns()
 
 
 class HostCounter(Meter):
@@ -31,7 +43,7 @@ class HostCounter(Meter):
         self._clock = clock or Clock()
         self._rate_hz = self.usual_hz
         self._opened = self._streaming = False
-        self._start_ns = self._last_ns = 0
+        self._start_ns = self._last_ns = self._asleep_ns = 0
         self._received = 0
         self._reasons: list[str] = []
 
@@ -83,6 +95,7 @@ class HostCounter(Meter):
         self._check_open()
         self._received, self._reasons = 0, []
         self._begin()
+        self._asleep_ns = asleep_ns()
         self._start_ns = self._last_ns = self._clock.now_ns()
         self._streaming = True
 
@@ -125,6 +138,13 @@ class HostCounter(Meter):
         """One sample from the last reading until now, or None when nothing is new."""
         raise NotImplementedError
 
+    def _now_s(self) -> float:
+        return (self._last_ns - self._start_ns) / 1e9
+
+    def _note(self, reason: str) -> None:
+        if len(self._reasons) < MOST_REASONS:
+            self._reasons.append(reason)
+
     def _check_open(self) -> None:
         if not self._opened:
             raise UsageError("the meter is not open")
@@ -138,7 +158,14 @@ class HostCounter(Meter):
         amperes: float | None = None,
         volts: float | None = None,
     ) -> Block:
-        """One sample that ends now."""
+        """One sample that ends now; one in which the machine slept tells nothing.
+
+        The host's clock stands still meanwhile, while a counter goes on, or begins again.
+        """
+        slept_ns, self._asleep_ns = asleep_ns() - self._asleep_ns, asleep_ns()
+        if slept_ns > SLEEP_NS:
+            status |= SampleStatus.SUSPECT
+            self._note(f"the machine slept for {slept_ns / 1e9:.3g} s near {self._now_s():.6g} s")
         start_ns, self._last_ns = self._last_ns, now_ns
         return Block(
             time_s=np.array([(start_ns - self._start_ns) / 1e9]),

@@ -2,7 +2,8 @@
 
 They count the processor's package, not a device under test, about once a millisecond. The kernel's file is
 ``/sys/class/powercap/intel-rapl:N/energy_uj`` (AMD processors too); it wraps at ``max_energy_range_uj``
-(Documentation/power/powercap/powercap.rst of the Linux kernel).
+(Documentation/power/powercap/powercap.rst of the Linux kernel). A counter that begins again, steps back or
+leaps looks like a wrap too: a difference counts only where a processor can have drawn it.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from edgesnn.meters.clock import Clock
 from edgesnn.meters.host.counter import HostCounter, unreadable
 
 ROOT = Path("/sys/class/powercap")
-#: A counter of 262 kJ, the usual one, wraps after 17 minutes at 250 W; longer silence hides a wrap.
-SILENCE_S = 60.0
+#: More than any package draws, watts (ASSUMED: the largest of 2025 are specified for 500 W). A wrap or a leap
+#: that takes more is none; a counter of 262 kJ, the usual one, cannot wrap unseen within 131 s.
+MOST_W = 2000.0
 _REMEDY = (
     "since CVE-2020-8694 the kernel shows it to root only: sudo chmod a+r "
     "/sys/class/powercap/intel-rapl:*/energy_uj (until the next start)"
@@ -137,15 +139,21 @@ class RaplMeter(HostCounter):
         fresh = [zone.energy_uj() for zone in self._zones]
         if fresh == self._last_uj:
             return None
-        # the wrap: the counter's highest value is range_uj, so it has range_uj + 1 values
-        drawn_uj = sum(
-            (new - old) % (zone.range_uj + 1)
-            for zone, new, old in zip(self._zones, fresh, self._last_uj, strict=True)
-        )
-        self._last_uj = fresh
         seconds = (now_ns - self._last_ns) / 1e9
+        most_uj = MOST_W * seconds * 1e6
+        drawn_uj = 0
         status = SampleStatus.OK
-        if seconds > SILENCE_S:
+        for zone, new, old in zip(self._zones, fresh, self._last_uj, strict=True):
+            # the wrap: the counter's highest value is range_uj, so it has range_uj + 1 values
+            drawn = new - old if new >= old else new - old + zone.range_uj + 1
+            if 0 <= drawn <= most_uj <= zone.range_uj:
+                drawn_uj += drawn
+                continue
             status = SampleStatus.SUSPECT
-            self._reasons.append(f"nobody read the counter for {seconds:.0f} s: it may have wrapped unseen")
+            if most_uj > zone.range_uj:
+                why = f"nobody read it for {seconds:.0f} s: it may have wrapped unseen"
+            else:
+                why = f"from {old} to {new} uJ in {seconds:.3g} s is no energy: it began again, or leapt"
+            self._note(f"the counter of {zone.name} tells nothing near {self._now_s():.6g} s: {why}")
+        self._last_uj = fresh
         return self._block(now_ns, status, watts=drawn_uj * 1e-6 / seconds)

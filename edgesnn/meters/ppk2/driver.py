@@ -6,6 +6,7 @@ See docs/meters/ppk2.md for wiring, accuracy and what this stream can and cannot
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from edgesnn.errors import (
@@ -99,7 +100,11 @@ class Ppk2Meter(Meter):
 
     @property
     def loss(self) -> Loss:
-        return self._stream.loss if self._stream is not None else Loss(0)
+        loss = self._stream.loss if self._stream is not None else Loss(0)
+        if self._metadata is None or not (lacking := self._metadata.lacking()):
+            return loss
+        reason = f"the PPK2 gave no {lacking}: samples of these ranges are suspect"
+        return replace(loss, reasons=(reason, *loss.reasons))
 
     def open(self) -> MeterInfo:
         failures: list[str] = []

@@ -134,6 +134,18 @@ class Metadata:
         rows = ((name, row) for name, row in self.constants.items() if name != "UG")
         return tuple(f"{name}{at}" for name, row in rows for at, one in enumerate(row) if one is None)
 
+    def lacking(self) -> str:
+        """`absent` for people, for example ``GS0 to GS4, R2``; empty where nothing lacks."""
+        said = []
+        for name, row in self.constants.items():
+            places = [at for at, one in enumerate(row) if one is None and name != "UG"]
+            said += (
+                [f"{name}0 to {name}{len(row) - 1}"]
+                if len(places) == len(row)
+                else [f"{name}{at}" for at in places]
+            )
+        return ", ".join(said)
+
     def assumed(self) -> dict[str, tuple[float, ...]]:
         """All constants; what is absent as Nordic's application takes it. A zero stays zero."""
         return {

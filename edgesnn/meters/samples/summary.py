@@ -33,7 +33,8 @@ class StreamSummary:
         missing_s: Time from the start of the stream to its last sample that no sample covers.
         suspect_s: Time of samples that were left out because a check failed near them.
         saturated: Samples at the limit of the instrument; the energy is then a lower bound.
-        energy_j: Energy of the measured time, joules; None without a voltage.
+        energy_j: Energy of the measured time, joules; None with `reason`.
+        reason: Why there is no energy; None where there is.
         charge_c: Charge of the measured time, coulombs; None where the instrument gives power only.
         mean_w: Mean power of the measured time, watts.
         lowest_w: Lowest sample.
@@ -50,6 +51,7 @@ class StreamSummary:
     suspect_s: float
     saturated: int
     energy_j: float | None
+    reason: str | None
     charge_c: float | None
     mean_w: float | None
     lowest_w: float | None
@@ -69,6 +71,7 @@ class StreamSummary:
             "suspect_s": self.suspect_s,
             "saturated_samples": self.saturated,
             "energy_j": self.energy_j,
+            "energy_reason": self.reason,
             "charge_c": self.charge_c,
             "mean_power_w": self.mean_w,
             "lowest_power_w": self.lowest_w,
@@ -113,7 +116,7 @@ class Accumulator:
         self._accuracy = accuracy
         self._set_voltage_v = set_voltage_v
         self._sums: dict[int, RangeSums] = {}
-        self._samples = self._saturated = 0
+        self._came = self._samples = self._saturated = 0
         self._suspect_s = self._covered_s = self._end_s = 0.0
         self._shortest_s = math.inf
         self._lowest, self._highest = math.inf, -math.inf
@@ -139,9 +142,10 @@ class Accumulator:
         self._shortest_s = min(self._shortest_s, float(lengths.min()))
         self._end_s = float(block.time_s[-1] + lengths[-1])
         self._markers(block)
-        good = (block.status & SampleStatus.SUSPECT) == 0
+        good = counted(block)
         self._suspect_s += float(lengths[~good].sum())
         self._saturated += int(np.count_nonzero(block.status[good] & SampleStatus.SATURATED))
+        self._came += len(block)
         self._samples += int(good.sum())
         self._has_power &= knows_power(block, self._set_voltage_v)
         self._has_charge &= block.current_a is not None
@@ -163,6 +167,7 @@ class Accumulator:
             suspect_s=self._suspect_s,
             saturated=self._saturated,
             energy_j=total.energy_j if has_power else None,
+            reason=self._why_no_energy(),
             charge_c=total.charge_c if self._has_charge and self._samples else None,
             mean_w=self.mean_w if has_power else None,
             lowest_w=self._lowest if has_power else None,
@@ -172,6 +177,13 @@ class Accumulator:
             marker_edges=dict(sorted(self._edges.items())),
             uncertainty=uncertainty(self._sums, self._accuracy) if self._samples else None,
         )
+
+    def _why_no_energy(self) -> str | None:
+        if not self._came:
+            return "no sample came"
+        if not self._samples:
+            return f"no sample counts: all {self._came:,} failed a check"
+        return None if self._has_power else "the meter gives no voltage: name it, ...?voltage=3.7"
 
     def _missing_s(self) -> float:
         """Time without a sample; what is below a thousandth of a sample is rounding."""
@@ -261,6 +273,12 @@ class PeakMean:
         self._ends, self._energy = all_ends[first:], energy[first:] - energy[first]
 
 
+def counted(block: Block) -> npt.NDArray[np.bool_]:
+    """Which samples enter a result: no check failed near them, and they are numbers; bool ``[n]``."""
+    good: npt.NDArray[np.bool_] = block.known() & ((block.status & SampleStatus.SUSPECT) == 0)
+    return good
+
+
 def knows_power(block: Block, set_voltage_v: float | None) -> bool:
     """Whether the power of a block is known."""
     return block.power_w is not None or block.voltage_v is not None or set_voltage_v is not None
@@ -282,7 +300,7 @@ def range_sums(block: Block, weights_s: FloatArray, set_voltage_v: float | None)
     volts = block.voltage_v if block.voltage_v is not None else np.full(count, set_voltage_v or 0.0)
     size = int(ranges.max()) + 1 if count else 0
     totals = [
-        np.bincount(ranges, weights=weights_s * values, minlength=size)
+        np.bincount(ranges, weights=np.where(weights_s > 0, weights_s * values, 0.0), minlength=size)
         for values in (np.ones(count), power, current, np.abs(volts))
     ]
     return {

@@ -14,10 +14,10 @@ import numpy.typing as npt
 
 from edgesnn.errors import RecordingError, UsageError
 from edgesnn.meters.base import Block, SampleStatus
-from edgesnn.meters.files.format import join
+from edgesnn.meters.files.format import columns_of, join
 from edgesnn.meters.files.recording import RecordingSegment
 from edgesnn.meters.samples.accuracy import MeterAccuracy
-from edgesnn.meters.samples.summary import PeakMean, knows_power, range_sums
+from edgesnn.meters.samples.summary import PeakMean, counted, knows_power, range_sums
 from edgesnn.meters.samples.uncertainty import RangeSums, Uncertainty, uncertainty
 
 FloatArray = npt.NDArray[np.float64]
@@ -102,7 +102,7 @@ class Trace:
         self.accuracy = accuracy
         self.set_voltage_v = set_voltage_v
         self._lengths = np.broadcast_to(np.asarray(block.duration_s, np.float64), len(block))
-        self._good = (block.status & SampleStatus.SUSPECT) == 0
+        self._good = counted(block)
 
     @classmethod
     def of(cls, blocks: Iterable[Block], accuracy: MeterAccuracy, set_voltage_v: float | None) -> Trace:
@@ -114,6 +114,11 @@ class Trace:
         kept: list[Block] = []
         samples = 0
         for block in blocks:
+            if kept and columns_of(block) != columns_of(kept[0]):
+                raise RecordingError(
+                    "the trace changes what it measures",
+                    actual=f"{', '.join(columns_of(block))} after {', '.join(columns_of(kept[0]))}",
+                )
             kept.append(block)
             samples += len(block)
             if samples > MAX_SAMPLES:
@@ -131,8 +136,7 @@ class Trace:
         cls, segment: RecordingSegment, start_s: float = 0.0, stop_s: float = float("inf")
     ) -> Trace:
         """A part of a recording; see `of`."""
-        accuracy = MeterAccuracy.model_validate(segment.info.accuracy, strict=False)
-        return cls.of(segment.blocks(start_s, stop_s), accuracy, segment.info.settings.voltage_v)
+        return cls.of(segment.blocks(start_s, stop_s), segment.accuracy, segment.info.settings.voltage_v)
 
     @property
     def start_s(self) -> float:

@@ -6,7 +6,8 @@ MLPerf early-stopping bound (`edgesnn.profiler.budgets.early_stopping`), interva
 of the limit, and counts compare exactly.
 
 The whole run: 3 when a required budget FAILs, else 4 when the run is invalid, else 6 when a required
-budget is UNDECIDED or UNMEASURED (the latter is excused by ``--allow-unmeasured``), else 0.
+budget is UNDECIDED or UNMEASURED (the latter is excused by ``--allow-unmeasured``) or an instrument that was
+asked for gave nothing, else 0.
 """
 
 from __future__ import annotations
@@ -183,13 +184,20 @@ def simulation_decides_nothing(budget: Budget) -> Budget:
     return budget.model_copy(update=changes)
 
 
-def overall(budgets: Iterable[Budget], invalid: str | None, *, allow_unmeasured: bool) -> Verdict:
+def overall(
+    budgets: Iterable[Budget],
+    invalid: str | None,
+    *,
+    allow_unmeasured: bool,
+    undelivered: str | None = None,
+) -> Verdict:
     """Judge a whole run.
 
     Args:
         budgets: All budgets of the run.
         invalid: Why the run is invalid, or None.
         allow_unmeasured: Whether missing measurements are excused.
+        undelivered: Why an instrument that was asked for gave nothing, or None; nothing excuses it.
     """
     required = [b for b in budgets if b.required]
     failed = [b for b in required if b.verdict is BudgetOutcome.FAIL]
@@ -197,6 +205,7 @@ def overall(budgets: Iterable[Budget], invalid: str | None, *, allow_unmeasured:
     open_ = [b for b in required if b.verdict is BudgetOutcome.UNDECIDED]
     reasons = [f"{b.name}: {b.quantity.value:g} {b.quantity.unit}, not {b.side} {b.limit:g}" for b in failed]
     reasons += [] if invalid is None else [invalid]
+    reasons += [] if undelivered is None else [undelivered]
     reasons += [f"{b.name}: {b.reason}" for b in open_]
     excused = " (allowed)" if allow_unmeasured else ""
     reasons += [f"{b.name} was not measured: {b.reason}{excused}" for b in missing]
@@ -204,7 +213,7 @@ def overall(budgets: Iterable[Budget], invalid: str | None, *, allow_unmeasured:
         verdict, code = Overall.FAIL, GateError.exit_code
     elif invalid is not None:
         verdict, code = Overall.INVALID, DeviceError.exit_code
-    elif open_ or (missing and not allow_unmeasured):
+    elif open_ or undelivered is not None or (missing and not allow_unmeasured):
         verdict, code = Overall.UNDECIDED, UndecidedError.exit_code
     else:
         verdict, code = Overall.PASS, EXIT_OK

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +31,6 @@ from edgesnn.profiler.power.evaluation import (
 from edgesnn.profiler.power.uncertainty import propagate
 from edgesnn.record.power import Rung
 
-_T = TypeVar("_T", bound=np.generic)
 #: Time before the first idle stretch that is read too: the clocks are not yet mapped exactly.
 BEFORE_S = 0.5
 
@@ -87,7 +86,7 @@ def read_stream(
     with Recording(path) as recording:
         trace = Trace.of_segment(recording.segments[-1], start_s, stop_s)
     if until_ns is not None:
-        block = _cut(trace.block, trace.block.time_s < stop_s)
+        block = trace.block.only(trace.block.time_s < stop_s)
         trace = Trace(block, trace.accuracy, trace.set_voltage_v)
     return MeterStream(trace, tuple(syncs), arrived, marker_bit, pulses)
 
@@ -168,23 +167,3 @@ def _meter_s(receipts: npt.NDArray[np.float64], host_ns: int) -> float:
     if not len(receipts):
         return 0.0
     return host_ns / 1e9 + float((receipts[:, 0] - receipts[:, 1]).max())
-
-
-def _cut(block: Block, keep: npt.NDArray[np.bool_]) -> Block:
-    """The samples of a block that are kept."""
-
-    def cut(values: npt.NDArray[_T] | None) -> npt.NDArray[_T] | None:
-        return None if values is None else values[keep]
-
-    lengths = block.duration_s
-    return replace(
-        block,
-        time_s=block.time_s[keep],
-        duration_s=lengths if isinstance(lengths, float) else lengths[keep],
-        current_a=cut(block.current_a),
-        voltage_v=cut(block.voltage_v),
-        power_w=cut(block.power_w),
-        markers=block.markers[keep],
-        status=block.status[keep],
-        range_index=cut(block.range_index),
-    )

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from edgesnn.bootstrap import draws_beyond
 from edgesnn.bundle.bundle import EvalSlice
 from edgesnn.profiler.results import AccuracyResult
 from edgesnn.program.golden import Golden
@@ -120,9 +121,10 @@ def _teacher_flags(held_out: EvalSlice) -> tuple[_Flags, _Flags] | tuple[None, N
 def bootstrap_ratio(
     numerator: npt.NDArray[np.number], denominator: npt.NDArray[np.number], seed: int = 0
 ) -> tuple[float, float] | None:
-    """95 % percentile interval of a ratio of sums, documents drawn with replacement.
+    """95 % expanded percentile interval of a ratio of sums, documents drawn with replacement.
 
-    Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13. Documents are drawn, not
+    Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13, and
+    `edgesnn.bootstrap`. Documents are drawn, not
     tokens, because tokens of one document are correlated.
 
     Args:
@@ -142,5 +144,6 @@ def bootstrap_ratio(
     if not (below > 0).all():
         return None
     ratios = numerator[drawn].sum(axis=1) / below
-    low, high = np.quantile(ratios, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
+    beyond = draws_beyond((1 - _LEVEL) / 2, count)
+    low, high = np.quantile(ratios, [beyond, 1 - beyond])
     return float(low), float(high)

@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import stdtr, stdtrit
 
+from edgesnn.bootstrap import draws_beyond, tail_beyond
+
 FloatArray = npt.NDArray[np.float64]
 
 #: Draws of the bootstrap; the tail of a 95 % interval under Holm with three metrics holds 83 of them.
@@ -48,11 +50,13 @@ class Estimate:
         change: The change, positive when head is larger.
         parts: Parts of its variance; empty when `draws` are there.
         draws: Sorted bootstrap draws of the change, or None.
+        units: What was drawn from, for example documents, at least two where there are draws.
     """
 
     change: float
     parts: tuple[VariancePart, ...] = ()
     draws: FloatArray | None = None
+    units: int = 0
 
     @property
     def standard_error(self) -> float:
@@ -76,8 +80,8 @@ class Estimate:
         """Two-sided probability of a change this far from 0 when there is none."""
         if self.draws is not None:
             below, above = float(np.mean(self.draws <= 0)), float(np.mean(self.draws >= 0))
-            least = 1.0 / len(self.draws)
-            return float(min(1.0, 2.0 * max(least, min(below, above))))
+            tail = max(1.0 / len(self.draws), min(below, above, 0.5))
+            return 2.0 * tail_beyond(tail, self.units)
         freedom = self.degrees_of_freedom
         if freedom is None:
             return 1.0 if self.change == 0 else 0.0
@@ -91,7 +95,8 @@ class Estimate:
         """
         tail = (1.0 - level) / 2.0
         if self.draws is not None:
-            low, high = np.quantile(self.draws, [tail, 1.0 - tail])
+            beyond = draws_beyond(tail, self.units)
+            low, high = np.quantile(self.draws, [beyond, 1.0 - beyond])
             return float(low), float(high)
         freedom = self.degrees_of_freedom
         if freedom is None:
@@ -131,7 +136,8 @@ def between_sessions(base: Sequence[Sequence[float]], head: Sequence[Sequence[fl
     With session means ``m_i`` the variance of one mean over k sessions is ``s^2 / k``; ``s^2`` holds the
     variance between sessions and that of the windows within, and is pooled over both sides, because sessions
     of one place vary alike whatever runs in them. A head with fewer or noisier windows than the base gets the
-    variance that its windows lack as a part of its own.
+    variance that its windows lack as a part of its own: that of its own windows, and at least what as few
+    windows of the base would have. One window alone says nothing of its variance.
 
     Args:
         base: Values by session, at least two sessions.
@@ -143,15 +149,30 @@ def between_sessions(base: Sequence[Sequence[float]], head: Sequence[Sequence[fl
     squares = float(((a - a.mean()) ** 2).sum() + ((b - b.mean()) ** 2).sum())
     pooled = squares / freedom
     parts = [VariancePart(pooled * (1 / len(a) + 1 / len(b)), freedom)]
-    within_base = [_mean_part(np.asarray(one)) for one in base if len(one) > 1]
-    within_head = [_mean_part(np.asarray(one)) for one in head if len(one) > 1]
-    if within_base and within_head:
-        usual = sum(part.variance for part in within_base) / len(within_base)
-        own = sum(part.variance for part in within_head) / len(within_head)
-        windows = sum(part.degrees_of_freedom for part in within_head)
-        if own > usual:
-            parts.append(VariancePart((own - usual) / len(b), windows))
+    window, known = _within(base)
+    if known:
+        usual = window * float(np.mean([1 / len(one) for one in base]))
+        fewer = VariancePart(window * float(np.mean([1 / len(one) for one in head])), known)
+        own = [_mean_part(np.asarray(one)) for one in head if len(one) > 1]
+        noisier = VariancePart(
+            sum(part.variance for part in own) / max(len(own), 1),
+            sum(part.degrees_of_freedom for part in own),
+        )
+        most = max(fewer, noisier, key=lambda part: part.variance)
+        lacking = (most.variance - usual) / len(b)
+        if lacking > 0 and most is fewer:  # of the base itself: no more is known of it than of its sessions
+            parts = [VariancePart(parts[0].variance + lacking, min(freedom, known))]
+        elif lacking > 0:
+            parts.append(VariancePart(lacking, most.degrees_of_freedom))
     return Estimate(float(b.mean() - a.mean()), tuple(parts))
+
+
+def _within(sessions: Sequence[Sequence[float]]) -> tuple[float, int]:
+    """Variance of a window within its session, over all sessions, and its degrees of freedom."""
+    arrays = [np.asarray(one, np.float64) for one in sessions]
+    freedom = sum(len(one) - 1 for one in arrays)
+    squares = sum(float(((one - one.mean()) ** 2).sum()) for one in arrays)
+    return (squares / freedom if freedom else 0.0), freedom
 
 
 def _mean_part(values: FloatArray) -> VariancePart:
@@ -184,7 +205,7 @@ def paired_ratio_difference(
         sums = times @ columns
         draws[start : start + rows] = sums[:, 2] / sums[:, 3] - sums[:, 0] / sums[:, 1]
     change = float(head[0].sum() / head[1].sum() - base[0].sum() / base[1].sum())
-    return Estimate(change, draws=np.sort(draws))
+    return Estimate(change, draws=np.sort(draws), units=documents)
 
 
 def holm(p_values: Mapping[str, float], level: float) -> dict[str, float]:

@@ -200,7 +200,7 @@ def test_a_header_that_claims_a_huge_array_allocates_nothing(path):
 def test_an_archive_that_unpacks_to_gigabytes_is_not_unpacked(path, monkeypatch):
     monkeypatch.setattr("edgesnn.bundle.bundle._EVAL_MAX_BYTES", 1000)
     np.savez_compressed(path, **{**GOOD, "ids": np.zeros(10_000, np.int32)})
-    refused(path, "too large for an evaluation slice")
+    refused(path, "unpacks to 40,424 bytes, more than 1,000")
 
 
 def test_a_bundle_without_a_slice_has_none(folder):

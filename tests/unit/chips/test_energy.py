@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from pydantic import ValidationError
 
 from edgesnn.chips.description import load_chip
 from edgesnn.chips.energy import (
@@ -12,6 +13,7 @@ from edgesnn.chips.energy import (
     load_energy_table,
     spike_rate_statement,
 )
+from edgesnn.chips.sourced import EnergyRange
 from edgesnn.chips.work import WorkTotals
 
 #: One token of a network whose every count is a round number.
@@ -117,8 +119,22 @@ def test_the_statement_says_on_which_side_of_six_percent_the_student_is(table, s
     assert "arXiv 2409.08290" in statement and "ESTIMATED" in statement
 
 
-def test_a_chip_with_published_energies_charges_operations_updates_and_spikes():
-    found = chip_energy(WORK, load_chip("loihi1"))
+EFFECTIVE = {"up": 600, "down": 400}
+
+
+def placed(parts, *feeds):
+    """A network in which each of some populations hears these matrices."""
+    return parts.network(
+        *(
+            parts.population(f"p{number}", 10, *(replace(parts.dense("x", 10), op=op) for op in ops))
+            for number, ops in enumerate(feeds)
+        )
+    )
+
+
+def test_a_chip_with_published_energies_charges_operations_updates_and_spikes(parts):
+    once = placed(parts, ("up",), ("down",))
+    found = chip_energy(WORK, EFFECTIVE, once, load_chip("loihi1"))
     assert found == pytest.approx(
         {
             "synaptic operations": 1000 * 23.6e-6,
@@ -126,7 +142,32 @@ def test_a_chip_with_published_energies_charges_operations_updates_and_spikes():
             "spikes": 40 * 1.7e-6,
         }
     )
+    high = chip_energy(WORK, EFFECTIVE, once, load_chip("loihi1"), high=True)
+    assert high == pytest.approx({**found, "synaptic operations": 1000 * 35.5e-6})
 
 
-def test_a_chip_without_published_energies_has_none():
-    assert chip_energy(WORK, load_chip("loihi2")) is None
+def test_a_matrix_that_several_populations_hear_is_charged_for_each(parts):
+    twice = placed(parts, ("up",), ("up", "down"), ("up", "down"))
+    found = chip_energy(WORK, EFFECTIVE, twice, load_chip("loihi1"))
+    assert found["synaptic operations"] == pytest.approx((3 * 600 + 2 * 400) * 23.6e-6)
+
+
+def test_relays_that_stand_on_cores_are_charged_too(parts, make_chip):
+    chip = make_chip().model_copy(update={"energy_pj": load_chip("loihi1").energy_pj, "energy_reason": None})
+    relay = parts.population("sum", 10, replace(parts.dense("x", 10), op="up"), kind="residual", bits=18)
+    reader = parts.population("reader", 10, parts.single("sum", 10))
+    found = chip_energy(WORK, EFFECTIVE, parts.network(relay, reader), chip)
+    assert found["synaptic operations"] == pytest.approx(600 * 23.6e-6)
+    # 10 relays in 4 timesteps, each heard by one neuron
+    assert found["relays and readout, at most"] == pytest.approx(40 * (81 + 1.7 + 23.6) * 1e-6)
+
+
+def test_a_chip_without_published_energies_has_none(parts):
+    assert chip_energy(WORK, EFFECTIVE, placed(parts, ("up",)), load_chip("loihi2")) is None
+
+
+@pytest.mark.parametrize("change", [{"high": 20.0}, {"high": 30.0, "high_source": None}, {"high": None}])
+def test_the_end_of_a_range_lies_above_its_value_and_has_a_source(change):
+    numbers = load_chip("loihi1").energy_pj.synaptic_operation.model_dump()
+    with pytest.raises(ValidationError, match="high"):
+        EnergyRange.model_validate({**numbers, **change})

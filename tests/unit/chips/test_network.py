@@ -1,12 +1,15 @@
 """From a program to the network that a chip sees."""
 
+from collections import Counter
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from edgesnn.api.mapping import map_program
 from edgesnn.api.network import network_of
 from edgesnn.chips.description import load_chip
+from edgesnn.profiler.counts.activity import count_activity
 from edgesnn.program.ops import LIF, Linear
 from edgesnn.program.program import Program
 from tests.support.random_program import RandomShape, random_program
@@ -53,6 +56,33 @@ def test_with_plain_spikes_every_reader_of_the_stream_has_all_its_writers(progra
     ]
     assert last.fan_in == 2 * (32 + 48)
     assert len(network.host) == 2 and "readout" in network.host[1]
+
+
+def test_the_energy_charges_every_weight_that_was_placed(program):
+    """One truth: with dense activity, operations per timestep are the synapses of the placement."""
+    activity = count_activity(program, np.arange(6) % program.vocab_size)
+    chip = load_chip("loihi1")
+    mapping = map_program(program, chip, activity, "a text")
+    readers = Counter(
+        feed.op
+        for population in network_of(program, 1).populations
+        for feed in population.feeds
+        if feed.dense
+    )
+    assert set(readers) == {op.name for op in program.all(Linear)} and max(readers.values()) > 1
+    counted = sum(readers[one.op] * one.effective_total for one in activity.ops if one.kind == "linear")
+    assert counted > activity.work.linear_effective
+    pj = mapping.energy_uj["synaptic operations"] * activity.work.tokens * 1e6
+    assert pj == pytest.approx(counted * chip.energy_pj.synaptic_operation.value)
+    assert sum(mapping.energy_high_uj.values()) > sum(mapping.energy_uj.values())
+    placed = {population.name: population.synapses for population in network_of(program, 1).populations}
+    dense = sum(readers[op.name] * op.weight.size for op in program.all(Linear))
+    assert sum(placed.values()) == dense + sum(
+        feed.fan_in * population.neurons
+        for population in network_of(program, 1).populations
+        for feed in population.feeds
+        if not feed.dense
+    )
 
 
 def test_shifted_channels_arrive_a_token_late_and_attention_is_apart(program):

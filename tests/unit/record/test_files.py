@@ -1,3 +1,5 @@
+import hashlib
+import io
 import json
 
 import numpy as np
@@ -194,3 +196,39 @@ def test_no_absolute_path_of_the_machine_enters_a_record(document, run_from, tmp
     assert str(tmp_path) not in text
     assert "/opt/" not in text
     assert "libpaper.so" in text
+
+
+def replace_arrays(path, data):
+    """Put other bytes beside a record, as if they were its arrays."""
+    path.with_suffix(".npz").write_bytes(data)
+    raw = json.loads(path.read_text())
+    raw["arrays"]["sha256"] = hashlib.sha256(data).hexdigest()
+    path.write_text(json.dumps(raw))
+
+
+@pytest.mark.parametrize(
+    ("mark", "after"), [(b"PK\x01\x02", 6), (b"times_ms.npy", 40)], ids=["unknown version", "broken deflate"]
+)
+def test_arrays_with_damage_are_refused_whatever_the_archive_says(run, tmp_path, mark, after):
+    path = tmp_path / "one.json"
+    write_run(run, path)
+    data = path.with_suffix(".npz").read_bytes()
+    place = data.index(mark) + after
+    replace_arrays(path, data[:place] + b"\xff" + data[place + 1 :])
+    with pytest.raises(RecordError, match="holds no arrays"):
+        read_run(path)
+
+
+def test_arrays_that_unpack_to_more_than_the_limit_are_refused(run, tmp_path, monkeypatch):
+    path = tmp_path / "one.json"
+    write_run(run, path)
+    monkeypatch.setattr("edgesnn.record.files._MAX_ARRAY_BYTES", 1 << 20)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, times_ms=np.zeros(1 << 20))
+    replace_arrays(path, buffer.getvalue())
+    with pytest.raises(RecordError, match="unpacks to") as caught:
+        read_run(path)
+    assert caught.value.exit_code == 1
+    replace_arrays(path, bytes(1 << 21))
+    with pytest.raises(RecordError, match="too large"):
+        read_run(path)

@@ -60,6 +60,42 @@ def test_the_session_interval_covers_as_often_as_it_says_while_windows_alone_wou
     assert missed_windows > 200
 
 
+@pytest.mark.parametrize(
+    ("windows", "head"), [(8, (1,)), (8, (1, 1)), (8, (2,)), (2, (1,)), (1, (1,)), (8, (4,))]
+)
+@pytest.mark.parametrize("between", [0.01, 0.05])
+def test_a_head_of_few_windows_gives_no_more_false_alarms_than_stated(windows, head, between):
+    rng = np.random.default_rng(5)
+    trials, alarms = 600, 0
+    for _ in range(trials):
+        base = [rng.normal(rng.normal(0, between), 0.03, windows).tolist() for _ in range(5)]
+        tried = [rng.normal(rng.normal(0, between), 0.03, count).tolist() for count in head]
+        low, high = st.between_sessions(base, tried).interval(0.95)
+        alarms += not low <= 0 <= high
+    assert alarms <= stats.binom.ppf(0.999, trials, 0.05)
+
+
+def test_the_bootstrap_of_the_fewest_documents_covers_as_often_as_it_says(monkeypatch):
+    monkeypatch.setattr(st, "RESAMPLES", 1000)
+    rng = np.random.default_rng(7)
+    trials, missed, rejected, plain = 800, 0, 0, 0
+    for trial in range(trials):
+        sizes = np.maximum(5, rng.lognormal(4, 0.8, st.MIN_DOCUMENTS)).astype(int)
+        share = np.clip(rng.normal(0.45, 0.12, len(sizes)), 0.05, 0.95)
+        before = rng.binomial(sizes, share)
+        lost, won = rng.binomial(before, 0.04), rng.binomial(sizes - before, 0.04 * share / (1 - share))
+        sides = ((hits.astype(float), sizes.astype(float)) for hits in (before, before - lost + won))
+        found = st.paired_ratio_difference(*sides, seed=trial)
+        low, high = found.interval(0.95)
+        missed += not low <= 0 <= high
+        rejected += found.p_value() <= 0.05
+        low, high = np.quantile(found.draws, [0.025, 0.975])
+        plain += not low <= 0 <= high
+    assert missed <= stats.binom.ppf(0.99, trials, 0.05)
+    assert abs(rejected - missed) <= 0.01 * trials
+    assert plain > missed
+
+
 def test_holm_takes_the_shares_one_after_the_other_and_stops_at_the_first_that_fails():
     levels = st.holm({"a": 0.001, "b": 0.03, "c": 0.04}, 0.95)
     assert levels == pytest.approx({"a": 1 - 0.05 / 3, "b": 0.975, "c": 0.975})

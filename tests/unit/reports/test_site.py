@@ -1,5 +1,6 @@
 """A site over a folder of runs."""
 
+import hashlib
 import json
 import re
 from datetime import UTC, datetime, timedelta
@@ -128,3 +129,17 @@ def test_a_folder_without_records_is_an_error(tmp_path):
         write_site(tmp_path, tmp_path / "site")
     with pytest.raises(RecordError):
         write_site(tmp_path / "none", tmp_path / "site")
+
+
+def test_one_record_with_damaged_arrays_does_not_stop_a_site(tmp_path):
+    write_runs(tmp_path / "runs", 3)
+    (arrays,) = (tmp_path / "runs").glob("*.npz")
+    data = bytearray(arrays.read_bytes())
+    data[data.index(b"PK\x01\x02") + 6] = 0xFF  # a version that zipfile has not heard of
+    arrays.write_bytes(data)
+    record = arrays.with_suffix(".json")
+    raw = json.loads(record.read_text())
+    raw["arrays"]["sha256"] = hashlib.sha256(data).hexdigest()
+    record.write_text(json.dumps(raw))
+    assert write_site(tmp_path / "runs", tmp_path / "site", newest=3).runs == 3
+    assert any("holds no arrays" in text for text in pages_of(tmp_path / "site").values())

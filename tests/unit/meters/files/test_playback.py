@@ -239,7 +239,7 @@ def test_two_columns_that_could_be_the_current_are_not_guessed_between(tmp_path)
 
 @pytest.mark.parametrize(
     ("rows", "what"),
-    [("0,1\n1,x\n", "no row of numbers"), ("0,1\n2,1\n1,1\n", "fall"), ("0,1\n", "one row only"), ("", None)],
+    [("0,1\n1,x\n", "no number"), ("0,1\n2,1\n1,1\n", "fall"), ("0,1\n", "one row only"), ("", None)],
 )
 def test_a_broken_trace_says_what_is_wrong(tmp_path, rows, what):
     meter = csv_meter(tmp_path, "time (s),current (A)\n" + rows)

@@ -43,20 +43,22 @@ def rapl(root, clock, address="rapl"):
 
 
 def test_rapl_sums_the_packages_and_survives_the_wrap(tmp_path):
-    one = zone(tmp_path, "intel-rapl:0", "package-0", range_uj=1_000_000)
+    one = zone(tmp_path, "intel-rapl:0", "package-0", range_uj=300_000_000)
     two = zone(tmp_path, "intel-rapl:1", "package-1")
     zone(tmp_path, "intel-rapl:0:0", "core", 77)
 
     def draw(seconds):
-        (one / "energy_uj").write_text(str(int(seconds * 3e6) % 1_000_001))
-        (two / "energy_uj").write_text(str(int(seconds * 2e6)))
+        (one / "energy_uj").write_text(str(int(seconds * 300e6) % 300_000_001))
+        (two / "energy_uj").write_text(str(int(seconds * 200e6)))
 
     meter = rapl(tmp_path, Clock(draw))
     meter.start()
     blocks = [meter.read(1.0) for _ in range(40)]
     joules = sum(float(block.power_w[0]) * block.duration_s for block in blocks)
-    assert joules == pytest.approx(5 * (blocks[-1].time_s[0] + blocks[-1].duration_s), rel=1e-5)
+    assert joules == pytest.approx(500 * (blocks[-1].time_s[0] + blocks[-1].duration_s), rel=1e-5)
     assert meter.loss.received == 40
+    assert meter.loss.reasons == ()
+    assert not any(block.status[0] for block in blocks)
     assert meter.capabilities == {MeterCapability.COARSE}
     assert all(block.time_s[0] == pytest.approx(0.1 * at) for at, block in enumerate(blocks))
 
@@ -79,12 +81,56 @@ def test_a_rapl_counter_that_stands_still_is_said_at_the_deadline(tmp_path):
         meter.read(0.5)
 
 
-def test_a_rapl_counter_that_nobody_read_for_a_minute_is_suspect(tmp_path):
+@pytest.mark.parametrize(
+    "jumps",
+    [
+        {30: 0},  # reset
+        {30: 100_000_000_000 - 1_000_000},  # one joule back
+        {30: 250_000_000_000},  # a leap ahead
+        {30: 5_000, 31: 100_000_300_000},  # a glitch, there and back
+        {30: 262_143_328_851 + 7},  # beyond its own range
+    ],
+)
+def test_a_rapl_counter_that_resets_or_leaps_never_gives_a_number(tmp_path, jumps):
+    folder = zone(tmp_path, "intel-rapl:0", "package-0", 100_000_000_000)
+    shown = [100_000_000_000]
+
+    def draw(seconds):
+        tick = round(seconds * 10)
+        shown[0] = jumps.get(tick, shown[0] + 1_000_000)  # 10 W
+        (folder / "energy_uj").write_text(str(shown[0]))
+
+    meter = rapl(tmp_path, Clock(draw))
+    meter.start()
+    blocks = [meter.read(1.0) for _ in range(40)]
+    good = [float(block.power_w[0]) for block in blocks if not block.status[0]]
+    assert good == pytest.approx([10.0] * (40 - len(blocks) + len(good)))
+    assert 1 <= 40 - len(good) <= 2
+    assert all(float(block.power_w[0]) <= 2000 for block in blocks)
+    assert "package-0" in meter.loss.reasons[0] and "began again, or leapt" in meter.loss.reasons[0]
+
+
+def test_a_counter_over_which_the_machine_slept_is_suspect(tmp_path, monkeypatch):
+    folder = zone(tmp_path, "intel-rapl:0", "package-0", 0)
+    slept = [0]
+    monkeypatch.setattr("edgesnn.meters.host.counter.asleep_ns", lambda: slept[0])
+
+    def draw(seconds):
+        (folder / "energy_uj").write_text(str(int(seconds * 10e6)))
+        slept[0] = 0 if seconds < 0.45 else 3_000_000_000
+
+    meter = rapl(tmp_path, Clock(draw))
+    meter.start()
+    assert [int(meter.read(1.0).status[0]) for _ in range(8)].count(SampleStatus.SUSPECT) == 1
+    assert "slept for 3 s" in meter.loss.reasons[0]
+
+
+def test_a_rapl_counter_that_nobody_read_for_long_is_suspect(tmp_path):
     folder = zone(tmp_path, "intel-rapl:0", "package-0")
     clock = Clock()
     meter = rapl(tmp_path, clock)
     meter.start()
-    clock.ns += 90 * 10**9
+    clock.ns += 150 * 10**9
     (folder / "energy_uj").write_text("1000000")
     assert meter.read(1.0).status[0] == SampleStatus.SUSPECT
     assert "wrapped unseen" in meter.loss.reasons[0]
@@ -190,6 +236,33 @@ def test_a_battery_that_is_charged_is_suspect_and_said_once(tmp_path):
     meter.start()
     assert {int(meter.read(20.0).status[0]) for _ in range(3)} == {SampleStatus.SUSPECT}
     assert len(meter.loss.reasons) == 1
+
+
+def test_a_battery_tells_nothing_of_the_time_when_a_charger_came_or_went(tmp_path):
+    folder = battery(tmp_path, uevent(CURRENT_NOW=-500000, VOLTAGE_NOW=4000000))
+
+    def update(seconds):
+        charger = 2 <= seconds < 4
+        text = uevent(
+            STATUS="Charging" if charger else "Discharging",
+            CURRENT_NOW=-(500000 + 1000 * int(seconds)), VOLTAGE_NOW=4000000,
+        )  # fmt: skip
+        (folder / "uevent").write_text(text)
+
+    meter = BatteryMeter(MeterAddress("battery"), root=tmp_path, clock=Clock(update))
+    meter.open()
+    meter.start()
+    assert [int(meter.read(5.0).status[0]) for _ in range(6)] == [0, 4, 4, 4, 0, 0]
+
+
+@pytest.mark.parametrize("shown", [0, 65_535_000_000, -(2**31) * 1000])
+def test_a_gauge_that_tells_what_cannot_be_is_suspect(tmp_path, shown):
+    battery(tmp_path, uevent(CURRENT_NOW=shown, VOLTAGE_NOW=12_000_000))
+    meter = BatteryMeter(MeterAddress("battery"), root=tmp_path, clock=Clock())
+    meter.open()
+    meter.start()
+    assert meter.read(20.0).status[0] == SampleStatus.SUSPECT
+    assert "cannot be" in meter.loss.reasons[0]
 
 
 def test_a_battery_that_is_taken_out_is_unplugged(tmp_path):

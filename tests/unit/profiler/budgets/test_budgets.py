@@ -137,5 +137,21 @@ def test_the_verdict_sets_the_exit_code(budgets, invalid, allow, verdict, code):
     assert (found.verdict, found.exit_code) == (verdict, code)
 
 
+@pytest.mark.parametrize(
+    ("budgets", "invalid", "verdict", "code"),
+    [
+        ([PASSING], None, Overall.UNDECIDED, 6),
+        ([], None, Overall.UNDECIDED, 6),
+        ([FAILING], None, Overall.FAIL, 3),
+        ([PASSING], "two answers", Overall.INVALID, 4),
+    ],
+)
+@pytest.mark.parametrize("allow", [False, True])
+def test_an_instrument_that_was_asked_for_and_gave_nothing_is_no_pass(budgets, invalid, verdict, code, allow):
+    found = overall(budgets, invalid, allow_unmeasured=allow, undelivered="the meter gave no power: all lost")
+    assert (found.verdict, found.exit_code) == (verdict, code)
+    assert "the meter gave no power: all lost" in found.reasons
+
+
 def test_an_excused_measurement_is_still_named():
     assert any("no meter" in reason for reason in overall([MISSING], None, allow_unmeasured=True).reasons)
