@@ -14,7 +14,10 @@ import numpy as np
 import pytest
 
 from edgesnn.cli import main
-from edgesnn.meters.files.recording import Recording
+from edgesnn.meters.base import Loss
+from edgesnn.meters.files.recording import Recorder, Recording
+from tests.support.csv_traces import JOULESCOPE, rows
+from tests.support.instruments.meter_blocks import block, segment
 from tests.support.patience import patience, wait_for
 
 pytestmark = pytest.mark.realtime
@@ -307,6 +310,73 @@ def test_a_failed_start_leaves_no_file_and_an_older_one_as_it_was(edgesnn, tmp_p
     assert finished.exit_code == 4
     assert (tmp_path / "a.npz").read_bytes() == b"precious"
     assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
+
+
+@pytest.mark.parametrize("command", [("record", "-o", "a.npz"), ("monitor",)], ids=lambda words: words[0])
+def test_samples_that_are_no_numbers_are_lost_and_the_document_is_whole(here, tmp_path, command):
+    name, *more = command
+    cells = {3: "nan", 4: "OVER", 5: "9.91E37"}
+    (tmp_path / "a.csv").write_text(JOULESCOPE + rows(20, change=cells))
+    for meter in ("csv:a.csv?speed=max", "replay:old.npz?speed=max"):
+        if meter.startswith("replay"):  # a recording that an older version made of such a trace
+            current = np.full(20, 0.027)
+            current[3:6] = np.nan, np.inf, 9.91e37
+            with Recorder(tmp_path / "old.npz") as recorder:
+                recorder.begin_segment(segment(voltage_v=3.7))
+                recorder.add(block(current), Loss(20))
+                recorder.end_segment(Loss(20))
+        found = here(name, meter, *more, *(["--force"] if more else []))
+        (one,) = found.get("segments", [found])
+        assert (one["loss"]["received"], one["loss"]["missing"]) == (17, 3)
+        assert one["energy_j"] == pytest.approx(17e-3 * 0.027 * 3.7, rel=1e-6)
+        assert one["missing_s"] == pytest.approx(3e-3)
+
+
+def test_a_rate_in_the_address_reaches_a_trace(here, tmp_path):
+    (tmp_path / "a.csv").write_text("Current (mA)\n27\n27\n27\n")
+    (segment,) = here("record", "csv:a.csv?rate=1000&voltage=3.7&speed=max", "-o", "a.npz")["segments"]
+    assert segment["charge_c"] == pytest.approx(81e-6)
+    assert segment["rate_hz"] == 1000
+    assert here("monitor", "csv:a.csv?rate=1000&voltage=3.7&speed=max")["samples"] == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "said"),
+    [
+        ("Timestamp(ms),Current(uA)\n", 1, "no sample came"),
+        (JOULESCOPE + "0.0,nan,3.7\n0.1,nan,3.7\n", 1, "no sample came"),
+        (JOULESCOPE + "0,000,0,027,3,7\n", 1, "more fields"),
+    ],
+)
+def test_where_nothing_was_measured_that_is_said_and_no_file_is_left(edgesnn, tmp_path, text, code, said):
+    (tmp_path / "a.csv").write_text(text)
+    for command in (("record", "-o", "a.npz"), ("monitor",)):
+        finished = edgesnn("meter", command[0], "csv:a.csv?voltage=3&speed=max", *command[1:])
+        assert finished.exit_code == code
+        assert said in finished.stderr
+        assert "name the voltage" not in finished.stdout + finished.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
+
+
+def test_a_missing_voltage_is_asked_for_only_where_it_is_missing(edgesnn, tmp_path):
+    (tmp_path / "a.csv").write_text("Timestamp(ms),Current(uA)\n0,1\n1,1\n")
+    finished = edgesnn("meter", "record", "csv:a.csv?speed=max", "-o", "a.npz")
+    assert finished.exit_code == 0
+    assert "name it, ...?voltage=3.7" in finished.stdout
+
+
+def test_a_damaged_recording_is_a_users_error_that_names_the_part(edgesnn, tmp_path):
+    with Recorder(tmp_path / "a.npz") as recorder:
+        recorder.begin_segment(segment())
+        recorder.add(block([0.01] * 50), Loss(50))
+        recorder.end_segment(Loss(50))
+    data = bytearray((tmp_path / "a.npz").read_bytes())
+    data[data.rindex(b"s000/c00000/chunk.json") + len("s000/c00000/c")] ^= 2
+    (tmp_path / "a.npz").write_bytes(data)
+    finished = edgesnn("meter", "record", "replay:a.npz?speed=max", "-o", "b.npz", "--json")
+    assert finished.exit_code == 1
+    assert "'s000/c00000/cjunk.json' is not where it belongs" in finished.document["error"]["what"]
+    assert not (tmp_path / "b.npz").exists()
 
 
 def test_the_help_of_the_group_names_its_commands(edgesnn):

@@ -85,6 +85,10 @@ def test_a_missing_constant_is_named_and_a_missing_user_gain_is_one():
     metadata = protocol.parse_metadata(text)
     assert metadata.absent == ("GS1",)
     assert metadata.assumed()["UG"][3] == 1.0
+    assert metadata.lacking() == "GS1"
+    bare = b"".join(line for line in TEXT.splitlines(keepends=True) if not line.startswith((b"GS", b"O2")))
+    assert protocol.parse_metadata(bare).lacking() == "GS0 to GS4, O2"
+    assert protocol.parse_metadata(TEXT).lacking() == ""
 
 
 def test_a_constant_of_zero_is_zero():

@@ -77,6 +77,30 @@ def test_suspect_samples_do_not_count():
     assert total.highest_w == pytest.approx(VOLTS)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 9.91e37])
+@pytest.mark.parametrize("column", ["current_a", "voltage_v"])
+def test_what_is_no_number_never_enters_a_result(value, column):
+    columns = {"current_a": np.full(10, 0.5, np.float32), "voltage_v": np.full(10, 3.0, np.float32)}
+    columns[column][4] = value
+    found = block(columns.pop("current_a"), **columns)
+    with np.errstate(invalid="ignore"):
+        streamed = summary(found)
+        part = trace(found).between()
+    assert (streamed.samples, part.suspect_s) == (9, pytest.approx(1e-3))
+    for one in (streamed.energy_j, part.energy_j):
+        assert one == pytest.approx(9 * 1.5e-3)
+    assert (streamed.highest_w, streamed.lowest_w) == pytest.approx((1.5, 1.5))
+    assert math.isfinite(streamed.uncertainty.expanded_j)
+
+
+def test_why_there_is_no_energy_is_said_as_it_is():
+    bad = block([1.0, 1.0], status=np.full(2, SampleStatus.SUSPECT, np.uint8))
+    assert summary().reason == "no sample came"
+    assert summary(bad).reason == "no sample counts: all 2 failed a check"
+    assert "voltage" in summary(block([1.0]), volts=None).reason
+    assert summary(block([1.0])).reason is None
+
+
 def test_an_empty_span_is_refused():
     with pytest.raises(UsageError, match="must end after"):
         trace(block([1.0] * 3)).between(0.002, 0.002)
