@@ -39,6 +39,8 @@ _MARKS = (  # UTF-32 first: its little-endian mark begins with that of UTF-16
 _LOOKS_LIKE_JSON = re.compile(r"\s*(\[\s*)?\{\s*[\"']")
 _SPACE = re.compile(r"\s*")
 _TABLES = {",": "CSV", "\t": "TSV", ";": "CSV with semicolons"}
+_HEADER = 1000
+"""Characters among which the names of columns are looked for."""
 _RECORD = '{"prompt": text, "response": text}'
 
 
@@ -207,7 +209,7 @@ def _no_record(name: str, line: int, actual: str) -> TrainingError:
 
 def _delimiter(text: str) -> str | None:
     """What stands between the columns, if the first line names those of a record."""
-    first = text.lstrip().partition("\n")[0]
+    first = text.lstrip().partition("\n")[0][:_HEADER]
     for delimiter in _TABLES:
         if set(COLUMNS) <= set(_names(next(csv.reader([first], delimiter=delimiter), []))):
             return delimiter

@@ -58,7 +58,13 @@ def test_one_set_of_records_is_read_from_every_form(tmp_path, name, encoding):
 
 
 @pytest.mark.parametrize(
-    "text", ["one\n\ntwo", "[1] a note\n\n{{Box}} two", "prompt and response, in words\n\nx"]
+    "text",
+    [
+        "one\n\ntwo",
+        "[1] a note\n\n{{Box}} two",
+        "prompt and response, in words\n\nx",
+        "x" * 200_000 + "\n\ny",
+    ],
 )
 def test_other_text_is_plain_and_is_said_to_be(tmp_path, text):
     (tmp_path / "d.txt").write_bytes(text.encode("utf-16"))

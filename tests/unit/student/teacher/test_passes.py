@@ -58,6 +58,25 @@ def test_a_record_meets_the_teacher_in_its_own_chat_format(teacher, trimmed, nat
     assert student[segment.places].tolist() == pieces.tolist()
 
 
+def test_a_teacher_that_stops_giving_numbers_ends_the_pass_and_keeps_none_of_them(teaching, tmp_path):
+    teacher, trimmed, documents = teaching
+    answered = []
+
+    def spoil(head, arguments, logits):
+        answered.append(len(logits))
+        return logits * float("nan") if len(answered) > 6 else logits
+
+    hook = teacher.model.get_output_embeddings().register_forward_hook(spoil)
+    try:
+        with pytest.raises(TrainingError, match="numbers in float32.*in a batch of.*--teacher-dtype"):
+            run_teacher(teacher, trimmed, documents, tmp_path, SETTINGS)
+    finally:
+        hook.remove()
+    kept = TeacherCache.open(tmp_path)
+    assert 0 < kept.done < kept.total
+    assert run_teacher(teacher, trimmed, documents, tmp_path, SETTINGS).complete
+
+
 def test_text_stands_between_end_of_text_tokens(teacher, trimmed):
     (segment,) = Aligner(teacher, trimmed, 60).segments([text_document("The station.")])
     assert (segment.student[0], segment.student[-1]) == (0, 0)
