@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from edgesnn.errors import MissingExtraError, UserError
-from edgesnn.student.teacher.loading import Teacher, load_teacher, resolve_teacher, weight_bytes
+from edgesnn.student.teacher.loading import Teacher, load_teacher
+from edgesnn.student.teacher.source import resolve_teacher, weight_bytes
 from edgesnn.text.causality import probes
 
 _STATES = ("past_key_values", "cache_params", "state")

@@ -12,10 +12,11 @@ from edgesnn.student.artifact.evaluate import EvalDocuments
 from edgesnn.student.config import TrainConfig
 from edgesnn.student.teacher.align import broken_off
 from edgesnn.student.teacher.cache import MANIFEST_FILE, TeacherCache
-from edgesnn.student.teacher.loading import Teacher, load_teacher, resolve_teacher, trim_for
+from edgesnn.student.teacher.loading import Teacher, load_teacher, trim_for
 from edgesnn.student.teacher.passes import PassProgress, PassSettings, run_teacher
 from edgesnn.student.teacher.retention import eval_arrays
 from edgesnn.student.teacher.rows import CacheReader
+from edgesnn.student.teacher.source import resolve_teacher
 from edgesnn.student.text.batches import encode_documents, make_corpus
 from edgesnn.student.text.data import Document
 from edgesnn.student.training.preparation import OnRead, Prepared, read_split, require_text

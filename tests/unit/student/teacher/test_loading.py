@@ -16,12 +16,8 @@ from edgesnn.student.teacher import (  # noqa: E402
     loading,  # noqa: E402
     trim_for,
 )
-from edgesnn.student.teacher.loading import (  # noqa: E402
-    TeacherSource,
-    pick_dtype,
-    resolve_teacher,
-    weight_bytes,
-)
+from edgesnn.student.teacher.loading import pick_dtype  # noqa: E402
+from edgesnn.student.teacher.source import TeacherSource, resolve_teacher, weight_bytes  # noqa: E402
 from tests.support.spellings import spellings  # noqa: E402
 
 from .conftest import CHATML  # noqa: E402
