@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from edgesnn.cli.output import HttpsFlag, JsonFlag, session
-
-if TYPE_CHECKING:
-    from edgesnn.record.model import RunRecord
 
 
 def profile(
@@ -98,7 +93,7 @@ def profile(
         from edgesnn.api.profiling import profile_bundle
         from edgesnn.cli.profile.live import LiveView
         from edgesnn.cli.profile.many import check_flags, profile_everything, profile_in_turns
-        from edgesnn.cli.profile.show import render
+        from edgesnn.cli.profile.show import default_path, render
         from edgesnn.record.files import write_run
         from edgesnn.targets import with_form
 
@@ -142,10 +137,3 @@ def profile(
         render(out, record, details=details)
         out.print(f"\nrun record: {path}")
         out.exit_with(record.verdict.exit_code)
-
-
-def default_path(record: RunRecord) -> Path:
-    """``runs/NAME-TARGET-UTC.json``; what is no letter, digit, dot or dash becomes ``_``."""
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    name = re.sub(r"[^A-Za-z0-9.-]+", "_", f"{record.model.name}-{record.target}-{stamp}")
-    return Path("runs") / f"{name}.json"

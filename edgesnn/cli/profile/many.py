@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgesnn.errors import InternalError, UsageError
+from edgesnn.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from edgesnn.cli.output import CommandOutput
     from edgesnn.record.files import RunData
     from edgesnn.record.model import RunRecord
-    from edgesnn.record.quantities import Quantity
 
 INTERLEAVE_SCHEMA = "edgesnn.interleave/1"
 ROLES = ("A", "B")
@@ -163,7 +162,7 @@ def _progress(out: CommandOutput) -> Iterator[Progress]:
 
 
 def _write(run: RunData, folder: Path | None, suffix: str) -> tuple[Path, RunRecord]:
-    from edgesnn.cli.profile.command import default_path
+    from edgesnn.cli.profile.show import default_path
     from edgesnn.record.files import write_run
 
     name = default_path(run.record)
@@ -244,39 +243,6 @@ def _summary(columns: dict[str, tuple[RunRecord | None, int]]) -> Table:
     table.add_row("verdict", *map(coloured, verdicts))
     table.add_row("exit code", *(str(code) for _, code in columns.values()))
     return table
-
-
-def reference_table(record: RunRecord) -> Table:
-    """The reference of a record beside its student: one row per figure, with the ratio where there is one."""
-    from rich.table import Table
-
-    found = record.reference
-    if found is None:
-        raise InternalError("the record has no reference", remedy="this is a bug")
-    title = (
-        f"reference {found.name} ({found.engine}, {found.dtype}, {found.threads} "
-        f"thread{'s' if found.threads > 1 else ''}), on {found.documents} documents"
-    )
-    table = Table(title=title, title_justify="left")
-    for column in ("", "reference", "student", "ratio"):
-        table.add_column(column, justify="right" if column else "left", overflow="fold")
-    cached = "" if found.kv_cache else ", no KV cache"
-    own, whole = found.quantities, record.quantities
-    rows = (
-        ("bits per byte", own["bits_per_byte"], own["student_bits_per_byte"], None),
-        ("top-1 at shared places; retention", own["top1"], own["student_top1"], own["retention"]),
-        (f"step p50, ms{cached}; speed-up", own["step.p50"], whole["forward.p50"], own["speed_up"]),
-        ("step p95, ms", own["step.p95"], whole["forward.p95"], None),
-        ("model files, MB; compression", own["size.model"], whole["size.model"], own["compression"]),
-        ("peak memory, MB", own["memory.peak"], whole["memory.peak"], own["memory_ratio"]),
-    )
-    for label, *quantities in rows:
-        table.add_row(label, *("" if one is None else _figure(one) for one in quantities))
-    return table
-
-
-def _figure(quantity: Quantity) -> str:
-    return "-" if quantity.value is None else f"{quantity.value:,.4g}"
 
 
 def _cell(record: RunRecord, name: str) -> str:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgesnn.cli.output import CommandOutput
+from edgesnn.errors import InternalError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -64,10 +68,15 @@ def render(out: CommandOutput, record: RunRecord, *, details: bool) -> None:
         for row in record.comparisons:
             out.print(row.statement)
     if record.reference is not None:
-        from edgesnn.cli.profile.many import reference_table
-
-        out.print(reference_table(record))
+        out.print(_reference_table(record))
     _render_notes(out, record)
+
+
+def default_path(record: RunRecord) -> Path:
+    """``runs/NAME-TARGET-UTC.json``; what is no letter, digit, dot or dash becomes ``_``."""
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    name = re.sub(r"[^A-Za-z0-9.-]+", "_", f"{record.model.name}-{record.target}-{stamp}")
+    return Path("runs") / f"{name}.json"
 
 
 def _sections(record: RunRecord) -> Iterator[QuantityGroup]:
@@ -260,6 +269,39 @@ def _comparisons_table(record: RunRecord) -> Table:
         engine = row.engine or "-"
         table.add_row(row.target, engine, _cell(row.p50), _cell(row.p95), _cell(row.ratio))
     return table
+
+
+def _reference_table(record: RunRecord) -> Table:
+    """The reference of a record beside its student: one row per figure, with the ratio where there is one."""
+    from rich.table import Table
+
+    found = record.reference
+    if found is None:
+        raise InternalError("the record has no reference", remedy="this is a bug")
+    title = (
+        f"reference {found.name} ({found.engine}, {found.dtype}, {found.threads} "
+        f"thread{'s' if found.threads > 1 else ''}), on {found.documents} documents"
+    )
+    table = Table(title=title, title_justify="left")
+    for column in ("", "reference", "student", "ratio"):
+        table.add_column(column, justify="right" if column else "left", overflow="fold")
+    cached = "" if found.kv_cache else ", no KV cache"
+    own, whole = found.quantities, record.quantities
+    rows = (
+        ("bits per byte", own["bits_per_byte"], own["student_bits_per_byte"], None),
+        ("top-1 at shared places; retention", own["top1"], own["student_top1"], own["retention"]),
+        (f"step p50, ms{cached}; speed-up", own["step.p50"], whole["forward.p50"], own["speed_up"]),
+        ("step p95, ms", own["step.p95"], whole["forward.p95"], None),
+        ("model files, MB; compression", own["size.model"], whole["size.model"], own["compression"]),
+        ("peak memory, MB", own["memory.peak"], whole["memory.peak"], own["memory_ratio"]),
+    )
+    for label, *quantities in rows:
+        table.add_row(label, *("" if one is None else _figure(one) for one in quantities))
+    return table
+
+
+def _figure(quantity: Quantity) -> str:
+    return "-" if quantity.value is None else f"{quantity.value:,.4g}"
 
 
 def _table(title: str, *columns: str) -> Table:
