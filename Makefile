@@ -6,6 +6,8 @@
 #                          libraries; PyTorch's own index of CPU builds avoids them. Unset: pip's own
 #                          configuration decides.
 #   PIP_CACHE_DIR=FOLDER   a cache shared with other checkouts
+#   EDGESNN_TEST_PATIENCE=3  'make test' waits three times as long before it calls something hung; the limits
+#                          are generous already, no test is about speed
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -80,7 +82,7 @@ bench: setup-test  ## every benchmark, one after the other
 	@for script in benchmarks/*.py; do echo "== $$script"; \
 	  $(BIN)/python "$$script" || echo "== $$script: exit code $$?"; done
 
-docs: setup-test  ## regenerate docs/cli.md and docs/schema/*.json
+docs: setup-test  ## regenerate docs/cli.md, docs/api.md and docs/schema/*.json
 	@$(BIN)/python -m edgesnn.cli.reference
 
 constraints:  ## resolve every dependency anew and pin the result

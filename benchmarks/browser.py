@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from onnx_step import machine
 
-from edgesnn.api import export_student
+from edgesnn import export_student
 from edgesnn.runners.base import Output, Runner, RunnerOptions
 from edgesnn.runners.browser.runner import BrowserRunner
 from edgesnn.runners.onnxruntime.runner import OnnxRuntimeRunner

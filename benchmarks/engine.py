@@ -18,15 +18,19 @@ from __future__ import annotations
 import argparse
 import ctypes
 import json
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from engine_dense import DenseEngine, dense_sets
 from onnx_step import float_student, machine, onnx_step
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from edgesnn.exporters.onnx.exporter import integer_numbers
 from edgesnn.exporters.onnx.files import build
@@ -34,11 +38,11 @@ from edgesnn.exporters.onnx.float32 import float_numbers
 from edgesnn.program.golden import Golden
 from edgesnn.program.ops import Linear
 from edgesnn.program.program import Program
-from edgesnn.program.random_program import FLAGSHIP, random_program
 from edgesnn.program.snn_format import to_bytes
 from edgesnn.program.state import State
 from edgesnn.runners.native.build import library
 from edgesnn.runners.native.engine import Engine, kernel_sets
+from tests.support.random_program import FLAGSHIP, random_program
 
 TURN = 10
 WARM = 300

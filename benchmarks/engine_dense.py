@@ -12,6 +12,7 @@ import numpy as np
 from edgesnn import resources
 from edgesnn.runners.native import build as native_build
 from edgesnn.runners.native.engine import CHUNK, kernel_sets
+from edgesnn.toolchain import host_compiler
 
 SOURCE = Path(__file__).parent / "dense" / "dense.c"
 
@@ -39,7 +40,7 @@ class DenseEngine:
         self.step = self._library.dense_step
 
     def _build(self) -> Path:
-        compiler, sources = native_build.find_compiler(), resources.folder("engine")
+        compiler, sources = host_compiler(native_build.COMPILERS), resources.folder("engine")
         if compiler is None:
             raise SystemExit("no C compiler")
         folder = Path(mkdtemp(prefix="edgesnn-dense-"))

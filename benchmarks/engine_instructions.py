@@ -23,10 +23,12 @@ from typing import Any
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 from edgesnn import resources
 from edgesnn.exporters.c.sources import amalgam
-from edgesnn.program.random_program import FLAGSHIP, random_program
 from edgesnn.program.snn_format import to_bytes
+from tests.support.random_program import FLAGSHIP, random_program
 
 BASELINE = Path(__file__).with_suffix(".json")
 KERNELS_COUNTED = ("reference", "swar", "vector")

@@ -24,13 +24,12 @@ from scipy.stats import beta
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from edgesnn import resources
-from edgesnn.api import export_student
+from edgesnn import export_student, resources
 from edgesnn.bundle.bundle import Bundle
 from edgesnn.plugins import load_runner
-from edgesnn.reports.compare import LEVEL, base_sides, compare_runs
-from edgesnn.reports.comparison import Family, Outcome, RunComparison
-from edgesnn.reports.summary import SummarisedRun
+from edgesnn.reports.comparing.compare import LEVEL, base_sides, compare_runs
+from edgesnn.reports.comparing.result import Family, Outcome, RunComparison
+from edgesnn.reports.comparing.summary import SummarisedRun
 from edgesnn.runners.base import RunnerOptions
 from tests.support.run_documents import BUDGET_BYTES, Device, session_of
 

@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from edgesnn import resources
 from edgesnn.api.students import compile_student
@@ -27,10 +30,10 @@ from edgesnn.program.compile import Compiled
 from edgesnn.program.float_program import FloatProgram
 from edgesnn.program.golden import Golden
 from edgesnn.program.program import Program
-from edgesnn.program.random_program import RandomShape, random_program
 from edgesnn.runners.base import RunnerOptions
 from edgesnn.runners.host import cpu_name
 from edgesnn.runners.lava.runner import LavaRunner
+from tests.support.random_program import RandomShape, random_program
 
 #: The shape of the prototype that the aims were set by; the vocabulary is that of a trimmed tokenizer.
 D256 = RandomShape(

@@ -16,6 +16,7 @@ import json
 import re
 import struct
 import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import dataclass, replace
@@ -25,11 +26,13 @@ from typing import Any
 import numpy as np
 from onnx_step import machine
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 from edgesnn.program.ops import Embed, Linear, Readout
 from edgesnn.program.program import Program
-from edgesnn.program.random_program import FLAGSHIP, random_program
 from edgesnn.program.snn_format import to_bytes
 from edgesnn.runners.native.engine import Engine
+from tests.support.random_program import FLAGSHIP, random_program
 
 TOKENS = 256
 HEADS = 4

@@ -8,8 +8,12 @@ Takes about ten seconds; exit code 3 when it does not fit.
 from __future__ import annotations
 
 import argparse
+import sys
+from pathlib import Path
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from edgesnn.api.mapping import map_program
 from edgesnn.chips.description import load_chip
@@ -17,7 +21,7 @@ from edgesnn.cli.map import raise_on_violation, render
 from edgesnn.cli.output import CommandOutput
 from edgesnn.errors import FitError
 from edgesnn.profiler.counts.activity import count_activity
-from edgesnn.program.random_program import FLAGSHIP, random_program
+from tests.support.random_program import FLAGSHIP, random_program
 
 SEED = 3
 NAME = "random-flagship"

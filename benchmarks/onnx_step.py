@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -20,12 +21,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime as ort
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from edgesnn.exporters.onnx.exporter import integer_numbers
 from edgesnn.exporters.onnx.files import build
 from edgesnn.exporters.onnx.float32 import float_numbers
-from edgesnn.exporters.onnx.graph import node_count
 from edgesnn.program.float_program import (
     FloatEmbed,
     FloatLIF,
@@ -35,8 +38,8 @@ from edgesnn.program.float_program import (
 )
 from edgesnn.program.ops import LIF, Add, Attend, Count, Embed, Linear, Readout, Saturate, Shift
 from edgesnn.program.program import Program
-from edgesnn.program.random_program import FLAGSHIP, random_program
 from edgesnn.program.state import State
+from tests.support.random_program import FLAGSHIP, random_program
 
 SEQUENCE = 64
 TOKENS_IN_TURN = 10
@@ -202,6 +205,16 @@ class TorchStep:
 def torch_step(student: FloatProgram) -> Callable[[int], None] | None:
     """The step in PyTorch, or None without torch."""
     return TorchStep(student) if find_spec("torch") else None
+
+
+def node_count(model: onnx.ModelProto) -> int:
+    """Nodes of a model, those of subgraphs included."""
+
+    def count(graph: Any) -> int:
+        inner = (a.g for n in graph.node for a in n.attribute if a.type == onnx.AttributeProto.GRAPH)
+        return len(graph.node) + sum(count(subgraph) for subgraph in inner)
+
+    return count(model.graph)
 
 
 def measure(vocab: int, depth: int, decay: int, tokens: int) -> list[Row]:

@@ -19,14 +19,14 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from edgesnn.api import open_bundle
+from edgesnn import open_bundle
 from edgesnn.errors import EdgesnnError
 from edgesnn.program.golden import Golden
 from edgesnn.runners.base import RunnerOptions
 from edgesnn.runners.remote.adb import AdbRunner
-from tests.support.adb_server import adb_server
-from tests.support.adbd import Phone
 from tests.support.bundles import shared_bundle
+from tests.support.devices.adb_server import adb_server
+from tests.support.devices.adbd import Phone
 
 
 def main():

@@ -10,7 +10,10 @@ reference/README.md.
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from edgesnn.api.students import read_student, student_folder
 from edgesnn.bundle.bundle import EVAL_NAME, EvalSlice, read_eval_slice
@@ -24,8 +27,10 @@ from edgesnn.student.artifact.files import load_student, read_metadata
 from edgesnn.student.teacher.cache import MANIFEST_FILE, TeacherCache
 from edgesnn.student.teacher.loading import load_teacher, trim_for
 from edgesnn.student.teacher.passes import PassSettings, run_teacher
-from edgesnn.student.teacher.retention import eval_arrays, teacher_quality
-from edgesnn.student.text.data import by_hash, read_documents
+from edgesnn.student.teacher.retention import eval_arrays
+from edgesnn.student.text.data import by_hash
+from edgesnn.student.text.reading import read_documents
+from tests.support.teacher_quality import teacher_quality
 
 
 def main() -> None:
@@ -65,7 +70,7 @@ def ask(student: Path, text: Path, folder: Path, positions: int) -> TeacherCache
     teacher = load_teacher(config["teacher_model"], system=config["system_prompt"])
     trimmed = trim_for(teacher, config["vocab_size"])
     settings = PassSettings(tau=config["temperature"], max_length=config["max_length"], limit=positions)
-    return run_teacher(teacher, trimmed, by_hash(read_documents(text)), folder, settings)
+    return run_teacher(teacher, trimmed, by_hash(read_documents(text).documents), folder, settings)
 
 
 if __name__ == "__main__":

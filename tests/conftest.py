@@ -8,9 +8,13 @@ import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import settings
+
+from tests.support import shared
+from tests.support.patience import patience
 
 # The same examples in every run: a red CI can be repeated. HYPOTHESIS_PROFILE=default draws new ones.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
@@ -41,18 +45,42 @@ class Finished:
 def edgesnn(tmp_path):
     """Runs ``edgesnn ARGUMENTS`` in a process of its own, in an empty folder, from this checkout."""
 
-    def run(*arguments, timeout=120, environment=None):
+    def run(*arguments, environment=None):
         finished = subprocess.run(
             [sys.executable, "-m", "edgesnn.cli.main", *map(str, arguments)],
             cwd=tmp_path,
             env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100", **(environment or {})},
             capture_output=True,
             text=True,
-            timeout=timeout,
+            timeout=patience(),
         )
         return Finished(finished.returncode, finished.stdout, finished.stderr)
 
     return run
+
+
+@pytest.fixture
+def edgesnn_here(tmp_path, monkeypatch, capsys):
+    """Like `edgesnn`, in this process, which has its imports behind it: for what a command does and says."""
+    from edgesnn.cli.main import run as run_command
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+
+    def run(*arguments):
+        capsys.readouterr()
+        code = run_command([str(argument) for argument in arguments])
+        return Finished(code, *capsys.readouterr())
+
+    return run
+
+
+def pytest_configure(config):
+    """Make the folder in which the processes of this run share what one of them makes."""
+    if not hasattr(config, "workerinput"):
+        folder = TemporaryDirectory(prefix="edgesnn-tests-")
+        os.environ[shared.VARIABLE] = folder.name
+        config.add_cleanup(folder.cleanup)
 
 
 def pytest_addoption(parser):
@@ -60,7 +88,10 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Skip, with its reason, what cannot run here."""
+    """Skip, with its reason, what cannot run here; among several workers, begin with the long files."""
+    if hasattr(config, "workerinput"):
+        long = {item.path for item in items if item.get_closest_marker("slow")}
+        items.sort(key=lambda item: item.path not in long)  # or the last worker would be alone with one
     no_torch = find_spec("torch") is None
     for item in items:
         if item.get_closest_marker("torch") and no_torch:

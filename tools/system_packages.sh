@@ -9,7 +9,7 @@ declare -A package_of=(
   [arm-linux-gnueabihf-gcc]=gcc-arm-linux-gnueabihf
   [riscv64-linux-gnu-gcc]=gcc-riscv64-linux-gnu
   [qemu-aarch64-static]=qemu-user-static
-  [adb]=adb [chromium]=chromium [ssh]=openssh-client
+  [adb]=adb [chromium]=chromium [ssh]=openssh-client [strace]=strace
 )
 # An ssh server only where the system forbids that packages start services, as container images do: no machine
 # shall be left with an open port. The tests start it themselves, on the loopback.

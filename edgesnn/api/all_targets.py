@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
+from typing import Unpack
 
 from edgesnn import plugins
 from edgesnn.api.bundles import open_bundle
+from edgesnn.api.options import ProfileOptions, ProfileSettings, Progress, chosen, silent, takes_settings
 from edgesnn.api.profiling import accuracy_of, profile_bundle, profile_for
-from edgesnn.api.progress import Progress, silent
 from edgesnn.api.runners import is_remote, runner_misses, runner_of
+from edgesnn.api.runs import Run
 from edgesnn.bundle.bundle import Bundle
 from edgesnn.errors import DeviceError, EdgesnnError, UndecidedError
 from edgesnn.profiler.budgets.profile import load_profile
 from edgesnn.profiler.results import Absent, AccuracyResult
-from edgesnn.record.files import Run
 from edgesnn.record.profiles import worst
 from edgesnn.runners.base import Capability
 from edgesnn.targets import devices, resolve_target, why_not
@@ -71,6 +72,11 @@ class AllProfiled:
     Attributes:
         profiled: Those that were tried, in order.
         skipped: Reasons by target of those that were not.
+
+    Examples:
+        >>> nothing_tried = edgesnn.AllProfiled(skipped={"lava": "not installed"})
+        >>> nothing_tried.exit_code
+        6
     """
 
     profiled: list[Profiled] = field(default_factory=list)
@@ -109,15 +115,13 @@ def candidates(bundle: Bundle, own_settings: frozenset[str] = frozenset()) -> li
     return found
 
 
+@takes_settings
 def profile_all(
-    path: Path,
+    bundle: Bundle | str | os.PathLike[str],
+    options: ProfileOptions | None = None,
     *,
-    profile: str = "smartglass",
-    allow_unmeasured: bool = False,
-    threads: int = 1,
-    windows: int | None = None,
-    min_window_seconds: float | None = None,
     on_progress: Progress = silent,
+    **settings: Unpack[ProfileSettings],
 ) -> AllProfiled:
     """Measure a bundle on every target that is usable here.
 
@@ -125,45 +129,43 @@ def profile_all(
     single target does.
 
     Args:
-        path: The bundle.
-        profile: Name or path of a profile; its settings per target apply.
-        allow_unmeasured: Whether missing measurements are excused.
-        threads: Threads inside one inference.
-        windows: Measurement windows, instead of the profile's.
-        min_window_seconds: Least time of a window in seconds, instead of the profile's.
+        bundle: A bundle or its folder.
+        options: How; the profile's settings per target apply. It names no target, no reference and no output.
         on_progress: Told what happens.
+        **settings: Fields of `ProfileOptions`, in place of those of ``options``.
 
     Returns:
         A run or an error for every target that was tried, a reason for every other one.
 
     Raises:
         UserError: The bundle is unusable.
-        UsageError: The profile does not exist or is wrong.
+        UsageError: The profile does not exist or is wrong, or an option makes no sense here.
+
+    Examples:
+        >>> found = edgesnn.profile_all("bundle", profile="quick", windows=1)
+        >>> {one.target: one.exit_code for one in found.profiled}
+        {'native': 0, 'onnxruntime': 0}
+        >>> found.skipped["golden"]
+        'is the definition that the others are compared with, no engine; profile it by name'
     """
-    bundle = open_bundle(path)
-    whole = load_profile(profile)
+    asked = chosen(options, **settings)
+    asked.refuse("a profile of every target takes no", "target", "reference", "output")
+    bundle = open_bundle(bundle)
+    whole = load_profile(os.fspath(asked.profile))
     known: dict[int, AccuracyResult | Absent] = {}
     found = AllProfiled()
     for one in candidates(bundle, frozenset(whole.target)):
         if one.skip is not None:
             found.skipped[one.target] = one.skip
             continue
-        chosen, _ = profile_for(profile, one.target, windows, min_window_seconds)
-        tokens = chosen.workload.accuracy_tokens
+        own = replace(asked, target=one.target, compare=False)
+        profile, _ = profile_for(own)
+        tokens = profile.workload.accuracy_tokens
         if tokens not in known:
-            known[tokens] = accuracy_of(bundle, chosen, on_progress)
+            known[tokens] = accuracy_of(bundle, profile, on_progress)
         try:
             run = profile_bundle(
-                path,
-                target=one.target,
-                profile=profile,
-                allow_unmeasured=allow_unmeasured,
-                threads=threads,
-                windows=windows,
-                min_window_seconds=min_window_seconds,
-                accuracy=known[tokens],
-                compare=False,
-                on_progress=_named(one.target, on_progress),
+                bundle, own, accuracy=known[tokens], on_progress=_named(one.target, on_progress)
             )
         except EdgesnnError as error:
             found.profiled.append(Profiled(one.target, one.gates, error=error))

@@ -2,41 +2,53 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from edgesnn.api.progress import Progress, silent
+from edgesnn.api.options import Progress, silent
 from edgesnn.api.students import export_student, student_folder
 from edgesnn.bundle.bundle import MANIFEST_NAME, Bundle
 from edgesnn.program.artifact import METADATA_NAME
 
 
-def open_bundle(path: Path) -> Bundle:
+def open_bundle(bundle: Bundle | str | os.PathLike[str]) -> Bundle:
     """Open a bundle and verify every hash.
+
+    Args:
+        bundle: Its folder; one that is open already is given back.
 
     Raises:
         BundleError: It is no bundle or breaks one of its promises.
+
+    Examples:
+        >>> bundle = edgesnn.open_bundle("bundle")
+        >>> bundle
+        <Bundle 'reference' in bundle: program ..., formats onnx>
     """
-    return Bundle(path)
+    return bundle if isinstance(bundle, Bundle) else Bundle(Path(bundle))
 
 
 @contextmanager
 def bundle_of(
-    path: Path, on_progress: Progress = silent, formats: Sequence[str] = ("onnx",)
+    model: Bundle | str | os.PathLike[str], on_progress: Progress = silent, formats: Sequence[str] = ("onnx",)
 ) -> Iterator[Bundle]:
-    """A bundle at a path, or one made from the student artifact there and removed afterwards.
+    """A bundle as it is, or one made from a student artifact and removed afterwards.
 
     Args:
-        path: A bundle or a student artifact.
+        model: A bundle, its folder, or a student artifact; ``reference`` is the one that ships with edgesnn.
         on_progress: Told what happens.
         formats: What is exported of a student artifact.
 
     Yields:
         The bundle.
     """
-    path = student_folder(path)
+    if isinstance(model, Bundle):
+        yield model
+        return
+    path = student_folder(model)
     if (path / MANIFEST_NAME).is_file() or not (path / METADATA_NAME).is_file():
         yield open_bundle(path)
         return

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from edgesnn import plugins
 from edgesnn.api.bundles import bundle_of
-from edgesnn.api.progress import Progress, silent
+from edgesnn.api.options import Progress, silent
 from edgesnn.api.runners import export_of, runner_of
-from edgesnn.bundle.bundle import TOKENIZER_NAME
+from edgesnn.bundle.bundle import TOKENIZER_NAME, Bundle
 from edgesnn.errors import TextError, UsageError
 from edgesnn.runners.base import Capability, Runner, RunnerOptions
 from edgesnn.targets import parse_target, resolve_target
@@ -50,37 +50,106 @@ class _RunnerModel:
         return logits.astype(np.float32)
 
 
+class GeneratedText(Iterator[GeneratedToken]):
+    """Text that is being made: iterate over its pieces, or take all of it with ``str()``.
+
+    Args:
+        pieces: What makes it.
+
+    Examples:
+        >>> text = edgesnn.generate_text("bundle", "What is on the menu?", max_tokens=8)
+        >>> len(str(text)) > 0
+        True
+    """
+
+    def __init__(self, pieces: Iterator[GeneratedToken]) -> None:
+        self._pieces = pieces
+        self._made: list[str] = []
+
+    def __next__(self) -> GeneratedToken:
+        piece = next(self._pieces)
+        self._made.append(piece.text)
+        return piece
+
+    def __str__(self) -> str:
+        """The whole text; what is not made yet is made now."""
+        for _ in self:
+            pass
+        return "".join(self._made)
+
+    def __repr__(self) -> str:
+        return f"<GeneratedText: {''.join(self._made)!r} so far>"
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """What a notebook shows: the text."""
+        printer.text(repr(self) if cycle else str(self))
+
+
 def generate_text(
-    path: Path,
+    model: Bundle | str | os.PathLike[str],
     prompt: str,
-    options: SamplingOptions,
+    options: SamplingOptions | None = None,
     *,
     target: str = "cpu",
     max_tokens: int = 64,
     raw: bool = False,
     on_progress: Progress = silent,
     on_prompt: Callable[[list[int]], object] = lambda ids: None,
-) -> Iterator[GeneratedToken]:
+) -> GeneratedText:
     """Stream text after a prompt.
 
     Args:
-        path: A bundle or a student artifact.
+        model: A bundle, its folder, or a student artifact (``reference`` ships with edgesnn).
         prompt: The prompt.
-        options: How tokens are chosen.
+        options: How tokens are chosen; the best one each time where it is left out.
         target: Where to run.
         max_tokens: At most so many tokens.
         raw: Whether the prompt is taken as it is, without the student's template.
         on_progress: Told what happens before the first token.
         on_prompt: Given the token ids of the prompt, template included, before the first piece.
 
-    Yields:
-        Pieces of text.
+    Returns:
+        The text: its pieces, each as soon as it is made, when iterated over; all of it with ``str()``.
+        What can go wrong is raised with the first piece.
 
     Raises:
         TextError: The prompt has no tokens.
         UserError: Bundle or artifact is unusable.
         DeviceError: The target cannot run here.
+
+    Examples:
+        >>> print(edgesnn.generate_text("bundle", "Hello", max_tokens=20))
+        Ladies and gentlemen, I'm sorry for any confusion.
+        >>> options = edgesnn.SamplingOptions(temperature=0.7, top_k=40, seed=7)
+        >>> pieces = edgesnn.generate_text("bundle", "What is on the menu?", options, max_tokens=4)
+        >>> [piece.token for piece in pieces]
+        [...]
     """
+    return GeneratedText(
+        _pieces(
+            model,
+            prompt,
+            options or SamplingOptions(),
+            target=target,
+            max_tokens=max_tokens,
+            raw=raw,
+            on_progress=on_progress,
+            on_prompt=on_prompt,
+        )
+    )
+
+
+def _pieces(
+    model: Bundle | str | os.PathLike[str],
+    prompt: str,
+    options: SamplingOptions,
+    *,
+    target: str,
+    max_tokens: int,
+    raw: bool,
+    on_progress: Progress,
+    on_prompt: Callable[[list[int]], object],
+) -> Iterator[GeneratedToken]:
     if max_tokens < 1:
         raise UsageError("max-tokens out of range", actual=max_tokens, limit=">= 1")
     try:
@@ -89,7 +158,7 @@ def generate_text(
         raise TextError("the prompt is no text: it holds bytes that are no UTF-8") from None
     with ExitStack() as stack:
         first = export_of(plugins.load_runner(resolve_target(target)[0]))
-        bundle = stack.enter_context(bundle_of(path, on_progress, [] if first is None else [first]))
+        bundle = stack.enter_context(bundle_of(model, on_progress, [] if first is None else [first]))
         runner_class = runner_of(target, bundle)
         tokenizer = load_tokenizer(bundle.file(TOKENIZER_NAME))
         template = bundle.manifest.text.get("prompt_template")
@@ -101,9 +170,8 @@ def generate_text(
         on_prompt(ids)
         runner = stack.enter_context(runner_class())
         runner.open(bundle, RunnerOptions(address=parse_target(target).address))
-        model = _RunnerModel(runner, bundle.program().logit_scale)
         yield from generate(
-            model,
+            _RunnerModel(runner, bundle.program().logit_scale),
             tokenizer,
             ids,
             options,

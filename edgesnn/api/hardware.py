@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from edgesnn import plugins
 from edgesnn.api.bundles import bundle_of
+from edgesnn.api.options import ProfileOptions, Progress, silent
 from edgesnn.api.profiling import accuracy_of, profile_bundle, profile_for
-from edgesnn.api.progress import Progress, silent
 from edgesnn.api.runners import export_of, runner_of
 from edgesnn.bundle.bundle import TOKENIZER_NAME, Bundle, EvalSlice
+from edgesnn.closing import Closing
 from edgesnn.errors import RunnerError, TextError, UndecidedError, UsageError
 from edgesnn.profiler.budgets.statistics import Percentile
 from edgesnn.profiler.counts.activity import count_activity
 from edgesnn.profiler.counts.energy import report_energy
-from edgesnn.profiler.latency.steps import Latency, measure_latency
+from edgesnn.profiler.latency.session import LatencySession, measure_latency
 from edgesnn.profiler.quality.accuracy import measure_accuracy
-from edgesnn.profiler.results import Absent, AccuracyResult, Kind
-from edgesnn.profiler.session import workload_ids
+from edgesnn.profiler.results import Absent, AccuracyResult
+from edgesnn.profiler.setting import workload_ids
+from edgesnn.record.quantities import Kind
 from edgesnn.runners.base import DeviceInfo, RunnerOptions
 from edgesnn.targets import parse_target, resolve_target
 from edgesnn.text.tokenizer import TextTokenizer, load_tokenizer
@@ -42,13 +44,13 @@ _UW_PER_MW = 1000.0
 Texts = Sequence[str | Mapping[str, str]]
 
 
-class SNNHardwareProfiler:
+class SNNHardwareProfiler(Closing):
     """Measures one student on one target, with the code behind ``edgesnn profile``.
 
     A context that removes what it made; without ``with``, `close` does so, or the end of the process.
 
     Args:
-        model_path: A bundle, a student artifact, its ``student.pt``, or ``reference``.
+        model_path: A bundle, its folder, a student artifact, its ``student.pt``, or ``reference``.
         target: Device or runner.
         profile: Name or path of the profile that says how long and how often; no budget is judged.
         threads: Threads inside one inference.
@@ -58,14 +60,21 @@ class SNNHardwareProfiler:
         UserError: Bundle or artifact is unusable.
         UsageError: Target or profile does not exist or is wrong.
         DeviceError: The target cannot run here.
+
+    Examples:
+        >>> with edgesnn.SNNHardwareProfiler("bundle", profile="quick") as profiler:
+        ...     latency = profiler.profile_latency()
+        ...     accuracy = profiler.profile_accuracy(["The report is ready.", "Buy milk and bread."])
+        >>> latency["kind"], accuracy["documents"]
+        ('MEASURED', 2)
     """
 
     def __init__(
         self,
-        model_path: str | Path,
+        model_path: Bundle | str | os.PathLike[str],
         *,
         target: str = "cpu",
-        profile: str = "smartglass",
+        profile: str | os.PathLike[str] = "smartglass",
         threads: int = 1,
         on_progress: Progress = silent,
     ) -> None:
@@ -73,15 +82,14 @@ class SNNHardwareProfiler:
         self._options = RunnerOptions(threads=threads, address=parse_target(target).address)
         self._on_progress = on_progress
         self._profile_name = profile
-        self._profile, _ = profile_for(profile, target, None, None)
-        path = Path(model_path)
-        if path.suffix in (".pt", ".safetensors"):
-            path = path.parent
+        self._profile, _ = profile_for(ProfileOptions(target=target, profile=profile))
+        if not isinstance(model_path, Bundle) and Path(model_path).suffix in (".pt", ".safetensors"):
+            model_path = Path(model_path).parent
         first = export_of(plugins.load_runner(resolve_target(target)[0]))
         self._stack = ExitStack()
-        made = bundle_of(path, on_progress, [] if first is None else [first])
+        made = bundle_of(model_path, on_progress, [] if first is None else [first])
         self._bundle: Bundle = self._stack.enter_context(made)
-        self._latency: tuple[Latency, DeviceInfo] | None = None
+        self._latency: tuple[LatencySession, DeviceInfo] | None = None
 
     def profile_latency(self) -> dict[str, Any]:
         """Time one generated token with full context: tokenise share, forward pass, text decode.
@@ -193,20 +201,7 @@ class SNNHardwareProfiler:
         """Remove what was made for the profiler; safe to call twice."""
         self._stack.close()
 
-    def __enter__(self) -> Self:
-        """Enter a context that closes the profiler."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close the profiler."""
-        self.close()
-
-    def _measure(self) -> tuple[Latency, DeviceInfo]:
+    def _measure(self) -> tuple[LatencySession, DeviceInfo]:
         bundle = self._bundle
         ids, _ = workload_ids(bundle)
         workload = self._profile.workload.model_copy(update={"first_tokens": 0})
@@ -231,7 +226,7 @@ class SNNHardwareProfiler:
             UndecidedError: No window was valid.
         """
         run = profile_bundle(
-            self._bundle.path,
+            self._bundle,
             target=self.target,
             profile=self._profile_name,
             threads=self._options.threads,

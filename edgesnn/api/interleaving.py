@@ -2,38 +2,41 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Unpack
 
 import numpy as np
 import numpy.typing as npt
 
 from edgesnn import plugins
 from edgesnn.api.bundles import open_bundle
+from edgesnn.api.options import ProfileOptions, ProfileSettings, Progress, chosen, silent, takes_settings
 from edgesnn.api.profiling import accuracy_of, parity_of, profile_for
-from edgesnn.api.progress import Progress, silent
 from edgesnn.api.runners import runner_misses
+from edgesnn.api.runs import Run, shown
 from edgesnn.bundle.bundle import TOKENIZER_NAME, Bundle
 from edgesnn.errors import DeviceError, UsageError
 from edgesnn.profiler.budgets.profile import Profile
-from edgesnn.profiler.document import session_arrays, session_document
-from edgesnn.profiler.latency.ratio import Ratio, interleaved_order, ratio_of_windows
+from edgesnn.profiler.document import session_run
+from edgesnn.profiler.latency.ratio import interleaved_order, ratio_of_windows
 from edgesnn.profiler.latency.spread import means, medians, offsets, outliers, window_drift
 from edgesnn.profiler.latency.steps import MeasuredWindow, TakenWindows, measure_windows, require_steps
-from edgesnn.profiler.latency.warmup import WarmUp, warm_up
-from edgesnn.profiler.results import Absent, AccuracyResult, ParityResult
-from edgesnn.profiler.session import Setting, run_session, workload_ids
-from edgesnn.record.files import Run, make_run
+from edgesnn.profiler.latency.warmup import warm_up
+from edgesnn.profiler.results import Absent, AccuracyResult
+from edgesnn.profiler.session import run_session
+from edgesnn.profiler.setting import Setting, Subject, workload_ids
+from edgesnn.record.model import Parity
 from edgesnn.record.provenance import collect_provenance
-from edgesnn.runners.base import DeviceInfo, Runner, RunnerOptions
+from edgesnn.record.timing import Interleaving, RatioFigure, Role, WarmUp
+from edgesnn.runners.base import Runner, RunnerOptions
 from edgesnn.targets import parse_target, resolve_target
 from edgesnn.text.tokenizer import load_tokenizer
 
-ROLES = ("A", "B")
+ROLES: tuple[Role, Role] = ("A", "B")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +49,19 @@ class Interleaved:
         median_ratio: Median forward pass of a window, B over A.
         mean_ratio: Mean forward pass of a window, B over A.
         statement: The ratio of medians in words.
+
+    Examples:
+        >>> found = edgesnn.profile_interleaved("bundle", "bundle", profile="quick")
+        >>> found.median_ratio.windows_a
+        2
+        >>> print(found.statement)
+        median time per step: ...
     """
 
     a: Run
     b: Run
-    median_ratio: Ratio
-    mean_ratio: Ratio
+    median_ratio: RatioFigure
+    mean_ratio: RatioFigure
     statement: str
 
 
@@ -72,63 +82,64 @@ class _Plan:
 class _Side:
     """One of the two, open and warm."""
 
-    role: str
-    bundle: Bundle
-    runner: Runner
-    device: DeviceInfo
+    role: Role
+    subject: Subject
     accuracy: AccuracyResult | Absent
-    parity: ParityResult | Absent
+    parity: Parity | Absent
     warm: WarmUp
     ids: npt.NDArray[np.int32]
     windows: list[MeasuredWindow] = field(default_factory=list)
 
 
+@takes_settings
 def profile_interleaved(
-    a: Path,
-    b: Path,
+    a: Bundle | str | os.PathLike[str],
+    b: Bundle | str | os.PathLike[str],
+    options: ProfileOptions | None = None,
     *,
-    target: str = "cpu",
-    profile: str = "smartglass",
-    allow_unmeasured: bool = False,
-    threads: int = 1,
-    windows: int | None = None,
-    min_window_seconds: float | None = None,
     seed: int = 0,
     on_progress: Progress = silent,
+    **settings: Unpack[ProfileSettings],
 ) -> Interleaved:
     """Measure two bundles on one target in turns, and compare them.
 
     Args:
-        a: The first bundle, for example the base of a change.
+        a: The first bundle or its folder, for example the base of a change.
         b: The second, for example its head.
-        target: Device or runner; the fastest runner that can run both.
-        profile: Name or path of a profile. An odd number of windows is rounded up.
-        allow_unmeasured: Whether missing measurements are excused.
-        threads: Threads inside one inference.
-        windows: Measurement windows of each, instead of the profile's.
-        min_window_seconds: Least time of a window in seconds, instead of the profile's.
+        options: How; the target's fastest runner that can run both is taken, and an odd number of windows is
+            rounded up. It names no meter, no reference and no output.
         seed: Seed of the order.
         on_progress: Told what happens.
+        **settings: Fields of `ProfileOptions`, in place of those of ``options``.
 
     Returns:
         Both runs, each a full record that names the session, and the ratio.
 
     Raises:
         UserError: A bundle is unusable.
-        UsageError: Target or profile does not exist, or no runner can run both bundles.
+        UsageError: Target or profile does not exist, no runner can run both bundles, or an option makes no
+            sense here.
         DeviceError: The target cannot run here, or failed.
+
+    Examples:
+        >>> found = edgesnn.profile_interleaved("bundle", "bundle", profile="quick")
+        >>> found.a.record.interleaving.order in ("ABBA", "BAAB")
+        True
     """
+    asked = chosen(options, **settings)
+    asked.refuse("windows in turns take no", "meter", "reference", "output")
+    target = asked.target
     resolve_target(target)
-    chosen, notes = profile_for(profile, target, windows, min_window_seconds)
-    order = interleaved_order(chosen.workload.windows, seed)
-    workload = chosen.workload.model_copy(update={"windows": order.count("A")})
-    bundles = [open_bundle(path) for path in (a, b)]
+    profile, notes = profile_for(asked)
+    order = interleaved_order(profile.workload.windows, seed)
+    workload = profile.workload.model_copy(update={"windows": order.count("A")})
+    bundles = [open_bundle(one) for one in (a, b)]
     plan = _Plan(
         target=target,
         kind=_runner_of_both(target, bundles),
-        profile=chosen.model_copy(update={"workload": workload}),
-        options=RunnerOptions(threads=threads, address=parse_target(target).address),
-        allow_unmeasured=allow_unmeasured,
+        profile=profile.model_copy(update={"workload": workload}),
+        options=RunnerOptions(threads=asked.threads, address=parse_target(target).address),
+        allow_unmeasured=asked.allow_unmeasured,
         notes=notes,
         on_progress=on_progress,
     )
@@ -137,17 +148,28 @@ def profile_interleaved(
         _take_turns({"A": first, "B": second}, plan, order)
         median = ratio_of_windows(medians(first.windows), medians(second.windows))
         mean = ratio_of_windows(means(first.windows), means(second.windows))
-        named = (f"A ({first.bundle.name})", f"B ({second.bundle.name})")
+        named = (f"A ({first.subject.bundle.name})", f"B ({second.subject.bundle.name})")
         statement = median.statement("median time per step", *named)
-        shared = {
-            "id": uuid.uuid4().hex,
-            "order": order,
-            "seed": seed,
-            "median_ratio": asdict(median),
-            "mean_ratio": asdict(mean),
-            "statement": statement,
-        }
-        runs = [_finished(plan, one, other, shared) for one, other in ((first, second), (second, first))]
+        shared = uuid.uuid4().hex
+
+        def record(side: _Side, other: _Side) -> Run:
+            values, bundle = medians(side.windows), other.subject.bundle
+            interleaving = Interleaving(
+                id=shared,
+                role=side.role,
+                order=order,
+                seed=seed,
+                other_name=bundle.name,
+                other_program_hash=bundle.manifest.program_hash,
+                median_ratio=median,
+                mean_ratio=mean,
+                statement=statement,
+                drift=window_drift(values, offsets(side.windows)),
+                outliers=outliers(values),
+            )
+            return _finished(plan, side, interleaving)
+
+        runs = [record(first, second), record(second, first)]
     return Interleaved(runs[0], runs[1], median, mean, statement)
 
 
@@ -167,7 +189,7 @@ def _runner_of_both(target: str, bundles: Sequence[Bundle]) -> type[Runner]:
     )
 
 
-def _opened(stack: ExitStack, plan: _Plan, role: str, bundle: Bundle) -> _Side:
+def _opened(stack: ExitStack, plan: _Plan, role: Role, bundle: Bundle) -> _Side:
     """One side, checked against golden, open and warm."""
     address = plan.options.address
     target = plan.kind.name if address is None else f"{plan.kind.name}:{address}"
@@ -187,7 +209,9 @@ def _opened(stack: ExitStack, plan: _Plan, role: str, bundle: Bundle) -> _Side:
     require_steps(runner)
     ids, _ = workload_ids(bundle)
     warm = warm_up(runner, ids, plan.profile.workload.warmup_tokens)
-    return _Side(role, bundle, runner, device, accuracy, parity, warm, ids)
+    tokenizer = load_tokenizer(bundle.file(TOKENIZER_NAME))
+    subject = Subject(plan.target, bundle, tokenizer, runner, device, plan.options)
+    return _Side(role, subject, accuracy, parity, warm, ids)
 
 
 def _take_turns(sides: Mapping[str, _Side], plan: _Plan, order: str) -> None:
@@ -195,36 +219,23 @@ def _take_turns(sides: Mapping[str, _Side], plan: _Plan, order: str) -> None:
     for number, role in enumerate(order):
         plan.on_progress(f"windows in turns, {role}", number, len(order))
         side = sides[role]
-        context = one.context or side.bundle.program().context_window
+        context = one.context or side.subject.bundle.program().context_window
         side.windows.extend(
-            measure_windows(side.runner, one, side.ids, context=context, warm=side.warm, on_progress=silent)
+            measure_windows(
+                side.subject.runner, one, side.ids, context=context, warm=side.warm, on_progress=silent
+            )
         )
     plan.on_progress("windows in turns", len(order), len(order))
 
 
-def _finished(plan: _Plan, side: _Side, other: _Side, shared: dict[str, Any]) -> Run:
+def _finished(plan: _Plan, side: _Side, interleaving: Interleaving) -> Run:
     """The full record of one side."""
     result = run_session(
-        side.runner,
-        side.bundle,
+        side.subject,
         plan.profile,
-        load_tokenizer(side.bundle.file(TOKENIZER_NAME)),
+        Setting(allow_unmeasured=plan.allow_unmeasured, taken=TakenWindows(side.warm, tuple(side.windows))),
         accuracy=side.accuracy,
         parity=side.parity,
         on_progress=lambda stage, done, total: plan.on_progress(f"{side.role}: {stage}", done, total),
-        setting=Setting(plan.target, side.device, plan.options, plan.allow_unmeasured),
-        taken=TakenWindows(side.warm, tuple(side.windows)),
     )
-    document = session_document(result, side.bundle)
-    values = medians(side.windows)
-    drift = window_drift(values, offsets(side.windows))
-    document["marks"] += plan.notes
-    document["interleaving"] = {
-        **shared,
-        "role": side.role,
-        "other_name": other.bundle.name,
-        "other_program_hash": other.bundle.manifest.program_hash,
-        "drift": None if drift is None else asdict(drift),
-        "outliers": [asdict(outlier) for outlier in outliers(values)],
-    }
-    return make_run(document, session_arrays(result), collect_provenance())
+    return shown(session_run(result, collect_provenance(), notes=plan.notes, interleaving=interleaving))

@@ -1,7 +1,7 @@
 """The process of its own in which a reference model runs: its memory is not the student's.
 
-``python -m edgesnn.api.reference_child`` reads one JSON request from stdin and prints JSON lines:
-``{"progress": [stage, done, total]}``, then ``{"result": {...}}`` or ``{"error": {...}}``.
+``python -m edgesnn.api.reference_child`` reads one JSON request from stdin and answers as
+`edgesnn.children` says.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from edgesnn.children import reply, say
+from edgesnn.errors import missing_extra
 from edgesnn.profiler.counts.memory_probe import peak_resident
 
 
@@ -20,24 +22,20 @@ def main() -> int:
     Returns:
         0, or the exit code of the error that was met.
     """
-    from edgesnn.errors import EdgesnnError, missing_extra
-
     request = json.load(sys.stdin)
-    baseline, _ = peak_resident()
-    try:
+
+    def work() -> dict[str, Any]:
         try:
-            _say({"result": _measure(request, baseline)})
+            return _measure(request)
         except ModuleNotFoundError as error:
             if error.name is None or error.name.partition(".")[0] == "edgesnn":
                 raise
             raise missing_extra(error.name, "train", "a reference model") from None
-    except EdgesnnError as error:
-        _say({"error": error.as_dict()})
-        return error.exit_code
-    return 0
+
+    return reply(work)
 
 
-def _measure(request: dict[str, Any], baseline: int) -> dict[str, Any]:
+def _measure(request: dict[str, Any]) -> dict[str, Any]:
     from dataclasses import asdict
 
     from edgesnn.profiler.quality.reference import CausalModel, score_reference, time_steps
@@ -53,7 +51,6 @@ def _measure(request: dict[str, Any], baseline: int) -> dict[str, Any]:
         from edgesnn.student.teacher.causal import HuggingFaceModel
 
         model = HuggingFaceModel(request["model"], request["threads"])
-    libraries, _ = peak_resident()
     checked: CausalModel = model
     student = load_tokenizer(Path(request["tokenizer"]))
     text = student.decode([i for document in request["documents"] for i in document])
@@ -74,8 +71,6 @@ def _measure(request: dict[str, Any], baseline: int) -> dict[str, Any]:
         "dtype": model.dtype,
         "cached": model.cached,
         "context": context,
-        "baseline_bytes": baseline,
-        "loaded_bytes": libraries,
         "peak_bytes": stepping,
         "how": how,
         "step_ms": times.tolist(),
@@ -84,12 +79,7 @@ def _measure(request: dict[str, Any], baseline: int) -> dict[str, Any]:
 
 
 def _progress(stage: str, done: int, total: int) -> None:
-    _say({"progress": [stage, done, total]})
-
-
-def _say(line: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(line) + "\n")
-    sys.stdout.flush()
+    say({"progress": [stage, done, total]})
 
 
 if __name__ == "__main__":

@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-import tempfile
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-import edgesnn
-from edgesnn.api.progress import Progress, silent
+from edgesnn.api.options import Progress, silent
 from edgesnn.bundle.bundle import TOKENIZER_NAME, Bundle, EvalSlice
-from edgesnn.errors import EdgesnnError, RunnerError, UsageError
+from edgesnn.children import Child
+from edgesnn.errors import UsageError
 from edgesnn.profiler.budgets.profile import Workload
 from edgesnn.profiler.budgets.statistics import percentile
 from edgesnn.profiler.quality.accuracy import bootstrap_ratio
-from edgesnn.profiler.quantities import MEGABYTE
-from edgesnn.profiler.results import Quantity, absent, present
+from edgesnn.profiler.quantities import percentile_quantity
 from edgesnn.program.golden import Golden
 from edgesnn.program.scoring import DocumentScores, score_documents
+from edgesnn.record.quantities import MEGABYTE, Quantities, absent, present
+from edgesnn.record.timing import Reference
 
 MODULE = "edgesnn.api.reference_child"
 #: Student tokens of held-out text that a reference is scored on, at least, to the end of a document.
@@ -35,7 +29,6 @@ REFERENCE_TOKENS = 2000
 REFERENCE_STEPS = 90
 #: Default deadline of the process.
 TIMEOUT_S = 900.0
-_STDERR_SHOWN = 300
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,19 +92,19 @@ def measure_reference(
         "steps": steps,
         "threads": threads,
     }
-    report = _ask(request, timeout_s, on_progress)
+    what, given = f"the process of the reference '{Path(model).name}'", json.dumps(request).encode()
+    with Child(["-m", MODULE], what, given=given) as child:
+        remedy = "raise --reference-timeout, or name a smaller model"
+        report = child.expect("result", timeout_s, remedy=remedy, on_progress=on_progress)
     return MeasuredReference(report, _score_student(bundle, part, report["scores"]), threads)
 
 
-def reference_document(measured: MeasuredReference, quantities: dict[str, Quantity]) -> dict[str, Any]:
+def reference_part(measured: MeasuredReference, quantities: Quantities) -> Reference:
     """The ``reference`` of a run record.
 
     Args:
         measured: The reference and the student on its documents.
         quantities: The run's quantities: the student's forward pass and size.
-
-    Returns:
-        Plain data.
     """
     report, student = measured.report, measured.student
     scores = report["scores"]
@@ -120,7 +113,7 @@ def reference_document(measured: MeasuredReference, quantities: dict[str, Quanti
     nats, sizes = np.array(scores["nats"]), np.array(scores["text_bytes"])
     hits = np.array(scores["hits"])
     shared = np.array([len(places) for places in scores["places"]])
-    found = {
+    found: Quantities = {
         "bits_per_byte": present(
             float(nats.sum() / np.log(2) / sizes.sum()),
             "bits/byte",
@@ -158,32 +151,24 @@ def reference_document(measured: MeasuredReference, quantities: dict[str, Quanti
         reason = f"the reference's best token was never right at the {places} places that both share"
         found |= {key: absent("share", reason) for key in ("top1", "student_top1", "retention")}
     found |= _costs(report, quantities)
-    return {
+    return Reference(
         **{key: report[key] for key in ("name", "engine", "dtype", "parameters", "model_bytes", "context")},
-        "kv_cache": report["cached"],
-        "threads": measured.threads,
-        "documents": count,
-        "skipped_documents": scores["skipped"],
-        "quantities": {name: asdict(quantity) for name, quantity in found.items()},
-    }
+        kv_cache=report["cached"],
+        threads=measured.threads,
+        documents=count,
+        skipped_documents=scores["skipped"],
+        quantities=found,
+    )
 
 
-def _costs(report: dict[str, Any], quantities: dict[str, Quantity]) -> dict[str, Quantity]:
+def _costs(report: dict[str, Any], quantities: Quantities) -> Quantities:
     """Latency, memory and size, and the student's part of them."""
     times = np.array(report["step_ms"])
     cache = "keys and values cached" if report["cached"] else "no cache: every step reads the context again"
     how = f"forward pass of one step, context of at least {report['context']} tokens, {cache}"
-    found: dict[str, Quantity] = {}
+    found: Quantities = {}
     for q in (0.5, 0.95):
-        one = percentile(times, q)
-        found[f"step.p{round(q * 100)}"] = present(
-            one.value_ms,
-            "ms",
-            how,
-            interval=(one.lower_ms, one.upper_ms),
-            n=len(times),
-            effective_n=one.effective_n,
-        )
+        found[f"step.p{round(q * 100)}"] = percentile_quantity(percentile(times, q), len(times), how)
     found["memory.peak"] = present(
         report["peak_bytes"] / MEGABYTE, "MB", f"{report['how']}, own process, after loading and stepping"
     )
@@ -224,98 +209,3 @@ def _score_student(bundle: Bundle, part: EvalSlice, scores: dict[str, Any]) -> D
         part.doc_bytes[scores["documents"]],
         counted=counted,
     )
-
-
-def _ask(request: dict[str, Any], timeout_s: float, on_progress: Progress) -> dict[str, Any]:
-    """Start the process, pass its progress on, and give its result."""
-    said: dict[str, Any] = {}
-    with tempfile.TemporaryFile("w+", encoding="utf-8") as errors, _process(errors) as process:
-        late = threading.Event()
-
-        def kill() -> None:
-            late.set()
-            process.kill()
-
-        timer = threading.Timer(timeout_s, kill)
-        timer.start()
-        try:
-            assert process.stdin is not None and process.stdout is not None
-            try:
-                process.stdin.write(json.dumps(request))
-                process.stdin.close()
-            except BrokenPipeError:
-                pass  # it died at once; what it said last is shown below
-            for line in process.stdout:
-                said = _heard(line, said, on_progress)
-            code = process.wait()
-        finally:
-            timer.cancel()
-        if "result" in said:
-            result: dict[str, Any] = said["result"]
-            return result
-        if late.is_set():
-            raise RunnerError(
-                f"the reference '{Path(request['model']).name}' did not finish",
-                actual=f"more than {timeout_s:g} s",
-                remedy="raise --reference-timeout, or name a smaller model",
-            )
-        if "error" in said:
-            raise _error_of(said["error"])
-        errors.seek(0)
-        last = errors.read().strip()[-_STDERR_SHOWN:] or "it said nothing"
-        death = f"signal {-code}" if code < 0 else f"exit code {code}"
-        raise RunnerError(f"the process of the reference died with {death}", actual=last)
-
-
-@contextmanager
-def _process(errors: Any) -> Iterator[subprocess.Popen[str]]:
-    """The process; it does not outlive the context."""
-    root = str(Path(edgesnn.__file__).parents[1])
-    path = os.environ.get("PYTHONPATH")
-    environment = {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{path}" if path else root}
-    process = subprocess.Popen(
-        [sys.executable, "-m", MODULE],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=errors,
-        text=True,
-        env=environment,
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-        for stream in (process.stdin, process.stdout):
-            if stream is not None:
-                stream.close()
-
-
-def _heard(line: str, said: dict[str, Any], on_progress: Progress) -> dict[str, Any]:
-    """One line of the process; what is not ours is passed over, a library may have printed it."""
-    try:
-        message = json.loads(line)
-    except ValueError:
-        return said
-    if not isinstance(message, dict):
-        return said
-    if "progress" in message:
-        stage, done, total = message["progress"]
-        on_progress(str(stage), int(done), int(total))
-        return said
-    return {**said, **message}
-
-
-def _error_of(data: dict[str, Any]) -> EdgesnnError:
-    """The error that the process met, as one of this process."""
-    kinds = {kind.code: kind for kind in _kinds(EdgesnnError)}
-    kind = kinds.get(str(data.get("code")), RunnerError)
-    return kind(
-        str(data.get("what")), actual=data.get("actual"), limit=data.get("limit"), remedy=data.get("remedy")
-    )
-
-
-def _kinds(kind: type[EdgesnnError]) -> Iterator[type[EdgesnnError]]:
-    yield kind
-    for below in kind.__subclasses__():
-        yield from _kinds(below)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgesnn import plugins
-from edgesnn.api.progress import Progress
+from edgesnn.api.options import Progress
 from edgesnn.bundle.bundle import Bundle
 from edgesnn.runners.base import Capability, Runner, Screen
 from edgesnn.targets import resolve_target

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgesnn import plugins, resources
-from edgesnn.api.progress import Progress, silent
+from edgesnn.api.options import Progress, silent
 from edgesnn.bundle.bundle import EVAL_NAME, TOKENIZER_NAME, Bundle, read_eval_slice
 from edgesnn.bundle.export import BundleSource, write_bundle
-from edgesnn.errors import ArtifactError, MissingExtraError, OutputError, UsageError
+from edgesnn.errors import ArtifactError, MissingExtraError, OutputError, UsageError, missing_extra
 from edgesnn.exporters.c.cross import cross_build, parse_targets, require_compilers
 from edgesnn.exporters.c.exporter import FOLDER as C_FOLDER
 from edgesnn.program.artifact import (
@@ -25,28 +27,77 @@ from edgesnn.program.float_program import FloatProgram
 from edgesnn.program.fold import fold, folder_for
 from edgesnn.text.tokenizer import load_tokenizer
 
+if TYPE_CHECKING:
+    from edgesnn.student.config import TrainConfig
+    from edgesnn.student.training.distilled_text import OnTeacher
+    from edgesnn.student.training.preparation import OnRead
+    from edgesnn.student.training.progress import OnProgress, Trained
+
 #: Name of the student that ships with edgesnn.
 REFERENCE = "reference"
 #: Tokens of held-out text that the compiler measures on.
 CALIBRATION_TOKENS = 4000
 
 
-def student_folder(path: Path) -> Path:
+def train_student(
+    config: TrainConfig,
+    on_progress: OnProgress | None = None,
+    *,
+    on_teacher: OnTeacher | None = None,
+    on_read: OnRead | None = None,
+) -> Trained:
+    """Distil a teacher, or text alone, into a student artifact.
+
+    A run that was killed goes on from its last checkpoint when it is repeated.
+
+    Args:
+        config: The run.
+        on_progress: Called after every step.
+        on_teacher: Told how far the teacher is with each text.
+        on_read: Told what the text was read as.
+
+    Returns:
+        The artifact's folder and its metadata.
+
+    Raises:
+        MissingExtraError: torch is not installed.
+        ConfigError: Unknown architecture, data set or options.
+        TrainingError: Unusable text, teacher or cache, divergence, too little memory.
+        OutputError: A file cannot be written.
+
+    Examples:
+        >>> config = edgesnn.TrainConfig(
+        ...     output_dir="student", num_steps=2, vocab_size=300, max_length=16, git_tracking=False,
+        ...     architecture_options={"dim": 16, "depth": 1, "num_heads": 2, "mlp_dim": 16, "rank": 8,
+        ...                           "windows": [4, 8]},
+        ... )
+        >>> edgesnn.train_student(config).directory.name
+        'student'
+    """
+    if find_spec("torch") is None:
+        raise missing_extra("torch", "train", "training")
+    from edgesnn import student
+
+    return student.train_student(config, on_progress, on_teacher=on_teacher, on_read=on_read)
+
+
+def student_folder(student: str | os.PathLike[str]) -> Path:
     """The folder of a student artifact; ``reference`` names the one that ships with edgesnn.
 
     Args:
-        path: A folder, or ``reference`` where no such folder exists.
+        student: A folder, or ``reference`` where no such folder exists.
     """
+    path = Path(student)
     if path == Path(REFERENCE) and not path.exists():
         return resources.folder("reference")
     return path
 
 
-def read_student(path: Path) -> StudentArtifact:
+def read_student(student: str | os.PathLike[str]) -> StudentArtifact:
     """Read a student artifact; torch is needed only when it holds ``student.pt`` alone.
 
     Args:
-        path: The folder that ``edgesnn train`` wrote.
+        student: The folder that ``edgesnn train`` wrote, or ``reference``.
 
     Returns:
         Metadata and tensors.
@@ -54,7 +105,12 @@ def read_student(path: Path) -> StudentArtifact:
     Raises:
         ArtifactError: A file is missing, damaged or inconsistent.
         MissingExtraError: Only ``student.pt`` is there, and torch is not installed.
+
+    Examples:
+        >>> edgesnn.read_student("reference").metadata["vocab_size"]
+        4096
     """
+    path = student_folder(student)
     if (path / TENSORS_NAME).is_file() or not (path / "student.pt").is_file():
         return read_artifact(path)
     try:
@@ -69,12 +125,12 @@ def read_student(path: Path) -> StudentArtifact:
 
 
 def compile_student(
-    path: Path, on_progress: Progress = silent
+    student: str | os.PathLike[str], on_progress: Progress = silent
 ) -> tuple[StudentArtifact, FloatProgram, Compiled]:
     """Fold and compile a student artifact.
 
     Args:
-        path: The artifact.
+        student: The artifact's folder, or ``reference``.
         on_progress: Told what happens.
 
     Returns:
@@ -83,7 +139,13 @@ def compile_student(
     Raises:
         ArtifactError: The artifact is unusable.
         CompileError: The student has no exact integer program.
+
+    Examples:
+        >>> artifact, folded, compiled = edgesnn.compile_student("reference")
+        >>> compiled.program.timesteps
+        2
     """
+    path = student_folder(student)
     folder_for(path, read_metadata(path))
     artifact = read_student(path)
     folded = fold(artifact)
@@ -104,14 +166,19 @@ def _calibration_text(path: Path, vocab_size: int) -> CalibrationText | None:
 
 
 def format_reasons() -> dict[str, str | None]:
-    """Every format by name, with the reason why it cannot be written here, or None."""
+    """Every format by name, with the reason why it cannot be written here, or None.
+
+    Examples:
+        >>> edgesnn.format_reasons()["onnx"] is None
+        True
+    """
     return {name: plugins.exporter_misses(name) for name in plugins.names(plugins.EXPORTERS)}
 
 
 def export_student(
-    path: Path,
-    output: Path,
-    formats: Sequence[str] | None = None,
+    student: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    formats: str | Sequence[str] | None = None,
     *,
     overwrite: bool = False,
     name: str | None = None,
@@ -121,9 +188,10 @@ def export_student(
     """Compile a student and write the bundle that devices run.
 
     Args:
-        path: The student artifact.
+        student: The student artifact's folder; ``reference`` is the one that ships with edgesnn.
         output: The folder to make.
-        formats: Names of exporters; None for all that can write here (`format_reasons` tells).
+        formats: Names of formats, or one of them; None for all that can be written here
+            (`format_reasons` tells).
         overwrite: Whether an existing bundle is replaced.
         name: Name of the model; the artifact folder's by default.
         cross: Comma-separated processors that the C export is also built for as static binaries.
@@ -134,8 +202,15 @@ def export_student(
 
     Raises:
         UserError: Student, format or output folder is unusable; nothing is left half-written.
+
+    Examples:
+        >>> bundle = edgesnn.export_student("reference", "exported", "c")
+        >>> sorted(bundle.manifest.exports)
+        ['c']
     """
-    path = student_folder(path)
+    path, output = student_folder(student), Path(output)
+    if isinstance(formats, str):
+        formats = [formats]
     chosen = formats if formats is not None else [n for n, why in format_reasons().items() if why is None]
     exporters = {format_name: plugins.load_exporter(format_name)() for format_name in chosen}
     if output.exists() and not overwrite:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 from edgesnn import plugins
-from edgesnn.api.progress import Progress, silent
+from edgesnn.api.bundles import open_bundle
+from edgesnn.api.options import Progress, silent
 from edgesnn.api.runners import is_remote, runner_misses, runner_of, shown_by
 from edgesnn.bundle.bundle import Bundle
 from edgesnn.errors import UsageError
 from edgesnn.profiler.quality.verify import ParityCase, golden_cases, parity_ids, verify_runner
-from edgesnn.profiler.results import ParityResult
+from edgesnn.record.model import Parity
 from edgesnn.runners.base import Capability, Runner, RunnerOptions, Screen
 from edgesnn.targets import parse_target
 
@@ -18,15 +20,24 @@ from edgesnn.targets import parse_target
 PARITY_TOKENS = 2000
 
 
-def parity_targets(bundle: Bundle) -> dict[str, str | None]:
+def parity_targets(bundle: Bundle | str | os.PathLike[str]) -> dict[str, str | None]:
     """Every exact runner, with the reason why it cannot run this bundle here, or None.
 
     Args:
-        bundle: The bundle.
+        bundle: A bundle or its folder.
 
     Returns:
         Reasons by runner name; golden first.
+
+    Raises:
+        UserError: The bundle is unusable.
+
+    Examples:
+        >>> reasons = edgesnn.parity_targets("bundle")
+        >>> reasons["golden"] is None
+        True
     """
+    bundle = open_bundle(bundle)
     reasons: dict[str, str | None] = {}
     for plugin in plugins.available(plugins.RUNNERS):
         if plugin.error is not None:
@@ -41,17 +52,17 @@ def parity_targets(bundle: Bundle) -> dict[str, str | None]:
 
 
 def verify_bundle(
-    bundle: Bundle,
-    targets: Sequence[str] | None = None,
+    bundle: Bundle | str | os.PathLike[str],
+    targets: str | Sequence[str] | None = None,
     *,
     tokens: int = PARITY_TOKENS,
     on_progress: Progress = silent,
-) -> list[ParityResult]:
+) -> list[Parity]:
     """Compare targets with golden, bit for bit.
 
     Args:
-        bundle: The bundle.
-        targets: Names of targets; None for every exact runner that can run here.
+        bundle: A bundle or its folder.
+        targets: Names of targets, or one of them; None for every exact runner that can run here.
         tokens: Tokens to compare at least, per form.
         on_progress: Told what happens.
 
@@ -59,10 +70,19 @@ def verify_bundle(
         One result per target.
 
     Raises:
+        UserError: The bundle is unusable.
         UsageError: A target does not exist or does not run the integer program.
         DeviceError: A target cannot run here, or its engine fails.
+
+    Examples:
+        >>> results = edgesnn.verify_bundle("bundle", ["native"], tokens=50)
+        >>> {result.target: result.mismatches for result in results}
+        {'native': 0}
     """
+    bundle = open_bundle(bundle)
     chosen: list[tuple[str, str | None]]
+    if isinstance(targets, str):
+        targets = [targets]
     if targets is None:
         chosen = [(name, None) for name, reason in parity_targets(bundle).items() if reason is None]
     else:
@@ -92,7 +112,7 @@ def verify_bundle(
 
 def verify_open(
     runner: Runner, target: str, bundle: Bundle, *, tokens: int, on_progress: Progress = silent
-) -> ParityResult:
+) -> Parity:
     """Compare an open runner with golden, bit for bit.
 
     Args:
@@ -128,7 +148,7 @@ def _compare(
     *,
     source: str,
     on_progress: Progress,
-) -> ParityResult:
+) -> Parity:
     tell = shown_by(runner, on_progress)
     return verify_runner(
         runner,

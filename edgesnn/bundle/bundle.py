@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -77,7 +78,7 @@ class EvalSlice:
 
 
 class Bundle:
-    """One verified bundle.
+    """One verified bundle: the integer program, the files of each format, tokenizer and held-out text.
 
     Args:
         path: The folder.
@@ -89,14 +90,29 @@ class Bundle:
     Attributes:
         path: The folder.
         manifest: Its manifest.
+
+    Examples:
+        >>> bundle = edgesnn.Bundle("bundle")
+        >>> bundle.program().vocab_size
+        4096
+        >>> bundle.export_file("onnx", "step").name
+        'student.step.onnx'
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.manifest = _read_manifest(path)
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.manifest = _read_manifest(self.path)
         for name, entry in self.manifest.files.items():
             _verify(self.file(name), name, entry.sha256, entry.bytes)
         self._program: Program | None = None
+
+    def __repr__(self) -> str:
+        manifest = self.manifest
+        size = sum(entry.bytes for entry in manifest.files.values()) / 1e6
+        return (
+            f"<Bundle '{self.name}' in {self.path}: program {manifest.program_hash[:12]}, "
+            f"{size:.1f} MB in {len(manifest.files)} files, formats {', '.join(sorted(manifest.exports))}>"
+        )
 
     @property
     def name(self) -> str:

@@ -9,7 +9,6 @@ from pydantic import Field, model_validator
 from edgesnn.chips.sourced import UNSURE, Bits, EnergyRange, Flag, NonEmpty, Sourced, SourcedCount
 from edgesnn.config import StrictModel, find_chip, load_toml
 from edgesnn.errors import ConfigError
-from edgesnn.resources import files
 
 _REMEDY = "docs/chips.md says what a chip file holds; targets/chips/loihi2.toml is one"
 
@@ -111,8 +110,3 @@ def load_chip(name_or_path: str) -> Chip:
         raise ConfigError(
             error.what, actual=error.actual, limit=error.limit, remedy=error.remedy or _REMEDY
         ) from None
-
-
-def chip_names() -> list[str]:
-    """Names of the chips that ship with edgesnn, sorted."""
-    return list(files("targets", "chips"))

@@ -85,7 +85,7 @@ class EnergyParts:
         parts_uj: Its parts per token, microjoules.
     """
 
-    name: str
+    name: Literal["synaptic_operations", "with_memory", "dense_network"]
     how: str
     parts_uj: dict[str, float]
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from edgesnn.reports.baseline import Baseline
-    from edgesnn.reports.comparison import Key
+    from edgesnn.reports.comparing.result import Key
     from edgesnn.reports.history import LevelChange, SessionDrift
 
 SCHEMA = "edgesnn.baselines/1"
@@ -62,9 +62,9 @@ def baseline(
 
 
 def _update(out: CommandOutput, folder: Path, runs: list[Path], new_level: str | None, force: bool) -> None:
-    from edgesnn.api import update_baselines
+    from edgesnn.api.comparing import update_baselines
     from edgesnn.reports.baseline import file_name, read_baseline
-    from edgesnn.reports.series import MIN_SESSIONS
+    from edgesnn.reports.comparing.series import MIN_SESSIONS
 
     if not runs:
         raise UsageError("no run was named", remedy="edgesnn baseline update RUN.json")
@@ -171,8 +171,8 @@ def _history_table(one: Baseline) -> Table:
     from rich.table import Table
     from rich.text import Text
 
+    from edgesnn.reports.formats.wording import number
     from edgesnn.reports.history import session_means
-    from edgesnn.reports.wording import number
 
     metrics = list(dict.fromkeys(name for session in one.sessions for name in session.series))
     table = Table(title="history, geometric means", title_justify="left")

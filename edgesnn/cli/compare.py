@@ -15,7 +15,7 @@ from edgesnn.errors import OutputError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from edgesnn.reports.comparison import RunComparison, TargetComparison
+    from edgesnn.reports.comparing.result import RunComparison, TargetComparison
 
 _COLOURS = {
     "regression": "bold red",
@@ -84,11 +84,10 @@ def compare(
     nothing got worse, 3 a regression or a failed budget, 6 something required could not be decided.
     """
     with session("compare", json_mode) as out:
-        from edgesnn.api import compare_paths
-        from edgesnn.reports.comparison import SCHEMA
-        from edgesnn.reports.document import comparison_document
+        from edgesnn.api.comparing import compare_runs
+        from edgesnn.reports.comparing.result import SCHEMA, comparison_document
 
-        found = compare_paths(
+        found = compare_runs(
             baseline, runs, thresholds=threshold or [], strict=strict, counts_only=counts_only
         )
         out.document(SCHEMA, comparison_document(found))
@@ -100,9 +99,9 @@ def compare(
 
 
 def _write_files(found: RunComparison, wanted: dict[str, Path | None]) -> None:
-    from edgesnn.reports.dashboards import bencher, smaller_is_better
-    from edgesnn.reports.junit import junit
-    from edgesnn.reports.markdown import markdown
+    from edgesnn.reports.formats.dashboards import bencher, smaller_is_better
+    from edgesnn.reports.formats.junit import junit
+    from edgesnn.reports.formats.markdown import markdown
 
     writers: dict[str, Callable[[], str]] = {
         "markdown": lambda: markdown(found),
@@ -175,7 +174,7 @@ def _metrics_table(target: TargetComparison, details: bool) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    from edgesnn.reports.wording import (
+    from edgesnn.reports.formats.wording import (
         SIGNS,
         change_text,
         evidence_text,
@@ -218,7 +217,7 @@ def _budgets_table(target: TargetComparison) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    from edgesnn.reports.wording import budget_text
+    from edgesnn.reports.formats.wording import budget_text
 
     table = Table(title="budgets of the head", title_justify="left")
     for column in ("budget", "value and limit", "verdict"):

@@ -17,8 +17,7 @@ from edgesnn.cli.verify import render as render_parity
 from edgesnn.errors import OutputError
 
 if TYPE_CHECKING:
-    from edgesnn.profiler.results import ParityResult
-    from edgesnn.record.model import RunRecord
+    from edgesnn.record.model import Parity, RunRecord
 
 _MARKER = "demo.txt"
 _METER = "sim:ppk2?voltage=3.3"
@@ -119,7 +118,7 @@ def _step(out: CommandOutput, steps: dict[str, float], name: str, command: str) 
 
 
 def _export(out: CommandOutput, student: Path, target: Path) -> None:
-    from edgesnn.api import export_student
+    from edgesnn.api.students import export_student
 
     with out.progress() as progress:
         task = progress.add_task("export", total=None, detail="")
@@ -141,8 +140,9 @@ def _export(out: CommandOutput, student: Path, target: Path) -> None:
     )
 
 
-def _verify(out: CommandOutput, bundle_path: Path) -> list[ParityResult]:
-    from edgesnn.api import open_bundle, parity_targets, verify_bundle
+def _verify(out: CommandOutput, bundle_path: Path) -> list[Parity]:
+    from edgesnn.api.bundles import open_bundle
+    from edgesnn.api.verification import parity_targets, verify_bundle
 
     bundle = open_bundle(bundle_path)
     with out.progress() as progress:
@@ -159,11 +159,9 @@ def _verify(out: CommandOutput, bundle_path: Path) -> list[ParityResult]:
     return results
 
 
-def _profile(
-    out: CommandOutput, bundle_path: Path, folder: Path, verified: list[ParityResult]
-) -> list[RunRecord]:
+def _profile(out: CommandOutput, bundle_path: Path, folder: Path, verified: list[Parity]) -> list[RunRecord]:
     """Every exact engine beside a simulated meter, the fastest first."""
-    from edgesnn.api import profile_bundle
+    from edgesnn.api.profiling import profile_bundle
     from edgesnn.profiler.results import Absent
     from edgesnn.record.files import write_run
     from edgesnn.targets import resolve_target
@@ -217,9 +215,9 @@ def _engines(out: CommandOutput, records: list[RunRecord]) -> None:
 
 
 def _report(record_path: Path, page: Path) -> None:
-    from edgesnn.api.reporting import report_run, write_page
+    from edgesnn.api.reporting import report_run
 
-    write_page(page, report_run(record_path, page).html)
+    report_run(record_path, page)
 
 
 def _number(record: RunRecord, name: str) -> str:
@@ -228,7 +226,7 @@ def _number(record: RunRecord, name: str) -> str:
 
 
 def _generate(bundle_path: Path) -> str:
-    from edgesnn.api import generate_text
+    from edgesnn.api.generation import generate_text
     from edgesnn.text.sampling import SamplingOptions
 
     options = SamplingOptions(temperature=0.7, top_k=40, top_p=0.9, seed=7)

@@ -40,7 +40,7 @@ def export(
     hashes, the proof that nothing overflows, and what the integers cost on text.
     """
     with session("export", json_mode) as out:
-        from edgesnn.api import export_student, format_reasons
+        from edgesnn.api.students import export_student, format_reasons
 
         chosen = None if formats is None else [part.strip() for part in formats.split(",") if part.strip()]
         if chosen == []:

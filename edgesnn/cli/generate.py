@@ -33,7 +33,7 @@ def generate(
     program.
     """
     with session("generate", json_mode) as out:
-        from edgesnn.api import generate_text
+        from edgesnn.api.generation import generate_text
         from edgesnn.cli.console import visible
         from edgesnn.text.sampling import SamplingOptions
 

@@ -39,7 +39,8 @@ def map(
     ASSUMED of the chip is shown as such.
     """
     with session("map", json_mode) as out:
-        from edgesnn.api import map_bundle, open_bundle
+        from edgesnn.api.bundles import open_bundle
+        from edgesnn.api.mapping import map_bundle
 
         opened = open_bundle(bundle)
         mapping = map_bundle(opened, chip, tokens=tokens)

@@ -1,4 +1,4 @@
-"""Writes ``docs/cli.md`` and ``docs/schema/*.json`` from the code, so that they cannot drift from it.
+"""Writes ``docs/cli.md``, ``docs/api.md`` and ``docs/schema/*.json`` from the code: they cannot drift.
 
 ``python -m edgesnn.cli.reference`` writes them into the checkout; a test compares them with `pages`.
 """
@@ -7,26 +7,31 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import typer
 
+from edgesnn.cli.api_page import python_api
 from edgesnn.cli.main import COMMANDS, DESCRIPTION, PROGRAM, build_app, command_function
+from edgesnn.record.schema import published
 
 #: Documents that other programs and users read or write, by schema name: the pydantic model behind each, or
 #: the function that gives its schema.
 SCHEMAS: dict[str, str] = {
     "edgesnn.bundle/1": "edgesnn.bundle.manifest:Manifest",
     "edgesnn.chip/1": "edgesnn.chips.description:Chip",
-    "edgesnn.compare/1": "edgesnn.reports.document:compare_schema",
+    "edgesnn.compare/1": "edgesnn.reports.comparing.result:compare_schema",
     "edgesnn.energy/1": "edgesnn.chips.energy:EnergyTable",
     "edgesnn.profile/1": "edgesnn.profiler.budgets.profile:Profile",
     "edgesnn.profiles/1": "edgesnn.record.profiles:Profiles",
     "edgesnn.run/1": "edgesnn.record.schema:run_schema",
     "edgesnn.target/1": "edgesnn.targets:Target",
 }
+#: The examples of a docstring, at the end of a description: they are Python's.
+_EXAMPLES = re.compile(r'\\n\\nExamples:(?:[^"\\]|\\.)*"')
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 INTRODUCTION = f"""# Command line
@@ -54,7 +59,7 @@ the command fails. Without it results go to stdout, progress and errors to stder
 def pages() -> dict[str, str]:
     """Every generated page: its path below ``docs`` and its content."""
     schemas = {f"schema/{_short(name)}.schema.json": _schema(name) for name in SCHEMAS}
-    return {"cli.md": command_line(), **schemas}
+    return {"cli.md": command_line(), "api.md": python_api(), **schemas}
 
 
 def command_line() -> str:
@@ -134,7 +139,9 @@ def _schema(name: str) -> str:
     module, _, attribute = SCHEMAS[name].partition(":")
     source: Any = getattr(import_module(module), attribute)
     schema = source.model_json_schema() if hasattr(source, "model_json_schema") else source()
-    return json.dumps({"$schema": DIALECT, "$id": name, **schema}, indent=2, sort_keys=True) + "\n"
+    document = published({"$schema": DIALECT, "$id": name, **schema})
+    text = json.dumps(document, indent=2, sort_keys=True) + "\n"
+    return _EXAMPLES.sub('"', text)
 
 
 if __name__ == "__main__":

@@ -91,20 +91,19 @@ def _check(run: Path | None, site: Path | None, of_page: dict[str, Path | None],
 def _page(
     out: CommandOutput, run: Path, base: Path | None, page: Path, extra: dict[str, Path | None]
 ) -> None:
-    from edgesnn.api.reporting import report_run, write_page
+    from edgesnn.api.reporting import report_run
 
     made = report_run(run, page, base=base, history=extra["history"], mapping=extra["mapping"])
-    write_page(page, made.html)
     drawn: list[Path] = []
     if extra["pictures"] is not None:
-        from edgesnn.reports.pictures import write_pictures
+        from edgesnn.reports.formats.pictures import write_pictures
 
         drawn = write_pictures(extra["pictures"], made.head, made.base)
     comparison = made.comparison
     document: dict[str, Any] = {
         "page": page.name,
         "bytes": len(made.html.encode()),
-        "verdict": made.head.document["verdict"]["verdict"],
+        "verdict": made.head.record.verdict.verdict,
         "comparison": None if comparison is None else comparison.verdict.value,
         "runs_in_trends": len(made.rows),
         "pictures": [path.name for path in drawn],

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edgesnn.cli.output import CommandOutput, JsonFlag, session
-from edgesnn.errors import ConfigError, UsageError, missing_extra
+from edgesnn.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
     from edgesnn.student.config import TrainConfig
@@ -24,8 +23,8 @@ _FLAT = (
     "output_dir", "dataset", "dataset_path", "eval_path", "vocab_size", "max_length", "num_steps",
     "batch_size", "grad_accum_steps", "lr", "scheduler", "warmup_steps", "seed", "log_interval",
     "checkpoint_interval", "resume", "threads", "fp16", "teacher_model", "teacher_cache", "teacher_tokens",
-    "system_prompt", "temperature", "alpha", "spike_rate", "integer_share", "precision", "device",
-    "gradient_checkpointing", "eval_interval", "tensorboard",
+    "teacher_dtype", "system_prompt", "temperature", "alpha", "spike_rate", "integer_share", "precision",
+    "device", "gradient_checkpointing", "eval_interval", "tensorboard",
 )  # fmt: skip
 """Flags that are fields of the same name of TrainConfig."""
 
@@ -62,6 +61,13 @@ def train(
             rich_help_panel=_TEACHER,
         ),
     ] = None,
+    teacher_dtype: Annotated[
+        str,
+        typer.Option(
+            help="Type of the teacher's weights: auto (the fastest), float32, bfloat16 or float16.",
+            rich_help_panel=_TEACHER,
+        ),
+    ] = "auto",
     teacher_tokens: Annotated[
         int | None,
         typer.Option(
@@ -84,7 +90,7 @@ def train(
     ] = "synthetic",
     dataset_path: Annotated[
         str | None,
-        typer.Option(help="Training text, or .jsonl with prompt and response.", rich_help_panel=_DATA),
+        typer.Option(help="Training text, or JSON or CSV with prompt and response.", rich_help_panel=_DATA),
     ] = None,
     eval_path: Annotated[
         str | None,
@@ -201,8 +207,6 @@ def train(
             if (source := context.get_parameter_source(key)) is not None and source.name != "DEFAULT"
         }
         config = make_config(values, explicit)
-        if find_spec("torch") is None:
-            raise missing_extra("torch", "train", "training")
         trained = _run(config, output)
         if values["export_onnx"]:
             _export(trained, output)
@@ -293,10 +297,15 @@ def _shift_channels(fraction: float, dim: int) -> int:
 
 def _run(config: TrainConfig, output: CommandOutput) -> Trained:
     """Train with a live display on a terminal and plain lines elsewhere."""
-    from edgesnn.student import train_student
+    from edgesnn.api.students import train_student
 
     if output.json_mode or not sys.stderr.isatty():
-        return train_student(config, _print_line, on_teacher=_print_teacher)
+        return train_student(
+            config,
+            _print_line,
+            on_teacher=_print_teacher,
+            on_read=lambda text: print(text.sentence(), file=sys.stderr, flush=True),
+        )
     with output.progress() as display:
         tasks: dict[str, Any] = {}
         rate = ""
@@ -317,7 +326,12 @@ def _run(config: TrainConfig, output: CommandOutput) -> Trained:
             )
             display.update(tasks["training"], completed=progress.step, detail=detail)
 
-        return train_student(config, show, on_teacher=ask)
+        return train_student(
+            config,
+            show,
+            on_teacher=ask,
+            on_read=lambda text: display.console.print(text.sentence(), markup=False, highlight=False),
+        )
 
 
 def _print_teacher(name: str, progress: PassProgress) -> None:
@@ -331,14 +345,14 @@ def _print_teacher(name: str, progress: PassProgress) -> None:
 
 def _export(trained: Trained, output: CommandOutput) -> None:
     """Compile the student and put ``student.onnx`` beside it; the whole bundle lies in ``bundle``."""
-    from edgesnn.api import export_student
-    from edgesnn.student.files import write_atomic
+    from edgesnn.api.students import export_student
+    from edgesnn.whole_files import write_whole
 
     name = trained.directory.resolve().name
     bundle = export_student(
         trained.directory, trained.directory / "bundle", ["onnx"], overwrite=True, name=name
     )
-    write_atomic(trained.directory / "student.onnx", (bundle.path / "student.onnx").read_bytes())
+    write_whole(trained.directory / "student.onnx", (bundle.path / "student.onnx").read_bytes())
     output.note(f"student.onnx and bundle written to {trained.directory}")
 
 

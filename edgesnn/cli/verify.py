@@ -12,7 +12,7 @@ from edgesnn.cli.output import CommandOutput, HttpsFlag, JsonFlag, session
 from edgesnn.errors import ParityError, UsageError
 
 if TYPE_CHECKING:
-    from edgesnn.profiler.results import ParityResult
+    from edgesnn.record.model import Parity
 
 
 def verify(
@@ -33,9 +33,8 @@ def verify(
     Exit code 3 when a single logit differs; the first layer that differs is named.
     """
     with session("verify", json_mode) as out:
-        from dataclasses import asdict
-
-        from edgesnn.api import open_bundle, parity_targets, verify_bundle
+        from edgesnn.api.bundles import open_bundle
+        from edgesnn.api.verification import parity_targets, verify_bundle
         from edgesnn.targets import with_form
 
         if form is not None and not target:
@@ -59,7 +58,7 @@ def verify(
             {
                 "bundle": opened.path.name,
                 "program_hash": opened.manifest.program_hash,
-                "targets": [asdict(result) for result in results],
+                "targets": [result.model_dump(mode="json") for result in results],
                 "skipped": skipped,
                 "passed": all(result.mismatches == 0 for result in results),
             },
@@ -68,7 +67,7 @@ def verify(
         raise_on_mismatch(results)
 
 
-def render(out: CommandOutput, results: list[ParityResult], skipped: Mapping[str, str]) -> None:
+def render(out: CommandOutput, results: list[Parity], skipped: Mapping[str, str]) -> None:
     """Show one row per target."""
     from rich.table import Table
     from rich.text import Text
@@ -91,7 +90,7 @@ def render(out: CommandOutput, results: list[ParityResult], skipped: Mapping[str
         out.print(f"skipped {name}: {reason}")
 
 
-def raise_on_mismatch(results: list[ParityResult]) -> None:
+def raise_on_mismatch(results: list[Parity]) -> None:
     """Fail when a target differs.
 
     Raises:

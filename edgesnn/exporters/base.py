@@ -57,8 +57,8 @@ class Exporter(Protocol):
 
     @classmethod
     def missing(cls) -> str | None:
-        """Why this format cannot be written here, or None when it can."""
-        ...
+        """Why this format cannot be written here, or None when it can, as here."""
+        return None
 
     def export(self, source: ExportSource, folder: Path) -> ExportResult:
         """Write the files of this format into a folder.

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
 from enum import IntFlag, StrEnum
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from edgesnn.closing import Closing
 from edgesnn.errors import UsageError
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ class Settings:
         if not lowest <= volts <= highest:
             beyond = "the instrument" if not lowest_v <= volts <= highest_v else "the device under test"
             raise UsageError(
-                f"the supply voltage suits not {beyond}; nothing was powered",
+                f"the supply voltage does not suit {beyond}; nothing was powered",
                 actual=f"{volts:g} V",
                 limit=f"{lowest:g} V to {highest:g} V ({instrument})",
                 remedy="name another voltage in the meter's address: ...?voltage=V",
@@ -282,35 +282,17 @@ class Found:
     trouble: str | None = None
 
 
-class Meter(Protocol):
-    """One instrument.
+class Instrument(Closing, Protocol):
+    """What a meter does, once it is made.
 
     The order of calls: ``open``, ``configure``, ``power`` (where it can), ``start``, ``read``..., ``stop``,
     ``close``. ``close`` may come at any time and more than once; it leaves the supply off that ``power``
-    switched on.
+    switched on. A ``with`` statement closes it, and does not open it; `Closing` brings that to a meter that
+    derives from this class.
 
     Attributes:
-        name: Name on the command line, before the colon of an address.
-        summary: One line for ``edgesnn list meters``.
-        driver_status: How far the driver was checked.
         capabilities: What it can do, as it is configured.
     """
-
-    name: ClassVar[str]
-    summary: ClassVar[str]
-    driver_status: ClassVar[DriverStatus]
-
-    def __init__(self, address: MeterAddress) -> None: ...
-
-    @classmethod
-    def missing(cls) -> str | None:
-        """Why this driver cannot be used here, or None when it can."""
-        ...
-
-    @classmethod
-    def discover(cls) -> tuple[Found, ...]:
-        """The instruments of this kind that are attached; nothing is opened."""
-        ...
 
     @property
     def capabilities(self) -> frozenset[MeterCapability]:
@@ -350,11 +332,20 @@ class Meter(Protocol):
         ...
 
     def power(self, on: bool) -> None:
-        """Switch the supply of the device under test (`MeterCapability.SUPPLIES_POWER`)."""
+        """Switch the supply of the device under test (`MeterCapability.SUPPLIES_POWER`).
+
+        Raises:
+            UsageError: The meter cannot, or nobody named a voltage.
+            MeterError: The instrument refuses.
+        """
         ...
 
     def sync(self) -> ClockPair:
-        """Exchange one reading with the meter's clock (`MeterCapability.SAMPLE_CLOCK`)."""
+        """Exchange one reading with the meter's clock (`MeterCapability.SAMPLE_CLOCK`).
+
+        Raises:
+            UsageError: It has no clock that could be read, or nothing streams.
+        """
         ...
 
     def start(self) -> None:
@@ -382,15 +373,28 @@ class Meter(Protocol):
         """Switch off what was switched on and let go of the instrument; safe to call twice."""
         ...
 
-    def __enter__(self) -> Self:
-        """Enter a context that closes the meter; it does not open it."""
-        ...
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close the meter."""
+class Meter(Instrument, Protocol):
+    """One instrument: what it does, and how it is named and found.
+
+    Attributes:
+        name: Name on the command line, before the colon of an address.
+        summary: One line for ``edgesnn list meters``.
+        driver_status: How far the driver was checked.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    driver_status: ClassVar[DriverStatus]
+
+    def __init__(self, address: MeterAddress) -> None: ...
+
+    @classmethod
+    def missing(cls) -> str | None:
+        """Why this driver cannot be used here, or None when it can, as here."""
+        return None
+
+    @classmethod
+    def discover(cls) -> tuple[Found, ...]:
+        """The instruments of this kind that are attached; nothing is opened."""
         ...

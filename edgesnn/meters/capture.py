@@ -21,7 +21,7 @@ RETRY_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
+class SegmentStart:
     """A segment began.
 
     Attributes:
@@ -44,7 +44,7 @@ class Begun:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class SegmentEnd:
     """A segment ended.
 
     Attributes:
@@ -75,7 +75,7 @@ class Plan:
 
 def capture(
     meter: CalibratedMeter, plan: Plan, stopped: Callable[[], bool]
-) -> Iterator[Begun | Block | Ended]:
+) -> Iterator[SegmentStart | Block | SegmentEnd]:
     """Measure.
 
     The meter is closed at the end, whatever happens.
@@ -86,7 +86,7 @@ def capture(
         stopped: Whether the user wants to end it; asked between two reads.
 
     Yields:
-        For each segment: `Begun`, its blocks, `Ended`.
+        For each segment: `SegmentStart`, its blocks, `SegmentEnd`.
 
     Raises:
         UsageError: The settings do not suit the meter; nothing was powered.
@@ -105,18 +105,18 @@ def capture(
                     end_s = max(end_s, end_of(block))
                     yield block
             except MeterEndedError:
-                yield Ended(meter.loss)
+                yield SegmentEnd(meter.loss)
                 return
             except MeterUnpluggedError as error:
                 lost = error
             except MeterError:
-                yield Ended(meter.loss)
+                yield SegmentEnd(meter.loss)
                 raise
             if lost is None:
                 rest = meter.stop()
                 if rest is not None and len(rest):
                     yield rest
-            yield Ended(meter.loss, lost)
+            yield SegmentEnd(meter.loss, lost)
             if lost is None:
                 return
             if plan.reconnect_s is None:
@@ -138,7 +138,7 @@ def end_of(block: Block) -> float:
     return float(block.time_s[-1]) + length
 
 
-def _begin(meter: CalibratedMeter, plan: Plan) -> Begun:
+def _begin(meter: CalibratedMeter, plan: Plan) -> SegmentStart:
     info = meter.open()
     settings = meter.configure(plan.settings)
     if plan.power and MeterCapability.SUPPLIES_POWER in meter.capabilities:
@@ -154,7 +154,7 @@ def _begin(meter: CalibratedMeter, plan: Plan) -> Begun:
         datetime.now(UTC).isoformat(timespec="milliseconds"),
         time.monotonic_ns(),
     )
-    return Begun(segment, accuracy)
+    return SegmentStart(segment, accuracy)
 
 
 def _begin_again(
@@ -163,7 +163,7 @@ def _begin_again(
     patience_s: float,
     stopped: Callable[[], bool],
     lost: MeterUnpluggedError,
-) -> Begun | None:
+) -> SegmentStart | None:
     """The next segment, or None when the user gave up first.
 
     Raises:

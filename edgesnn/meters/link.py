@@ -1,7 +1,7 @@
 """The wire to an instrument: bytes with a deadline, and the clock by which deadlines are kept.
 
 A driver takes its time from its link and from nowhere else, so the same driver runs over a serial port in
-real time and over a twin in simulated time (`edgesnn.meters.twins.virtual`).
+real time and over a twin in simulated time, as tests run it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
+from edgesnn.closing import Closing
 from edgesnn.errors import MeterBusyError, MeterError, MeterTimeoutError, MeterUnpluggedError
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ SLEPT_S = 0.1
 SLICE_S = 0.05
 
 
-class MeterLink(Protocol):
+class MeterLink(Closing, Protocol):
     """A wire.
 
     Attributes:
@@ -54,6 +55,7 @@ class MeterLink(Protocol):
         """Send all of it.
 
         Raises:
+            MeterTimeoutError: The other end does not take it.
             MeterUnpluggedError: The other end is gone.
         """
         ...
@@ -66,12 +68,8 @@ class MeterLink(Protocol):
         """
         ...
 
-    def close(self) -> None:
-        """Let go of the wire; safe to call twice."""
-        ...
 
-
-class SerialLink:
+class SerialLink(MeterLink):
     """A serial port, owned by this process alone while it is open.
 
     Args:
@@ -103,7 +101,6 @@ class SerialLink:
 
     @property
     def port(self) -> str:
-        """Name of the port as it was given."""
         return self._port
 
     @property
@@ -112,15 +109,9 @@ class SerialLink:
         return os.path.realpath(self._port).startswith(("/dev/pts/", "/dev/ttys"))
 
     def now_ns(self) -> int:
-        """``time.monotonic_ns``."""
         return time.monotonic_ns()
 
     def write(self, data: bytes) -> None:
-        """Send all of it; see `MeterLink.write`.
-
-        Raises:
-            MeterTimeoutError: The other end does not take it.
-        """
         import serial
 
         port = self._open()
@@ -136,7 +127,7 @@ class SerialLink:
             raise unplugged(self._port, error) from error
 
     def read(self, timeout_s: float) -> bytes:
-        """What has come; see `MeterLink.read`.
+        """What has come.
 
         Raises:
             MeterUnpluggedError: The port is gone, or the system slept since it was opened: the host's clock
@@ -187,7 +178,6 @@ class SerialLink:
         return data
 
     def close(self) -> None:
-        """Close the port."""
         if self._serial is not None:
             with contextlib.suppress(OSError):  # an unplugged device: there is nothing left to close
                 self._serial.close()

@@ -2,13 +2,13 @@
 
 Decoding a fast meter beside the work that is being timed would disturb the times, so the profiler leaves
 it to this process. It records into FILE (`edgesnn.meters.files.recording`) until its standard input ends or
-says ``stop``, and tells what happens on standard output, one JSON object a line:
+says ``stop``, and tells what happens in the lines of `edgesnn.children`:
 
 ``{"began": {...}}``     the meter streams; what is known of it
 ``{"sync": [m, a, b]}``  a reading of its clock (seconds) between two of the host's (monotonic nanoseconds)
 ``{"live": {...}}``      how the power goes since the last such line: `Live`
-``{"ended": {...}}``     the recording is whole; the account of the stream
-``{"failed": {...}}``    an error as plain data; what was recorded before stays in FILE
+``{"result": {...}}``    the recording is whole; the account of the stream
+``{"error": {...}}``     an error as plain data; what was recorded before stays in FILE
 
 When its standard input ends the meter is closed: a host that dies leaves no supply switched on. FOLDER holds
 what nobody needs afterwards, a twin's pseudo-terminal for example; this process removes it at its very end.
@@ -16,7 +16,6 @@ what nobody needs afterwards, a twin's pseudo-terminal for example; this process
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -30,11 +29,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+from edgesnn.children import reply, say
 from edgesnn.errors import EdgesnnError, InternalError
 from edgesnn.locks import locked
 from edgesnn.meters.address import MeterAddress
 from edgesnn.meters.base import Block, MeterCapability
-from edgesnn.meters.capture import Begun, Ended, Plan, capture, end_of
+from edgesnn.meters.capture import Plan, SegmentEnd, SegmentStart, capture, end_of
 from edgesnn.meters.files.recording import Recorder
 from edgesnn.meters.opening import open_meter, settings_of
 from edgesnn.meters.samples.summary import knows_power, loss_dict
@@ -78,7 +78,7 @@ def main(arguments: list[str]) -> int:
     _mind_signals(stop)
     threading.Thread(target=_listen, args=(sys.stdin, stop, over), daemon=True).start()
     try:
-        return _told(address, Path(path), Path(folder), stop)
+        return reply(lambda: _guarded(address, Path(path), Path(folder), stop))
     finally:
         over.wait()  # the recording may lie in the folder, and be wanted still
         shutil.rmtree(folder, ignore_errors=True)
@@ -89,17 +89,14 @@ def recording_lock(path: Path) -> str:
     return f"recording {path.absolute()}"
 
 
-def _told(address: str, path: Path, folder: Path, stop: threading.Event) -> int:
+def _guarded(address: str, path: Path, folder: Path, stop: threading.Event) -> dict[str, Any]:
     try:
-        _record(address, path, folder, stop)
-    except EdgesnnError as error:
-        _say({"failed": error.as_dict()})
-        return error.exit_code
+        return _record(address, path, folder, stop)
+    except EdgesnnError:
+        raise
     except Exception as error:
-        failure = InternalError(f"internal error of the meter's process: {type(error).__name__}: {error}")
-        _say({"failed": failure.as_dict()})
-        return failure.exit_code
-    return 0
+        what = f"internal error of the meter's process: {type(error).__name__}: {error}"
+        raise InternalError(what) from error
 
 
 def _mind_signals(stop: threading.Event) -> None:
@@ -118,7 +115,8 @@ def _listen(commands: TextIO, stop: threading.Event, over: threading.Event) -> N
     over.set()
 
 
-def _record(address: str, path: Path, folder: Path, stop: threading.Event) -> None:
+def _record(address: str, path: Path, folder: Path, stop: threading.Event) -> dict[str, Any]:
+    """Record; the account of the stream."""
     parsed = MeterAddress.parse(address)
     with ExitStack() as stack:
         if parsed.name not in UNLOCKED:
@@ -134,11 +132,11 @@ def _record(address: str, path: Path, folder: Path, stop: threading.Event) -> No
         synced_ns = told_ns = 0
         live = _Living()
         for event in events:
-            if isinstance(event, Begun):
+            if isinstance(event, SegmentStart):
                 recorder.begin_segment(event.info)
                 live.voltage_v = event.settings.voltage_v
                 _say({"began": _began(event)})
-            elif isinstance(event, Ended):
+            elif isinstance(event, SegmentEnd):
                 recorder.end_segment(event.loss)
                 ended = loss_dict(event.loss)
             else:
@@ -153,10 +151,10 @@ def _record(address: str, path: Path, folder: Path, stop: threading.Event) -> No
                 if now_ns - told_ns > LIVE_S * 1e9 and live.came:
                     told_ns = now_ns
                     _say({"live": asdict(live.take(meter.loss.missing + meter.loss.suspected))})
-    _say({"ended": ended})
+    return ended
 
 
-def _began(begun: Begun) -> dict[str, Any]:
+def _began(begun: SegmentStart) -> dict[str, Any]:
     info = begun.info
     return {
         "meter": asdict(info.meter),
@@ -220,8 +218,7 @@ class _Living:
 def _say(message: dict[str, Any]) -> None:
     """Tell the profiler; nobody hears it when that is gone, and then the end of the input ends this too."""
     try:
-        sys.stdout.write(json.dumps(message) + "\n")
-        sys.stdout.flush()
+        say(message)
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

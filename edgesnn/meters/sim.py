@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import os
 import time
-from types import TracebackType
-from typing import ClassVar, Self
+from typing import ClassVar
 
 from edgesnn import plugins
+from edgesnn.closing import Closing
 from edgesnn.errors import UsageError
 from edgesnn.meters.address import MeterAddress
 from edgesnn.meters.base import (
-    Block,
-    ClockPair,
     DriverStatus,
     Found,
-    Loss,
     Meter,
     MeterCapability,
     MeterInfo,
-    Settings,
 )
-from edgesnn.meters.samples.accuracy import MeterAccuracy
+from edgesnn.meters.delegate import DelegatingMeter
 from edgesnn.meters.twins.catalogue import TWINS, TwinEntry, twin_entry
 from edgesnn.meters.twins.device import Conditions, Truth
 from edgesnn.meters.twins.faults import Fault, FaultSchedule
@@ -34,7 +30,7 @@ from edgesnn.meters.twins.shapes import DEFAULT, number, parse_load
 OWN = ("load", "fault", "gain", "offset", "noise", "ppm", "supply", "seed")
 
 
-class RunningTwin:
+class RunningTwin(Closing):
     """A twin on a pseudo-terminal with its load; make it in a ``with`` statement.
 
     Args:
@@ -90,27 +86,18 @@ class RunningTwin:
         return self._twin.truth()
 
     def close(self) -> None:
-        """Unplug it; safe to call twice."""
         try:
             self._twin.close()
         finally:
             self._close_load()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _close_load(self) -> None:
         if isinstance(self.load, LiveLoad):
             self.load.close()
 
 
-class SimulatedMeter:
-    """A driver on a twin of its instrument; see `edgesnn.meters.base.Meter`.
+class SimulatedMeter(DelegatingMeter, Meter):
+    """A driver on a twin of its instrument.
 
     Options of the address: ``load`` (see `parse_load`), ``fault`` (several with commas), ``gain``, ``offset``
     (amperes), ``noise`` (amperes), ``ppm``, ``supply`` (volts), ``seed``; every other option is the driver's.
@@ -138,7 +125,6 @@ class SimulatedMeter:
 
     @classmethod
     def missing(cls) -> str | None:
-        """Why there is no twin here, or None."""
         return None if hasattr(os, "openpty") else "this system has no pseudo-terminals"
 
     @classmethod
@@ -147,19 +133,15 @@ class SimulatedMeter:
         return ()
 
     @property
+    def meter(self) -> Meter:
+        if self._meter is None:
+            raise UsageError("the simulated meter is not open")
+        return self._meter
+
+    @property
     def capabilities(self) -> frozenset[MeterCapability]:
         """The driver's, and SIMULATED."""
-        return self._opened().capabilities | {MeterCapability.SIMULATED}
-
-    @property
-    def accuracy(self) -> MeterAccuracy:
-        """The driver's."""
-        return self._opened().accuracy
-
-    @property
-    def loss(self) -> Loss:
-        """The driver's."""
-        return self._opened().loss
+        return self.meter.capabilities | {MeterCapability.SIMULATED}
 
     def open(self) -> MeterInfo:
         """Make the twin at the first call, and open the driver on it."""
@@ -178,32 +160,7 @@ class SimulatedMeter:
             raise UsageError("the simulated meter is not open")
         return self._twin.truth()
 
-    def configure(self, settings: Settings) -> Settings:
-        """See `Meter.configure`."""
-        return self._opened().configure(settings)
-
-    def power(self, on: bool) -> None:
-        """See `Meter.power`."""
-        self._opened().power(on)
-
-    def sync(self) -> ClockPair:
-        """See `Meter.sync`."""
-        return self._opened().sync()
-
-    def start(self) -> None:
-        """See `Meter.start`."""
-        self._opened().start()
-
-    def read(self, timeout_s: float) -> Block:
-        """See `Meter.read`."""
-        return self._opened().read(timeout_s)
-
-    def stop(self) -> Block | None:
-        """See `Meter.stop`."""
-        return self._opened().stop()
-
     def close(self) -> None:
-        """Close the driver, then the twin."""
         try:
             if self._meter is not None:
                 self._meter.close()
@@ -211,16 +168,3 @@ class SimulatedMeter:
             if self._twin is not None:
                 self._twin.close()
                 self._twin = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _opened(self) -> Meter:
-        if self._meter is None:
-            raise UsageError("the simulated meter is not open")
-        return self._meter

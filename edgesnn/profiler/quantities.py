@@ -6,37 +6,77 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edgesnn.profiler.budgets.statistics import TimesSummary
-from edgesnn.profiler.counts.activity import Activity
-from edgesnn.profiler.counts.energy import ESTIMATES, EnergyReport
+from edgesnn.profiler.budgets.statistics import Percentile, TimesSummary
+from edgesnn.profiler.counts.activity import ActivityCounts
 from edgesnn.profiler.counts.memory import Probe
+from edgesnn.profiler.latency.generation import GenerationSession
+from edgesnn.profiler.latency.session import LatencySession
 from edgesnn.profiler.latency.spread import windows_median_throughput
-from edgesnn.profiler.latency.steps import Latency
-from edgesnn.profiler.results import Absent, AccuracyResult, Kind, ParityResult, Quantity, absent, present
+from edgesnn.profiler.results import Absent, AccuracyResult
+from edgesnn.record.counts import Energy
+from edgesnn.record.model import Parity
+from edgesnn.record.quantities import (
+    GROUPS,
+    MEGABYTE,
+    SUMMARY_KEYS,
+    Kind,
+    Quantities,
+    Quantity,
+    QuantityGroup,
+    known,
+    missing,
+    present,
+)
 from edgesnn.runners.base import DeviceInfo
 
-Quantities = dict[str, Quantity]
-
-MEGABYTE = 1e6
-_SUMMARY_KEYS = ("min", "mean", "p50", "p90", "p95", "p99", "max")
-_LATENCY_KEYS = (
-    *(f"latency.{key}" for key in _SUMMARY_KEYS),
-    *(f"forward.{key}" for key in _SUMMARY_KEYS),
+_TIMES = (
+    *(f"latency.{key}" for key in SUMMARY_KEYS),
+    *(f"forward.{key}" for key in SUMMARY_KEYS),
     "breakdown.tokenise_share",
     "breakdown.text_decode",
     "breakdown.outside_steps",
 )
-_FIRST_TOKEN_KEYS = tuple(f"first_token.{key}" for key in _SUMMARY_KEYS)
-_ACTIVITY_UNITS = {
-    "spike_rate": "spikes/neuron/timestep",
-    "activation_sparsity": "share",
-    "connection_sparsity": "share",
-    "synaptic_operations": "operations/token",
-    "synaptic_operations_dense": "operations/token",
-    "membrane_updates": "updates/token",
-    "membrane_updates_dense": "updates/token",
-    "footprint": "B",
-}
+_FIRST_TOKEN = tuple(f"first_token.{key}" for key in SUMMARY_KEYS)
+_THROUGHPUT = ("throughput.generated", "throughput.windows_median", "throughput.prompt")
+_MEMORY = tuple(f"memory.{key}" for key in ("peak", "baseline", "loaded", "load_time", "cold_start"))
+_ACCURACY = tuple(
+    f"accuracy.{key}" for key in ("bits_per_byte", "teacher_bits_per_byte", "top1", "retention")
+)
+_ACTIVITY = (
+    "activity.spike_rate",
+    "activity.activation_sparsity",
+    "activity.connection_sparsity",
+    "activity.synaptic_operations",
+    "activity.synaptic_operations_dense",
+    "activity.membrane_updates",
+    "activity.membrane_updates_dense",
+    "activity.footprint",
+)
+
+
+def percentile_quantity(
+    found: Percentile, n: int, how: str, kind: Kind = Kind.MEASURED, reason: str | None = None
+) -> Quantity:
+    """A percentile of times, in milliseconds, with its interval.
+
+    Args:
+        found: The percentile.
+        n: Times behind it.
+        how: How they were taken.
+        kind: Where they come from.
+        reason: What it cannot say.
+    """
+    interval = (found.lower_ms, found.upper_ms)
+    return present(
+        found.value_ms,
+        "ms",
+        how,
+        kind,
+        interval=interval,
+        n=n,
+        effective_n=found.effective_n,
+        reason=reason,
+    )
 
 
 def summary_quantities(prefix: str, summary: TimesSummary, how: str, kind: Kind) -> Quantities:
@@ -47,29 +87,17 @@ def summary_quantities(prefix: str, summary: TimesSummary, how: str, kind: Kind)
         f"{prefix}.mean": present(summary.mean_ms, "ms", how, kind, n=n),
     }
     for p in summary.percentiles:
-        found[f"{prefix}.p{round(p.q * 100)}"] = Quantity(
-            p.value_ms,
-            "ms",
-            kind,
-            summary.p99_note if round(p.q * 100) == 99 else None,
-            how,
-            p.lower_ms,
-            p.upper_ms,
-            n,
-            p.effective_n,
-        )
+        key = f"p{round(p.q * 100)}"
+        reason = summary.p99_note if key == "p99" else None
+        found[f"{prefix}.{key}"] = percentile_quantity(p, n, how, kind, reason)
     found[f"{prefix}.max"] = present(summary.max_ms, "ms", how, kind, n=n)
     return found
 
 
-def latency_quantities(latency: Latency | Absent, device: DeviceInfo) -> Quantities:
+def latency_quantities(latency: LatencySession | Absent, device: DeviceInfo) -> Quantities:
     """Latency, its breakdown, throughput, first token."""
     if isinstance(latency, Absent):
-        keys = (*_LATENCY_KEYS, *_FIRST_TOKEN_KEYS)
-        found = {key: absent("ms", latency.reason) for key in keys}
-        found["throughput.generated"] = absent("tokens/s", latency.reason)
-        found["throughput.windows_median"] = absent("tokens/s", latency.reason)
-        return found | {"throughput.prompt": absent("tokens/s", latency.reason)}
+        return missing((*_TIMES, *_FIRST_TOKEN, *_THROUGHPUT), latency.reason)
     kind = Kind.SIMULATED if device.simulated else Kind.MEASURED
     clock = f"{latency.clock} clock"
     steps = f"{clock}, {len(latency.windows)} windows, context of at least {latency.context} tokens"
@@ -77,111 +105,138 @@ def latency_quantities(latency: Latency | Absent, device: DeviceInfo) -> Quantit
         "latency", latency.per_token, f"tokenise share + forward + decode; {steps}", kind
     )
     found |= summary_quantities("forward", latency.forward, f"forward pass of one step; {steps}", kind)
-    outside = float(np.mean([w.outside_ms_per_token for w in latency.windows]))
-    decode = latency.decode.percentile(0.5)
-    found["breakdown.tokenise_share"] = present(
+
+    def add(name: str, value: float, how: str, kind: Kind = kind, n: int | None = None) -> None:
+        found[name] = known(name, value, how, kind, n=n)
+
+    add(
+        "breakdown.tokenise_share",
         latency.tokenise_share_ms,
-        "ms",
         "median time to tokenise the prompt over the generated tokens, host clock",
+        Kind.MEASURED,
     )
-    found["breakdown.text_decode"] = present(
-        decode.value_ms,
-        "ms",
+    found["breakdown.text_decode"] = percentile_quantity(
+        latency.decode.percentile(0.5),
+        latency.decode.n,
         "median time to decode the last ids to text, host clock",
-        interval=(decode.lower_ms, decode.upper_ms),
-        n=latency.decode.n,
-        effective_n=decode.effective_n,
     )
-    found["breakdown.outside_steps"] = present(
-        outside,
-        "ms",
+    add(
+        "breakdown.outside_steps",
+        float(np.mean([w.outside_ms_per_token for w in latency.windows])),
         "window less its steps, per step: transport, host loop, hashing the answers; no part of the latency",
-        kind,
     )
-    found["throughput.generated"] = present(
+    add(
+        "throughput.generated",
         latency.tokens_per_second,
-        "tokens/s",
         f"one over the mean latency of a generated token; {clock}",
-        kind,
     )
-    found["throughput.windows_median"] = present(
+    add(
+        "throughput.windows_median",
         windows_median_throughput(latency.windows),
-        "tokens/s",
         f"forward passes alone, median over {len(latency.windows)} windows; {clock}",
-        kind,
         n=len(latency.windows),
     )
     first = latency.first_token
     if first is None:
         reason = "the profile asks for no first token (first_tokens = 0)"
-        found |= {key: absent("ms", reason) for key in _FIRST_TOKEN_KEYS}
-        return found | {"throughput.prompt": absent("tokens/s", reason)}
+        return found | missing((*_FIRST_TOKEN, "throughput.prompt"), reason)
     how = f"tokenise + {first.form} of {first.prompt_tokens} tokens + decode; {clock}"
     found |= summary_quantities("first_token", first.total, how, kind)
-    found["throughput.prompt"] = present(
+    add(
+        "throughput.prompt",
         first.prompt_tokens_per_second,
-        "tokens/s",
         f"prompt tokens over the median time of their forward pass ({first.form}); {clock}",
-        kind,
     )
     return found
 
 
+def generation_quantities(generation: GenerationSession | Absent, kind: Kind) -> Quantities:
+    """The rows of timed answers.
+
+    Args:
+        generation: The answers, or why there are none.
+        kind: Where the times come from.
+    """
+    if isinstance(generation, Absent):
+        return missing((one.name for one in GROUPS[QuantityGroup.ANSWERS]), generation.reason)
+    how = generation.record
+    asked = (
+        f"{how.prompt_tokens} tokens read ({how.form}), "
+        f"{how.generated_tokens} generated, {len(how.runs)} windows of runs"
+    )
+    parts = {
+        "total": (generation.total, "from a prompt's text to the last token's"),
+        "first": (generation.first, "from a prompt's text to the first token's"),
+        "token": (generation.token, "one later token, forward + text decode"),
+    }
+    found: Quantities = {}
+    for part, (summary, what) in parts.items():
+        if summary is None:
+            found |= missing([f"generation.{part}.p50"], "a run generates a single token")
+        else:
+            found |= summary_quantities(f"generation.{part}", summary, f"{what}; {asked}", kind)
+    rate = 1000.0 * how.generated_tokens / generation.total.mean_ms
+    what = f"generated tokens over the mean time of a run, reading included; {asked}"
+    return found | {"generation.throughput": known("generation.throughput", rate, what, kind)}
+
+
 def memory_quantities(probes: Sequence[Probe] | Absent) -> Quantities:
     """Peak memory, load time and cold start of fresh processes."""
-    units = {"peak": "MB", "baseline": "MB", "loaded": "MB", "load_time": "ms", "cold_start": "ms"}
     if isinstance(probes, Absent):
-        return {f"memory.{key}": absent(unit, probes.reason) for key, unit in units.items()}
+        return missing(_MEMORY, probes.reason)
     n = len(probes)
     of = f"of {n} fresh process{'es' if n > 1 else ''}"
-    median = {
-        "baseline": float(np.median([p.baseline_bytes for p in probes])) / MEGABYTE,
-        "loaded": float(np.median([p.loaded_bytes for p in probes])) / MEGABYTE,
-        "load_time": float(np.median([p.load_ms for p in probes])),
-        "cold_start": float(np.median([p.cold_start_ms for p in probes])),
-    }
-    hows = {
-        "baseline": f"interpreter and libraries before the bundle is opened, median {of}",
-        "loaded": f"resident set after opening the bundle, median {of}",
-        "load_time": f"check hashes and open the runner, median {of}",
-        "cold_start": f"spawn to first logits, page cache as it was, median {of}",
-    }
     peak = max(p.peak_bytes for p in probes) / MEGABYTE
-    found = {
-        "memory.peak": present(
-            peak, "MB", f"{probes[0].how}, {probes[0].tokens} tokens, largest {of}, libraries included", n=n
-        )
+    rows: dict[str, tuple[float, str]] = {
+        "memory.peak": (
+            peak,
+            f"{probes[0].how}, {probes[0].tokens} tokens, largest {of}, libraries included",
+        ),
+        "memory.baseline": (
+            float(np.median([p.baseline_bytes for p in probes])) / MEGABYTE,
+            f"interpreter and libraries before the bundle is opened, median {of}",
+        ),
+        "memory.loaded": (
+            float(np.median([p.loaded_bytes for p in probes])) / MEGABYTE,
+            f"resident set after opening the bundle, median {of}",
+        ),
+        "memory.load_time": (
+            float(np.median([p.load_ms for p in probes])),
+            f"check hashes and open the runner, median {of}",
+        ),
+        "memory.cold_start": (
+            float(np.median([p.cold_start_ms for p in probes])),
+            f"spawn to first logits, page cache as it was, median {of}",
+        ),
     }
-    return found | {
-        f"memory.{key}": present(value, units[key], hows[key], n=n) for key, value in median.items()
-    }
+    return {name: known(name, value, how, n=n) for name, (value, how) in rows.items()}
 
 
-def activity_quantities(activity: Activity | Absent) -> Quantities:
+def activity_quantities(activity: ActivityCounts | Absent) -> Quantities:
     """Activity per token, counted on golden."""
     if isinstance(activity, Absent):
-        return {f"activity.{key}": absent(unit, activity.reason) for key, unit in _ACTIVITY_UNITS.items()}
-    values: dict[str, float] = {
-        "spike_rate": activity.spike_rate,
-        "activation_sparsity": activity.activation_sparsity,
-        "connection_sparsity": activity.connection_sparsity,
-        "synaptic_operations": activity.synaptic_operations,
-        "synaptic_operations_dense": activity.synaptic_operations_dense,
-        "membrane_updates": activity.membrane_updates,
-        "membrane_updates_dense": activity.membrane_updates_dense,
-        "footprint": float(activity.footprint_bytes),
-    }
-    how = f"counted on golden over {activity.tokens} tokens"
-    return {f"activity.{key}": present(v, _ACTIVITY_UNITS[key], how) for key, v in values.items()}
+        return missing(_ACTIVITY, activity.reason)
+    values = (
+        activity.spike_rate,
+        activity.activation_sparsity,
+        activity.connection_sparsity,
+        activity.synaptic_operations,
+        activity.synaptic_operations_dense,
+        activity.membrane_updates,
+        activity.membrane_updates_dense,
+        float(activity.footprint_bytes),
+    )
+    how = f"counted on golden over {activity.work.tokens} tokens"
+    return {name: known(name, value, how) for name, value in zip(_ACTIVITY, values, strict=True)}
 
 
-def energy_quantities(energy: EnergyReport | Absent) -> Quantities:
+def energy_quantities(energy: Energy | Absent) -> Quantities:
     """The three estimated energies per token."""
     if isinstance(energy, Absent):
-        return {f"energy_estimate.{key}": absent("uJ", energy.reason) for key in ESTIMATES}
+        return missing((one.name for one in GROUPS[QuantityGroup.ENERGY]), energy.reason)
     return {
-        f"energy_estimate.{estimate.name}": present(
-            estimate.total_uj, "uJ", f"{estimate.how}; table {energy.table.name}", Kind.ESTIMATED
+        (name := f"energy_estimate.{estimate.name}"): known(
+            name, estimate.total_uj, f"{estimate.how}; table {energy.table}", Kind.ESTIMATED
         )
         for estimate in energy.estimates
     }
@@ -189,58 +244,51 @@ def energy_quantities(energy: EnergyReport | Absent) -> Quantities:
 
 def accuracy_quantities(accuracy: AccuracyResult | Absent) -> Quantities:
     """Quality on held-out text."""
-    units = {
-        "bits_per_byte": "bits/byte",
-        "teacher_bits_per_byte": "bits/byte",
-        "top1": "share",
-        "retention": "share",
-    }
     if isinstance(accuracy, Absent):
-        return {f"accuracy.{key}": absent(unit, accuracy.reason) for key, unit in units.items()}
+        return missing(_ACCURACY, accuracy.reason)
     how = f"golden on {accuracy.text}: {accuracy.tokens} tokens of {accuracy.documents} documents"
-    n = accuracy.documents
-    found = {
-        "accuracy.bits_per_byte": present(
-            accuracy.bits_per_byte, "bits/byte", how, interval=accuracy.bits_per_byte_interval, n=n
-        ),
-        "accuracy.top1": present(accuracy.top1, "share", how, interval=accuracy.top1_interval, n=n),
-    }
-    if accuracy.teacher_bits_per_byte is None:
-        reason = accuracy.teacher_reason or "the bundle says nothing of a teacher"
-        found["accuracy.teacher_bits_per_byte"] = absent("bits/byte", reason)
-    else:
-        found["accuracy.teacher_bits_per_byte"] = present(
-            accuracy.teacher_bits_per_byte,
-            "bits/byte",
-            f"the teacher over its native tokens, as stored in the bundle; {accuracy.text}",
-            interval=accuracy.teacher_bits_per_byte_interval,
-            n=n,
-        )
-    if accuracy.retention is None:
-        reason = accuracy.retention_reason or "the bundle says nothing of a teacher"
-        return found | {"accuracy.retention": absent("share", reason)}
-    found["accuracy.retention"] = present(
+    found: Quantities = {}
+
+    def add(
+        key: str, value: float | None, how: str, interval: tuple[float, float] | None, why: str | None = None
+    ) -> None:
+        name = f"accuracy.{key}"
+        if value is None:
+            found.update(missing([name], why or "the bundle says nothing of a teacher"))
+        else:
+            found[name] = known(name, value, how, interval=interval, n=accuracy.documents)
+
+    add("bits_per_byte", accuracy.bits_per_byte, how, accuracy.bits_per_byte_interval)
+    add("top1", accuracy.top1, how, accuracy.top1_interval)
+    add(
+        "teacher_bits_per_byte",
+        accuracy.teacher_bits_per_byte,
+        f"the teacher over its native tokens, as stored in the bundle; {accuracy.text}",
+        accuracy.teacher_bits_per_byte_interval,
+        accuracy.teacher_reason,
+    )
+    add(
+        "retention",
         accuracy.retention,
-        "share",
         f"top-1 over the teacher's, {how}",
-        interval=accuracy.retention_interval,
-        n=n,
+        accuracy.retention_interval,
+        accuracy.retention_reason,
     )
     return found
 
 
-def parity_quantities(parity: ParityResult | Absent) -> Quantities:
+def parity_quantities(parity: Parity | Absent) -> Quantities:
     """Logits that differ from golden's."""
+    name = "parity.mismatches"
     if isinstance(parity, Absent):
-        return {"parity.mismatches": absent("logits", parity.reason)}
+        return missing([name], parity.reason)
     forms = ", ".join(sorted(parity.forms)) or "no form"
     how = f"{parity.logits_compared} logits of {parity.tokens} tokens against golden ({forms})"
-    return {"parity.mismatches": present(float(parity.mismatches), "logits", how)}
+    return {name: known(name, float(parity.mismatches), how)}
 
 
-def other_quantities(device: DeviceInfo) -> Quantities:
-    """Size."""
+def size_quantities(device: DeviceInfo) -> Quantities:
+    """Size of the files that the device needs."""
     files = ", ".join(device.model_files) or "no files"
-    return {
-        "size.model": present(device.model_bytes / MEGABYTE, "MB", f"sum of {files}, in 10^6 bytes"),
-    }
+    name = "size.model"
+    return {name: known(name, device.model_bytes / MEGABYTE, f"sum of {files}, in 10^6 bytes")}

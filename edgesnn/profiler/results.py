@@ -4,21 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
-
-
-class Kind(StrEnum):
-    """Where a number comes from."""
-
-    MEASURED = "MEASURED"  #: taken on the device, or counted exactly
-    SIMULATED = "SIMULATED"  #: taken on a simulated device or meter
-    ESTIMATED = "ESTIMATED"  #: computed from a model of the device
-    ABSENT = "ABSENT"  #: there is no number, and a reason says why
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,95 +20,6 @@ class Absent:
     """
 
     reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Quantity:
-    """One number of a run, or the reason why it is missing.
-
-    Attributes:
-        value: The number, or None when `kind` is ABSENT.
-        unit: Its unit, for example ``ms``.
-        kind: Where it comes from.
-        reason: Why it is absent, or what a number that is there cannot say; None otherwise.
-        how: How it was taken, in one clause.
-        lower: Lower end of its 95 % interval, or None where it has none.
-        upper: Upper end, likewise.
-        n: Samples behind it, or None for an exact value.
-        effective_n: Independent samples that the interval stands on, or None.
-    """
-
-    value: float | None
-    unit: str
-    kind: Kind
-    reason: str | None = None
-    how: str | None = None
-    lower: float | None = None
-    upper: float | None = None
-    n: int | None = None
-    effective_n: float | None = None
-
-
-def present(
-    value: float,
-    unit: str,
-    how: str,
-    kind: Kind = Kind.MEASURED,
-    *,
-    interval: tuple[float | None, float | None] | None = None,
-    n: int | None = None,
-    effective_n: float | None = None,
-) -> Quantity:
-    """A number that is there.
-
-    Args:
-        value: The number.
-        unit: Its unit.
-        how: How it was taken.
-        kind: Where it comes from.
-        interval: Its 95 % interval, if it has one.
-        n: Samples behind it.
-        effective_n: Independent samples that the interval stands on.
-    """
-    lower, upper = interval if interval is not None else (None, None)
-    return Quantity(value, unit, kind, None, how, lower, upper, n, effective_n)
-
-
-def absent(unit: str, reason: str) -> Quantity:
-    """A number that is missing.
-
-    Args:
-        unit: The unit it would have.
-        reason: Why it is missing.
-    """
-    return Quantity(None, unit, Kind.ABSENT, reason, None)
-
-
-@dataclass(frozen=True, slots=True)
-class ParityResult:
-    """How one target's integer logits compare with golden's, bit for bit.
-
-    Attributes:
-        target: The target, as a user names it.
-        mismatches: Logits that differ, over all forms.
-        logits_compared: Logits compared, over all forms.
-        tokens: Tokens compared, over all forms.
-        forms: Mismatching logits by form that was compared: ``step``, ``sequence``, ``prefill``.
-        worst_layer: Name of the first value inside the network that differs, where that is known.
-        largest_difference: Largest magnitude of a difference, in integer logits.
-        text: What the token ids were taken from.
-        seconds: Time the comparison took.
-    """
-
-    target: str
-    mismatches: int
-    logits_compared: int
-    tokens: int
-    forms: dict[str, int] = field(default_factory=dict)
-    worst_layer: str | None = None
-    largest_difference: int = 0
-    text: str = ""
-    seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Literal, Self
 
 import numpy as np
+from pydantic import BaseModel, Field, JsonValue
 
 from edgesnn.errors import EdgesnnError, OutputError, RecordError, RecordingError, UsageError
 from edgesnn.locks import locked
@@ -29,19 +30,58 @@ from edgesnn.meters.samples.summary import loss_dict
 from edgesnn.meters.serve import ENDING_S, recording_lock
 from edgesnn.npz import arrays_from
 from edgesnn.profiler.latency.steps import MeasuredWindow
-from edgesnn.profiler.power.alignment import Rung
 from edgesnn.profiler.power.evaluation import HostSpan, Lap
 from edgesnn.profiler.power.parts import SessionPart, covers, middle_of_rest_ns, read_stream
+from edgesnn.record.power import Rung
 
-SCHEMA = "edgesnn.session/1"
-#: Most bytes of a window, unpacked.
-_MAX_WINDOW_BYTES = 2**29
-#: What must be the same instrument when a session goes on.
-_IDENTITY = ("name", "model", "serial_number", "simulated")
+SCHEMA: Final = "edgesnn.session/1"
+_MAX_WINDOW_BYTES = 2**29  # unpacked
+
+
+class _MeterIdentity(BaseModel):
+    """What must be the same instrument, set alike, when a session goes on."""
+
+    name: str
+    model: str
+    serial_number: str | None
+    simulated: bool
+    settings: dict[str, JsonValue]
+    accuracy: dict[str, JsonValue]
+
+
+class _SessionFile(BaseModel):
+    """``session.json``: what was profiled, and how."""
+
+    schema_name: Literal["edgesnn.session/1"] = Field(alias="schema")
+    key: dict[str, JsonValue]
+    steps: int | None
+    meter: _MeterIdentity | None
+
+
+class _StoredView(BaseModel):
+    """`MeterView` as it is written, without its receipts, which are an array beside it."""
+
+    span: HostSpan
+    lap: Lap
+    rung: Rung
+    syncs: list[tuple[float, int, int]]
+
+
+class _WindowHead(BaseModel):
+    """``head`` of ``window-NN.npz``: what stands beside the times; steps before ``lead`` do not count."""
+
+    part: int
+    began_unix_ns: int
+    duration_ns: int
+    seconds: float
+    outside_ms_per_token: float
+    output_sha256: str
+    lead: int
+    seen: _StoredView | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Seen:
+class MeterView:
     """What the meter's side knows of a window.
 
     Attributes:
@@ -66,12 +106,12 @@ class StoredWindow:
     Attributes:
         part: Number of the part that measured it.
         window: What the runner measured, its times moved onto this process's clock.
-        seen: What the meter's side knows of it; None without a meter.
+        view: What the meter's side knows of it; None without a meter.
     """
 
     part: int
     window: MeasuredWindow
-    seen: Seen | None
+    view: MeterView | None
 
 
 class SessionStore:
@@ -96,11 +136,11 @@ class SessionStore:
 
     def __init__(self, folder: Path, key: Mapping[str, Any], *, resume: bool = True) -> None:
         self.folder = folder
-        self._key = json.loads(json.dumps(key))
+        self._key: dict[str, JsonValue] = json.loads(json.dumps(key))
         self.steps: int | None = None
         self.windows: list[StoredWindow] = []
         self._parts: dict[int, SessionPart] = {}
-        self._meter: dict[str, Any] | None = None
+        self._meter: _MeterIdentity | None = None
         self._next = 0
         self.part = 0
         if not resume:
@@ -133,17 +173,12 @@ class SessionStore:
         Raises:
             UsageError: It is another one, or is set otherwise.
         """
-        seen = {
-            **{key: info["meter"][key] for key in _IDENTITY},
-            "settings": info["settings"],
-            "accuracy": info["accuracy"],
-        }
-        seen = json.loads(json.dumps(seen))
+        meter = _MeterIdentity.model_validate({**info, **info["meter"]})
         if self._meter is None or not self.windows:
-            self._meter = seen
+            self._meter = meter
             self._save()
-        elif self._meter != seen:
-            raise _differs(self.folder, self._meter, seen, "meter's ")
+        elif self._meter != meter:
+            raise _differs(self.folder, self._meter.model_dump(), meter.model_dump(), "meter's ")
 
     def plan(self, steps: int) -> int:
         """Steps of every window: what an earlier part began with, else what is wanted now."""
@@ -152,45 +187,40 @@ class SessionStore:
             self._save()
         return self.steps
 
-    def add(self, window: MeasuredWindow, seen: Seen | None) -> None:
+    def add(self, window: MeasuredWindow, view: MeterView | None) -> None:
         """Keep a window that was just finished.
 
         Args:
             window: What the runner measured.
-            seen: What the meter's side knows of it; None without a meter.
+            view: What the meter's side knows of it; None without a meter.
 
         Raises:
             OutputError: It cannot be written.
         """
-        head: dict[str, Any] = {
-            "part": self.part,
-            "began_unix_ns": window.started_ns + time.time_ns() - time.perf_counter_ns(),
-            "duration_ns": window.ended_ns - window.started_ns,
-            "seconds": window.seconds,
-            "outside_ms_per_token": window.outside_ms_per_token,
-            "output_sha256": window.output_sha256,
-            "lead": len(window.latencies_ms) - len(window.counted_ms),
-            "seen": None,
-        }
-        receipts: tuple[tuple[float, float], ...] = ()
-        if seen is not None:
-            receipts = seen.receipts
-            head["seen"] = {
-                "span": asdict(seen.span),
-                "lap": asdict(seen.lap),
-                "rung": seen.rung,
-                "syncs": [[one.meter_s, one.host_before_ns, one.host_after_ns] for one in seen.syncs],
-            }
+        stored = None
+        if view is not None:
+            syncs = [(one.meter_s, one.host_before_ns, one.host_after_ns) for one in view.syncs]
+            stored = _StoredView(span=view.span, lap=view.lap, rung=view.rung, syncs=syncs)
+        head = _WindowHead(
+            part=self.part,
+            began_unix_ns=window.started_ns + time.time_ns() - time.perf_counter_ns(),
+            duration_ns=window.ended_ns - window.started_ns,
+            seconds=window.seconds,
+            outside_ms_per_token=window.outside_ms_per_token,
+            output_sha256=window.output_sha256,
+            lead=len(window.latencies_ms) - len(window.counted_ms),
+            seen=stored,
+        )
         buffer = io.BytesIO()
         np.savez(
             buffer,
-            head=np.frombuffer(json.dumps(head).encode(), np.uint8),
+            head=np.frombuffer(head.model_dump_json().encode(), np.uint8),
             latencies_ms=window.latencies_ms,
-            receipts=np.array(receipts, np.float64).reshape(-1, 2),
+            receipts=np.array(() if view is None else view.receipts, np.float64).reshape(-1, 2),
         )
         self._write(f"window-{self._next:03d}.npz", buffer.getvalue())
         self._next += 1
-        self.windows.append(StoredWindow(self.part, window, seen))
+        self.windows.append(StoredWindow(self.part, window, view))
 
     def __enter__(self) -> Self:
         return self
@@ -206,14 +236,14 @@ class SessionStore:
         return self.folder / f"meter-{part:02d}.npz"
 
     def _load(self) -> None:
-        data = _session(self.folder)
+        stored = _session(self.folder)
         found = {path: _window(path) for path in sorted(self.folder.glob("window-*.npz"))}
-        if found and data["key"] != self._key:
-            raise _differs(self.folder, data["key"], self._key, "")
-        self.steps, self._meter = data["steps"], data["meter"]
+        if found and stored.key != self._key:
+            raise _differs(self.folder, stored.key, self._key, "")
+        self.steps, self._meter = stored.steps, stored.meter
         for number in sorted({one.part for one in found.values()}):
             mine = [one for one in found.values() if one.part == number]
-            self.windows += mine if mine[0].seen is None else self._covered(number, mine)
+            self.windows += mine if mine[0].view is None else self._covered(number, mine)
         self.part = 1 + max((one.part for one in found.values()), default=-1)
         self._next = len(found)
         recordings = tuple(self._recording(part).name for part in self._parts)
@@ -228,20 +258,20 @@ class SessionStore:
         path = self._recording(number)
         with locked(recording_lock(path), f"the recording '{path}'", wait_s=ENDING_S):
             path = path if path.exists() else path.with_name(path.name + ".part")
-            while seen := [one.seen for one in windows if one.seen is not None]:
+            while views := [one.view for one in windows if one.view is not None]:
                 try:
-                    part = _part(path, seen)
+                    part = _part(path, views)
                 except RecordingError:
                     return []
-                if covers(part.stream, seen[-1].span):
+                if covers(part.stream, views[-1].span):
                     self._parts[number] = part
                     return windows
                 windows = windows[:-1]
         return []
 
     def _save(self) -> None:
-        data = {"schema": SCHEMA, "key": self._key, "steps": self.steps, "meter": self._meter}
-        self._write("session.json", (json.dumps(data, indent=2) + "\n").encode())
+        stored = _SessionFile(schema=SCHEMA, key=self._key, steps=self.steps, meter=self._meter)
+        self._write("session.json", (stored.model_dump_json(indent=2, by_alias=True) + "\n").encode())
 
     def _write(self, name: str, data: bytes) -> None:
         path = self.folder / name
@@ -259,29 +289,24 @@ def session_folder(record: Path) -> Path:
     return record.with_name(record.name + ".session")
 
 
-def _session(folder: Path) -> dict[str, Any]:
-    path = folder / "session.json"
+def _session(folder: Path) -> _SessionFile:
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        known = data["schema"] == SCHEMA and {"key", "steps", "meter"} <= data.keys()
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        known = False
-    if not known:
+        return _SessionFile.model_validate_json((folder / "session.json").read_bytes())
+    except (OSError, ValueError):
         raise RecordError(
             f"'{folder}' holds no session of this version",
             limit=SCHEMA,
             remedy="start again with --no-resume, or name another --output",
-        )
-    return dict(data)
+        ) from None
 
 
-def _part(path: Path, seen: Sequence[Seen]) -> SessionPart:
+def _part(path: Path, views: Sequence[MeterView]) -> SessionPart:
     """The part behind windows, its stream up to the middle of the idle stretch after the last one.
 
     Raises:
         RecordingError: There is no recording, or no sample in it.
     """
-    last = seen[-1]
+    last = views[-1]
     with Recording(path) as recording:
         segment = recording.segments[-1]
     known = segment.info
@@ -289,7 +314,7 @@ def _part(path: Path, seen: Sequence[Seen]) -> SessionPart:
         path,
         last.syncs,
         last.receipts,
-        from_ns=seen[0].span.idle_from_ns,
+        from_ns=views[0].span.idle_from_ns,
         until_ns=middle_of_rest_ns(last.span),
         pulses=MeterCapability.MARKER_PULSES in known.capabilities,
     )
@@ -300,7 +325,7 @@ def _part(path: Path, seen: Sequence[Seen]) -> SessionPart:
         "capabilities": list(known.capabilities),
         "host_ns": known.host_ns,
     }
-    spans, laps = tuple(one.span for one in seen), tuple(one.lap for one in seen)
+    spans, laps = tuple(one.span for one in views), tuple(one.lap for one in views)
     return SessionPart(stream, spans, laps, last.rung, info, loss_dict(segment.loss))
 
 
@@ -308,33 +333,28 @@ def _window(path: Path) -> StoredWindow:
     try:
         with path.open("rb") as stream:
             arrays = arrays_from(stream, _MAX_WINDOW_BYTES)
-        head = json.loads(arrays["head"].tobytes())
+        head = _WindowHead.model_validate_json(arrays["head"].tobytes())
         latencies_ms, receipts = arrays["latencies_ms"], arrays["receipts"]
-        began_ns = head["began_unix_ns"] - time.time_ns() + time.perf_counter_ns()
+        began_ns = head.began_unix_ns - time.time_ns() + time.perf_counter_ns()
         window = MeasuredWindow(
             latencies_ms=latencies_ms,
-            counted_ms=latencies_ms[head["lead"] :],
+            counted_ms=latencies_ms[head.lead :],
             started_ns=began_ns,
-            ended_ns=began_ns + head["duration_ns"],
-            seconds=head["seconds"],
-            outside_ms_per_token=head["outside_ms_per_token"],
-            output_sha256=head["output_sha256"],
+            ended_ns=began_ns + head.duration_ns,
+            seconds=head.seconds,
+            outside_ms_per_token=head.outside_ms_per_token,
+            output_sha256=head.output_sha256,
         )
-        told = head["seen"]
-        if told is None:
-            return StoredWindow(head["part"], window, None)
-        seen = Seen(
-            span=HostSpan(**told["span"]),
-            lap=Lap(**told["lap"]),
-            rung=Rung(told["rung"]),
-            syncs=tuple(ClockPair(*one) for one in told["syncs"]),
-            receipts=tuple((float(meter), float(host)) for meter, host in receipts),
-        )
-        return StoredWindow(head["part"], window, seen)
+        view = None
+        if head.seen is not None:
+            syncs = tuple(ClockPair(*one) for one in head.seen.syncs)
+            arrived = tuple((float(meter), float(host)) for meter, host in receipts)
+            view = MeterView(head.seen.span, head.seen.lap, head.seen.rung, syncs, arrived)
+        return StoredWindow(head.part, window, view)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise RecordError(
             f"'{path}' is no window of a session",
-            actual=f"{type(error).__name__}: {error}",
+            actual=f"{type(error).__name__}: {str(error).splitlines()[0]}",
             remedy="start again with --no-resume",
         ) from None
 

@@ -15,7 +15,6 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from edgesnn.errors import TextError
 from edgesnn.program.ops import (
     DECAY_DENOMINATOR,
     LIF,
@@ -130,7 +129,7 @@ class Golden:
         Returns:
             Integer logits, int32 ``[batch, length, vocab]``.
         """
-        return self._run(self._check(ids), None, tap, None)
+        return self._run(self.program.check_ids(ids), None, tap, None)
 
     def counts(self, ids: IntArray) -> Int32Array:
         """Spike counts that reach the readout, int32 ``[batch, length, d]``, of whole sequences.
@@ -138,7 +137,7 @@ class Golden:
         Args:
             ids: Token ids ``[batch, length]``.
         """
-        return self._run(self._check(ids), None, None, None, until=self.program.readout)
+        return self._run(self.program.check_ids(ids), None, None, None, until=self.program.readout)
 
     def prefill(self, ids: IntArray) -> tuple[Int32Array, State]:
         """Logits of whole sequences, and the state after them.
@@ -149,7 +148,7 @@ class Golden:
         Returns:
             Integer logits, int32 ``[batch, length, vocab]``, and the state from which `step` continues.
         """
-        ids = self._check(ids)
+        ids = self.program.check_ids(ids)
         history: dict[str, SpikeArray] = {}
         logits = self._run(ids, None, None, history)
         state = State(self.program, ids.shape[0])
@@ -167,28 +166,11 @@ class Golden:
         Returns:
             Integer logits, int32 ``[batch, vocab]``.
         """
-        ids = self._check(np.asarray(tokens)[:, None])
+        ids = self.program.check_ids(np.asarray(tokens)[:, None])
         new: dict[str, SpikeArray] = {}
         logits = self._run(ids, state, tap, new)
         state.push(new)
         return logits[:, 0]
-
-    def _check(self, ids: IntArray) -> npt.NDArray[np.int64]:
-        ids = np.asarray(ids)
-        if ids.ndim != 2 or ids.size == 0 or not np.issubdtype(ids.dtype, np.integer):
-            raise TextError(
-                "token ids must be a non-empty integer array [batch, length]",
-                actual=f"{ids.dtype} {list(ids.shape)}",
-            )
-        low, high = int(ids.min()), int(ids.max())
-        if low < 0 or high >= self.program.vocab_size:
-            raise TextError(
-                "token id outside the vocabulary",
-                actual=low if low < 0 else high,
-                limit=f"0..{self.program.vocab_size - 1}",
-                remedy="encode the text with the tokenizer.json of this student",
-            )
-        return ids.astype(np.int64)
 
     def _run(
         self,

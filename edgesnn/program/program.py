@@ -6,6 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
+import numpy as np
+import numpy.typing as npt
+
+from edgesnn.errors import TextError
 from edgesnn.program.ops import (
     LIF,
     Add,
@@ -63,6 +67,34 @@ class Program:
     def context_window(self) -> int:
         """The longest attention window in tokens; 1 without attention."""
         return max((max(op.windows) for op in self.all(Attend)), default=1)
+
+    def check_ids(self, ids: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
+        """Token ids that this program can run.
+
+        Args:
+            ids: Whole sequences ``[batch, length]`` of any integer dtype.
+
+        Returns:
+            The same, int64 and contiguous.
+
+        Raises:
+            TextError: They are no such array, or one of them is outside the vocabulary.
+        """
+        given = np.asarray(ids)
+        if given.ndim != 2 or given.size == 0 or not np.issubdtype(given.dtype, np.integer):
+            raise TextError(
+                "token ids must be a non-empty integer array [batch, length]",
+                actual=f"{given.dtype} {list(given.shape)}",
+            )
+        low, high = int(given.min()), int(given.max())
+        if low < 0 or high >= self.vocab_size:
+            raise TextError(
+                "token id outside the vocabulary",
+                actual=low if low < 0 else high,
+                limit=f"0..{self.vocab_size - 1}",
+                remedy="encode the text with the tokenizer.json of this student",
+            )
+        return np.ascontiguousarray(given, np.int64)
 
     def channels(self) -> dict[str, int]:
         """Channels of every value, by name."""

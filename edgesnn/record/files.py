@@ -5,72 +5,74 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
-import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
-from edgesnn import __version__
 from edgesnn.errors import OutputError, RecordError
 from edgesnn.npz import arrays_from
-from edgesnn.record.model import SCHEMA, Arrays, Provenance, RunRecord
+from edgesnn.record.base import SCHEMA, refuse_misfits
+from edgesnn.record.model import Arrays, RunRecord
 from edgesnn.record.provenance import without_paths
+from edgesnn.whole_files import replace_file
 
 AnyArray = npt.NDArray[np.generic]
 _MAX_BYTES = 64 * 2**20
+#: What every record holds, of whatever version; a JSON writer may escape the slash.
+_MARK = b'"edgesnn.run'
+_OPENING_BYTES = 4096
 #: Most bytes of a run's arrays, packed and unpacked.
 _MAX_ARRAY_BYTES = 2**30
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Run:
+class RunData:
     """A record and its raw arrays.
 
     Attributes:
         record: The record.
         arrays: Raw arrays by name.
+        arrays_error: Why arrays that the record names are not there; None when they are, or it names none.
     """
 
     record: RunRecord
     arrays: Mapping[str, AnyArray] = field(default_factory=dict)
+    arrays_error: RecordError | None = None
+
+    def whole(self) -> RunData:
+        """This run.
+
+        Raises:
+            RecordError: Its arrays are missing or were changed.
+        """
+        if self.arrays_error is not None:
+            raise self.arrays_error
+        return self
 
 
-def make_run(document: Mapping[str, Any], arrays: Mapping[str, AnyArray], provenance: Provenance) -> Run:
-    """Make a record from plain data.
+#: Runs that were read before, by resolved path of their records: none.
+NO_RUNS: Mapping[Path, RunData] = {}
+
+
+def make_run(record: RunRecord, arrays: Mapping[str, AnyArray]) -> RunData:
+    """Join a record and its raw arrays.
 
     Args:
-        document: Everything of the record but schema, versions, times of making, provenance and arrays.
+        record: The record.
         arrays: Raw arrays by name.
-        provenance: Which software made it.
 
     Returns:
-        The run, absolute paths in its texts shortened to their last part.
-
-    Raises:
-        RecordError: The data do not fit the schema.
+        The run, not written yet: absolute paths in its texts shortened to their last part.
     """
-    complete = {
-        **document,
-        "schema": SCHEMA,
-        "edgesnn_version": __version__,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "provenance": provenance.model_dump(mode="json"),
-        "arrays": None,
-    }
-    try:
-        return Run(RunRecord.model_validate(without_paths(complete)), dict(arrays))
-    except ValidationError as error:
-        raise _broken("the run", error) from None
+    return RunData(RunRecord.model_validate(without_paths(record.to_json())), dict(arrays))
 
 
-def write_run(run: Run, path: Path) -> Run:
+def write_run(run: RunData, path: Path) -> RunData:
     """Write ``RUN.json`` and ``RUN.npz`` beside it, each whole or not at all.
 
     Args:
@@ -92,19 +94,19 @@ def write_run(run: Run, path: Path) -> Run:
             np.savez_compressed(buffer, allow_pickle=False, **dict(run.arrays))
             data = buffer.getvalue()
             beside = path.with_suffix(".npz")
-            _replace(beside, data)
+            replace_file(beside, data)
             digest = hashlib.sha256(data).hexdigest()
             entry = Arrays(file=beside.name, sha256=digest, names=sorted(run.arrays))
             record = record.model_copy(update={"arrays": entry})
         text = json.dumps(record.to_json(), indent=2, allow_nan=False) + "\n"
-        _replace(path, text.encode())
+        replace_file(path, text.encode())
     except OSError as error:
         raise OutputError(
             f"the run record cannot be written to '{path}'",
             actual=error.strerror or str(error),
             remedy="choose another path with --output",
         ) from None
-    return Run(record, run.arrays)
+    return RunData(record, run.arrays)
 
 
 def check_output(path: Path) -> None:
@@ -125,13 +127,47 @@ def read_record(path: Path) -> RunRecord:
     Raises:
         RecordError: There is no such file, it is no run record, or breaks the schema.
     """
+    return _validated(path, _content(path, "the run record "))
+
+
+def find_record(path: Path) -> RunRecord | None:
+    """Read a file that may be a run record: the one place that tells records from other files.
+
+    Returns:
+        The record, or None where the file does not say that it is one, of whatever version.
+
+    Raises:
+        RecordError: It cannot be read, or it is a run record that is broken or of another version.
+    """
+    data = _content(path)
+    if _MARK not in data:
+        return None
     try:
-        size = path.stat().st_size
-        if size > _MAX_BYTES:
-            raise RecordError(f"'{path}' is too large for a run record", actual=size, limit=_MAX_BYTES)
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        return _validated(path, data)
+    except RecordError:
+        if _says_record(data):
+            raise
+        return None
+
+
+def _content(path: Path, what: str = "") -> bytes:
+    """A file, or of one that is too large for a record no more than tells that."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(_MAX_BYTES + 1 if path.stat().st_size > _MAX_BYTES else -1)
     except OSError as error:
-        raise RecordError(f"cannot read the run record '{path}'", actual=error.strerror) from None
+        raise RecordError(f"cannot read {what}'{path}'", actual=error.strerror) from None
+
+
+def _validated(path: Path, data: bytes) -> RunRecord:
+    if len(data) > _MAX_BYTES:
+        raise RecordError(
+            f"'{path}' is too large for a run record", actual=path.stat().st_size, limit=_MAX_BYTES
+        )
+    with suppress(ValidationError):
+        return RunRecord.model_validate_json(data, strict=True)
+    try:  # parsed once more only to say what is wrong: a site reads ten thousand records
+        raw = json.loads(data.decode())
     except (ValueError, RecursionError) as error:
         raise RecordError(f"'{path}' is not JSON", actual=str(error)) from None
     schema = raw.get("schema") if isinstance(raw, dict) else None
@@ -139,22 +175,46 @@ def read_record(path: Path) -> RunRecord:
         raise RecordError(
             f"'{path}' is no run record of this version", actual=schema, limit=SCHEMA, remedy="profile again"
         )
+    with refuse_misfits(f"'{path}'"):
+        return RunRecord.model_validate_json(data, strict=True)
+
+
+def _says_record(data: bytes) -> bool:
+    """Whether the document's own schema is a run record's; of what is cut or broken, whether it begins so."""
     try:
-        return RunRecord.model_validate_json(json.dumps(raw, allow_nan=True), strict=True)
-    except ValidationError as error:
-        raise _broken(f"'{path}'", error) from None
+        raw = json.loads(data)
+    except (ValueError, RecursionError):
+        return _MARK in data[:_OPENING_BYTES]
+    return isinstance(raw, dict) and str(raw.get("schema", "")).startswith("edgesnn.run/")
 
 
-def read_run(path: Path) -> Run:
+def read_run(path: Path) -> RunData:
     """Read a record and its arrays.
 
     Raises:
         RecordError: The record is wrong, or its arrays are missing or were changed.
     """
-    record = read_record(path)
-    if record.arrays is None:
-        return Run(record)
-    beside = path.parent / record.arrays.file
+    return with_arrays(read_record(path), path).whole()
+
+
+def with_arrays(record: RunRecord, path: Path) -> RunData:
+    """Read the arrays of a record.
+
+    Args:
+        record: The record.
+        path: Its file; the arrays stand beside it.
+
+    Returns:
+        The run; arrays that are missing or were changed are left out, with the error.
+    """
+    try:
+        return RunData(record, {} if record.arrays is None else _read_arrays(record.arrays, path))
+    except RecordError as error:
+        return RunData(record, arrays_error=error)
+
+
+def _read_arrays(entry: Arrays, path: Path) -> dict[str, AnyArray]:
+    beside = path.parent / entry.file
     try:
         size = beside.stat().st_size
         if size > _MAX_ARRAY_BYTES:
@@ -169,39 +229,16 @@ def read_run(path: Path) -> Run:
             remedy="keep the .npz beside the .json",
         ) from None
     digest = hashlib.sha256(data).hexdigest()
-    if digest != record.arrays.sha256:
-        raise RecordError(
-            f"'{beside.name}' was changed after the run", actual=digest, limit=record.arrays.sha256
-        )
+    if digest != entry.sha256:
+        raise RecordError(f"'{beside.name}' was changed after the run", actual=digest, limit=entry.sha256)
     try:
         arrays = arrays_from(io.BytesIO(data), _MAX_ARRAY_BYTES)
     except ValueError as error:
         raise RecordError(f"'{beside.name}' holds no arrays", actual=str(error)) from None
-    if sorted(arrays) != record.arrays.names:
+    if sorted(arrays) != entry.names:
         raise RecordError(
             f"'{beside.name}' holds other arrays than its record says",
             actual=", ".join(sorted(arrays)),
-            limit=", ".join(record.arrays.names),
+            limit=", ".join(entry.names),
         )
-    return Run(record, arrays)
-
-
-def _broken(what: str, error: ValidationError) -> RecordError:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"]) or "the whole record"
-    return RecordError(f"{what} breaks the schema {SCHEMA} at '{where}'", actual=first["msg"])
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    return arrays

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import Field
 
-from edgesnn.record.model import Part, RunRecord
+from edgesnn.record.base import Part
+from edgesnn.record.model import RunRecord
 
-SCHEMA = "edgesnn.profiles/1"
+SCHEMA: Final = "edgesnn.profiles/1"
 
 #: Exit codes from the worst on: bug, failed gate, failed device, wrong command, wrong input, open question.
 EXIT_ORDER = (5, 3, 4, 2, 1, 6, 0)

@@ -22,8 +22,8 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from edgesnn.errors import OutputError, RecordError, UserError
-from edgesnn.reports.comparison import Key
-from edgesnn.reports.summary import DOCUMENT_ARRAYS, SummarisedRun
+from edgesnn.reports.comparing.result import Key
+from edgesnn.reports.comparing.summary import DOCUMENT_ARRAYS, SummarisedRun
 
 SCHEMA = "edgesnn.baseline/1"
 #: Newest sessions of the current level that give a baseline its mean and variance.

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edgesnn.reports import statistics as st
 from edgesnn.reports.baseline import Baseline
-from edgesnn.reports.comparison import ChangeScale, Family
-from edgesnn.reports.summary import SummarisedRun
-from edgesnn.reports.thresholds import Thresholds
+from edgesnn.reports.comparing import statistics as st
+from edgesnn.reports.comparing.result import ChangeScale, Family
+from edgesnn.reports.comparing.summary import SummarisedRun
+from edgesnn.reports.comparing.thresholds import Thresholds
 
 FloatArray = npt.NDArray[np.float64]
 

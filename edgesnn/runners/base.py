@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from types import TracebackType
-from typing import Any, ClassVar, Protocol, Self, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from edgesnn.bundle.bundle import Bundle
+from edgesnn.closing import Closing
 
 IntArray = npt.NDArray[np.integer]
 
@@ -28,13 +28,11 @@ class Capability(StrEnum):
     PREFILL = "prefill"  #: whole sequences that leave a state for `step`
     BATCH = "batch"  #: more than one sequence side by side
     LOGITS = "logits"  #: all logits come back
-    TOPK = "topk"  #: only the best tokens come back
     EXACT = "exact"  #: executes the integer program; parity with golden is required
     INTERMEDIATE = "intermediate"  #: can report values inside the network
     DEVICE_CLOCK = "device-clock"  #: times are taken by the device's own clock
     MARKER = "marker"  #: raises a line while a window runs
     PATTERN = "pattern"  #: can play a coded load
-    INSTRUCTION_COUNT = "instruction-count"  #: counts instructions
     REMOTE = "remote"  #: the device is not this computer: used when it is named, opened once
 
 
@@ -191,13 +189,14 @@ class Screen(Protocol):
         ...
 
 
-class Runner(Protocol):
+class Runner(Closing, Protocol):
     """One device that holds one bundle.
 
     A runner that reads the files of a format names that format in a class attribute ``export``; one without
     it needs ``program.snn`` only. One that brings an environment of its own has two class methods more:
     ``install() -> str`` makes it (``edgesnn doctor --install NAME``), ``present() -> str`` says what it is.
-    One whose device is always a simulation says so in a class attribute ``simulated``.
+    One whose device is always a simulation says so in a class attribute ``simulated``. A ``with``
+    statement closes it; `Closing` brings that to a runner that derives from this class.
 
     Attributes:
         name: Name on the command line, before the colon of a target.
@@ -211,8 +210,8 @@ class Runner(Protocol):
 
     @classmethod
     def missing(cls) -> str | None:
-        """Why this runner cannot run here, or None when it can."""
-        ...
+        """Why this runner cannot run here, or None when it can, as here."""
+        return None
 
     def open(self, bundle: Bundle, options: RunnerOptions) -> DeviceInfo:
         """Load the bundle.
@@ -224,21 +223,35 @@ class Runner(Protocol):
         ...
 
     def reset(self, batch: int = 1) -> None:
-        """Forget everything: a new context for ``batch`` sequences."""
+        """Forget everything: a new context for ``batch`` sequences.
+
+        Raises:
+            RunnerError: So many cannot run side by side, or the engine failed.
+        """
         ...
 
     def step(self, tokens: IntArray) -> Output:
-        """Run one token per sequence, ids ``[batch]``, continuing the context."""
+        """Run one token per sequence, ids ``[batch]``, continuing the context.
+
+        Raises:
+            TextError: A token id is outside the vocabulary.
+            RunnerError: The context holds another number of sequences, or the engine failed.
+        """
         ...
 
     def sequence(self, ids: IntArray) -> Output:
-        """Run whole sequences ``[batch, length]`` from empty contexts; the context is left alone."""
+        """Run whole sequences ``[batch, length]`` from empty contexts; the context is left alone.
+
+        Raises:
+            TextError: A token id is outside the vocabulary.
+            RunnerError: The engine failed.
+        """
         ...
 
     def prefill(self, ids: IntArray) -> Output:
         """Run whole sequences ``[batch, length]`` from empty contexts; `step` continues after them.
 
-        Only the logits of the last token come back: a prompt needs no others.
+        Only the logits of the last token come back: a prompt needs no others. It raises what `sequence` does.
         """
         ...
 
@@ -249,6 +262,10 @@ class Runner(Protocol):
             ids: Token ids ``[length]``.
             repeat: Passes over them.
             warmup: Steps before the window that are not timed.
+
+        Raises:
+            TextError: A token id is outside the vocabulary.
+            RunnerError: There is nothing to run, or the engine failed.
         """
         ...
 
@@ -257,7 +274,7 @@ class Runner(Protocol):
         ...
 
     def play(self, pattern: tuple[LoadChip, ...]) -> None:
-        """Compute and idle in a coded pattern."""
+        """Compute (token 0 from a new context, again and again) and idle in a coded pattern."""
         ...
 
     def clock(self) -> ClockReading:
@@ -266,17 +283,4 @@ class Runner(Protocol):
 
     def close(self) -> None:
         """Release the device; safe to call twice."""
-        ...
-
-    def __enter__(self) -> Self:
-        """Enter a context that closes the runner."""
-        ...
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close the runner."""
         ...

@@ -8,6 +8,7 @@ first among the results. Without past inputs every step reads the whole context 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,16 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesnn.errors import RunnerError, TextError, UsageError
+from edgesnn.text.causality import check_causal, probes
 from edgesnn.text.tokenizer import END_OF_TEXT, load_tokenizer
 
 _PAST, _PRESENT = "past_key_values.", "present."
 _ENDS = (END_OF_TEXT, "</s>", "<eos>", "<|end_of_text|>")
 _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+_ROUNDING, _DYNAMIC = float(np.sqrt(np.finfo(np.float16).eps)), 0.25
+"""Change of a logit, as a share of the largest, that shows no future. Where activations are quantised as they
+come, their step is that of the largest number in the sequence: other tokens round earlier ones otherwise."""
+_OVERLAP = 256
 
 
 def find_model(path: Path) -> Path | None:
@@ -39,6 +45,23 @@ def find_model(path: Path) -> Path | None:
     return files[0] if len(files) == 1 else None
 
 
+def _read_through(path: Path) -> tuple[set[Path], bool]:
+    """The files beside an ONNX file that hold its weights, and whether it quantises activations as they come.
+
+    A tensor that lies outside says where: ``location`` and a name, each with its length before it. The file
+    is read in blocks: the memory of this process is a result.
+    """
+    found, dynamic, block = set(), False, b""
+    with path.open("rb") as stream:
+        while more := stream.read(1 << 20):
+            block = block[-_OVERLAP:] + more
+            dynamic = dynamic or b"DynamicQuantizeLinear" in block
+            for entry in re.finditer(rb"\x0a\x08location\x12([\x01-\x7f])", block):
+                name = block[entry.end() : entry.end() + entry[1][0]].decode("utf-8", "replace")
+                found.add(path.parent / name)
+    return {file for file in found if file.is_file()}, dynamic
+
+
 class OnnxCausalModel:
     """The contract of `edgesnn.profiler.quality.reference.CausalModel` over ONNX Runtime.
 
@@ -48,7 +71,8 @@ class OnnxCausalModel:
 
     Raises:
         RunnerError: ONNX Runtime refuses it.
-        UsageError: It is no causal language model, or has no tokenizer.
+        UsageError: It is no causal language model by its inputs, or has no tokenizer.
+        UserError: It reads the text that it predicts, or gives no numbers.
         TextError: Its tokenizer is damaged.
 
     Attributes:
@@ -95,9 +119,8 @@ class OnnxCausalModel:
         self.name = path.name
         self.engine = f"onnxruntime {onnxruntime.__version__}"
         self.parameters = None
-        data = [one for one in path.parent.iterdir() if one.name.startswith(f"{path.name}_data")]
-        data += [one for one in path.parent.iterdir() if one.name == f"{path.name}.data"]
-        self.model_bytes = path.stat().st_size + sum(one.stat().st_size for one in data)
+        data, dynamic = _read_through(path)
+        self.model_bytes = sum(file.stat().st_size for file in {path, *data})
         self.dtype = next(o.type for o in self._session.get_outputs() if o.name == "logits")
         self._past_names = [name for name in self._inputs if name.startswith(_PAST)]
         self.cached = bool(self._past_names)
@@ -107,6 +130,8 @@ class OnnxCausalModel:
         self.vocab_size = self.logits([0]).shape[1]
         self._state: dict[str, npt.NDArray[Any]] = {}
         self._ids: list[int] = []
+        pair = probes(self.tokenizer, self.vocab_size)
+        check_causal(f"the reference '{self.name}'", self.logits, pair, _DYNAMIC if dynamic else _ROUNDING)
 
     def logits(self, ids: Sequence[int]) -> npt.NDArray[np.float32]:
         """Logits ``[len(ids), vocab_size]`` of a whole sequence.

@@ -56,11 +56,9 @@ class GoldenRunner(HostRunner):
         )
 
     def reset(self, batch: int = 1) -> None:
-        """Forget everything: a new context for ``batch`` sequences."""
         self._state = State(self._engine().program, batch)
 
     def step(self, tokens: IntArray) -> Output:
-        """Run one token per sequence, ids ``[batch]``; integer logits ``[batch, vocab]``."""
         golden = self._engine()
         state = self._state or State(golden.program)
         check_batch(tokens, state.batch)
@@ -69,21 +67,18 @@ class GoldenRunner(HostRunner):
         return Output(logits, time.perf_counter_ns() - started)
 
     def sequence(self, ids: IntArray) -> Output:
-        """Run whole sequences ``[batch, length]``; integer logits ``[batch, length, vocab]``."""
         golden = self._engine()
         started = time.perf_counter_ns()
         logits = golden.sequence(ids)
         return Output(logits, time.perf_counter_ns() - started)
 
     def prefill(self, ids: IntArray) -> Output:
-        """Run whole sequences; `step` continues. Integer logits of the last token ``[batch, vocab]``."""
         golden = self._engine()
         started = time.perf_counter_ns()
         logits, self._state = golden.prefill(ids)
         return Output(logits[:, -1], time.perf_counter_ns() - started)
 
     def close(self) -> None:
-        """Release the program."""
         self._golden = None
         self._state = None
 

@@ -5,41 +5,33 @@ from __future__ import annotations
 import hashlib
 import platform
 import time
-from abc import ABC, abstractmethod
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 
 from edgesnn.errors import RunnerError
-from edgesnn.runners.base import ClockReading, IntArray, LoadChip, Output, Window
+from edgesnn.program.program import Program
+from edgesnn.runners.base import ClockReading, IntArray, LoadChip, Runner, Window
 
 _CPUINFO = Path("/proc/cpuinfo")
 
 
-class HostRunner(ABC):
+class ProgramRunner(Runner):
+    """A runner that keeps the program of its bundle while it is open."""
+
+    _program: Program | None = None
+
+    def _require_program(self) -> Program:
+        if self._program is None:
+            raise not_open()
+        return self._program
+
+
+class HostRunner(ProgramRunner):
     """A runner whose engine runs in this process and whose clock is ``time.perf_counter_ns``.
 
     A subclass executes; this class measures. `last_token` keeps a token to compute with in `play`.
     """
-
-    @classmethod
-    def missing(cls) -> str | None:
-        """Nothing is missing unless a subclass says so."""
-        return None
-
-    @abstractmethod
-    def reset(self, batch: int = 1) -> None:
-        """Forget everything: a new context for ``batch`` sequences."""
-
-    @abstractmethod
-    def step(self, tokens: IntArray) -> Output:
-        """Run one token per sequence, ids ``[batch]``, continuing the context."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """Release the engine; safe to call twice."""
 
     def window(self, ids: IntArray, repeat: int, warmup: int) -> Window:
         """Run steps over ``ids [length]`` ``repeat`` times, each from a new context, and time each step.
@@ -49,8 +41,7 @@ class HostRunner(ABC):
         Raises:
             RunnerError: There is nothing to run.
         """
-        if ids.ndim != 1 or ids.size == 0 or repeat < 1:
-            raise RunnerError("a window needs at least one token", actual=f"{list(ids.shape)} x {repeat}")
+        check_window(ids, repeat)
         tokens = [ids[i : i + 1] for i in range(len(ids))]
         self.reset(1)
         for i in range(warmup):
@@ -71,11 +62,9 @@ class HostRunner(ABC):
         return Window(latencies, started, ended, digest.hexdigest(), len(latencies))
 
     def idle(self, seconds: float) -> None:
-        """Stay loaded with nothing running."""
         time.sleep(seconds)
 
     def play(self, pattern: tuple[LoadChip, ...]) -> None:
-        """Compute (token 0 from a new context, again and again) and idle in a coded pattern."""
         token = np.zeros(1, np.int64)
         deadline = time.perf_counter()
         for chip in pattern:
@@ -93,19 +82,6 @@ class HostRunner(ABC):
         before = time.perf_counter_ns()
         ticks = time.perf_counter_ns()
         return ClockReading(ticks, before, time.perf_counter_ns())
-
-    def __enter__(self) -> Self:
-        """Enter a context that closes the runner."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close the runner."""
-        self.close()
 
 
 def cpu_name() -> str:
@@ -143,6 +119,16 @@ def check_batch(tokens: IntArray, batch: int) -> None:
             limit=[batch],
             remedy="call reset with the number of sequences",
         )
+
+
+def check_window(ids: IntArray, repeat: int) -> None:
+    """Refuse a window with nothing to run.
+
+    Raises:
+        RunnerError: There is no token ``[length]``, or no pass over them.
+    """
+    if np.ndim(ids) != 1 or np.size(ids) == 0 or repeat < 1:
+        raise RunnerError("a window needs at least one token", actual=f"{list(np.shape(ids))} x {repeat}")
 
 
 def not_open() -> RunnerError:

@@ -10,10 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 SurrogateName = Literal["sigmoid", "fast_sigmoid", "triangular", "arctan"]
 SchedulerName = Literal["constant", "cosine", "linear"]
 PrecisionName = Literal["auto", "fp32", "bf16", "fp16"]
+TeacherDtypeName = Literal["auto", "float32", "bfloat16", "float16"]
 
 NOT_COMPARED = frozenset(
     {"output_dir", "log_interval", "checkpoint_interval", "git_tracking", "threads", "tensorboard"}
-    | {"gradient_checkpointing", "teacher_cache", "device"}
+    | {"gradient_checkpointing", "teacher_cache", "teacher_dtype", "device"}
 )
 """Fields that may differ between a checkpoint and the run that resumes it."""
 
@@ -46,7 +47,13 @@ class SnnConfig(BaseModel):
 
 
 class TrainConfig(BaseModel):
-    """Everything that decides a training run; the defaults are the guide's."""
+    """Everything that decides a training run; the defaults are the guide's.
+
+    Examples:
+        >>> config = edgesnn.TrainConfig(output_dir="student", dataset="wikitext-2", num_steps=1000)
+        >>> config.batch_size, config.teacher_model
+        (4, None)
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -68,6 +75,7 @@ class TrainConfig(BaseModel):
     lr: float = Field(1e-4, gt=0)
     teacher_model: str | None = None
     teacher_cache: str | None = None
+    teacher_dtype: TeacherDtypeName = "auto"
     system_prompt: str | None = None
     temperature: float = Field(1.0, gt=0)
     alpha: float = Field(0.5, ge=0, le=1)

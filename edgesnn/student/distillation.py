@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edgesnn.errors import ConfigError, ExportError, missing_extra
 from edgesnn.student.config import PrecisionName, SchedulerName, SnnConfig, SurrogateName, TrainConfig
-from edgesnn.student.files import write_atomic
+from edgesnn.whole_files import write_whole
 
 if TYPE_CHECKING:
     from torch import nn
@@ -44,6 +44,12 @@ class SNNDistillationConfig(BaseModel):
     ``alpha_ce`` and ``alpha_kd`` are the two weights of the loss. ``quantization_bits`` must be 8: the
     integer program has int8 weights. The targets in ms and mW are budgets for ``edgesnn profile``; training
     only stores them.
+
+    Examples:
+        >>> config = edgesnn.SNNDistillationConfig(teacher_model="gpt2", student_hidden_size=128)
+        >>> config.save("distillation.json")
+        >>> edgesnn.SNNDistillationConfig.load("distillation.json") == config
+        True
     """
 
     model_config = ConfigDict(extra="forbid", validate_assignment=True)
@@ -109,10 +115,7 @@ class SNNDistillationConfig(BaseModel):
         Raises:
             OutputError: The file cannot be written.
         """
-        from edgesnn.student.files import make_directory
-
-        make_directory(Path(path).parent)
-        write_atomic(Path(path), (json.dumps(self.model_dump(), indent=2) + "\n").encode("utf-8"))
+        write_whole(Path(path), (json.dumps(self.model_dump(), indent=2) + "\n").encode("utf-8"))
 
     @classmethod
     def load(cls, path: str | Path) -> SNNDistillationConfig:
@@ -188,7 +191,12 @@ class SNNDistillationConfig(BaseModel):
 
 
 def create_default_config() -> SNNDistillationConfig:
-    """The background document's configuration."""
+    """The background document's configuration.
+
+    Examples:
+        >>> edgesnn.create_default_config().timesteps
+        10
+    """
     return SNNDistillationConfig()
 
 
@@ -205,6 +213,11 @@ class SNNDistillationTrainer:
 
     Args:
         config: What to do.
+
+    Examples:
+        >>> config = edgesnn.SNNDistillationConfig(student_hidden_size=32, student_num_layers=1)
+        >>> trainer = edgesnn.SNNDistillationTrainer(config)
+        >>> student = trainer.initialize_student()
     """
 
     def __init__(self, config: SNNDistillationConfig) -> None:
@@ -258,12 +271,12 @@ class SNNDistillationTrainer:
             OutputError: A file cannot be written.
         """
         _require_torch()
-        from edgesnn.student.files import make_directory
         from edgesnn.student.training.distilled_text import prepare_distilled
         from edgesnn.student.training.trainer import train_student
+        from edgesnn.whole_files import make_folder
 
         first = self.config.to_train_config()
-        make_directory(Path(first.output_dir))
+        make_folder(Path(first.output_dir))
         prepared = prepare_distilled(first, Path(first.output_dir), on_teacher, self.teacher)
         per_step = first.batch_size * first.grad_accum_steps * first.max_length
         steps = self.config.num_epochs * math.ceil(len(prepared.corpus.ids) / per_step)
@@ -312,5 +325,5 @@ def export_onnx(artifact: Path) -> Path:
         except (ValueError, KeyError):
             actual = done.stderr.strip()[-300:]
         raise ExportError(f"the export of '{artifact.name}' failed", actual=actual)
-    write_atomic(artifact / "student.onnx", (bundle / "student.onnx").read_bytes())
+    write_whole(artifact / "student.onnx", (bundle / "student.onnx").read_bytes())
     return artifact / "student.onnx"

@@ -36,6 +36,11 @@ class GeneratedToken:
     Attributes:
         token: Its id; None for what was left of an incomplete character when the text ended.
         text: Text that became certain with it; empty while a character is incomplete.
+
+    Examples:
+        >>> piece = next(edgesnn.generate_text("bundle", "Hello"))
+        >>> type(piece.token), type(piece.text)
+        (<class 'int'>, <class 'str'>)
     """
 
     token: int | None

@@ -19,6 +19,15 @@ class SamplingOptions:
         top_k: Only the best k tokens can be drawn; 0 for all.
         top_p: Only the fewest best tokens whose probability reaches this can be drawn; 1 for all.
         seed: Seed of the draws (PCG64).
+
+    Raises:
+        UsageError: An option is out of range.
+
+    Examples:
+        >>> options = edgesnn.SamplingOptions(temperature=0.7, top_k=40, seed=7)
+        >>> text = str(edgesnn.generate_text("bundle", "Hello", options, max_tokens=4))
+        >>> text == str(edgesnn.generate_text("bundle", "Hello", options, max_tokens=4))
+        True
     """
 
     temperature: float = 0.0

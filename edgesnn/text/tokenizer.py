@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,10 +30,10 @@ class TextTokenizer:
     def __init__(self, inner: Tokenizer) -> None:
         self._inner = inner
 
-    @property
+    @cached_property
     def vocab_size(self) -> int:
-        """Number of ids, special tokens included."""
-        return int(self._inner.get_vocab_size())
+        """Number of ids, special tokens and unused ones between them included."""
+        return max(self._inner.get_vocab(with_added_tokens=True).values(), default=-1) + 1
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text; special tokens spelt out in it become their ids."""
@@ -82,7 +83,7 @@ class TextTokenizer:
         bad = next((i for i in ids if not 0 <= i < self.vocab_size), None)
         if bad is not None:
             raise TextError("token id outside the vocabulary", actual=bad, limit=f"0..{self.vocab_size - 1}")
-        return str(self._inner.decode(ids, skip_special_tokens=True))
+        return b"".join(self._bytes[i] for i in ids).decode("utf-8", "replace")
 
     def token_id(self, token: str) -> int:
         """Id of one token by its spelling.
@@ -101,33 +102,39 @@ class TextTokenizer:
         return tuple(token.content for token in added.values() if token.special)
 
     def byte_lengths(self) -> list[int]:
-        """UTF-8 bytes that each id stands for, 0 for special tokens.
-
-        In a byte-level vocabulary one character of a token's spelling is one byte.
-        """
-        special = set(self.specials())
-        spellings = [self._inner.id_to_token(i) for i in range(self.vocab_size)]
-        return [0 if s is None or s in special else len(s) for s in spellings]
+        """UTF-8 bytes that each id stands for, 0 for special tokens."""
+        return [len(spelling) for spelling in self._bytes]
 
     def token_bytes(self) -> list[bytes]:
-        """The bytes that each id stands for, none for special tokens.
+        """The bytes that each id stands for, none for special tokens and unused ids."""
+        return list(self._bytes)
 
-        In a byte-level vocabulary one character of a token's spelling is one byte.
+    @cached_property
+    def _bytes(self) -> list[bytes]:
+        """What the ids mean, for lengths, decoding and ``vocab.bin`` alike.
+
+        A learnt token is spelt in characters that stand for one byte each. An added token is text: "Café" is
+        found as it is written, although its characters are byte characters, too.
         """
-        special, table = set(self.specials()), _byte_characters()
-        spellings = [self._inner.id_to_token(i) for i in range(self.vocab_size)]
-        return [b"" if s is None or s in special else _bytes_of(s, table) for s in spellings]
+        added, table = self._inner.get_added_tokens_decoder(), _byte_characters()
+        meanings = [_bytes_of(self._inner.id_to_token(i) or "", table) for i in range(self.vocab_size)]
+        for number, token in added.items():
+            meanings[number] = b"" if token.special else token.content.encode("utf-8")
+        return meanings
 
     def first_pieces_in(self, other: TextTokenizer) -> list[int | None]:
         """The token of another byte-level vocabulary that each spelling begins with; None for special ids.
 
         A spelling is cut by the other's merges alone, without its rules for cutting text into words.
         """
-        special = set(self.specials())
         model = other._inner.model
-        spellings = [self._inner.id_to_token(i) for i in range(self.vocab_size)]
-        pieces = [[] if s is None or s in special else model.tokenize(s) for s in spellings]
-        return [int(piece[0].id) if piece else None for piece in pieces]
+        theirs = {t.content: i for i, t in other._inner.get_added_tokens_decoder().items() if not t.special}
+        pieces: list[int | None] = []
+        for meaning in self._bytes:
+            shared = theirs.get(meaning.decode("utf-8", "replace"))
+            found = [] if shared is not None else model.tokenize(byte_spelling(meaning))
+            pieces.append(shared if shared is not None else int(found[0].id) if found else None)
+        return pieces
 
     def save(self, path: Path) -> None:
         """Write ``tokenizer.json``."""
@@ -138,11 +145,19 @@ class TextTokenizer:
         return str(self._inner.to_str(pretty=False))
 
 
+def byte_spelling(text: str | bytes) -> str:
+    """A text as byte-level vocabularies write it: one character a byte."""
+    letters = list(_byte_characters())
+    return "".join(letters[byte] for byte in (text.encode("utf-8") if isinstance(text, str) else text))
+
+
+@cache
 def _byte_characters() -> dict[str, int]:
-    """Byte by the character that byte-level vocabularies write for it: printable ones are themselves."""
+    """Byte by the character that byte-level vocabularies write for it, in the order of the bytes."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printable]
-    return {chr(b): b for b in printable} | {chr(256 + i): byte for i, byte in enumerate(others)}
+    letters = {b: chr(b) for b in printable} | {byte: chr(256 + i) for i, byte in enumerate(others)}
+    return {letters[byte]: byte for byte in range(256)}
 
 
 def _bytes_of(spelling: str, table: dict[str, int]) -> bytes:

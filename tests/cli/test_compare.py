@@ -7,10 +7,11 @@ import pytest
 import yaml
 from jsonschema import validate
 
-from edgesnn.api import compare_paths
+from edgesnn import compare_runs
 from edgesnn.errors import RecordError
 from edgesnn.record.files import write_run
-from edgesnn.reports.document import compare_schema
+from edgesnn.reports.comparing.result import compare_schema
+from tests.support.patience import patience
 from tests.support.run_documents import BUDGET_BYTES, Device, changed, run_of
 
 BOARD = Device(documents=30)
@@ -49,15 +50,15 @@ def test_the_gate_passes_the_same_build_and_stops_a_lost_bit(edgesnn, runs, tmp_
     assert edgesnn("baseline", "show", "--json").document["baselines"][0]["sessions"] == 5
 
 
-def test_a_record_is_compared_with_a_record_or_with_a_folder_of_them(edgesnn, runs, tmp_path):
-    assert edgesnn("compare", runs / "run-0.json", runs / "run-1.json").exit_code == 0
+def test_a_record_is_compared_with_a_record_or_with_a_folder_of_them(edgesnn_here, runs, tmp_path):
+    assert edgesnn_here("compare", runs / "run-0.json", runs / "run-1.json").exit_code == 0
     good = tmp_path / "good"
     good.mkdir()
     for path in five(runs):
         shutil.copy(path, good)
         shutil.copy(path.with_suffix(".npz"), good)
     (good / "notes.json").write_text("{}")
-    found = edgesnn("compare", good, runs / "worse.json", "--json")
+    found = edgesnn_here("compare", good, runs / "worse.json", "--json")
     assert found.exit_code == 3
     assert found.document["targets"][0]["mode"] == "sessions"
 
@@ -79,35 +80,35 @@ def test_a_record_that_is_not_what_it_was_is_refused(runs, tmp_path, says):
     path = tmp_path / "run-0.json"
     SPOILT[says](path)
     with pytest.raises(RecordError, match=says):
-        compare_paths(runs / "run-1.json", [path])
+        compare_runs(runs / "run-1.json", [path])
 
 
-def test_a_first_run_without_baseline_says_how_to_make_one(edgesnn, runs):
-    found = edgesnn("compare", "baselines", runs / "run-0.json")
+def test_a_first_run_without_baseline_says_how_to_make_one(edgesnn_here, runs):
+    found = edgesnn_here("compare", "baselines", runs / "run-0.json")
     assert found.exit_code == 2
     assert "edgesnn baseline update" in found.stderr
 
 
-def test_a_failed_run_is_no_baseline(edgesnn, runs):
-    assert edgesnn("baseline", "update", runs / "worse.json").exit_code == 1
-    assert edgesnn("baseline", "update", runs / "worse.json", "--force").exit_code == 0
+def test_a_failed_run_is_no_baseline(edgesnn_here, runs):
+    assert edgesnn_here("baseline", "update", runs / "worse.json").exit_code == 1
+    assert edgesnn_here("baseline", "update", runs / "worse.json", "--force").exit_code == 0
 
 
 @pytest.mark.parametrize(
     ("ci", "file"), [("github", ".github/workflows/edgesnn.yml"), ("gitlab", ".gitlab/edgesnn.yml")]
 )
-def test_init_writes_files_that_parse_and_replaces_nothing(edgesnn, tmp_path, ci, file):
+def test_init_writes_files_that_parse_and_replaces_nothing(edgesnn_here, tmp_path, ci, file):
     (tmp_path / ".gitattributes").write_text("*.bin binary\n")
-    assert edgesnn("init", "--ci", ci, "--bundle", "build/my-bundle").exit_code == 0
+    assert edgesnn_here("init", "--ci", ci, "--bundle", "build/my-bundle").exit_code == 0
     text = (tmp_path / file).read_text()
     assert yaml.safe_load(text)
     assert "build/my-bundle" in text
     assert "@" not in text.replace("@v", "")
     assert (tmp_path / ".gitattributes").read_text() == "*.bin binary\nbaselines/*.jsonl merge=union\n"
-    again = edgesnn("init", "--ci", ci)
+    again = edgesnn_here("init", "--ci", ci)
     assert again.exit_code == 2
     assert "--force" in again.stderr
-    assert edgesnn("init", "--ci", ci, "--target", "x; rm -rf .", "--force").exit_code == 2
+    assert edgesnn_here("init", "--ci", ci, "--target", "x; rm -rf .", "--force").exit_code == 2
 
 
 def test_the_pytest_plugin_asserts_budgets_and_comparisons(runs, tmp_path, pytester_run):
@@ -199,7 +200,7 @@ def pytester_run(tmp_path):
         plug = [] if _installed() else ["-p", "edgesnn.pytest_plugin"]
         finished = subprocess.run(
             [*command, *plug, "--edgesnn-record", str(record)],
-            cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120,
+            cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=patience(),
         )  # fmt: skip
         return finished.stdout + finished.stderr
 

@@ -9,7 +9,7 @@ from edgesnn.errors import MeterBusyError, MeterTimeoutError
 from edgesnn.meters.base import Found, MeterCapability, MeterInfo
 
 
-def test_it_looks_at_everything_and_exits_0(edgesnn):
+def test_it_looks_at_everything_and_exits_0_and_what_is_missing_alone_has_a_remedy(edgesnn):
     finished = edgesnn("doctor", "--json")
     assert finished.exit_code == 0
     document = finished.document
@@ -17,11 +17,7 @@ def test_it_looks_at_everything_and_exits_0(edgesnn):
     areas = {check["area"] for check in document["checks"]}
     assert areas == {"python", "package", "data", "runner", "exporter", "meter", "training"}
     assert document["missing"] == sum(not check["ok"] for check in document["checks"])
-
-
-def test_what_is_missing_has_a_remedy_and_what_is_there_has_none(edgesnn):
-    for check in edgesnn("doctor", "--json").document["checks"]:
-        assert (check["remedy"] is None) == check["ok"]
+    assert all((check["remedy"] is None) == check["ok"] for check in document["checks"])
 
 
 def test_without_torch_training_is_missing_with_one_remedy(monkeypatch, capsys):

@@ -158,7 +158,7 @@ def test_cross_builds_are_in_the_bundle_with_their_hashes(artifact, output, monk
 def no_compiler(monkeypatch):
     from edgesnn.exporters.c import cross as c_cross
 
-    monkeypatch.setattr(c_cross, "compiler_for", lambda name: None)
+    monkeypatch.setattr(c_cross, "cross_compiler", lambda target: None)
 
 
 @pytest.mark.usefixtures("no_compiler")

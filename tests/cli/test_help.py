@@ -1,8 +1,11 @@
 """What ``edgesnn`` does before any command runs: help, version, usage errors, and how little it imports."""
 
 import ast
+import os
 import subprocess
 import sys
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -14,58 +17,66 @@ ROOT = Path(__file__).parents[2]
 HEAVY = {"torch", "onnx", "onnxruntime", "numpy", "pydantic", "scipy", "tokenizers", "safetensors", "psutil"}
 
 
-def modules_after(*arguments):
+@dataclass(frozen=True)
+class Started:
+    """A fresh process that has run one command line: what it said and what it had imported by then."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+    modules: set
+
+
+@cache
+def started(*arguments):
     code = (
         "import sys\n"
         "from edgesnn.cli.main import run\n"
-        f"run({list(arguments)!r})\n"
-        "print('MODULES', sorted({name.partition('.')[0] for name in sys.modules}))\n"
+        f"code = run({list(arguments)!r})\n"
+        "print('MODULES', (code, sorted({name.partition('.')[0] for name in sys.modules})))\n"
     )
-    finished = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    environment = {**os.environ, "COLUMNS": "100"}
+    command = [sys.executable, "-c", code]
+    finished = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr
-    return set(ast.literal_eval(finished.stdout.rpartition("MODULES ")[2]))
+    stdout, _, rest = finished.stdout.rpartition("MODULES ")
+    exit_code, modules = ast.literal_eval(rest)
+    return Started(exit_code, stdout, finished.stderr, set(modules))
 
 
 @pytest.mark.parametrize("arguments", [("--help",), ("--version",), ("exprot",)])
 def test_nothing_heavy_is_imported_before_a_command_is_known(arguments):
-    assert modules_after(*arguments) & HEAVY == set()
+    assert started(*arguments).modules & HEAVY == set()
 
 
-@pytest.mark.parametrize("command", [name for name in main.COMMANDS if name != "train"])
-def test_the_help_of_a_command_imports_no_torch_and_no_engine(command):
-    assert modules_after(command, "--help") & {"torch", "onnx", "onnxruntime"} == set()
+@pytest.mark.parametrize("command", main.COMMANDS)
+def test_every_command_loads_takes_json_and_has_help_that_imports_no_torch_and_no_engine(command):
+    engines = {"onnx", "onnxruntime"} if command != "train" else set()
+    found = started(command, "--help")
+    assert found.exit_code == 0
+    assert "--json" in found.stdout
+    assert found.modules & {"torch", *engines} == set()
 
 
-def test_the_help_of_train_imports_no_torch():
-    assert "torch" not in modules_after("train", "--help")
-
-
-def test_the_help_has_a_line_for_every_command(edgesnn):
-    finished = edgesnn("--help")
-    assert finished.exit_code == 0
-    assert all(name in finished.stdout and line in finished.stdout for name, line in main.COMMANDS.items())
+def test_the_help_has_a_line_for_every_command():
+    found = started("--help")
+    assert found.exit_code == 0
+    assert all(name in found.stdout and line in found.stdout for name, line in main.COMMANDS.items())
 
 
 def test_no_arguments_show_the_help(edgesnn):
-    assert edgesnn().stdout == edgesnn("--help").stdout
+    finished = edgesnn()
+    assert (finished.exit_code, finished.stdout) == (0, started("--help").stdout)
 
 
-def test_the_version_is_the_packages(edgesnn):
+def test_the_version_is_the_packages():
     from edgesnn import __version__
 
-    assert edgesnn("--version").stdout == f"edgesnn {__version__}\n"
+    assert started("--version").stdout == f"edgesnn {__version__}\n"
 
 
-@pytest.mark.parametrize("name", main.COMMANDS)
-def test_every_command_loads_takes_json_and_has_help(name, edgesnn):
-    assert callable(main.command_function(name))
-    finished = edgesnn(name, "--help")
-    assert finished.exit_code == 0
-    assert "--json" in finished.stdout
-
-
-def test_an_unknown_command_names_the_nearest_and_exits_2(edgesnn):
-    finished = edgesnn("exprot")
+def test_an_unknown_command_names_the_nearest_and_exits_2():
+    finished = started("exprot")
     assert finished.exit_code == 2
     assert finished.stdout == ""
     assert (
@@ -85,8 +96,8 @@ def test_an_unknown_command_names_the_nearest_and_exits_2(edgesnn):
         (("--json",), "'edgesnn' has no option '--json'", "a command's options stand after its name"),
     ],
 )
-def test_a_usage_error_with_json_is_one_document(edgesnn, arguments, what, remedy):
-    finished = edgesnn(*arguments)
+def test_a_usage_error_with_json_is_one_document(edgesnn_here, arguments, what, remedy):
+    finished = edgesnn_here(*arguments)
     assert finished.exit_code == 2
     error = finished.document["error"]
     assert error["exit_code"] == 2
@@ -95,8 +106,8 @@ def test_a_usage_error_with_json_is_one_document(edgesnn, arguments, what, remed
     assert finished.stderr == ""
 
 
-def test_json_after_a_double_dash_is_no_flag(edgesnn):
-    finished = edgesnn("doctor", "--", "--json")
+def test_json_after_a_double_dash_is_no_flag(edgesnn_here):
+    finished = edgesnn_here("doctor", "--", "--json")
     assert finished.exit_code == 2
     assert finished.stdout == ""
 

@@ -131,8 +131,8 @@ def test_a_chip_file_that_cannot_be_is_a_usage_error_with_line_and_key(capsys, t
     )
 
 
-def test_list_chips_says_what_is_unsure(edgesnn):
-    items = {item["name"]: item for item in edgesnn("list", "chips", "--json").document["items"]}
+def test_list_chips_says_what_is_unsure(edgesnn_here):
+    items = {item["name"]: item for item in edgesnn_here("list", "chips", "--json").document["items"]}
     assert set(items) == {"loihi1", "loihi2"}
     assert items["loihi1"]["unsure"] == []
     assert "limits.axons_in_per_core" in items["loihi2"]["unsure"]

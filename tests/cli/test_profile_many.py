@@ -81,10 +81,10 @@ def test_a_target_with_settings_of_its_own_is_profiled_too(profiled, tiny):
 def test_a_target_that_fails_does_not_stop_the_others_and_is_the_exit_code(profiled, monkeypatch):
     whole = all_targets.profile_bundle
 
-    def fail(path, *, target, **settings):
-        if target == "onnxruntime":
+    def fail(bundle, options, **known):
+        if options.target == "onnxruntime":
             raise RunnerError("the engine refused the model", remedy="look at it")
-        return whole(path, target=target, **settings)
+        return whole(bundle, options, **known)
 
     monkeypatch.setattr(all_targets, "profile_bundle", fail)
     code, document = profiled(shared_bundle(), "--all-targets")

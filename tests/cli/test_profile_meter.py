@@ -7,7 +7,6 @@ import select
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from edgesnn.cli.profile.live import band
 from edgesnn.locks import locked
 from edgesnn.record.files import read_run
 from tests.support.bundles import shared_bundle
+from tests.support.patience import patience, wait_for
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="twins need pseudo-terminals")
 
@@ -48,7 +48,7 @@ power_mw = { limit = 100.0, required = true }
 def _folder(tmp_path, monkeypatch):
     (tmp_path / "short.toml").write_text(PROFILE)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "locks"))
+    monkeypatch.setenv("EDGESNN_LOCKS", str(tmp_path / "locks"))
     monkeypatch.setenv("COLUMNS", "200")
 
 
@@ -79,11 +79,11 @@ def host():
 
 
 def wait_for_windows(process, count):
-    deadline = time.monotonic() + 60
-    while len(glob.glob("run.json.session/window-*.npz")) < count:
+    def there():
         assert process.poll() is None, process.returncode
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+        return len(glob.glob("run.json.session/window-*.npz")) >= count
+
+    wait_for(there, "the window")
 
 
 def test_a_simulated_ppk2_gives_a_record_that_says_simulated(capsys):
@@ -142,7 +142,7 @@ def test_an_interrupted_command_goes_on_when_it_is_repeated(host, capsys):
     process = host(*words("sim:ina228"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait_for_windows(process, 1)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=patience())
     assert process.returncode == 130
     assert "kept in run.json.session; the same command goes on from there" in " ".join(said.split())
     assert not Path("run.json").exists()

@@ -7,7 +7,7 @@ import pytest
 from edgesnn.api.reporting import report_run, write_page
 from edgesnn.reports.html.run_page import run_page
 from tests.support import page_records as records
-from tests.support.chromium_pages import chromium, find_chromium
+from tests.support.devices.chromium_pages import chromium, find_chromium
 from tests.support.hostile import HOSTILE
 
 
@@ -41,16 +41,16 @@ def test_a_history_gives_trends_without_a_comparison(runs, tmp_path):
     assert len(made.rows) == 7
 
 
-def test_pictures_are_png_files(edgesnn, runs):
+def test_pictures_are_png_files(edgesnn_here, runs):
     pytest.importorskip("matplotlib")
-    finished = edgesnn("report", runs / "r7.json", runs / "r1.json", "--pictures", "pictures", "--json")
+    finished = edgesnn_here("report", runs / "r7.json", runs / "r1.json", "--pictures", "pictures", "--json")
     assert finished.exit_code == 0, finished.stderr
     assert finished.document["pictures"] == ["latency.png", "spikes.png"]
 
 
 def test_without_matplotlib_the_error_names_the_extra(runs, tmp_path, monkeypatch):
     from edgesnn.errors import MissingExtraError
-    from edgesnn.reports.pictures import write_pictures
+    from edgesnn.reports.formats.pictures import write_pictures
 
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(MissingExtraError, match=r"edgesnn\[report\]"):
@@ -77,9 +77,9 @@ def test_what_does_not_belong_together_or_is_not_there_is_an_error(arguments, co
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_a_site_is_written_into_the_folder_of_its_runs(edgesnn, runs):
+def test_a_site_is_written_into_the_folder_of_its_runs(edgesnn_here, runs):
     (runs / "old.json").write_text('{"schema": "edgesnn.run/0"}')
-    finished = edgesnn("report", "--site", runs, "--json")
+    finished = edgesnn_here("report", "--site", runs, "--json")
     assert finished.exit_code == 0, finished.stderr
     assert finished.document["runs"] == 7
     assert [one["file"] for one in finished.document["skipped"]] == ["old.json"]
@@ -101,7 +101,8 @@ def test_a_browser_shows_pages_without_a_message_and_without_a_request(runs, tmp
     write_page(tmp_path / "metered.html", run_page(records.source(power=True)))
     hostile = records.document(power=True, model="".join(text[:200] for text in HOSTILE), target=HOSTILE[1])
     hostile["marks"] = list(HOSTILE)
-    write_page(tmp_path / "hostile.html", run_page(records.Source(hostile, records.arrays(power=True))))
+    source = records.Source(records.run(hostile, records.arrays(power=True)))
+    write_page(tmp_path / "hostile.html", run_page(source))
     pages = [tmp_path / name for name in ("compared.html", "metered.html", "hostile.html")]
     with chromium() as page:
         for path in pages:

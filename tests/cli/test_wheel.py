@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.patience import patience
+
 ROOT = Path(__file__).parents[2]
 BIN = "Scripts" if os.name == "nt" else "bin"
 
@@ -25,7 +27,7 @@ def run(*arguments, cwd, environment=None):
         env={**inherited, **(environment or {})},
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=patience(1800),
     )
     assert finished.returncode == 0, finished.stdout + finished.stderr
     return finished.stdout
@@ -105,7 +107,7 @@ def test_the_demo_runs_without_torch_and_leaves_the_folder_to_the_user(program, 
 
 
 def test_without_a_compiler_the_native_engine_says_what_it_needs(program, tmp_path):
-    nothing = {"PATH": "", "EDGESNN_CC": ""}
+    nothing = {"PATH": "", "EDGESNN_CC": "", "CC": ""}
     items = json.loads(run(program, "list", "runners", "--json", cwd=tmp_path, environment=nothing))["items"]
     (native,) = [item for item in items if item["name"] == "native"]
     assert "no C compiler" in native["missing"] and "pip install ziglang" in native["missing"]

@@ -5,29 +5,21 @@ import os
 import shutil
 import socket
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
-from edgesnn.api import open_bundle
+from edgesnn import open_bundle
 from edgesnn.runners.remote import adb_client
-from edgesnn.runners.remote import build as remote_build
 from edgesnn.runners.remote.ssh_client import CONFIG_VARIABLE
-from tests.support.adb_server import adb_server, free_port
-from tests.support.adbd import Phone
+from edgesnn.toolchain import TARGETS, cross_compiler
 from tests.support.bundles import shared_bundle
+from tests.support.devices.adb_server import adb_server, free_port
+from tests.support.devices.adbd import Phone
+from tests.support.patience import patience, wait_for
 
 SSHD = Path("/usr/sbin/sshd")
 PRIVILEGES = Path("/run/sshd")  # sshd refuses to run as root without it
-
-
-def wait_for(condition, seconds=20):
-    """Wait until a condition holds."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come about in time"
-        time.sleep(0.01)
 
 
 def why_no_phone():
@@ -36,14 +28,15 @@ def why_no_phone():
         return adb_client.missing()
     if shutil.which("qemu-aarch64-static") is None:
         return "qemu-aarch64-static is not installed"
-    return None if remote_build._compiler("aarch64") else "there is no compiler for aarch64"
+    return None if cross_compiler(TARGETS["aarch64"]) else "there is no compiler for aarch64"
 
 
 def why_no_board():
     """Why the board of the tests cannot run here, or None."""
     if not SSHD.is_file() or not shutil.which("ssh") or not shutil.which("ssh-keygen"):
         return "openssh-server or openssh-client is not installed"
-    return None if remote_build._compiler(os.uname().machine) else "there is no compiler for this computer"
+    target = TARGETS.get(os.uname().machine)
+    return None if target and cross_compiler(target) else "there is no compiler for this computer"
 
 
 @pytest.fixture(scope="session")
@@ -127,7 +120,7 @@ class Board:
 
     def close(self):
         self.process.terminate()
-        self.process.wait(10)
+        self.process.wait(patience())
 
     def _listens(self):
         assert self.process.poll() is None, (self.folder / "log").read_text()

@@ -20,16 +20,16 @@ from edgesnn.runners.remote import build as remote_build
 from edgesnn.runners.remote import state as remote_state
 from edgesnn.runners.remote.adb import AdbRunner
 from tests.conftest import ROOT
-from tests.devices.conftest import wait_for
-from tests.support.adb_server import free_port
-from tests.support.adbd import CPU, SUPPLY, THERMAL
 from tests.support.bundles import shared_bundle
+from tests.support.devices.adb_server import free_port
+from tests.support.devices.adbd import CPU, SUPPLY, THERMAL
+from tests.support.patience import wait_for
 
 IDS = np.random.default_rng(0).integers(0, 280, (1, 60))
 HOLD = """
 import sys
 from pathlib import Path
-from edgesnn.api import open_bundle
+from edgesnn import open_bundle
 from edgesnn.runners.remote.adb import AdbRunner
 from edgesnn.runners.base import RunnerOptions
 runner = AdbRunner()

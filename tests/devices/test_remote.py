@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from edgesnn.errors import RunnerError, UsageError
 from edgesnn.program.golden import Golden
-from edgesnn.program.random_program import RandomShape, random_program
 from edgesnn.program.snn_format import to_bytes
 from edgesnn.runners.remote import build as remote_build
 from edgesnn.runners.remote.adb_client import _LINE
@@ -24,11 +23,14 @@ from edgesnn.runners.remote.build import find_binary, machine_named
 from edgesnn.runners.remote.frames import Command, RemoteFrameReader, Reply, encode
 from edgesnn.runners.remote.session import DeviceSession, Finished
 from edgesnn.runners.remote.state import DeviceState, choose_cpus, gauge_document, names_of, read_device
-from tests.support.adbd import SYSTEM
+from edgesnn.toolchain import TARGETS, Compiler, cross_compiler
+from tests.support.devices.adbd import SYSTEM
+from tests.support.patience import patience
+from tests.support.random_program import RandomShape, random_program
 
 HERE = os.uname().machine
 needs_compiler = pytest.mark.skipif(
-    HERE not in remote_build.MACHINES or remote_build._compiler(HERE) is None,
+    HERE not in remote_build.MACHINES or cross_compiler(TARGETS[HERE]) is None,
     reason="there is no compiler for this computer",
 )
 
@@ -101,7 +103,7 @@ def test_processors_have_one_name():
 
 
 def test_a_missing_compiler_is_an_error_that_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(remote_build, "_compiler", lambda machine: None)
+    monkeypatch.setattr(remote_build, "cross_compiler", lambda target: None)
     assert "gcc-aarch64-linux-gnu" in remote_build.missing()
     with pytest.raises(RunnerError, match="no compiler for riscv64") as caught:
         find_binary("riscv64")
@@ -116,16 +118,17 @@ def test_a_compiler_that_fails_is_an_error_and_leaves_nothing(monkeypatch, tmp_p
     broken = tmp_path / "cc"
     broken.write_text("#!/bin/sh\necho the disk is on fire >&2\nexit 1\n")
     broken.chmod(0o755)
-    monkeypatch.setattr(remote_build, "_compiler", lambda machine: ("cc", (str(broken),), "cc 1"))
+    compiler = Compiler("cc", (str(broken),), "cc 1")
+    monkeypatch.setattr(remote_build, "cross_compiler", lambda target: compiler)
     monkeypatch.setenv("EDGESNN_CACHE", str(tmp_path / "cache"))
     with pytest.raises(RunnerError, match="on fire"):
         find_binary("aarch64")
-    assert list((tmp_path / "cache" / "remote").iterdir()) == []
+    assert [path.name for path in (tmp_path / "cache" / "remote").iterdir()] == ["lock"]
 
 
 @pytest.mark.parametrize("machine", remote_build.MACHINES)
 def test_the_program_is_built_for_every_processor_once(machine, monkeypatch, tmp_path):
-    if remote_build._compiler(machine) is None:
+    if cross_compiler(TARGETS[machine]) is None:
         pytest.skip(f"there is no compiler for {machine}")
     binary = find_binary(machine)
     assert remote_build._elf_machine(binary.path.read_bytes()) == machine
@@ -148,7 +151,7 @@ def run(program, tmp_path):
 
     def job(*frames, kernels="-", folder="-", file=path):
         done = subprocess.run(
-            [binary, file, kernels, folder], input=b"".join(frames), capture_output=True, timeout=30
+            [binary, file, kernels, folder], input=b"".join(frames), capture_output=True, timeout=patience()
         )
         return done.returncode, frames_of(done.stdout), done.stderr.decode()
 
@@ -163,9 +166,9 @@ def frames_of(data):
         with os.fdopen(write, "wb") as out:
             out.write(data)
         found = []
-        while (got := reader.read(time.monotonic() + 10)) is not None:
+        while (got := reader.read(time.monotonic() + patience())) is not None:
             found.append(got)
-        reader.join(10)
+        reader.join(patience())
     return found
 
 
@@ -268,7 +271,7 @@ class Here:
         self.base = str(base)
 
     def shell(self, command, *, seconds=20):
-        done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=seconds)
+        done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=patience())
         return Finished(done.returncode, done.stdout, done.stderr)
 
     def push(self, local, remote, *, seconds):
@@ -307,7 +310,7 @@ def test_a_frame_that_never_ends_meets_the_deadline():
         with pytest.raises(RunnerError, match="phone 'x' did not answer in time"):
             reader.read(time.monotonic() + 0.05)
         out.write(b"c")
-        frame, before = reader.read(time.monotonic() + 10)
+        frame, before = reader.read(time.monotonic() + patience())
         assert frame.payload == b"abc" and before == hashlib.sha256().digest()
 
 

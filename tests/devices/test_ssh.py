@@ -14,15 +14,15 @@ from edgesnn.runners.base import RunnerOptions
 from edgesnn.runners.remote import ssh_client
 from edgesnn.runners.remote.ssh import SshRunner
 from tests.conftest import ROOT
-from tests.devices.conftest import wait_for
-from tests.support.adb_server import free_port
 from tests.support.bundles import shared_bundle
+from tests.support.devices.adb_server import free_port
+from tests.support.patience import wait_for
 
 IDS = np.random.default_rng(0).integers(0, 280, (1, 30))
 HOLD = """
 import sys
 from pathlib import Path
-from edgesnn.api import open_bundle
+from edgesnn import open_bundle
 from edgesnn.runners.base import RunnerOptions
 from edgesnn.runners.remote.ssh import SshRunner
 runner = SshRunner()

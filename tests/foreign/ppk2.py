@@ -19,6 +19,7 @@ from edgesnn.meters.ppk2.twin import Ppk2Twin
 from edgesnn.meters.twins.device import Conditions
 from edgesnn.meters.twins.load import LoadStep, Shape
 from edgesnn.meters.twins.pty import PtyTwin
+from tests.support.patience import patience
 
 ROOT = Path(__file__).parents[2]
 CLIENTS = {"ppk2-api": "use_ppk2_api.py", "ppk2lab": "use_ppk2lab.py"}
@@ -47,7 +48,7 @@ def measure(client: str, seconds: float) -> dict[str, Any]:
             [interpreter(client), script, twin.port, str(MILLIVOLTS), str(seconds)],
             capture_output=True,
             text=True,
-            timeout=60 + 10 * seconds,
+            timeout=patience(),
         )
         if finished.returncode:
             raise RuntimeError(f"{client} failed:\n{finished.stdout}{finished.stderr}")

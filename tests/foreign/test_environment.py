@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.patience import patience
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -24,7 +26,7 @@ def test_what_cannot_be_installed_is_a_note_and_leaves_no_folder(tmp_path):
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=patience(),
     )
     assert done.returncode == 0
     assert "the tests that need it will be skipped" in done.stdout

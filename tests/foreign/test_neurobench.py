@@ -12,6 +12,7 @@ from edgesnn.program.golden import Golden
 from edgesnn.program.ops import LIF, Count, Embed, Linear, Readout
 from edgesnn.program.program import Program
 from edgesnn.program.state import state_tensors
+from tests.support.patience import patience
 
 ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / ".foreign" / "neurobench" / "bin" / "python"
@@ -101,7 +102,7 @@ def theirs(program, tmp_path_factory):
     }
     path = tmp_path_factory.mktemp("neurobench") / "network.npz"
     np.savez(path, **arrays, **{f"stored.{name}": array for name, array in stored.items()})
-    done = subprocess.run([PYTHON, CLIENT, path], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([PYTHON, CLIENT, path], capture_output=True, text=True, timeout=patience())
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

@@ -7,11 +7,12 @@ import pytest
 
 from edgesnn import resources
 from edgesnn.errors import EdgesnnError
-from edgesnn.program.random_program import RandomShape, random_program
 from edgesnn.program.snn_format import to_bytes
 from edgesnn.runners.native import build as native_build
 from edgesnn.runners.native.engine import Engine
+from tests.support.patience import patience
 from tests.support.programs import smallest
+from tests.support.random_program import RandomShape, random_program
 
 pytestmark = pytest.mark.skipif(native_build.missing() is not None, reason=str(native_build.missing()))
 
@@ -91,7 +92,7 @@ def test_damaged_files_without_a_checksum_cause_no_finding(fuzzer, tmp_path, num
     file = tmp_path / "program.snn"
     file.write_bytes(to_bytes(random_program(SHAPES[number], number)))
     done = subprocess.run(
-        [fuzzer, file, str(number), str(ROUNDS)], capture_output=True, text=True, timeout=300
+        [fuzzer, file, str(number), str(ROUNDS)], capture_output=True, text=True, timeout=patience()
     )
     assert done.returncode == 0, done.stderr[-3000:]
     refused, ran = (int(word) for word in done.stdout.split() if word.isdigit())

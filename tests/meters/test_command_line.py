@@ -17,7 +17,8 @@ from edgesnn.cli import main
 from edgesnn.meters.base import Loss
 from edgesnn.meters.files.recording import Recorder, Recording
 from tests.support.csv_traces import JOULESCOPE, rows
-from tests.support.meter_blocks import block, segment
+from tests.support.instruments.meter_blocks import block, segment
+from tests.support.patience import patience, wait_for
 
 pytestmark = pytest.mark.realtime
 
@@ -43,8 +44,8 @@ def start(folder, *arguments):
     )
 
 
-def finish(process, timeout=60):
-    out, err = process.communicate(timeout=timeout)
+def finish(process):
+    out, err = process.communicate(timeout=patience())
     return process.returncode, out, err
 
 
@@ -56,11 +57,8 @@ class Twin:
         self.process = start(folder, "simulate", instrument, "--link", self.port, "--json", *options)
 
     def wait(self):
-        deadline = time.monotonic() + 60
-        while not self.port.exists():
-            assert self.process.poll() is None, self.process.stderr.read()
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        wait_for(lambda: self.port.exists() or self.process.poll() is not None, "the twin")
+        assert self.process.poll() is None, self.process.stderr.read()
 
     def end(self):
         """End it by Ctrl-C; its document."""
@@ -205,11 +203,10 @@ def test_ctrl_c_keeps_what_was_recorded(twin, tmp_path):
     port = twin("ina228").port
     record = start(tmp_path, "record", f"ina228:{port}", "-o", "a.npz", "--json")
     part = tmp_path / "a.npz.part"
-    deadline = time.monotonic() + 60
-    while not part.exists() or not part.stat().st_size:  # the segment has begun
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    time.sleep(0.3)  # some samples: it may not be none, and nothing outside tells when the first is there
+    wait_for(lambda: part.exists() and part.stat().st_size, "the segment")
+    time.sleep(
+        patience(0.5)
+    )  # some samples: it may not be none, and nothing outside tells when the first is there
     record.send_signal(signal.SIGINT)
     code, out, err = finish(record)
     assert code == 0, err

@@ -3,7 +3,6 @@
 import csv
 import shutil
 import subprocess
-import time
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,8 @@ from edgesnn.meters.twins.device import Conditions
 from edgesnn.meters.twins.faults import Fault, FaultKind, FaultSchedule
 from edgesnn.meters.twins.load import square
 from edgesnn.meters.twins.pty import PtyTwin
-from tests.support.ina228 import CoreInC, build
+from tests.support.instruments.ina228 import CoreInC, build
+from tests.support.patience import patience, wait_for
 
 pytestmark = pytest.mark.realtime
 
@@ -103,9 +103,7 @@ def test_an_unplugged_port_is_its_own_error_and_opens_again():
             while True:
                 meter.read(2.0)
         meter.close()
-        deadline = time.monotonic() + 10
-        while not Path(twin.port).exists() and time.monotonic() < deadline:
-            time.sleep(0.01)
+        wait_for(Path(twin.port).exists, "the port")
         with meter:
             meter.open()
             meter.start()
@@ -133,7 +131,7 @@ def test_picowatt_cli_agrees_with_the_truth(twin, tmp_path):
         ],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=patience(),
         env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
     )
     assert done.returncode == 0, done.stderr

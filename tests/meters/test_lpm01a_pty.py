@@ -13,7 +13,7 @@ from edgesnn.meters.lpm01a.twin import Lpm01aTwin
 from edgesnn.meters.twins.device import Conditions
 from edgesnn.meters.twins.faults import Fault, FaultKind, FaultSchedule
 from edgesnn.meters.twins.pty import PtyTwin
-from tests.support.lpm01a import LOAD, VOLTS
+from tests.support.instruments.lpm01a import LOAD, VOLTS
 
 pytestmark = [
     pytest.mark.realtime,

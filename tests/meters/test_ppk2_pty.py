@@ -16,7 +16,8 @@ from edgesnn.meters.twins.device import Conditions
 from edgesnn.meters.twins.faults import Fault, FaultSchedule
 from edgesnn.meters.twins.pty import PtyTwin
 from tests.foreign import ppk2 as foreign
-from tests.support.ppk2 import LOAD, VOLTS, joined, powered
+from tests.support.instruments.ppk2 import LOAD, VOLTS, joined, powered
+from tests.support.patience import patience
 
 pytestmark = [
     pytest.mark.realtime,
@@ -87,7 +88,7 @@ def test_unplugging_is_its_own_error_and_the_same_port_begins_a_new_segment():
             while True:
                 meter.read(10.0)
         meter.close()
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + patience()
         while True:
             try:
                 powered(meter)
@@ -126,7 +127,10 @@ def test_a_port_that_is_not_there_is_told(tmp_path):
 def test_an_independent_program_agrees_with_the_truth(client):
     if not foreign.interpreter(client).exists():
         pytest.skip(f"needs its own environment: bash tools/foreign_env.sh {client} ...")
-    result = foreign.measure(client, 1.0)
+    for _ in range(10):  # one that a busy machine held up has lost samples, and cannot say which
+        result = foreign.measure(client, 1.0)
+        if result["samples"] > 50_000:
+            break
     assert result["samples"] > 50_000
     assert result["charge_c"] == pytest.approx(result["true_charge_c"], rel=foreign.LIMIT)
     assert result["energy_j"] == pytest.approx(result["true_energy_j"], rel=foreign.LIMIT)

@@ -14,7 +14,7 @@ from edgesnn.meters.twins.device import Conditions
 from edgesnn.meters.twins.faults import Fault, FaultKind, FaultSchedule
 from edgesnn.meters.twins.load import LoadStep, Shape
 from edgesnn.meters.twins.pty import PtyTwin
-from edgesnn.meters.twins.tcp import TcpTwin
+from tests.support.instruments.tcp import TcpTwin
 
 pytestmark = pytest.mark.realtime
 

@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from edgesnn.api import parity_targets, verify_bundle
+from edgesnn import parity_targets, verify_bundle
 from edgesnn.bundle.bundle import Bundle
 from edgesnn.errors import RunnerError, UsageError
 from edgesnn.profiler.quality.verify import golden_cases, parity_ids, verify_runner
@@ -223,7 +223,7 @@ def test_targets_that_cannot_run_here_are_listed_with_their_reason(bundle, monke
     from edgesnn.runners.onnxruntime.runner import OnnxRuntimeRunner
 
     monkeypatch.setattr(OnnxRuntimeRunner, "missing", classmethod(lambda cls: "no such library"))
-    monkeypatch.setattr(native_build, "find_compiler", lambda: None)
+    monkeypatch.setattr(native_build, "missing_host_compiler", lambda names: "no C compiler")
     reasons = parity_targets(bundle)
     assert (reasons["golden"], reasons["onnxruntime"]) == (None, "no such library")
     assert "no C compiler" in reasons["native"] and "no format 'tflite'" in reasons["litert"]

@@ -5,23 +5,24 @@ import shutil
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-from edgesnn.api import export_student
+from edgesnn import export_student
 from edgesnn.bundle.bundle import Bundle
 from tests.support.artifacts import write_artifact
+from tests.support.shared import shared
 
-_kept: list[TemporaryDirectory] = []  # removed when the process ends
+
+@cache
+def shared_artifact() -> Path:
+    """The folder of a tiny student; read only."""
+    return shared("tiny", write_artifact)
 
 
 @cache
 def shared_bundle() -> Path:
-    """The folder of a bundle in every format of this checkout; read only."""
-    folder = TemporaryDirectory(prefix="edgesnn-tests-")
-    _kept.append(folder)
-    root = Path(folder.name)
-    export_student(write_artifact(root / "tiny"), root / "bundle", ["onnx", "onnx-fp32"])
-    return root / "bundle"
+    """The folder of that student's bundle as ONNX, exact and in float32; read only."""
+    formats = ["onnx", "onnx-fp32"]
+    return shared("bundle", lambda folder: export_student(shared_artifact(), folder, formats))
 
 
 def copied_bundle(target: Path) -> Path:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from edgesnn.meters.base import Loss
-from edgesnn.meters.capture import Begun, Ended, Plan, capture
+from edgesnn.meters.capture import Plan, SegmentEnd, SegmentStart, capture
 from edgesnn.meters.opening import open_meter, settings_of
 from edgesnn.meters.samples.summary import Accumulator, StreamSummary
 
@@ -34,9 +34,9 @@ def measure(tmp_path, text, options="", *, name="trace.csv", encoding="utf-8"):
     address = f"csv:{path}?speed=max{options}"
     added, loss = None, Loss(0)
     for event in capture(open_meter(address), Plan(settings_of(address)), lambda: False):
-        if isinstance(event, Begun):
+        if isinstance(event, SegmentStart):
             added = Accumulator(event.accuracy, event.settings.voltage_v)
-        elif isinstance(event, Ended):
+        elif isinstance(event, SegmentEnd):
             loss = event.loss
         else:
             added.add(event)

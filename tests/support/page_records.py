@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from edgesnn.record.files import RunData
+from edgesnn.record.model import RunRecord
 from edgesnn.reports.html.sources import Source
 
 PROGRAM = "ab" * 32
@@ -184,10 +186,16 @@ def spans():
     return [(4.0 + 15.0 * index, 15.0 + 15.0 * index) for index in range(WINDOWS)]
 
 
+def run(found, raw=None):
+    """A plain document and its arrays as a run."""
+    return RunData(RunRecord.model_validate_json(json.dumps(found), strict=True), raw or {})
+
+
 def source(**options):
     """A record with its arrays, as pages take it."""
     power, p95_ms = options.get("power", False), options.get("p95_ms", 8.0)
-    return Source(document(**options), arrays(power=power, p95_ms=p95_ms), "run.json", "run.npz")
+    raw = arrays(power=power, p95_ms=p95_ms)
+    return Source(run(document(**options), raw), "run.json", "run.npz")
 
 
 def write_record(folder: Path, name: str, found: dict, raw: dict | None = None) -> Path:

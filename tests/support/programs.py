@@ -15,7 +15,7 @@ from edgesnn.program.ops import (
     Shift,
 )
 from edgesnn.program.program import Program
-from edgesnn.program.random_program import RandomShape, random_program
+from tests.support.random_program import RandomShape, random_program
 
 #: Small enough to flip every byte of its file.
 SMALLEST = RandomShape(vocab=5, dim=4, depth=1, windows=(1, 3), mlp=3, rank=2, timesteps=2, shifted=2)

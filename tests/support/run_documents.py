@@ -4,8 +4,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from edgesnn.record.files import Run, make_run
-from edgesnn.record.model import Provenance
+from edgesnn.record.base import SCHEMA
+from edgesnn.record.files import RunData
+from edgesnn.record.model import Provenance, RunRecord
+from edgesnn.reports.comparing.summary import summarise_run
 
 WORKLOAD = {"windows": 5, "min_window_seconds": 0.5}
 STATE = {
@@ -118,6 +120,12 @@ def draw(device, seed, build=0, created="2026-01-01T00:00:00+00:00"):
                 "idle_after_mw": None,
                 "start_s": 12.0 * number,
                 "stop_s": 12.0 * number + 10.0,
+                "edge_sd_s": None,
+                "lap_s": 10.0,
+                "peak_mw": None,
+                "voltage_v": 3.3,
+                "lost_share": 0.0,
+                "output_sha256": device.answers * 32,
                 "invalid": None,
             }
         )
@@ -199,7 +207,16 @@ def draw(device, seed, build=0, created="2026-01-01T00:00:00+00:00"):
         },
     }
     meter = {"name": "ppk2", "model": "PPK2", "serial_number": "1", "firmware": None, "simulated": True}
-    section = {"kind": kind, "meter": {"meter": meter}, "rung": "marker", "windows": power}
+    section = {
+        "kind": kind,
+        "meter": {"meter": meter},
+        "loss": {},
+        "rung": "marker",
+        "coarse": False,
+        "clock": None,
+        "windows": power,
+        "uncertainty": {},
+    }
     return document, section, arrays
 
 
@@ -228,28 +245,43 @@ def provenance(commit="c0ffee"):
     )
 
 
-def run_of(device, seed, build=0, created="2026-01-01T00:00:00+00:00"):
-    """A whole record without power, ready to be written."""
-    document, _, arrays = draw(device, seed, build, created)
-    made = make_run(document, arrays, provenance())
-    return Run(made.record.model_copy(update={"created": created}), arrays)
+def run_of(device, seed, build=0, created="2026-01-01T00:00:00+00:00", metered=False):
+    """A whole record, ready to be written."""
+    document, power, arrays = draw(device, seed, build, created)
+    whole = {
+        **document,
+        "schema": SCHEMA,
+        "edgesnn_version": "0.1.0",
+        "created": created,
+        "provenance": provenance(),
+        "power": power if metered else None,
+        "interleaving": None if device.interleaving is None else _turns(device),
+        "arrays": None,
+    }
+    return RunData(RunRecord.model_validate(whole), arrays)  # as it was read: names with paths in them stay
+
+
+def _turns(device):
+    ratio = {"value": 1.0, "lower": None, "upper": None, "degrees_of_freedom": None, "reason": "a test"}
+    ratio |= {"windows_a": device.windows, "windows_b": device.windows}
+    return {
+        "id": device.interleaving,
+        "role": "A",
+        "order": "AB" * device.windows,
+        "seed": 0,
+        "other_name": device.model,
+        "other_program_hash": device.program * 32,
+        "median_ratio": ratio,
+        "mean_ratio": ratio,
+        "statement": "windows took turns",
+        "drift": None,
+        "outliers": [],
+    }
 
 
 def session_of(device, seed, build=0, created="2026-01-01T00:00:00+00:00", metered=True):
     """A session as comparisons see it, metered unless told otherwise."""
-    from edgesnn.reports.summary import summarise
-
-    document, power, arrays = draw(device, seed, build, created)
-    whole = {
-        **document,
-        "created": created,
-        "edgesnn_version": "0.1.0",
-        "provenance": provenance().model_dump(mode="json"),
-        "interleaving": None if device.interleaving is None else {"id": device.interleaving},
-    }
-    if metered:
-        whole["power"] = power
-    return summarise(whole, arrays, f"run-{seed}.json")
+    return summarise_run(run_of(device, seed, build, created, metered), f"run-{seed}.json")
 
 
 def changed(device, **what):

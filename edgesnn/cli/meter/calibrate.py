@@ -13,7 +13,7 @@ from edgesnn.errors import MeterError, UsageError
 
 if TYPE_CHECKING:
     from edgesnn.meters.calibration.calibrated import CalibratedMeter
-    from edgesnn.meters.calibration.comparison import ReferenceFlow, Taken
+    from edgesnn.meters.calibration.comparison import ReferenceFlow, SettledReading
     from edgesnn.meters.calibration.points import Calibration, Point
 
 SCHEMA = "edgesnn.meter-calibrate/1"
@@ -137,7 +137,7 @@ def calibrate(
 
 
 def _known(
-    taken: Taken,
+    taken: SettledReading,
     *,
     resistor: float | None,
     tolerance: float,
@@ -156,7 +156,7 @@ def _known(
     return ReferenceFlow(current, u, f"{current:g} A ± {current_limit:g} %")
 
 
-def _show(out: CommandOutput, taken: Taken, point: Point, made: Calibration) -> None:
+def _show(out: CommandOutput, taken: SettledReading, point: Point, made: Calibration) -> None:
     """What was found, for people."""
     from rich.text import Text
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from rich.console import Group
 
     from edgesnn.meters.base import Block, Loss
-    from edgesnn.meters.capture import Begun
+    from edgesnn.meters.capture import SegmentStart
 
 SCHEMA = "edgesnn.meter-monitor/1"
 FRAMES_PER_S = 10
@@ -87,7 +87,7 @@ class _Screen:
 
         from edgesnn.meters.samples.envelope import PowerEnvelope
 
-        self.begun: Begun | None = None
+        self.begun: SegmentStart | None = None
         self.adder: Any = None
         console = out.stderr
         self._rows = rows
@@ -111,15 +111,15 @@ class _Screen:
 
     def take(self, event: Any, loss: Loss) -> None:
         """Whatever comes from the capture; draws when a frame is due."""
-        from edgesnn.meters.capture import Begun, Ended
+        from edgesnn.meters.capture import SegmentEnd, SegmentStart
         from edgesnn.meters.samples.summary import Accumulator
 
-        if isinstance(event, Begun):
+        if isinstance(event, SegmentStart):
             self.begun = event
             self.adder = Accumulator(event.accuracy, event.settings.voltage_v)
             self._envelope.restart()
             return
-        if isinstance(event, Ended):
+        if isinstance(event, SegmentEnd):
             return
         self._add(event)
         now = time.monotonic()

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from edgesnn.meters.base import Block, Loss
-    from edgesnn.meters.capture import Begun, Ended
+    from edgesnn.meters.capture import SegmentEnd, SegmentStart
     from edgesnn.meters.files.recording import Recorder
     from edgesnn.meters.samples.summary import Accumulator
 
@@ -102,7 +102,7 @@ class _Job:
         self._duration_s = duration_s
         self.progress: Progress | None = None
         self._task: Any = None
-        self._segments: list[tuple[Begun, Accumulator]] = []
+        self._segments: list[tuple[SegmentStart, Accumulator]] = []
         self._losses: list[Loss] = []
         self._done_s = self._end_s = 0.0
         self._open = self.recorded = False
@@ -114,13 +114,13 @@ class _Job:
         ]
         return nothing_measured(self._segments[0][0].meter.name if self._segments else "", results)
 
-    def take(self, event: Begun | Block | Ended) -> None:
+    def take(self, event: SegmentStart | Block | SegmentEnd) -> None:
         """Whatever comes from the capture."""
-        from edgesnn.meters.capture import Begun, Ended
+        from edgesnn.meters.capture import SegmentEnd, SegmentStart
 
-        if isinstance(event, Begun):
+        if isinstance(event, SegmentStart):
             self._begin(event)
-        elif isinstance(event, Ended):
+        elif isinstance(event, SegmentEnd):
             self._end(event.loss)
             if event.unplugged is not None:
                 self._out.warn(event.unplugged.what)
@@ -177,7 +177,7 @@ class _Job:
         mark = f"  {SIMULATED}" if simulated else ""
         self._out.print(Text(f"{path}: {path.stat().st_size:,} bytes{mark}"))
 
-    def _begin(self, begun: Begun) -> None:
+    def _begin(self, begun: SegmentStart) -> None:
         from edgesnn.meters.samples.summary import Accumulator
 
         self._recorder.begin_segment(begun.info)

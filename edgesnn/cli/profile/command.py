@@ -94,56 +94,49 @@ def profile(
     6 one could not be decided. Of several records the worst counts, in the order 5, 3, 4, 2, 1, 6, 0.
     """
     with session("profile", json_mode) as out:
-        from edgesnn.api import forget_session, profile_bundle
+        from edgesnn.api.options import ProfileOptions
+        from edgesnn.api.profiling import profile_bundle
         from edgesnn.cli.profile.live import LiveView
         from edgesnn.cli.profile.many import check_flags, profile_everything, profile_in_turns
         from edgesnn.cli.profile.show import render
-        from edgesnn.record.files import check_output, write_run
+        from edgesnn.record.files import write_run
         from edgesnn.targets import with_form
 
         check_flags(bundle, target, output, everything=all_targets, turns=interleave, reference=reference)
-        settings = {
-            "profile": profile_name,
-            "allow_unmeasured": allow_unmeasured,
-            "threads": threads,
-            "windows": windows,
-            "min_window_seconds": window_seconds,
-        }
-        if all_targets:
-            profile_everything(out, bundle[0], output, settings)
-            return
-        if interleave:
-            profile_in_turns(out, bundle, output, {**settings, "target": target, "seed": seed})
-            return
-        if output is not None:
-            check_output(output)
         if https:
             from edgesnn.runners.browser.address import with_https
 
             target = with_https(target)
+        options = ProfileOptions(
+            target=with_form(target, form),
+            profile=profile_name,
+            allow_unmeasured=allow_unmeasured,
+            threads=threads,
+            windows=windows,
+            min_window_seconds=window_seconds,
+            meter=meter,
+            reference=reference,
+            reference_timeout_s=reference_timeout,
+            output=None if all_targets or interleave else output,
+            resume=resume,
+        )
+        if all_targets:
+            profile_everything(out, bundle[0], output, options)
+            return
+        if interleave:
+            profile_in_turns(out, bundle, output, options, seed)
+            return
         simulated = meter is not None and meter.startswith("sim:")
         with LiveView(out, output, simulated=simulated) as view:
             run = profile_bundle(
                 bundle[0],
-                target=with_form(target, form),
-                profile=profile_name,
-                allow_unmeasured=allow_unmeasured,
-                threads=threads,
-                windows=windows,
-                min_window_seconds=window_seconds,
-                reference=reference,
-                reference_timeout_s=reference_timeout,
-                meter=meter,
+                options,
                 on_progress=view.progress,
                 on_live=None if meter is None else view.power,
                 on_running=view.verdicts,
-                output=output,
-                resume=resume,
             )
         path = output or default_path(run.record)
-        record = write_run(run, path).record
-        if output is not None:
-            forget_session(output)
+        record = run.record if output is not None else write_run(run, path).record
         document = record.to_json()
         out.document(str(document.pop("schema")), document)
         render(out, record, details=details)

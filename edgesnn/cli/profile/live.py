@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from edgesnn.meters.serve import Live
-    from edgesnn.profiler.budgets.judging import BudgetVerdict
+    from edgesnn.record.verdicts import Budget
 
 #: Frames a second: few, because drawing runs beside the work.
 FRAMES_PER_S = 4
@@ -43,7 +43,7 @@ class LiveView:
         self._output = output
         self._readings: deque[tuple[float, float]] = deque(maxlen=READINGS)
         self._figures = ""
-        self._budgets: Sequence[BudgetVerdict] = ()
+        self._budgets: Sequence[Budget] = ()
         self._out = out
         self._bar: Any = None
         self._live: Any = None
@@ -89,7 +89,7 @@ class LiveView:
             f"{lost}{self._mark}"
         )
 
-    def verdicts(self, budgets: Sequence[BudgetVerdict]) -> None:
+    def verdicts(self, budgets: Sequence[Budget]) -> None:
         """Take how the budgets stand."""
         self._budgets = budgets
 
@@ -145,7 +145,7 @@ def band(readings: Sequence[tuple[float, float]], rows: int) -> tuple[float, lis
     return top, plot(envelope, rows, top)
 
 
-def _budget_line(budget: BudgetVerdict) -> list[Any]:
+def _budget_line(budget: Budget) -> list[Any]:
     value = budget.quantity.value
     colour = _COLOURS.get(budget.verdict, "yellow")
     shown = "not yet" if value is None or math.isnan(value) else f"{value:.4g} {budget.quantity.unit}"

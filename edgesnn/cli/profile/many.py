@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edgesnn.errors import InternalError, UsageError
 
@@ -15,24 +14,26 @@ if TYPE_CHECKING:
 
     from edgesnn.api.all_targets import AllProfiled
     from edgesnn.api.interleaving import Interleaved
-    from edgesnn.api.progress import Progress
+    from edgesnn.api.options import ProfileOptions, Progress
     from edgesnn.cli.output import CommandOutput
-    from edgesnn.record.files import Run
-    from edgesnn.record.model import Quantity, RunRecord
+    from edgesnn.record.files import RunData
+    from edgesnn.record.model import RunRecord
+    from edgesnn.record.quantities import Quantity
 
 INTERLEAVE_SCHEMA = "edgesnn.interleave/1"
 ROLES = ("A", "B")
 _FOLDER = Path("runs")
-_ROWS = (
-    ("generated token p50, ms", "latency.p50"),
-    ("generated token p95, ms", "latency.p95"),
-    ("first token p50, ms", "first_token.p50"),
-    ("power, mW", "power.mean"),
-    ("energy per token, uJ", "energy.per_token"),
-    ("top-1", "accuracy.top1"),
-    ("model files, MB", "size.model"),
-    ("peak memory, MB", "memory.peak"),
-    ("mismatching logits", "parity.mismatches"),
+#: What stands side by side.
+_COMPARED = (
+    "latency.p50",
+    "latency.p95",
+    "first_token.p50",
+    "power.mean",
+    "energy.per_token",
+    "accuracy.top1",
+    "size.model",
+    "memory.peak",
+    "parity.mismatches",
 )
 
 
@@ -71,7 +72,7 @@ def check_flags(
 
 
 def profile_everything(
-    out: CommandOutput, bundle: Path, output: Path | None, settings: dict[str, Any]
+    out: CommandOutput, bundle: Path, output: Path | None, options: ProfileOptions
 ) -> None:
     """Profile a bundle on every target that is usable here; write one record each, show one table.
 
@@ -79,40 +80,37 @@ def profile_everything(
         out: The streams of the command.
         bundle: The bundle.
         output: Folder of the records, or None.
-        settings: Keywords of `edgesnn.api.profile_all`.
+        options: How.
     """
     from edgesnn import __version__
-    from edgesnn.api import profile_all
-    from edgesnn.record.profiles import EXIT_ORDER, SCHEMA, Profiles
+    from edgesnn.api.all_targets import profile_all
+    from edgesnn.record.profiles import EXIT_ORDER, SCHEMA, ErrorFigure, Profiles, Skipped, TargetRun
 
     with _progress(out) as tell:
-        found = profile_all(bundle, **settings, on_progress=tell)
+        found = profile_all(bundle, options, on_progress=tell)
     files: dict[str, Path] = {}
     records: dict[str, RunRecord] = {}
     for one in found.profiled:
         if one.run is not None:
             files[one.target], records[one.target] = _write(one.run, output, "")
-    rows = [
-        {
-            "target": one.target,
-            "gates": one.gates,
-            "reason": None if one.gates else _baseline(),
-            "exit_code": one.exit_code,
-            "file": files[one.target].name if one.target in files else None,
-            "record": records[one.target].to_json() if one.target in records else None,
-            "error": None if one.error is None else one.error.as_dict(),
-        }
-        for one in found.profiled
-    ]
-    document = Profiles.model_validate(
-        {
-            "schema": SCHEMA,
-            "edgesnn_version": __version__,
-            "exit_code": found.exit_code,
-            "exit_order": list(EXIT_ORDER),
-            "targets": rows,
-            "skipped": [{"target": name, "reason": reason} for name, reason in found.skipped.items()],
-        }
+    document = Profiles(
+        schema=SCHEMA,
+        edgesnn_version=__version__,
+        exit_code=found.exit_code,
+        exit_order=list(EXIT_ORDER),
+        targets=[
+            TargetRun(
+                target=one.target,
+                gates=one.gates,
+                reason=None if one.gates else _baseline(),
+                exit_code=one.exit_code,
+                file=files[one.target].name if one.target in files else None,
+                record=records.get(one.target),
+                error=None if one.error is None else ErrorFigure.model_validate(one.error.as_dict()),
+            )
+            for one in found.profiled
+        ],
+        skipped=[Skipped(target=name, reason=reason) for name, reason in found.skipped.items()],
     ).to_json()
     out.document(str(document.pop("schema")), document)
     _render_all(out, found, records, files)
@@ -120,7 +118,7 @@ def profile_everything(
 
 
 def profile_in_turns(
-    out: CommandOutput, bundles: list[Path], output: Path | None, settings: dict[str, Any]
+    out: CommandOutput, bundles: list[Path], output: Path | None, options: ProfileOptions, seed: int
 ) -> None:
     """Profile two bundles with windows in turns; write two records, show the ratio.
 
@@ -128,20 +126,21 @@ def profile_in_turns(
         out: The streams of the command.
         bundles: The two bundles.
         output: Folder of the records, or None.
-        settings: Keywords of `edgesnn.api.profile_interleaved`.
+        options: How.
+        seed: Seed of the order.
     """
-    from edgesnn.api import profile_interleaved
+    from edgesnn.api.interleaving import profile_interleaved
     from edgesnn.record.profiles import EXIT_ORDER, worst
 
     with _progress(out) as tell:
-        found = profile_interleaved(bundles[0], bundles[1], **settings, on_progress=tell)
+        found = profile_interleaved(bundles[0], bundles[1], options, seed=seed, on_progress=tell)
     written = [_write(run, output, f"-{role}") for role, run in zip(ROLES, (found.a, found.b), strict=True)]
     code = worst([record.verdict.exit_code for _, record in written])
     document = {
         "exit_code": code,
         "exit_order": list(EXIT_ORDER),
-        "median_ratio": asdict(found.median_ratio),
-        "mean_ratio": asdict(found.mean_ratio),
+        "median_ratio": found.median_ratio.model_dump(),
+        "mean_ratio": found.mean_ratio.model_dump(),
         "statement": found.statement,
         "files": [path.name for path, _ in written],
         "records": [record.to_json() for _, record in written],
@@ -163,7 +162,7 @@ def _progress(out: CommandOutput) -> Iterator[Progress]:
         yield tell
 
 
-def _write(run: Run, folder: Path | None, suffix: str) -> tuple[Path, RunRecord]:
+def _write(run: RunData, folder: Path | None, suffix: str) -> tuple[Path, RunRecord]:
     from edgesnn.cli.profile.command import default_path
     from edgesnn.record.files import write_run
 
@@ -228,6 +227,7 @@ def _summary(columns: dict[str, tuple[RunRecord | None, int]]) -> Table:
     from rich.table import Table
 
     from edgesnn.cli.profile.show import coloured
+    from edgesnn.record.quantities import QUANTITIES
 
     table = Table(title="profiles", title_justify="left")
     table.add_column("", overflow="fold")
@@ -236,8 +236,10 @@ def _summary(columns: dict[str, tuple[RunRecord | None, int]]) -> Table:
     found = [record for record, _ in columns.values()]
     engines = ["-" if r is None else f"{r.device.engine} {r.device.engine_version}" for r in found]
     table.add_row("engine", *engines)
-    for title, name in _ROWS:
-        table.add_row(title, *("-" if record is None else _cell(record, name) for record in found))
+    for name in _COMPARED:
+        table.add_row(
+            QUANTITIES[name].heading, *("-" if record is None else _cell(record, name) for record in found)
+        )
     verdicts = ["ERROR" if record is None else record.verdict.verdict for record in found]
     table.add_row("verdict", *map(coloured, verdicts))
     table.add_row("exit code", *(str(code) for _, code in columns.values()))

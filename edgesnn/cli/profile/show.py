@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from edgesnn.cli.output import CommandOutput
@@ -11,7 +11,11 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from edgesnn.record.model import Budget, Energy, Power, Quantity, RunRecord
+    from edgesnn.record.counts import Energy
+    from edgesnn.record.model import RunRecord
+    from edgesnn.record.power import Power
+    from edgesnn.record.quantities import Quantity, QuantityGroup
+    from edgesnn.record.verdicts import Budget
 
 _COLOURS = {
     "PASS": "green",
@@ -21,68 +25,6 @@ _COLOURS = {
     "REPORTED": "dim",
 }
 _UNSURE = "yellow"
-_ROWS = (
-    ("generated token", "latency"),
-    ("forward pass", "forward"),
-    ("first token", "first_token"),
-)
-_BREAKDOWN = (
-    ("tokenise (its share)", "breakdown.tokenise_share"),
-    ("forward, median", "forward.p50"),
-    ("text decode, median", "breakdown.text_decode"),
-    ("outside the steps", "breakdown.outside_steps"),
-    ("generated", "throughput.generated"),
-    ("forward passes, median of the windows", "throughput.windows_median"),
-    ("prompt", "throughput.prompt"),
-)
-_ANSWERS = (
-    ("whole answer, median", "generation.total.p50"),
-    ("first token, median", "generation.first.p50"),
-    ("later token, median", "generation.token.p50"),
-    ("generated, reading included", "generation.throughput"),
-)
-_DUTY = (
-    ("busy share", "duty.busy_share"),
-    ("duty-cycled power", "duty.power"),
-    ("battery life", "duty.battery_life"),
-)
-_MEMORY = (
-    ("peak", "memory.peak"),
-    ("baseline", "memory.baseline"),
-    ("loaded", "memory.loaded"),
-    ("load time", "memory.load_time"),
-    ("cold start", "memory.cold_start"),
-    ("model files", "size.model"),
-)
-_ACTIVITY = (
-    ("spike rate", "activity.spike_rate"),
-    ("synaptic operations, effective", "activity.synaptic_operations"),
-    ("synaptic operations, dense", "activity.synaptic_operations_dense"),
-    ("membrane updates", "activity.membrane_updates"),
-    ("connection sparsity", "activity.connection_sparsity"),
-    ("activation sparsity", "activity.activation_sparsity"),
-    ("footprint", "activity.footprint"),
-)
-_ENERGY = (
-    ("synaptic operations only", "energy_estimate.synaptic_operations"),
-    ("with memory", "energy_estimate.with_memory"),
-    ("bit-matched dense network", "energy_estimate.dense_network"),
-)
-_POWER = (
-    ("mean, working", "power.mean"),
-    ("idle", "power.idle"),
-    ("dynamic", "power.dynamic"),
-    ("peak, 1 ms", "power.peak"),
-    ("energy per token", "energy.per_token"),
-    ("of that above idle", "energy.dynamic_per_token"),
-)
-_QUALITY = (
-    ("bits per byte", "accuracy.bits_per_byte"),
-    ("bits per byte of the teacher", "accuracy.teacher_bits_per_byte"),
-    ("top-1", "accuracy.top1"),
-    ("retention", "accuracy.retention"),
-    ("mismatching logits", "parity.mismatches"),
-)
 
 
 def render(out: CommandOutput, record: RunRecord, *, details: bool) -> None:
@@ -104,8 +46,8 @@ def render(out: CommandOutput, record: RunRecord, *, details: bool) -> None:
     out.print(_budgets_table(record, details))
     if record.latency is not None:
         out.print(_latency_table(record, details))
-    for title, names in _sections(record).items():
-        out.print(_rows_table(title, names, record, details))
+    for group in _sections(record):
+        out.print(_rows_table(group, record, details))
     if record.power is not None:
         if details and record.power.uncertainty:
             out.print(_uncertainty_table(record.power))
@@ -128,22 +70,24 @@ def render(out: CommandOutput, record: RunRecord, *, details: bool) -> None:
     _render_notes(out, record)
 
 
-def _sections(record: RunRecord) -> dict[str, tuple[tuple[str, str], ...]]:
-    """The tables of plain rows that a record has, by title."""
-    rows = {"quality": _QUALITY, "memory and size": _MEMORY}
-    if record.latency is not None:
-        rows = {"breakdown and throughput": _BREAKDOWN, **rows}
+def _sections(record: RunRecord) -> Iterator[QuantityGroup]:
+    """The tables of plain rows that a record has, in order."""
+    from edgesnn.record.quantities import QuantityGroup
+
     if record.power is not None:
-        rows = {"power and energy": _POWER, **rows}
+        yield QuantityGroup.POWER
+    if record.latency is not None:
+        yield QuantityGroup.BREAKDOWN
+    yield QuantityGroup.QUALITY
+    yield QuantityGroup.MEMORY
     if record.generation is not None:
-        rows["whole answers"] = _ANSWERS
+        yield QuantityGroup.ANSWERS
     if "duty.busy_share" in record.quantities:
-        rows["duty cycle"] = _DUTY
+        yield QuantityGroup.DUTY
     if record.activity is not None:
-        rows["activity per token"] = _ACTIVITY
+        yield QuantityGroup.ACTIVITY
     if record.energy is not None:
-        rows[f"energy per token, estimated by table {record.energy.table}"] = _ENERGY
-    return rows
+        yield QuantityGroup.ENERGY
 
 
 def _render_notes(out: CommandOutput, record: RunRecord) -> None:
@@ -211,11 +155,13 @@ def _why(budget: Budget) -> str:
 
 
 def _latency_table(record: RunRecord, details: bool) -> Table:
+    from edgesnn.record.quantities import SUMMARIES
+
     columns = ("min", "p50", "p90", "p95", "p99", "max") if details else ("p50", "p95", "max")
     table = _table(
         "latency in ms, 95 % intervals (?: too few independent samples)", "", "n", "effective n", *columns
     )
-    for title, prefix in _ROWS:
+    for prefix, title in SUMMARIES.items():
         median = record.quantities[f"{prefix}.p50"]
         if median.value is None:
             continue
@@ -225,22 +171,28 @@ def _latency_table(record: RunRecord, details: bool) -> Table:
     return table
 
 
-def _rows_table(title: str, rows: tuple[tuple[str, str], ...], record: RunRecord, details: bool) -> Table:
+def _rows_table(group: QuantityGroup, record: RunRecord, details: bool) -> Table:
+    from edgesnn.record.quantities import GROUPS, QuantityGroup
+
+    by_table = group is QuantityGroup.ENERGY and record.energy is not None
+    title = f"{group} by table {record.energy.table}" if by_table and record.energy else group
     table = _table(title, "", "value", *(["kind", "how"] if details else []))
-    for label, name in rows:
-        quantity = record.quantities[name]
+    for row in GROUPS[group]:
+        quantity = record.quantities[row.name]
         why = quantity.how if quantity.value is not None else quantity.reason
-        table.add_row(label, _shown(quantity), *([quantity.kind, why or ""] if details else []))
+        table.add_row(row.label, _shown(quantity), *([quantity.kind, why or ""] if details else []))
     return table
 
 
 def _uncertainty_table(power: Power) -> Table:
     """What each component alone makes of the uncertainty, as printed by JCGM 100, 6.1: a budget."""
+    from edgesnn.record.quantities import QUANTITIES
+
     components = [name for name in next(iter(power.uncertainty.values())) if name != "unit"]
     title = f"standard uncertainty by component, each alone{_simulated_mark(power)}"
     table = _table(title, "", "unit", *components)
     for name, parts in power.uncertainty.items():
-        label = next((label for label, key in _POWER if key == name), name)
+        label = QUANTITIES[name].label if name in QUANTITIES else name
         table.add_row(label, str(parts["unit"]), *(f"{float(parts[one]):.3g}" for one in components))
     return table
 
@@ -283,13 +235,15 @@ def _operations_table(record: RunRecord) -> Table:
 
 
 def _energy_parts_table(energy: Energy) -> Table:
-    titles = {f"energy_estimate.{estimate.name}": estimate for estimate in energy.estimates}
-    columns = [(title, titles[name]) for title, name in _ENERGY]
+    from edgesnn.record.quantities import GROUPS, QuantityGroup
+
+    found = {f"energy_estimate.{estimate.name}": estimate for estimate in energy.estimates}
+    columns = [(row.label, found[row.name]) for row in GROUPS[QuantityGroup.ENERGY]]
     table = _table("energy per token in uJ, ESTIMATED", "", *(title for title, _ in columns))
     parts = dict.fromkeys(part for _, estimate in columns for part in estimate.parts_uj)
     for part in parts:
-        found = (estimate.parts_uj.get(part) for _, estimate in columns)
-        table.add_row(part, *("-" if value is None else f"{value:.3g}" for value in found))
+        values = (estimate.parts_uj.get(part) for _, estimate in columns)
+        table.add_row(part, *("-" if value is None else f"{value:.3g}" for value in values))
     return table
 
 

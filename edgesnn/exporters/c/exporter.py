@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from edgesnn import resources
 from edgesnn.errors import OutputError
-from edgesnn.exporters.base import ExportResult, ExportSource
+from edgesnn.exporters.base import Exporter, ExportResult, ExportSource
 from edgesnn.exporters.c.sources import EXAMPLE, amalgam
 from edgesnn.exporters.c.vocab import NO_TOKEN, vocab_bytes
 from edgesnn.program.snn_format import to_bytes
@@ -28,16 +28,11 @@ FILES = {
 }
 
 
-class CExporter:
+class CExporter(Exporter):
     """A folder ``c`` with ``program.snn``, ``snn.c``, ``snn.h`` and an example that builds as it stands."""
 
     name: ClassVar[str] = "c"
     summary: ClassVar[str] = "C99 sources with the program: no malloc, no float, three kernels; exact"
-
-    @classmethod
-    def missing(cls) -> str | None:
-        """Nothing: the sources come with edgesnn."""
-        return None
 
     def export(self, source: ExportSource, folder: Path) -> ExportResult:
         """Write the files.

@@ -12,7 +12,7 @@ import numpy as np
 
 from edgesnn import resources
 from edgesnn.errors import OutputError
-from edgesnn.exporters.base import ExportResult, ExportSource
+from edgesnn.exporters.base import Exporter, ExportResult, ExportSource
 from edgesnn.exporters.lava.arrays import LavaArrays
 from edgesnn.exporters.lava.graph import lower
 from edgesnn.program.golden import Golden
@@ -29,16 +29,11 @@ _EXAMPLE_TOKENS = 12
 _EXAMPLE_SEED = 0
 
 
-class LavaExporter:
+class LavaExporter(Exporter):
     """A folder ``lava``: process package, weights, manifest and a ``run.py``; it needs nothing of edgesnn."""
 
     name: ClassVar[str] = "lava"
     summary: ClassVar[str] = "Lava processes (Loihi 2 fixed point) with weights and a script; exact"
-
-    @classmethod
-    def missing(cls) -> str | None:
-        """Nothing: Lava is needed to run the folder, not to write it."""
-        return None
 
     def export(self, source: ExportSource, folder: Path) -> ExportResult:
         """Write the folder.

@@ -60,9 +60,10 @@ class Band:
         last = self.reach * BLOCK
         age = np.arange(last - BLOCK, last)[:, None] - np.arange(last)[None, :]
         seen = (age >= 0) & (age < np.array(self._op.windows)[:, None, None])
-        width = graph.op("Mul", self._reach, graph.ints(-BLOCK))
+        # counted from the front: ONNX Runtime's symbolic shape inference fails on a product below zero
+        start = graph.op("Sub", graph.ints(last), graph.op("Mul", self._reach, graph.ints(BLOCK)))
         end = graph.ints(int(np.iinfo(np.int64).max))
-        return graph.op("Slice", constant(seen[:, None]), width, end, graph.ints(3))
+        return graph.op("Slice", constant(seen[:, None]), start, end, graph.ints(3))
 
     def rows(self, blocks: str, timesteps: int) -> str:
         """``[1, T, batch, heads, blocks, 64, dh]`` as ``[T, batch, length, channels]``."""
@@ -71,7 +72,10 @@ class Band:
         size = graph.op("Mul", self._blocks, graph.ints(BLOCK))
         shape = graph.op("Concat", graph.ints(timesteps, -1), size, graph.ints(self._op.channels), axis=0)
         rows = graph.op("Reshape", rows, shape)
-        return graph.op("Slice", rows, graph.ints(0), self._length, graph.ints(2))
+        # a slice would do, but symbolic shape inference cannot see that the blocks hold as many rows
+        zero, one = graph.constant(0, np.int64), graph.constant(1, np.int64)
+        places = graph.op("Range", zero, self._scalar(self._length), one)
+        return graph.op("Gather", rows, places, axis=2)
 
     def _pad(self, spikes: str, before: str) -> str:
         graph = self._graph

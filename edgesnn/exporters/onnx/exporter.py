@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
-from edgesnn.exporters.base import ExportResult, ExportSource
+from edgesnn.exporters.base import Exporter, ExportResult, ExportSource
 from edgesnn.exporters.onnx.files import MakeNumbers, write
 from edgesnn.exporters.onnx.graph import OnnxGraph
 from edgesnn.exporters.onnx.primitives import IntegerNumbers, exact_in_float32
@@ -38,7 +38,7 @@ def integer_numbers(program: Program) -> MakeNumbers:
     return make
 
 
-class OnnxExporter:
+class OnnxExporter(Exporter):
     """ONNX, opset 17, standard operators only.
 
     * ``student.onnx``: ``input_ids [batch, seq_len]`` to ``logits [batch, seq_len, vocab]``.
@@ -50,11 +50,6 @@ class OnnxExporter:
 
     name: ClassVar[str] = "onnx"
     summary: ClassVar[str] = "ONNX with int8 weights, exact; sequence, step and prefill (opset 17)"
-
-    @classmethod
-    def missing(cls) -> str | None:
-        """Nothing: onnx comes with edgesnn."""
-        return None
 
     def export(self, source: ExportSource, folder: Path) -> ExportResult:
         """Write the three files.

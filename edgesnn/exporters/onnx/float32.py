@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from edgesnn.exporters.base import ExportResult, ExportSource
+from edgesnn.exporters.base import Exporter, ExportResult, ExportSource
 from edgesnn.exporters.onnx.files import write
 from edgesnn.exporters.onnx.graph import OnnxGraph
 from edgesnn.program.float_program import Float32Array, FloatEmbed, FloatLIF, FloatLinear, FloatReadout
@@ -158,7 +158,7 @@ def float_numbers(graph: OnnxGraph, role: str) -> FloatNumbers:
     return FloatNumbers(graph)
 
 
-class OnnxFloat32Exporter:
+class OnnxFloat32Exporter(Exporter):
     """The folded float32 student in the three forms of `edgesnn.exporters.onnx.exporter.OnnxExporter`.
 
     Names and shapes are the same; state tensors are float32.
@@ -166,11 +166,6 @@ class OnnxFloat32Exporter:
 
     name: ClassVar[str] = "onnx-fp32"
     summary: ClassVar[str] = "ONNX in float32, the baseline; sequence, step and prefill (opset 17)"
-
-    @classmethod
-    def missing(cls) -> str | None:
-        """Nothing: onnx comes with edgesnn."""
-        return None
 
     def export(self, source: ExportSource, folder: Path) -> ExportResult:
         """Write the three files.

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from onnx import AttributeProto, ModelProto, TensorProto, checker, helper, numpy_helper
+from onnx import ModelProto, TensorProto, checker, helper, numpy_helper
 
 from edgesnn.errors import ExportError, OutputError
 
@@ -44,11 +44,6 @@ class OnnxGraph:
         self._renamed: dict[str, str] = {}
         self._numbers = itertools.count()
         self._known: dict[tuple[Any, ...], list[str]] = {}
-
-    @property
-    def node_count(self) -> int:
-        """Number of nodes so far."""
-        return len(self._nodes)
 
     def constant(self, array: npt.ArrayLike, dtype: npt.DTypeLike | None = None) -> str:
         """Name of a constant; equal constants share one initializer.
@@ -165,16 +160,6 @@ def save(model: ModelProto, path: Path) -> None:
         path.write_bytes(model.SerializeToString(deterministic=True))
     except OSError as error:
         raise OutputError(f"cannot write '{path}'", actual=error.strerror) from error
-
-
-def node_count(model: ModelProto) -> int:
-    """Nodes of a model, those of subgraphs included."""
-
-    def count(graph: Any) -> int:
-        inner = (a.g for n in graph.node for a in n.attribute if a.type == AttributeProto.GRAPH)
-        return len(graph.node) + sum(count(subgraph) for subgraph in inner)
-
-    return count(model.graph)
 
 
 def _plain(values: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -10,9 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from edgesnn.exporters.onnx.band import Band
-from edgesnn.exporters.onnx.channels import replace_channels
 from edgesnn.exporters.onnx.graph import Dim, OnnxGraph
-from edgesnn.exporters.onnx.network import OnnxNumbers, OnnxValue
+from edgesnn.exporters.onnx.network import OnnxNumbers, OnnxValue, replace_channels
 from edgesnn.program.ops import Attend, Shift
 
 _LENGTH_AXIS = 2

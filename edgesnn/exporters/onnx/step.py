@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from edgesnn.exporters.onnx.channels import replace_channels
 from edgesnn.exporters.onnx.graph import OnnxGraph
-from edgesnn.exporters.onnx.network import OnnxNumbers, OnnxValue
+from edgesnn.exporters.onnx.network import OnnxNumbers, OnnxValue, replace_channels
 from edgesnn.program.ops import Attend, Shift
 
 

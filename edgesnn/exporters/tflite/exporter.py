@@ -6,13 +6,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
 
-from edgesnn.exporters.base import ExportResult, ExportSource
+from edgesnn.exporters.base import Exporter, ExportResult, ExportSource
 
 #: File by role.
 FILES = {"sequence": "student.tflite", "step": "student.step.tflite", "prefill": "student.prefill.tflite"}
 
 
-class TfliteExporter:
+class TfliteExporter(Exporter):
     """TFLite, builtin operators only, batch and length by resize.
 
     * ``student.tflite``: ``input_ids [batch, seq_len]`` to ``logits [batch, seq_len, vocab]``.
@@ -29,7 +29,6 @@ class TfliteExporter:
 
     @classmethod
     def missing(cls) -> str | None:
-        """Why this format cannot be written here, or None when it can."""
         if find_spec("ai_edge_litert") is None:
             return "ai-edge-litert is not installed: pip install 'edgesnn[tflite]'"
         return None

@@ -16,9 +16,6 @@ from edgesnn.program.ops import Attend
 from edgesnn.program.program import Program
 from edgesnn.program.state import state_tensors
 
-#: The roles of the three files, in the order they are written.
-ROLES = ("sequence", "step", "prefill")
-
 
 def build(program: Program, role: str, metadata: dict[str, Any]) -> tuple[bytes, dict[str, Any]]:
     """Lower a program to one form.

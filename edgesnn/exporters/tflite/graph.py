@@ -80,11 +80,6 @@ class TfliteGraph:
         self._inputs: dict[str, Tensor] = {}
         self._outputs: dict[str, Tensor] = {}
 
-    @property
-    def operator_count(self) -> int:
-        """Number of operators so far."""
-        return len(self._operators)
-
     def constant(self, array: npt.ArrayLike, dtype: npt.DTypeLike | None = None) -> Tensor:
         """A constant; equal constants share one buffer.
 

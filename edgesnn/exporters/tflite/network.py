@@ -7,13 +7,17 @@ membrane: every matrix product runs once for all of them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+import numpy.typing as npt
+
 from edgesnn.errors import ExportError
-from edgesnn.exporters.tflite.graph import Tensor
+from edgesnn.exporters.tflite.graph import Tensor, TfliteGraph
 from edgesnn.exporters.tflite.primitives import TfliteNumbers
-from edgesnn.exporters.tflite.shapes import concat, split
+from edgesnn.exporters.tflite.shapes import concat, split, split_sizes
 from edgesnn.program.ops import LIF, Add, Attend, Count, Embed, Linear, Readout, Saturate, Shift
 from edgesnn.program.program import Program
 
@@ -168,3 +172,41 @@ def lif(op: LIF, value: TfliteValue, numbers: TfliteNumbers, past: TflitePast, t
         membrane = numbers.binary("ADD", numbers.decay(op, rest), arriving)
         fired.append(numbers.fired(op, membrane))
     return concat(graph, fired, past.axis)
+
+
+def replace_channels(
+    graph: TfliteGraph, spikes: TfliteValue, op: Shift, replacement: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Replace the channels of a shift, in both forms.
+
+    Contiguous channels, the usual case, are cut out and put back; any other list costs two gathers.
+
+    Args:
+        graph: The graph.
+        spikes: The spike value, channels last.
+        op: Names the channels, at least one.
+        replacement: Makes the new channels from the old ones.
+
+    Returns:
+        The old channels, and the spike value with the new ones in their places.
+    """
+    count = len(op.channels)
+    first, last = int(op.channels[0]), int(op.channels[-1])
+    if last - first + 1 == count:
+        sizes = [first, count, spikes.channels - last - 1]
+        parts = split_sizes(graph, spikes.tensor, [size for size in sizes if size > 0], -1)
+        place = 1 if first > 0 else 0
+        pieces = [*parts[:place], replacement(parts[place]), *parts[place + 1 :]]
+        return parts[place], concat(graph, pieces, -1)
+    old = _gather(graph, spikes.tensor, op.channels)
+    both = concat(graph, [replacement(old), spikes.tensor], -1)
+    source = np.arange(spikes.channels, dtype=np.int32) + count
+    source[op.channels] = np.arange(count, dtype=np.int32)
+    return old, _gather(graph, both, source)
+
+
+def _gather(graph: TfliteGraph, value: Tensor, channels: npt.NDArray[np.int32]) -> Tensor:
+    axis = len(value.shape) - 1
+    shape = (*value.shape[:-1], len(channels))
+    index = graph.constant(channels, np.int32)
+    return graph.op("GATHER", [value, index], shape, value.dtype, version=1, table="GatherOptions", axis=axis)

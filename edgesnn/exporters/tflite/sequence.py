@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgesnn.exporters.tflite.channels import replace_channels
 from edgesnn.exporters.tflite.graph import RELU, Tensor, TfliteGraph
-from edgesnn.exporters.tflite.network import TfliteValue
+from edgesnn.exporters.tflite.network import TfliteValue, replace_channels
 from edgesnn.exporters.tflite.primitives import TfliteNumbers
 from edgesnn.exporters.tflite.shapes import concat, cut, matmul, pad_front, reshape, split, transpose
 from edgesnn.program.ops import Attend, Shift

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from edgesnn.exporters.tflite.channels import replace_channels
 from edgesnn.exporters.tflite.graph import Tensor, TfliteGraph
-from edgesnn.exporters.tflite.network import TfliteValue
+from edgesnn.exporters.tflite.network import TfliteValue, replace_channels
 from edgesnn.exporters.tflite.primitives import TfliteNumbers
 from edgesnn.exporters.tflite.shapes import matmul, reshape, split
 from edgesnn.program.ops import Attend, Shift

@@ -8,26 +8,16 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from types import TracebackType
-from typing import Self
 
 from edgesnn.errors import MeterTimeoutError
-from edgesnn.meters.base import (
-    Block,
-    ClockPair,
-    Loss,
-    Meter,
-    MeterCapability,
-    MeterInfo,
-    SampleStatus,
-    Settings,
-)
+from edgesnn.meters.base import Block, Loss, Meter, MeterInfo, SampleStatus
 from edgesnn.meters.calibration import points as calibration
+from edgesnn.meters.delegate import DelegatingMeter
 from edgesnn.meters.samples.accuracy import MeterAccuracy
 
 
-class CalibratedMeter:
-    """Hands every call to an opened meter and corrects what it gives; see `edgesnn.meters.base.Meter`.
+class CalibratedMeter(DelegatingMeter):
+    """Hands every call to an opened meter and corrects what it gives.
 
     Args:
         meter: The meter.
@@ -39,7 +29,7 @@ class CalibratedMeter:
     """
 
     def __init__(self, meter: Meter, apply: bool = True) -> None:
-        self.meter = meter
+        self._meter = meter
         self.calibration: calibration.Calibration | None = None
         self._apply = apply
         self._corrections: dict[int, calibration.Correction] = {}
@@ -47,9 +37,8 @@ class CalibratedMeter:
         self._first_s = 0.0
 
     @property
-    def capabilities(self) -> frozenset[MeterCapability]:
-        """The meter's."""
-        return self.meter.capabilities
+    def meter(self) -> Meter:
+        return self._meter
 
     @property
     def accuracy(self) -> MeterAccuracy:
@@ -84,20 +73,7 @@ class CalibratedMeter:
         state = "expired, not used: " if found.expired else ""
         return replace(info, details={**info.details, "calibration": state + found.sentence()})
 
-    def configure(self, settings: Settings) -> Settings:
-        """See `Meter.configure`."""
-        return self.meter.configure(settings)
-
-    def power(self, on: bool) -> None:
-        """See `Meter.power`."""
-        self.meter.power(on)
-
-    def sync(self) -> ClockPair:
-        """See `Meter.sync`."""
-        return self.meter.sync()
-
     def start(self) -> None:
-        """See `Meter.start`."""
         self._dropped = self._carried = 0
         self.meter.start()
 
@@ -122,18 +98,6 @@ class CalibratedMeter:
         """The meter's last samples, corrected."""
         block = self.meter.stop()
         return None if block is None else self._corrected(self._numbers(block))
-
-    def close(self) -> None:
-        """See `Meter.close`."""
-        self.meter.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _numbers(self, block: Block) -> Block:
         """The block without samples that are no numbers; what a check made suspect stays suspect."""

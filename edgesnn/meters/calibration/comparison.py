@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from edgesnn.errors import EdgesnnError, MeterError, UsageError
 from edgesnn.meters.base import Block, MeterInfo
 from edgesnn.meters.calibration.calibrated import CalibratedMeter
-from edgesnn.meters.capture import Begun, Ended, Plan, capture
+from edgesnn.meters.capture import Plan, SegmentEnd, SegmentStart, capture
 from edgesnn.meters.files.format import join
 from edgesnn.meters.samples.accuracy import MeterAccuracy
 from edgesnn.meters.samples.summary import Accumulator
@@ -21,7 +21,7 @@ SETTLE_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class SettledReading:
     """Some seconds of a meter.
 
     Attributes:
@@ -62,7 +62,7 @@ class ReferenceFlow:
     against: str
 
 
-def take(meter: CalibratedMeter, plan: Plan) -> Taken:
+def take(meter: CalibratedMeter, plan: Plan) -> SettledReading:
     """Measure for a while.
 
     Args:
@@ -72,12 +72,12 @@ def take(meter: CalibratedMeter, plan: Plan) -> Taken:
     Raises:
         MeterError: It fails, or gives too little.
     """
-    begun: Begun | None = None
+    begun: SegmentStart | None = None
     blocks: list[Block] = []
     for event in capture(meter, plan, lambda: False):
-        if isinstance(event, Begun):
+        if isinstance(event, SegmentStart):
             begun = event
-        elif not isinstance(event, Ended):
+        elif not isinstance(event, SegmentEnd):
             blocks.append(event)
     if begun is None or not blocks:
         raise MeterError("the meter gave no sample")
@@ -86,18 +86,18 @@ def take(meter: CalibratedMeter, plan: Plan) -> Taken:
     whole = join(blocks)
     settled = part(whole, int((whole.time_s >= SETTLE_S).argmax()), len(whole))
     volts = begun.settings.voltage_v if settled.voltage_v is None else float(settled.voltage_v.mean())
-    return Taken(begun.meter, settled, begun.accuracy, volts)
+    return SettledReading(begun.meter, settled, begun.accuracy, volts)
 
 
 def take_both(
     meter: CalibratedMeter, plan: Plan, other: CalibratedMeter, other_plan: Plan
-) -> tuple[Taken, Taken]:
+) -> tuple[SettledReading, SettledReading]:
     """Measure with two meters at the same time, through which the same current flows.
 
     Raises:
         EdgesnnError: One of them fails.
     """
-    found: list[Taken] = []
+    found: list[SettledReading] = []
     failures: list[BaseException] = []
 
     def run() -> None:
@@ -120,7 +120,7 @@ def take_both(
 
 
 def through_resistor(
-    ohms: float, tolerance: float, volts: float | None, volts_u: float | None, taken: Taken
+    ohms: float, tolerance: float, volts: float | None, volts_u: float | None, taken: SettledReading
 ) -> ReferenceFlow:
     """The current through a resistor.
 
@@ -152,7 +152,7 @@ def through_resistor(
     )
 
 
-def by_meter(taken: Taken) -> ReferenceFlow:
+def by_meter(taken: SettledReading) -> ReferenceFlow:
     """The current that a reference meter showed.
 
     Raises:

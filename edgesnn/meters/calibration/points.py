@@ -24,10 +24,11 @@ import numpy as np
 from pydantic import Field, ValidationError
 
 from edgesnn.config import StrictModel
-from edgesnn.errors import ConfigError, MeterError, OutputError
+from edgesnn.errors import ConfigError, MeterError
 from edgesnn.meters.base import Block, MeterInfo, SampleStatus
 from edgesnn.meters.samples.accuracy import AccuracyKind, MeterAccuracy, RangeAccuracy, VoltageAccuracy
 from edgesnn.meters.samples.uncertainty import standard
+from edgesnn.whole_files import write_whole
 
 SCHEMA: Literal["edgesnn.calibration/1"] = "edgesnn.calibration/1"
 VALID_DAYS = 365.0
@@ -295,14 +296,8 @@ def save(calibration: Calibration) -> Path:
         OutputError: It cannot be written.
     """
     path = _path(calibration.driver, calibration.serial_number)
-    fresh = path.with_suffix(".fresh")
     text = json.dumps(calibration.model_dump(by_alias=True), indent=2, allow_nan=False) + "\n"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh.write_text(text, encoding="utf-8")
-        fresh.replace(path)
-    except OSError as error:
-        raise OutputError(f"cannot write '{path}'", actual=error.strerror or str(error)) from None
+    write_whole(path, text.encode())
     return path
 
 

@@ -15,9 +15,10 @@ import numpy.typing as npt
 from edgesnn.errors import RecordingError, UsageError
 from edgesnn.meters.address import MeterAddress
 from edgesnn.meters.base import LARGEST, Block, DriverStatus, MeterCapability, MeterInfo, Settings
+from edgesnn.meters.clock import Clock
 from edgesnn.meters.files.csv_columns import COLUMN_OPTIONS, UNIT_OPTIONS, Column, Layout, recognise
 from edgesnn.meters.files.csv_rows import CsvColumns, CsvHead, CsvRows, decimal_mark, open_text, read_head
-from edgesnn.meters.files.playback import FileMeter, HostClock, Playback, PlaybackClock, real_pace
+from edgesnn.meters.files.playback import FileMeter, Playback, real_pace
 from edgesnn.meters.samples.accuracy import MeterAccuracy, load_accuracy
 
 FloatArray = npt.NDArray[np.float64]
@@ -48,7 +49,7 @@ class CsvMeter(FileMeter):
     summary: ClassVar[str] = "traces of nRF Connect, Joulescope, Otii, Monsoon and other tools"
     driver_status: ClassVar[DriverStatus] = DriverStatus.HOST
 
-    def __init__(self, address: MeterAddress, *, clock: PlaybackClock | None = None) -> None:
+    def __init__(self, address: MeterAddress, *, clock: Clock | None = None) -> None:
         if address.device is None:
             raise UsageError("a trace needs the name of its file", remedy="csv:FILE.csv")
         self._path = Path(address.device)
@@ -60,7 +61,7 @@ class CsvMeter(FileMeter):
             raise UsageError("the rate of a trace must be above 0", actual=address.options["rate"])
         self._real = real_pace(address.options)
         self._accuracy = _accuracy(address.options.get("accuracy"))
-        self._clock = clock or HostClock()
+        self._clock = clock or Clock()
         self._mark = decimal_mark(address.options)
         self._layout: Layout | None = None
         self._head: CsvHead | None = None
@@ -121,7 +122,6 @@ class CsvMeter(FileMeter):
         return replace(settings, voltage_v=volts, rate_hz=self._rate_hz)
 
     def start(self) -> None:
-        """Begin with the first row."""
         layout, head = self._opened(), self._head
         assert head is not None
         self.close()
@@ -130,7 +130,6 @@ class CsvMeter(FileMeter):
         self._play = Playback(blocks, self._real, self._clock, self._what, None)
 
     def close(self) -> None:
-        """Let go of the file."""
         if self._file is not None:
             self._file.close()
             self._file = None

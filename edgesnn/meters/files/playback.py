@@ -2,42 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import replace
-from types import TracebackType
-from typing import Protocol, Self
 
 from edgesnn.errors import MeterEndedError, MeterTimeoutError, MeterUnpluggedError, UsageError
-from edgesnn.meters.base import Block, ClockPair, Found, Loss
+from edgesnn.meters.base import Block, ClockPair, Found, Loss, Meter
+from edgesnn.meters.clock import Clock
 from edgesnn.names import unknown
 
 #: At real pace a read gives at most this much, as an instrument would.
 PACE_S = 0.05
-
-
-class PlaybackClock(Protocol):
-    """The host's clock, so that tests need not wait."""
-
-    def now_ns(self) -> int:
-        """Monotonic nanoseconds."""
-        ...
-
-    def wait(self, seconds: float) -> None:
-        """Let time pass."""
-        ...
-
-
-class HostClock:
-    """The clock of this machine."""
-
-    def now_ns(self) -> int:
-        """``time.monotonic_ns``."""
-        return time.monotonic_ns()
-
-    def wait(self, seconds: float) -> None:
-        """``time.sleep``."""
-        time.sleep(seconds)
 
 
 def real_pace(options: dict[str, str]) -> bool:
@@ -64,7 +38,7 @@ class Playback:
     """
 
     def __init__(
-        self, blocks: Iterator[Block], real: bool, clock: PlaybackClock, what: str, final: Loss | None
+        self, blocks: Iterator[Block], real: bool, clock: Clock, what: str, final: Loss | None
     ) -> None:
         self._blocks = blocks
         self._real = real
@@ -85,7 +59,7 @@ class Playback:
         return Loss(self._received, self._missing)
 
     def read(self, timeout_s: float) -> Block:
-        """The next samples; see `Meter.read`.
+        """The next samples.
 
         Raises:
             MeterEndedError: There are no more.
@@ -127,16 +101,11 @@ class Playback:
         return max(int(ends.searchsorted(now_s + 1e-9, side="right")), 1)
 
 
-class FileMeter:
-    """What every meter made of a file answers alike; see `edgesnn.meters.base.Meter`."""
+class FileMeter(Meter):
+    """What every meter made of a file answers alike."""
 
     _play: Playback | None = None
     _what = "a recording"
-
-    @classmethod
-    def missing(cls) -> str | None:
-        """None: a file can be read everywhere."""
-        return None
 
     @classmethod
     def discover(cls) -> tuple[Found, ...]:
@@ -145,51 +114,24 @@ class FileMeter:
 
     @property
     def loss(self) -> Loss:
-        """The account since ``start()``."""
         return self._play.loss if self._play is not None else Loss(0)
 
     def power(self, on: bool) -> None:
-        """Refused.
-
-        Raises:
-            UsageError: Always.
-        """
         raise UsageError(f"{self._what} cannot switch a supply")
 
     def sync(self) -> ClockPair:
-        """Refused.
-
-        Raises:
-            UsageError: Always.
-        """
         raise UsageError(f"{self._what} has no clock that could be read")
 
     def read(self, timeout_s: float) -> Block:
-        """The next samples.
-
-        Raises:
-            MeterEndedError: There are no more.
-            MeterTimeoutError: None is due before the deadline.
-            MeterUnpluggedError: Nothing was started.
-        """
         if self._play is None:
             raise MeterUnpluggedError(f"{self._what} is not playing", remedy="start it first")
         return self._play.read(timeout_s)
 
     def stop(self) -> Block | None:
-        """End the stream; nothing is under way."""
         return None
 
     def close(self) -> None:
         """Let go of the file."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def part(block: Block, first: int, last: int) -> Block:

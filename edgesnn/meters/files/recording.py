@@ -20,9 +20,10 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from edgesnn import __version__
+from edgesnn.closing import Closing
 from edgesnn.errors import OutputError, RecordingError
 from edgesnn.meters.base import Block, Loss
 from edgesnn.meters.files.format import (
@@ -55,7 +56,7 @@ LEVEL = 1
 _Job = list[tuple[str, bytes | Block]]
 
 
-class Recorder:
+class Recorder(Closing):
     """Writes a recording; make it in a ``with`` statement.
 
     Args:
@@ -163,9 +164,6 @@ class Recorder:
         self._thread.join()
         self._file.close()
         self._part.unlink(missing_ok=True)
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -291,7 +289,7 @@ class RecordingSegment:
             yield decode(read, chunk, f"chunk '{folder}' of the recording")
 
 
-class Recording:
+class Recording(Closing):
     """Reads a recording lazily; make it in a ``with`` statement.
 
     Args:
@@ -321,16 +319,7 @@ class Recording:
         return any(segment.info.meter.simulated for segment in self.segments)
 
     def close(self) -> None:
-        """Close the file."""
         self._archive.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _segments(self) -> Iterator[RecordingSegment]:
         counts = self._chunks()

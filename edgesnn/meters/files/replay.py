@@ -9,7 +9,8 @@ from typing import ClassVar
 from edgesnn.errors import UsageError
 from edgesnn.meters.address import MeterAddress
 from edgesnn.meters.base import DriverStatus, MeterCapability, MeterInfo, Settings
-from edgesnn.meters.files.playback import FileMeter, HostClock, Playback, PlaybackClock, real_pace
+from edgesnn.meters.clock import Clock
+from edgesnn.meters.files.playback import FileMeter, Playback, real_pace
 from edgesnn.meters.files.recording import Recording, RecordingSegment
 from edgesnn.meters.samples.accuracy import MeterAccuracy
 
@@ -38,7 +39,7 @@ class ReplayMeter(FileMeter):
     summary: ClassVar[str] = "any recording, as if its instrument were attached"
     driver_status: ClassVar[DriverStatus] = DriverStatus.HOST
 
-    def __init__(self, address: MeterAddress, *, clock: PlaybackClock | None = None) -> None:
+    def __init__(self, address: MeterAddress, *, clock: Clock | None = None) -> None:
         if address.device is None:
             raise UsageError("a recording needs the name of its file", remedy="replay:FILE.npz")
         self._path = Path(address.device)
@@ -46,7 +47,7 @@ class ReplayMeter(FileMeter):
         self._real = real_pace(address.options)
         self._asked = address.settings(("speed", "segment"))
         self._number = int(address.number("segment")) if "segment" in address.options else 0
-        self._clock = clock or HostClock()
+        self._clock = clock or Clock()
         self._recording: Recording | None = None
         self._chosen: RecordingSegment | None = None
 
@@ -106,12 +107,10 @@ class ReplayMeter(FileMeter):
         return replace(recorded, voltage_v=recorded.voltage_v if volts is None else volts)
 
     def start(self) -> None:
-        """Begin with the first sample."""
         segment = self._segment()
         self._play = Playback(segment.blocks(), self._real, self._clock, self._what, segment.loss)
 
     def close(self) -> None:
-        """Let go of the file."""
         if self._recording is not None:
             self._recording.close()
             self._recording = None

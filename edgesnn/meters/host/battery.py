@@ -19,7 +19,7 @@ from typing import ClassVar
 from edgesnn.errors import MeterError, MeterUnpluggedError
 from edgesnn.meters.address import MeterAddress
 from edgesnn.meters.base import Block, DriverStatus, Found, MeterCapability, MeterInfo, SampleStatus
-from edgesnn.meters.host.clock import Clock
+from edgesnn.meters.clock import Clock
 from edgesnn.meters.host.counter import HostCounter, unreadable
 
 ROOT = Path("/sys/class/power_supply")
@@ -110,7 +110,7 @@ def _out_of_battery(value: float | None, status: str) -> float | None:
 
 
 class BatteryMeter(HostCounter):
-    """A fuel gauge; see `edgesnn.meters.base.Meter`. The device of the address is its folder's name.
+    """A fuel gauge. The device of the address is its folder's name.
 
     A sample stands for the time since the value changed last. The gauge's own pace is measured: `update_s`.
 
@@ -120,7 +120,7 @@ class BatteryMeter(HostCounter):
         clock: Where time comes from.
     """
 
-    name: ClassVar[str] = "battery"  # type: ignore[misc]
+    name: ClassVar[str] = "battery"
     summary: ClassVar[str] = "fuel gauge of this machine's battery (coarse; the whole machine)"
     driver_status: ClassVar[DriverStatus] = DriverStatus.HOST
     usual_hz = 20.0
@@ -136,7 +136,6 @@ class BatteryMeter(HostCounter):
 
     @classmethod
     def missing(cls) -> str | None:
-        """Why there is no gauge here, or None."""
         return (
             None
             if batteries(ROOT)
@@ -145,7 +144,6 @@ class BatteryMeter(HostCounter):
 
     @classmethod
     def discover(cls) -> tuple[Found, ...]:
-        """The gauges of this machine."""
         return tuple(
             Found(
                 "battery",
@@ -171,7 +169,6 @@ class BatteryMeter(HostCounter):
         return median(self._intervals_s) if len(self._intervals_s) >= 3 else None
 
     def open(self) -> MeterInfo:
-        """Find the gauge and read it once; see `Meter.open`."""
         found = batteries(self._root)
         wanted = self._address.device
         chosen = [one for one in found if wanted in (None, one[0].name)]

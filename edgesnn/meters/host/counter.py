@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import time
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 
 from edgesnn.errors import MeterError, MeterTimeoutError, UsageError
 from edgesnn.meters.address import MeterAddress
-from edgesnn.meters.base import Block, ClockPair, Loss, MeterCapability, SampleStatus, Settings
-from edgesnn.meters.host.clock import Clock, HostClock
+from edgesnn.meters.base import Block, ClockPair, Loss, Meter, MeterCapability, SampleStatus, Settings
+from edgesnn.meters.clock import Clock
 from edgesnn.meters.samples.accuracy import MeterAccuracy, load_accuracy
 
 #: Poll rates that make sense, hertz.
@@ -28,7 +26,7 @@ def asleep_ns() -> int:
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.monotonic_ns()
 
 
-class HostCounter:
+class HostCounter(Meter):
     """Base of the meters that poll this machine; a subclass gives ``name``, `_sample` and ``open``.
 
     Args:
@@ -42,7 +40,7 @@ class HostCounter:
     def __init__(self, address: MeterAddress, *, clock: Clock | None = None) -> None:
         self._wanted = address.settings()
         self._address = address
-        self._clock = clock or HostClock()
+        self._clock = clock or Clock()
         self._rate_hz = self.usual_hz
         self._opened = self._streaming = False
         self._start_ns = self._last_ns = self._asleep_ns = 0
@@ -56,7 +54,6 @@ class HostCounter:
 
     @property
     def accuracy(self) -> MeterAccuracy:
-        """What is known of it; see the source in the file."""
         return load_accuracy(self.name)
 
     @property
@@ -65,7 +62,6 @@ class HostCounter:
         return Loss(self._received, reasons=tuple(self._reasons))
 
     def configure(self, settings: Settings) -> Settings:
-        """Set the poll rate; see `Meter.configure`."""
         self._check_open()
         settings = settings.completed(self._wanted)
         for what, value in (
@@ -86,11 +82,6 @@ class HostCounter:
         return Settings(rate_hz=rate_hz, dut_min_v=settings.dut_min_v, dut_max_v=settings.dut_max_v)
 
     def power(self, on: bool) -> None:
-        """It cannot.
-
-        Raises:
-            UsageError: Always.
-        """
         raise UsageError("a host counter supplies no power", actual="on" if on else "off")
 
     def sync(self) -> ClockPair:
@@ -101,7 +92,6 @@ class HostCounter:
         return ClockPair((now_ns - self._start_ns) / 1e9, now_ns, now_ns)
 
     def start(self) -> None:
-        """Begin to poll; see `Meter.start`."""
         self._check_open()
         self._received, self._reasons = 0, []
         self._begin()
@@ -110,7 +100,6 @@ class HostCounter:
         self._streaming = True
 
     def read(self, timeout_s: float) -> Block:
-        """Wait until the counter has moved; see `Meter.read`."""
         if not self._streaming:
             raise UsageError("the meter does not stream; call start() first")
         deadline_ns = self._clock.now_ns() + int(timeout_s * 1e9)
@@ -135,21 +124,11 @@ class HostCounter:
                 self._clock.wait(1 / self._rate_hz)
 
     def stop(self) -> Block | None:
-        """End; nothing is under way."""
         self._streaming = False
         return None
 
     def close(self) -> None:
-        """Let go."""
         self._streaming = self._opened = False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _begin(self) -> None:
         """Take the first reading."""

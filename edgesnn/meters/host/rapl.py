@@ -15,7 +15,7 @@ from typing import ClassVar
 from edgesnn.errors import MeterError
 from edgesnn.meters.address import MeterAddress
 from edgesnn.meters.base import Block, DriverStatus, Found, MeterInfo, SampleStatus
-from edgesnn.meters.host.clock import Clock
+from edgesnn.meters.clock import Clock
 from edgesnn.meters.host.counter import HostCounter, unreadable
 
 ROOT = Path("/sys/class/powercap")
@@ -75,7 +75,7 @@ def zones(root: Path = ROOT) -> list[Zone]:
 
 
 class RaplMeter(HostCounter):
-    """RAPL; see `edgesnn.meters.base.Meter`. The device of the address is a zone's name or folder.
+    """RAPL. The device of the address is a zone's name or folder.
 
     Args:
         address: Which zone; without one, the sum of all packages.
@@ -83,7 +83,7 @@ class RaplMeter(HostCounter):
         clock: Where time comes from.
     """
 
-    name: ClassVar[str] = "rapl"  # type: ignore[misc]
+    name: ClassVar[str] = "rapl"
     summary: ClassVar[str] = "energy counters of this machine's processor (coarse; not a device under test)"
     driver_status: ClassVar[DriverStatus] = DriverStatus.HOST
     usual_hz = 100.0
@@ -96,12 +96,10 @@ class RaplMeter(HostCounter):
 
     @classmethod
     def missing(cls) -> str | None:
-        """Why there are no counters here, or None."""
         return None if zones() else "this machine shows no RAPL counters (/sys/class/powercap/intel-rapl:*)"
 
     @classmethod
     def discover(cls) -> tuple[Found, ...]:
-        """The counters of this machine."""
         found = []
         for zone in zones():
             try:
@@ -114,7 +112,6 @@ class RaplMeter(HostCounter):
         return tuple(found)
 
     def open(self) -> MeterInfo:
-        """Find the counters and read them once; see `Meter.open`."""
         found = zones(self._root)
         wanted = self._address.device
         if wanted is None:

@@ -63,7 +63,7 @@ class BridgeCore(Protocol):
         ...
 
 
-class Bridge:
+class Bridge(BridgeCore):
     """The state machine.
 
     Args:
@@ -97,14 +97,12 @@ class Bridge:
         self._records: list[bytes] = []
 
     def receive(self, data: bytes, now_us: int) -> list[bytes]:
-        """Take bytes from the host; see `BridgeCore.receive`."""
         sent: list[bytes] = []
         for kind, payload in self._reader.feed(data):
             sent += self._obey(kind, payload, now_us)
         return sent
 
     def sample(self, channel: int, t_us: int, bus: int, current: int) -> list[bytes]:
-        """Take one conversion; see `BridgeCore.sample`."""
         if not self._streaming or channel > int(self._dual):
             return []
         if not self._records:
@@ -113,7 +111,6 @@ class Bridge:
         return self._flush(t_us) if len(self._records) == RECORDS_MAX else []
 
     def mark(self, t_us: int, level: int) -> list[bytes]:
-        """Take an edge; see `BridgeCore.mark`."""
         self._level = int(bool(level))
         self._edges = (self._edges + 1) % EDGES
         return [self._mark(t_us, 0)] if self._streaming and self._marks else []
@@ -123,11 +120,9 @@ class Bridge:
         self._edges = (self._edges + edges) % EDGES
 
     def dropped(self, samples: int) -> None:
-        """Count samples that were thrown away."""
         self._drops = (self._drops + samples) & 0xFFFFFFFF
 
     def poll(self, now_us: int) -> list[bytes]:
-        """Send what has waited for long; see `BridgeCore.poll`."""
         waited = (now_us - self._oldest_us) & 0xFFFFFFFF
         return self._flush(now_us) if self._records and waited >= HOLD_US else []
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import replace
-from types import TracebackType
-from typing import ClassVar, Self
+from typing import ClassVar
 
 from edgesnn.errors import MeterError, MeterTimeoutError, UsageError
 from edgesnn.meters.address import MeterAddress
@@ -18,6 +17,7 @@ from edgesnn.meters.base import (
     DriverStatus,
     Found,
     Loss,
+    Meter,
     MeterCapability,
     MeterInfo,
     Settings,
@@ -42,8 +42,8 @@ QUIET_S = 0.03
 _USAGE = "the INA228 measures the supply of the device under test and does not feed it"
 
 
-class Ina228Meter:
-    """INA228 bridge; see `edgesnn.meters.base.Meter`.
+class Ina228Meter(Meter):
+    """INA228 bridge.
 
     Options of the address: ``shunt`` (ohms; what the bridge says otherwise), ``tolerance`` (of the shunt, as
     a fraction; 0.01 is assumed otherwise).
@@ -77,13 +77,7 @@ class Ina228Meter:
         self._start_ns = 0
 
     @classmethod
-    def missing(cls) -> str | None:
-        """Nothing is: pyserial comes with edgesnn."""
-        return None
-
-    @classmethod
     def discover(cls) -> tuple[Found, ...]:
-        """Bridges on this machine's USB ports; nothing is opened."""
         return attached()
 
     @property
@@ -119,7 +113,6 @@ class Ina228Meter:
 
     @property
     def loss(self) -> Loss:
-        """The account since ``start()``."""
         if self._stream is None:
             return Loss(0)
         loss = self._stream.loss
@@ -130,7 +123,6 @@ class Ina228Meter:
         return replace(loss, discarded_bytes=loss.discarded_bytes + size, reasons=reasons)
 
     def open(self) -> MeterInfo:
-        """Take hold of the bridge and identify it; see `Meter.open`."""
         self._link = self._given or SerialLink(choose_port(self._address.device))
         self._streaming, self._stream = False, None
         bridge = self._exchange = Exchange(self._link, self._sink)
@@ -172,11 +164,6 @@ class Ina228Meter:
         )
 
     def configure(self, settings: Settings) -> Settings:
-        """Set rate and range; see `Meter.configure`.
-
-        The nearest rate that the INA228 has is taken: the bus voltage is converted for 50 us, the shunt for
-        the rest, with averaging below 240 Hz.
-        """
         settings = settings.completed(self._wanted)
         if settings.voltage_v is not None:
             raise UsageError(
@@ -194,19 +181,9 @@ class Ina228Meter:
         return Settings(None, rate_hz, None, name, settings.dut_min_v, settings.dut_max_v)
 
     def power(self, on: bool) -> None:
-        """It cannot.
-
-        Raises:
-            UsageError: Always.
-        """
         raise UsageError(_USAGE, actual="on" if on else "off")
 
     def sync(self) -> ClockPair:
-        """Read the bridge's timer; see `Meter.sync`.
-
-        Raises:
-            UsageError: Nothing streams, or the firmware is picowatt's own, which cannot tell its time.
-        """
         link, stream = self._open(), self._stream
         if not self._streaming or stream is None:
             raise UsageError("the clock of the INA228 bridge begins with start()")
@@ -226,7 +203,6 @@ class Ina228Meter:
         raise MeterTimeoutError(f"the bridge on {link.port} did not tell its time", limit="three times 0.5 s")
 
     def start(self) -> None:
-        """Begin to stream; see `Meter.start`."""
         link = self._open()
         self._config = self._bridge.config()
         index = list(RANGES.values()).index(self._channel.range)
@@ -248,7 +224,6 @@ class Ina228Meter:
                 return
 
     def read(self, timeout_s: float) -> Block:
-        """The samples that came; see `Meter.read`."""
         link, stream = self._open(), self._stream
         if not self._streaming or stream is None:
             raise UsageError("the meter does not stream; call start() first")
@@ -267,7 +242,6 @@ class Ina228Meter:
             self._bridge.pump(left_s)
 
     def stop(self) -> Block | None:
-        """End the stream; see `Meter.stop`."""
         link, stream = self._open(), self._stream
         if not self._streaming or stream is None:
             return None
@@ -292,7 +266,6 @@ class Ina228Meter:
         return self._stream.take_edges() if self._stream else []
 
     def close(self) -> None:
-        """Let go of the bridge; see `Meter.close`."""
         if self._link is None:
             return
         if self._streaming and self._exchange is not None:
@@ -302,14 +275,6 @@ class Ina228Meter:
                 self._exchange.send(wire.Ina228FrameType.STOP)
         self._link.close()
         self._link = self._exchange = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def _simulated(self) -> bool:

@@ -26,7 +26,7 @@ from edgesnn.meters.ina228.protocol import (
     parse_config,
     shunt_cal,
 )
-from edgesnn.meters.twins.device import Conditions, Truth
+from edgesnn.meters.twins.device import Conditions, Truth, TwinDevice
 
 #: Shunt of the simulated board, ohms; as on common INA228 breakout boards.
 SHUNT_OHM = 0.015
@@ -37,8 +37,8 @@ LOOKS = 8
 FloatArray = npt.NDArray[np.float64]
 
 
-class Ina228Twin:
-    """A simulated instrument; see `edgesnn.meters.twins.device.TwinDevice`.
+class Ina228Twin(TwinDevice):
+    """A simulated instrument.
 
     Args:
         conditions: How it departs from an ideal one, and what it hangs on.
@@ -74,16 +74,14 @@ class Ina228Twin:
 
     @property
     def name(self) -> str:
-        """Name of the driver."""
         return "ina228"
 
     @property
     def buffer_bytes(self) -> int:
-        """What the bridge can hold."""
         return BUFFER_BYTES
 
     def receive(self, data: bytes, now_s: float) -> bytes:
-        """Take commands; see `TwinDevice.receive`. Samples that they flush wait for `advance`."""
+        """Take commands. Samples that they flush wait for `advance`."""
         whole, mark, rest = (self._commands + data).rpartition(b"\0")
         self._commands = rest[-1024:]
         answers = b""
@@ -92,7 +90,6 @@ class Ina228Twin:
         return answers
 
     def advance(self, now_s: float) -> list[bytes]:
-        """Convert until now; see `TwinDevice.advance`."""
         if self._streaming:
             self._convert(now_s)
             self._pending.extend(self._core.poll(self._stamp(now_s)))

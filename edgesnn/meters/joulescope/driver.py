@@ -12,8 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Mapping
 from importlib.util import find_spec
-from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -31,12 +30,13 @@ from edgesnn.meters.base import (
     DriverStatus,
     Found,
     Loss,
+    Meter,
     MeterCapability,
     MeterInfo,
     SampleStatus,
     Settings,
 )
-from edgesnn.meters.host.clock import Clock, HostClock
+from edgesnn.meters.clock import Clock
 from edgesnn.meters.joulescope.join import Join
 from edgesnn.meters.joulescope.package import (
     EXTRA,
@@ -53,8 +53,8 @@ from edgesnn.meters.joulescope.package import (
 from edgesnn.meters.samples.accuracy import MeterAccuracy, load_accuracy
 
 
-class JoulescopeMeter:
-    """A Joulescope; see `edgesnn.meters.base.Meter`. The device of the address is a serial number.
+class JoulescopeMeter(Meter):
+    """A Joulescope. The device of the address is a serial number.
 
     It measures and does not feed; opening it can interrupt the supply, because its shunts are switched.
 
@@ -73,7 +73,7 @@ class JoulescopeMeter:
     ) -> None:
         self._wanted = address.settings()
         self._address, self._given = address, driver
-        self._clock = clock or HostClock()
+        self._clock = clock or Clock()
         self._driver: JoulescopeDriver | None = None
         self._path: str | None = None
         self._model = "js220"
@@ -86,14 +86,12 @@ class JoulescopeMeter:
 
     @classmethod
     def missing(cls) -> str | None:
-        """What to install, or None."""
         if find_spec(PACKAGE) is None:
             return f"{PACKAGE} is not installed: pip install 'edgesnn[{EXTRA}]'"
         return None
 
     @classmethod
     def discover(cls) -> tuple[Found, ...]:
-        """The instruments that are attached; none is opened."""
         if cls.missing() is not None:
             return ()
         driver = new_driver()
@@ -121,12 +119,10 @@ class JoulescopeMeter:
 
     @property
     def accuracy(self) -> MeterAccuracy:
-        """See the source in the file."""
         return load_accuracy(self.name)
 
     @property
     def loss(self) -> Loss:
-        """The account since ``start()``."""
         if self._join is None:
             return Loss(0)
         reasons = list(self._reasons)
@@ -137,7 +133,6 @@ class JoulescopeMeter:
         )
 
     def open(self) -> MeterInfo:
-        """Take hold of the instrument; see `Meter.open`."""
         if self._given is None and self.missing() is not None:
             raise missing_extra(PACKAGE, EXTRA, "to read a Joulescope")
         driver = self._driver = self._given or new_driver()
@@ -169,7 +164,6 @@ class JoulescopeMeter:
         )
 
     def configure(self, settings: Settings) -> Settings:
-        """Set the sample rate; see `Meter.configure`."""
         settings = settings.completed(self._wanted)
         for what, value in (
             ("voltage", settings.voltage_v),
@@ -190,25 +184,14 @@ class JoulescopeMeter:
         return Settings(rate_hz=float(rate_hz), dut_min_v=settings.dut_min_v, dut_max_v=settings.dut_max_v)
 
     def power(self, on: bool) -> None:
-        """It cannot.
-
-        Raises:
-            UsageError: Always.
-        """
         raise UsageError("a Joulescope does not feed the device under test", actual="on" if on else "off")
 
     def sync(self) -> ClockPair:
-        """It cannot be asked for its time.
-
-        Raises:
-            UsageError: Always.
-        """
         raise UsageError(
             "a Joulescope's clock cannot be asked", remedy="use its inputs: they are on the sample clock"
         )
 
     def start(self) -> None:
-        """Begin to stream; see `Meter.start`."""
         driver, path = self._open()
         self._join = Join(tuple(self._topics()))
         self._messages.clear()
@@ -220,7 +203,6 @@ class JoulescopeMeter:
             self._publish(f"{topic}/ctrl", 1)
 
     def read(self, timeout_s: float) -> Block:
-        """The samples that came; see `Meter.read`."""
         if not self._streaming or self._join is None:
             raise UsageError("the meter does not stream; call start() first")
         deadline_ns = self._clock.now_ns() + int(timeout_s * 1e9)
@@ -242,14 +224,12 @@ class JoulescopeMeter:
                 self._clock.wait(0.05)  # a test's clock moves only when someone waits
 
     def stop(self) -> Block | None:
-        """End the stream; see `Meter.stop`."""
         if not self._streaming:
             return None
         self._quiet()
         return self._next()
 
     def close(self) -> None:
-        """Let go; see `Meter.close`."""
         if self._streaming:
             self._quiet()
         driver, self._driver = self._driver, None
@@ -260,14 +240,6 @@ class JoulescopeMeter:
                     driver.close(self._path)
             if self._given is None:
                 driver.finalize()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _topics(self) -> dict[str, str]:
         """Topics of the signals, by their names here."""

@@ -10,9 +10,7 @@ from __future__ import annotations
 import contextlib
 import re
 from dataclasses import replace
-from importlib.util import find_spec
-from types import TracebackType
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 
@@ -30,6 +28,7 @@ from edgesnn.meters.base import (
     DriverStatus,
     Found,
     Loss,
+    Meter,
     MeterCapability,
     MeterInfo,
     Settings,
@@ -54,8 +53,8 @@ _MODES = ("optim", "high")
 _IDENTITY = re.compile(rb"present\W*([0-9A-Za-z][\w-]*)")
 
 
-class Lpm01aMeter:
-    """An LPM01A on a serial port; see `edgesnn.meters.base.Meter` for what the methods promise.
+class Lpm01aMeter(Meter):
+    """An LPM01A on a serial port.
 
     Args:
         address: ``lpm01a``, ``lpm01a:SERIAL`` or ``lpm01a:PORT``.
@@ -82,11 +81,6 @@ class Lpm01aMeter:
         self._lost_before = 0
 
     @classmethod
-    def missing(cls) -> str | None:
-        """Why this driver cannot be used here, or None when it can."""
-        return None if find_spec("serial") else "pyserial is not installed: pip install pyserial"
-
-    @classmethod
     def discover(cls) -> tuple[Found, ...]:
         """Ports with ST's identity for virtual serial ports; other ST devices share it."""
         return attached(cls.name)
@@ -107,12 +101,10 @@ class Lpm01aMeter:
 
     @property
     def accuracy(self) -> MeterAccuracy:
-        """Gain, offset and resolution per range, with their sources."""
         return load_accuracy(self.name)
 
     @property
     def loss(self) -> Loss:
-        """The account since ``start()``."""
         return self._stream.clock.loss if self._stream else Loss(received=0)
 
     @property
@@ -120,7 +112,6 @@ class Lpm01aMeter:
         return self._rate_hz <= protocol.ASCII_MAX_HZ and self._firmware >= protocol.EVENT_FIRMWARE
 
     def open(self) -> MeterInfo:
-        """Take control, identify it and read its firmware's version; see `Meter.open`."""
         self._streaming = self._powered = self._controlled = False
         if self._given is None:
             if self._link is not None:
@@ -165,11 +156,6 @@ class Lpm01aMeter:
         )
 
     def configure(self, settings: Settings) -> Settings:
-        """Set voltage, rate and format; see `Meter.configure`.
-
-        ``mode`` is the instrument's function mode: ``optim`` (100 nA up) or ``high`` (30 uA up, 50 to
-        100 kHz).
-        """
         settings = settings.completed(self._wanted)
         if self._streaming:
             raise UsageError("the meter streams; stop it before it is configured")
@@ -271,7 +257,7 @@ class Lpm01aMeter:
             self._wait(deadline, stream, "second of samples")
 
     def stop(self) -> Block | None:
-        """End the stream and hand out what waits; see `Meter.stop`.
+        """End the stream and hand out what waits.
 
         No time stamp confirms the last part of a second: its count is checked against the host's clock.
         """
@@ -295,7 +281,6 @@ class Lpm01aMeter:
         return self._block()
 
     def close(self) -> None:
-        """Stop, switch the supply off, give control back, close the port; safe to call twice."""
         link = self._link
         if link is None:
             return
@@ -309,14 +294,6 @@ class Lpm01aMeter:
                 self._ask("hrc")
         self._powered = self._controlled = False
         link.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _linked(self) -> MeterLink:
         if self._link is None:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from edgesnn.meters.lpm01a import protocol
 from edgesnn.meters.lpm01a.protocol import Lpm01aFrameType, Stamp
-from edgesnn.meters.twins.device import Conditions, Truth
+from edgesnn.meters.twins.device import Conditions, Truth, TwinDevice
 
 #: Samples that one USB packet carries in the binary format: 64 bytes.
 PACKET_SAMPLES = 32
@@ -49,7 +49,7 @@ def number(text: str) -> float | None:
     return int(found[1]) * (_UNITS[found[2]] if found[2] else 10.0 ** int(found[3] or 0))
 
 
-class Lpm01aTwin:
+class Lpm01aTwin(TwinDevice):
     """A simulated LPM01A.
 
     Args:
@@ -77,7 +77,6 @@ class Lpm01aTwin:
 
     @property
     def name(self) -> str:
-        """Name of the driver."""
         return "lpm01a"
 
     @property
@@ -101,15 +100,12 @@ class Lpm01aTwin:
         self._over_s = 0.0
 
     def drop(self, samples: int) -> None:
-        """Lose samples; see `TwinDevice.drop`."""
         self._drop += samples
 
     def truth(self) -> Truth:
-        """What was drawn since the last ``start``; see `TwinDevice.truth`."""
         return self._truth
 
     def receive(self, data: bytes, now_s: float) -> bytes:
-        """Take commands; see `TwinDevice.receive`."""
         *lines, self._line = re.split(rb"[\r\n]+", self._line + data)
         texts = [line.decode("ascii", "replace").strip() for line in lines]
         return b"".join(self._command(text, now_s) for text in texts if text)
@@ -210,7 +206,6 @@ class Lpm01aTwin:
         return ""
 
     def advance(self, now_s: float) -> list[bytes]:
-        """What it sends until then; see `TwinDevice.advance`."""
         if not self._streaming:
             return []
         until_s = now_s if self._stop_at_s is None else self._stop_at_s

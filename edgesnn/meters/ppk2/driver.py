@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import replace
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from edgesnn.errors import (
     MeterError,
@@ -23,6 +22,7 @@ from edgesnn.meters.base import (
     DriverStatus,
     Found,
     Loss,
+    Meter,
     MeterCapability,
     MeterInfo,
     Settings,
@@ -53,8 +53,8 @@ TRANSPORT_NS = 5_000_000
 MODES = {"ampere": protocol.MODE_AMPERE, "source": protocol.MODE_SOURCE}
 
 
-class Ppk2Meter:
-    """A Power Profiler Kit II; see `edgesnn.meters.base.Meter`.
+class Ppk2Meter(Meter):
+    """A Power Profiler Kit II.
 
     Args:
         address: ``ppk2``, ``ppk2:SERIAL`` or ``ppk2:PORT``, with the options that every meter takes.
@@ -79,11 +79,6 @@ class Ppk2Meter:
         self._accuracy = load_accuracy(self.name)
 
     @classmethod
-    def missing(cls) -> str | None:
-        """None: all it needs comes with edgesnn."""
-        return None
-
-    @classmethod
     def discover(cls) -> tuple[Found, ...]:
         """The PPK2s on USB, each by its measuring port."""
         return found(cls.name)
@@ -105,7 +100,6 @@ class Ppk2Meter:
 
     @property
     def loss(self) -> Loss:
-        """The account since ``start()``."""
         loss = self._stream.loss if self._stream is not None else Loss(0)
         if self._metadata is None or not (lacking := self._metadata.lacking()):
             return loss
@@ -113,7 +107,6 @@ class Ppk2Meter:
         return replace(loss, reasons=(reason, *loss.reasons))
 
     def open(self) -> MeterInfo:
-        """Take the port, silence the instrument, and read its calibration; see `Meter.open`."""
         failures: list[str] = []
         if self._given is not None:
             candidates = [self._given.port]
@@ -138,7 +131,7 @@ class Ppk2Meter:
         )
 
     def configure(self, settings: Settings) -> Settings:
-        """Set mode and voltage and read both back; see `Meter.configure`.
+        """Set mode and voltage and read both back.
 
         A change of either switches the device under test off first.
         In ampere mode the path to the device under test is closed, as Nordic's application does it; the
@@ -178,11 +171,6 @@ class Ppk2Meter:
         return self._settings
 
     def power(self, on: bool) -> None:
-        """Switch the device under test; see `Meter.power`.
-
-        Raises:
-            UsageError: It shall be switched on and nobody said at which voltage.
-        """
         link = self._opened()
         if on and self._settings.mode != "ampere" and self._settings.voltage_v is None:
             raise UsageError(
@@ -193,7 +181,7 @@ class Ppk2Meter:
         self._powered = on
 
     def sync(self) -> ClockPair:
-        """The sample clock against the host's: when the newest sample ended; see `Meter.sync`.
+        """The sample clock against the host's: when the newest sample ended.
 
         The instrument cannot be asked for its clock. The pair is the end of the newest sample and the
         bounds within which it ended: its receipt, less what this receipt came later than the quickest one
@@ -211,7 +199,6 @@ class Ppk2Meter:
         return ClockPair(stream.newest * protocol.SAMPLE_S, latest - TRANSPORT_NS, latest)
 
     def start(self) -> None:
-        """Begin to stream; see `Meter.start`."""
         metadata = self._need_idle("start")
         volts = self._settings.voltage_v
         table = protocol.conversion_table(
@@ -224,7 +211,6 @@ class Ppk2Meter:
         self._streaming = True
 
     def read(self, timeout_s: float) -> Block:
-        """The samples that came; see `Meter.read`."""
         stream = self._streams()
         deadline = self._opened().now_ns() + int(timeout_s * 1e9)
         while (block := stream.take()) is None:
@@ -237,7 +223,6 @@ class Ppk2Meter:
         return block
 
     def stop(self) -> Block | None:
-        """End the stream; see `Meter.stop`."""
         if self._stream is None or not self._streaming:
             return None
         link, self._streaming = self._opened(), False
@@ -250,7 +235,6 @@ class Ppk2Meter:
         return self._stream.take(anyway=True)
 
     def close(self) -> None:
-        """Stop, switch off, let go of the port; see `Meter.close`."""
         if self._link is None:
             return
         try:
@@ -264,16 +248,6 @@ class Ppk2Meter:
         finally:
             self._powered = self._streaming = False
             self._drop_link()
-
-    def __enter__(self) -> Self:
-        """Enter a context that closes the meter; it does not open it."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the meter."""
-        self.close()
 
     def _identify(self) -> protocol.Metadata:
         """Silence it and ask who it is."""

@@ -34,7 +34,7 @@ from edgesnn.meters.ppk2.protocol import (
     SET_USER_GAINS,
     VOLTS_PER_STEP,
 )
-from edgesnn.meters.twins.device import Conditions, Truth
+from edgesnn.meters.twins.device import Conditions, Truth, TwinDevice
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -78,8 +78,8 @@ _LENGTHS = {
 }
 
 
-class Ppk2Twin:
-    """A simulated PPK2; see `edgesnn.meters.twins.device.TwinDevice`.
+class Ppk2Twin(TwinDevice):
+    """A simulated PPK2.
 
     Args:
         conditions: Its load and its errors.
@@ -105,7 +105,6 @@ class Ppk2Twin:
         self._reset()
 
     def receive(self, data: bytes, now_s: float) -> bytes:
-        """Take commands; see `TwinDevice.receive`."""
         answer = b""
         self._command += data
         while self._command:
@@ -119,7 +118,6 @@ class Ppk2Twin:
         return answer
 
     def advance(self, now_s: float) -> list[bytes]:
-        """Packets up to that time; see `TwinDevice.advance`."""
         self._make(now_s)
         whole = len(self._bytes) // PACKET_BYTES * PACKET_BYTES
         size = whole if self._measuring else len(self._bytes)  # the last packet of a stream is a short one
@@ -128,18 +126,15 @@ class Ppk2Twin:
         return [data[at : at + PACKET_BYTES] for at in range(0, size, PACKET_BYTES)]
 
     def drop(self, samples: int) -> None:
-        """Lose the next samples; see `TwinDevice.drop`."""
         self._to_drop += samples
 
     def replugged(self) -> None:
-        """Start again; see `TwinDevice.replugged`."""
         truth = self.truth()
         self._reset()
         self._start_s, self._stop_s = truth.start_s, truth.stop_s
         self._energy_j, self._charge_c, self._taken = truth.energy_j, truth.charge_c, truth.samples
 
     def truth(self) -> Truth:
-        """What was drawn; see `TwinDevice.truth`."""
         return Truth(self._start_s, self._stop_s, self._energy_j, self._charge_c, self._taken)
 
     def metadata_text(self) -> bytes:

@@ -88,6 +88,11 @@ class Trace:
 
     Raises:
         RecordingError: There is no sample.
+
+    Examples:
+        >>> trace = edgesnn.measure_power("sim:ppk2?voltage=3.7", 0.2)
+        >>> round(trace.between(0.05, 0.15).coverage, 6)
+        1.0
     """
 
     def __init__(self, block: Block, accuracy: MeterAccuracy, set_voltage_v: float | None) -> None:

@@ -12,8 +12,7 @@ import math
 from collections import deque
 from dataclasses import replace
 from importlib.util import find_spec
-from types import TracebackType
-from typing import ClassVar, Self
+from typing import ClassVar
 
 from edgesnn.errors import MeterError, UsageError
 from edgesnn.meters.address import MeterAddress
@@ -23,6 +22,7 @@ from edgesnn.meters.base import (
     DriverStatus,
     Found,
     Loss,
+    Meter,
     MeterCapability,
     MeterInfo,
     Settings,
@@ -39,8 +39,8 @@ _OWN = ("backend", "baud", "limit")
 USUAL_LIMIT_A = 0.5
 
 
-class ScpiMeter:
-    """A SCPI instrument; see `edgesnn.meters.base.Meter` for what the methods promise.
+class ScpiMeter(Meter):
+    """A SCPI instrument.
 
     Args:
         address: ``scpi:HOST[:PORT]``, ``scpi:/dev/ttyUSB0`` or ``scpi:VISA-NAME``, with the options
@@ -66,7 +66,6 @@ class ScpiMeter:
 
     @classmethod
     def missing(cls) -> str | None:
-        """Why this driver cannot be used here, or None when it can."""
         if find_spec("pyvisa") is None:
             return "PyVISA is not installed: pip install 'edgesnn[scpi]'"
         if find_spec("pyvisa_py") is None:
@@ -100,20 +99,13 @@ class ScpiMeter:
 
     @property
     def accuracy(self) -> MeterAccuracy:
-        """Accuracy of the instrument that was opened.
-
-        Raises:
-            UsageError: None was.
-        """
         return load_accuracy(self._known().accuracy)
 
     @property
     def loss(self) -> Loss:
-        """The account since ``start()``."""
         return self._reader.loss if self._reader else Loss(received=0)
 
     def open(self) -> MeterInfo:
-        """Connect and identify; see `Meter.open`."""
         self._streaming = self._powered = False
         if self._given is None:
             if self._link is not None:
@@ -149,7 +141,6 @@ class ScpiMeter:
         )
 
     def configure(self, settings: Settings) -> Settings:
-        """Set it up; see `Meter.configure`."""
         model, talk = self._known(), self._talking()
         settings = settings.completed(self._wanted)
         if self._streaming:
@@ -180,12 +171,6 @@ class ScpiMeter:
         return self._settings
 
     def power(self, on: bool) -> None:
-        """Switch the supply.
-
-        Raises:
-            UsageError: This instrument supplies nothing.
-            MeterError: It refuses.
-        """
         model, talk = self._known(), self._talking()
         if model.supply is None:
             raise UsageError("this instrument cannot switch a supply", actual=model.name)
@@ -196,18 +181,12 @@ class ScpiMeter:
         self._powered = on
 
     def sync(self) -> ClockPair:
-        """Exchange one reading with the instrument's clock.
-
-        Raises:
-            UsageError: It does not stream, or gives no time.
-        """
         pair = self._running().sync(self._ready)
         if pair is None:
             raise UsageError("this instrument gives no time with its readings", actual=self._known().name)
         return pair
 
     def start(self) -> None:
-        """Begin to measure; see `Meter.start`."""
         model, talk = self._known(), self._talking()
         talk.send("*CLS")
         for command in model.start:
@@ -221,7 +200,6 @@ class ScpiMeter:
         self._streaming = True
 
     def read(self, timeout_s: float) -> Block:
-        """The next readings; see `Meter.read`."""
         reader = self._running()
         return self._ready.popleft() if self._ready else reader.read(timeout_s)
 
@@ -241,7 +219,6 @@ class ScpiMeter:
         return joined(blocks)
 
     def close(self) -> None:
-        """Stop, switch the output off, let go; safe to call twice."""
         link = self._link
         if link is None:
             return
@@ -252,14 +229,6 @@ class ScpiMeter:
                 self.power(False)
         self._powered = False
         link.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _known(self) -> ScpiModel:
         if self._model is None:
@@ -281,7 +250,9 @@ class ScpiMeter:
         limit = self._address.number("limit") if "limit" in self._address.options else USUAL_LIMIT_A
         if not 0 < limit <= highest:
             raise UsageError(
-                "the current limit suits not the instrument", actual=f"{limit:g} A", limit=f"{highest:g} A"
+                "the current limit does not suit the instrument",
+                actual=f"{limit:g} A",
+                limit=f"{highest:g} A",
             )
         return limit
 

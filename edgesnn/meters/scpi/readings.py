@@ -133,7 +133,7 @@ class _Account:
             self._reasons.append(reason)
 
 
-class PollReader(_Account):
+class PollReader(_Account, Reader):
     """One query, one reading, which stands for the time since the one before it.
 
     When the caller stayed away for longer than a reading takes, the reading stands for its own time only:
@@ -149,7 +149,6 @@ class PollReader(_Account):
         self._last: ClockPair | None = None
 
     def read(self, timeout_s: float) -> Block:
-        """The next reading; see `Reader.read`."""
         deadline = self._link.now_ns() + int(timeout_s * 1e9)
         while True:
             left_s = (deadline - self._link.now_ns()) / 1e9
@@ -166,7 +165,6 @@ class PollReader(_Account):
             self._missing += 1
 
     def sync(self, ready: deque[Block]) -> ClockPair | None:
-        """A reading with its time; see `Reader.sync`."""
         if not self._timed:
             return None
         ready.append(self.read(FETCH_S))
@@ -199,7 +197,7 @@ class PollReader(_Account):
         return self._block(records, np.array([start_s]), end_s - start_s, suspect, lost)
 
 
-class LogReader(_Account):
+class LogReader(_Account, Reader):
     """Averages that the instrument took without gaps and keeps for a while."""
 
     def __init__(self, talk: Talk, model: ScpiModel, bound_a: float, settings: Settings) -> None:
@@ -213,7 +211,6 @@ class LogReader(_Account):
         self._last: ClockPair | None = None
 
     def read(self, timeout_s: float) -> Block:
-        """The averages since the last fetch; see `Reader.read`."""
         deadline = self._link.now_ns() + int(timeout_s * 1e9)
         while True:
             left_s = (deadline - self._link.now_ns()) / 1e9
@@ -236,7 +233,6 @@ class LogReader(_Account):
         return self._last
 
     def rest(self) -> Block | None:
-        """What the log holds now."""
         return self._fetch(FETCH_S)
 
     def _fetch(self, timeout_s: float) -> Block | None:

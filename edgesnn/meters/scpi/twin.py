@@ -12,7 +12,7 @@ from collections import deque
 import numpy as np
 
 from edgesnn.errors import UsageError
-from edgesnn.meters.twins.device import Conditions, Truth
+from edgesnn.meters.twins.device import Conditions, Truth, TwinDevice
 
 IDENTITIES = {
     "keithley-2450": "KEITHLEY INSTRUMENTS,MODEL 2450,SIMULATED,1.7.12",
@@ -28,7 +28,7 @@ OVERLOAD_A = 12.0
 _NUMBER = r"([-+.\deE]+)"
 
 
-class ScpiTwin:
+class ScpiTwin(TwinDevice):
     """A simulated instrument.
 
     Args:
@@ -55,12 +55,10 @@ class ScpiTwin:
 
     @property
     def name(self) -> str:
-        """Name of the driver."""
         return "scpi"
 
     @property
     def buffer_bytes(self) -> int:
-        """What it can hold of its answers."""
         return 1 << 18
 
     @property
@@ -89,7 +87,7 @@ class ScpiTwin:
         self._dropped += samples
 
     def truth(self) -> Truth:
-        """What was drawn since ``*CLS`` or the start of the log; see `TwinDevice.truth`."""
+        """What was drawn since ``*CLS`` or the start of the log."""
         return self._truth
 
     def receive(self, data: bytes, now_s: float) -> bytes:
@@ -102,7 +100,6 @@ class ScpiTwin:
         return b""
 
     def advance(self, now_s: float) -> list[bytes]:
-        """The answers that are due; see `TwinDevice.advance`."""
         self._take_averages(now_s)
         pieces = []
         while self._answers and self._answers[0][0] <= now_s:

@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from edgesnn.errors import MeterBusyError, MeterError, UsageError, missing_extra
-from edgesnn.meters.link import unplugged
+from edgesnn.meters.link import MeterLink, unplugged
 
 if TYPE_CHECKING:
     from pyvisa.resources import MessageBasedResource
@@ -40,7 +40,7 @@ def resource_name(device: str) -> str:
     return f"TCPIP::{host}::{port or 5025}::SOCKET"
 
 
-class VisaLink:
+class VisaLink(MeterLink):
     """An open VISA resource.
 
     Args:
@@ -80,7 +80,6 @@ class VisaLink:
 
     @property
     def port(self) -> str:
-        """The VISA name."""
         return self._resource
 
     @property
@@ -96,11 +95,9 @@ class VisaLink:
         return os.path.realpath(device).startswith(("/dev/pts/", "/dev/ttys"))
 
     def now_ns(self) -> int:
-        """``time.monotonic_ns``."""
         return time.monotonic_ns()
 
     def write(self, data: bytes) -> None:
-        """Send a message with its end; see `Link.write`."""
         import pyvisa
 
         self._asked = self._asked or b"?" in data
@@ -136,7 +133,6 @@ class VisaLink:
             raise unplugged(self._resource, error) from error
 
     def close(self) -> None:
-        """Let go of it; safe to call twice."""
         for one in (self._session, self._manager):
             if one is not None:
                 with contextlib.suppress(Exception):  # whatever a backend raises on a dead wire

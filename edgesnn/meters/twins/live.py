@@ -16,13 +16,14 @@ import math
 import socket
 import threading
 import time
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from edgesnn.closing import Closing
 from edgesnn.errors import MeterError
+from edgesnn.meters.twins.load import LoadSource
 
 FloatArray = npt.NDArray[np.float64]
 ByteArray = npt.NDArray[np.uint8]
@@ -34,7 +35,7 @@ _POLL_S = 0.1
 _LONGEST_LINE = 4096
 
 
-class LiveLoad:
+class LiveLoad(LoadSource, Closing):
     """A load fed over a socket; nothing is drawn before the first line.
 
     Args:
@@ -102,7 +103,6 @@ class LiveLoad:
             self.lines += 1
 
     def energy_j(self, time_s: FloatArray) -> FloatArray:
-        """Energy since time 0; see `LoadSource.energy_j`."""
         with self._lock:
             if time_s.size:
                 self._reached_s = max(self._reached_s, float(time_s[-1]))
@@ -112,23 +112,13 @@ class LiveLoad:
             )
 
     def markers(self, time_s: FloatArray) -> ByteArray:
-        """Levels at those times."""
         with self._lock:
             return np.asarray(self._levels[self._places(time_s)], np.uint8)
 
     def close(self) -> None:
-        """Stop listening; safe to call twice."""
         self._stop.set()
         self._thread.join()
         self._server.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _places(self, time_s: FloatArray) -> npt.NDArray[np.intp]:
         places = np.searchsorted(self._times[: self._count], time_s, side="right") - 1

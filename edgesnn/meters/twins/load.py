@@ -53,7 +53,7 @@ class LoadStep:
     markers: int = 0
 
 
-class Shape:
+class Shape(LoadSource):
     """Steps of constant power, played once or for ever, with a ripple on top.
 
     Args:
@@ -89,7 +89,6 @@ class Shape:
         self._drift = drift_w_per_s
 
     def energy_j(self, time_s: FloatArray) -> FloatArray:
-        """Energy since time 0; see `LoadSource.energy_j`."""
         period, total = self._edges_s[-1], self._energy_j[-1]
         if self._repeat:
             rounds = np.floor(time_s / period)
@@ -128,7 +127,7 @@ def square(low_w: float, high_w: float, period_s: float, duty: float = 0.5, mark
     return Shape((LoadStep(period_s * (1 - duty), low_w), LoadStep(period_s * duty, high_w, marker)))
 
 
-class Recorded:
+class Recorded(LoadSource):
     """A load that repeats what was recorded; it stays at its last power after the end.
 
     Args:
@@ -152,7 +151,6 @@ class Recorded:
         self._markers = np.zeros(power_w.size, np.uint8) if markers is None else markers
 
     def energy_j(self, time_s: FloatArray) -> FloatArray:
-        """Energy since time 0; see `LoadSource.energy_j`."""
         beyond = np.maximum(time_s - self._time_s[-1], 0.0) * self._power_w[-1]
         return np.asarray(np.interp(time_s, self._time_s, self._energy_j) + beyond, np.float64)
 

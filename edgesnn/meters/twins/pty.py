@@ -16,9 +16,8 @@ import time
 import tty
 from collections import deque
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
+from edgesnn.closing import Closing
 from edgesnn.errors import MeterError
 from edgesnn.meters.twins.device import Truth, TwinDevice
 from edgesnn.meters.twins.faults import FaultKind, FaultSchedule
@@ -27,7 +26,7 @@ from edgesnn.meters.twins.faults import FaultKind, FaultSchedule
 TICK_S = 0.004
 
 
-class PtyTwin:
+class PtyTwin(Closing):
     """A twin behind a pseudo-terminal; make it in a ``with`` statement.
 
     Args:
@@ -80,7 +79,7 @@ class PtyTwin:
         return time.monotonic() - self._began
 
     def truth(self) -> Truth:
-        """What was really drawn; see `TwinDevice.truth`."""
+        """What was really drawn."""
         with self._lock:
             return self._device.truth()
 
@@ -98,14 +97,6 @@ class PtyTwin:
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _plug(self) -> None:
         self._master, self._slave = os.openpty()

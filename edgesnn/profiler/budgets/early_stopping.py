@@ -75,26 +75,6 @@ def shows_above(n: int, over: int, q: float, confidence: float = CONFIDENCE) -> 
     return over > 0 and float(betainc(over, n - over + 1, 1.0 - q)) <= 1.0 - confidence
 
 
-def minimum_samples(q: float, over: int = 0, confidence: float = CONFIDENCE) -> int:
-    """Least n that shows a percentile below its limit with a given number over it.
-
-    Args:
-        q: The percentile, 0..1.
-        over: Samples over the limit.
-        confidence: c.
-
-    Returns:
-        n, under and over together: 44, 90 and 459 for p90, p95 and p99 with none over.
-    """
-    low, high = over, over + 1
-    while not shows_below(high, over, q, confidence):
-        low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if shows_below(middle, over, q, confidence) else (middle, high)
-    return high
-
-
 def judge_limit(values: FloatArray, limit: float, q: float) -> LimitTest:
     """Judge a limit on a percentile.
 

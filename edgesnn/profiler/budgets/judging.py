@@ -14,49 +14,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import dataclass
+from typing import cast
 
 from edgesnn.errors import EXIT_OK, DeviceError, GateError, UndecidedError
 from edgesnn.profiler.budgets.early_stopping import CONFIDENCE, judge_limit
 from edgesnn.profiler.budgets.profile import Limit
 from edgesnn.profiler.budgets.statistics import FloatArray
-from edgesnn.profiler.results import Kind, Quantity
+from edgesnn.record.quantities import Kind, Quantity, Side
+from edgesnn.record.verdicts import Budget, BudgetOutcome, ExitCode, Overall, Verdict
 
 NO_METER = "no meter was given"
-
-
-class BudgetOutcome(StrEnum):
-    """What can be said of one budget."""
-
-    PASS = "PASS"
-    FAIL = "FAIL"
-    UNDECIDED = "UNDECIDED"  #: measured, but the data do not show it
-    UNMEASURED = "UNMEASURED"  #: nobody measured it
-    REPORTED = "REPORTED"  #: the profile sets no limit
-
-
-class Overall(StrEnum):
-    """What can be said of a whole run."""
-
-    PASS = "PASS"
-    FAIL = "FAIL"
-    INVALID = "INVALID"
-    UNDECIDED = "UNDECIDED"
-
-
-class Side(StrEnum):
-    """On which side of its limit a value has to lie."""
-
-    BELOW = "<"
-    AT_MOST = "<="
-    ABOVE = ">"
-
-    def holds(self, value: float, limit: float) -> bool:
-        """Whether a value lies on this side."""
-        if self is Side.BELOW:
-            return value < limit
-        return value <= limit if self is Side.AT_MOST else value > limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,50 +44,6 @@ class BudgetSpec:
     limit: Limit
 
 
-@dataclass(frozen=True, slots=True)
-class BudgetVerdict:
-    """One budget, judged.
-
-    Attributes:
-        name: Key of the profile.
-        subject: What the budget speaks of.
-        quantity: The value that is shown.
-        side: ``<``, ``<=`` or ``>``.
-        limit: The limit, in the quantity's unit, or None.
-        required: Whether it gates.
-        verdict: What can be said.
-        reason: Why; always there unless the comparison alone says it.
-        samples_needed: Samples that would decide an UNDECIDED one, where that can be said.
-    """
-
-    name: str
-    subject: str
-    quantity: Quantity
-    side: Side
-    limit: float | None
-    required: bool
-    verdict: BudgetOutcome
-    reason: str | None = None
-    samples_needed: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class OverallVerdict:
-    """A whole run, judged.
-
-    Attributes:
-        verdict: What can be said.
-        exit_code: 0, 3, 4 or 6.
-        reasons: One clause per budget that stands in the way, or was excused.
-        allow_unmeasured: Whether missing measurements were excused.
-    """
-
-    verdict: Overall
-    exit_code: int
-    reasons: tuple[str, ...]
-    allow_unmeasured: bool
-
-
 def verdict_of(
     spec: BudgetSpec,
     quantity: Quantity,
@@ -127,7 +51,7 @@ def verdict_of(
     reason: str | None = None,
     *,
     needed: int | None = None,
-) -> BudgetVerdict:
+) -> Budget:
     """A budget with its verdict.
 
     Args:
@@ -138,18 +62,26 @@ def verdict_of(
         needed: Samples or windows that would decide.
     """
     limit = spec.limit
-    return BudgetVerdict(
-        spec.name, spec.subject, quantity, spec.side, limit.limit, limit.required, verdict, reason, needed
+    return Budget(
+        name=spec.name,
+        subject=spec.subject,
+        quantity=quantity,
+        side=spec.side,
+        limit=limit.limit,
+        required=limit.required,
+        verdict=verdict,
+        reason=reason,
+        samples_needed=needed,
     )
 
 
-def unmeasured(spec: BudgetSpec, quantity: Quantity) -> BudgetVerdict:
+def unmeasured(spec: BudgetSpec, quantity: Quantity) -> Budget:
     """The verdict on what nobody measured; without a limit it is only reported."""
     verdict = BudgetOutcome.REPORTED if spec.limit.limit is None else BudgetOutcome.UNMEASURED
     return verdict_of(spec, quantity, verdict, quantity.reason)
 
 
-def judge_value(spec: BudgetSpec, quantity: Quantity) -> BudgetVerdict:
+def judge_value(spec: BudgetSpec, quantity: Quantity) -> Budget:
     """Judge one exact value, for example a count or a size."""
     if quantity.value is None or quantity.kind is Kind.ABSENT:
         return unmeasured(spec, quantity)
@@ -161,7 +93,7 @@ def judge_value(spec: BudgetSpec, quantity: Quantity) -> BudgetVerdict:
     )
 
 
-def judge_all(spec: BudgetSpec, quantity: Quantity, values: Sequence[float]) -> BudgetVerdict:
+def judge_all(spec: BudgetSpec, quantity: Quantity, values: Sequence[float]) -> Budget:
     """Judge repeated measurements of one value: all on the right side pass, all on the wrong side fail."""
     limit = spec.limit.limit
     if limit is None or quantity.value is None or not values:
@@ -175,7 +107,7 @@ def judge_all(spec: BudgetSpec, quantity: Quantity, values: Sequence[float]) -> 
     return verdict_of(spec, quantity, BudgetOutcome.UNDECIDED, reason)
 
 
-def judge_interval(spec: BudgetSpec, quantity: Quantity, *, n: int, unit_of_n: str) -> BudgetVerdict:
+def judge_interval(spec: BudgetSpec, quantity: Quantity, *, n: int, unit_of_n: str) -> Budget:
     """Judge an estimate by its 95 % interval, which must lie wholly on one side of the limit.
 
     Args:
@@ -205,7 +137,7 @@ def judge_interval(spec: BudgetSpec, quantity: Quantity, *, n: int, unit_of_n: s
     return verdict_of(spec, quantity, BudgetOutcome.UNDECIDED, reason, needed=needed)
 
 
-def judge_percentile(spec: BudgetSpec, quantity: Quantity, values_ms: FloatArray, q: float) -> BudgetVerdict:
+def judge_percentile(spec: BudgetSpec, quantity: Quantity, values_ms: FloatArray, q: float) -> Budget:
     """Judge a percentile of times by the early-stopping bound.
 
     Args:
@@ -231,14 +163,14 @@ def judge_percentile(spec: BudgetSpec, quantity: Quantity, values_ms: FloatArray
     return verdict_of(spec, quantity, BudgetOutcome.UNDECIDED, reason, needed=test.samples_needed)
 
 
-def undecided(spec: BudgetSpec, quantity: Quantity, reason: str) -> BudgetVerdict:
+def undecided(spec: BudgetSpec, quantity: Quantity, reason: str) -> Budget:
     """The verdict on a measurement that does not speak of the budget's subject."""
     if spec.limit.limit is None or quantity.value is None:
         return judge_value(spec, quantity)
     return verdict_of(spec, quantity, BudgetOutcome.UNDECIDED, reason)
 
 
-def simulation_decides_nothing(budget: BudgetVerdict) -> BudgetVerdict:
+def simulation_decides_nothing(budget: Budget) -> Budget:
     """The verdict on a simulated number, which is shown but carries neither PASS nor FAIL."""
     if budget.quantity.kind is not Kind.SIMULATED or budget.verdict not in (
         BudgetOutcome.PASS,
@@ -248,16 +180,17 @@ def simulation_decides_nothing(budget: BudgetVerdict) -> BudgetVerdict:
     reason = f"SIMULATED: it says nothing of a device; taken at its word it would {budget.verdict}"
     if budget.reason is not None:
         reason += f" ({budget.reason})"
-    return replace(budget, verdict=BudgetOutcome.UNDECIDED, reason=reason, samples_needed=None)
+    changes = {"verdict": BudgetOutcome.UNDECIDED, "reason": reason, "samples_needed": None}
+    return budget.model_copy(update=changes)
 
 
 def overall(
-    budgets: Iterable[BudgetVerdict],
+    budgets: Iterable[Budget],
     invalid: str | None,
     *,
     allow_unmeasured: bool,
     undelivered: str | None = None,
-) -> OverallVerdict:
+) -> Verdict:
     """Judge a whole run.
 
     Args:
@@ -284,4 +217,10 @@ def overall(
         verdict, code = Overall.UNDECIDED, UndecidedError.exit_code
     else:
         verdict, code = Overall.PASS, EXIT_OK
-    return OverallVerdict(verdict, code, tuple(reasons), allow_unmeasured)
+    return Verdict(
+        verdict=verdict,
+        exit_code=cast(ExitCode, code),
+        reasons=reasons,
+        allow_unmeasured=allow_unmeasured,
+        invalid=invalid,
+    )

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from edgesnn.meters.serve import Live
-from edgesnn.profiler.budgets.judging import BudgetOutcome, BudgetVerdict
 from edgesnn.profiler.latency.steps import MeasuredWindow
 from edgesnn.profiler.power.evaluation import HostSpan
-from edgesnn.profiler.results import Kind, present
+from edgesnn.record.quantities import BUDGETS, Kind, known
+from edgesnn.record.verdicts import Budget, BudgetOutcome
 
 #: Told of every budget that has a limit, after each window.
-OnRunning = Callable[[Sequence[BudgetVerdict]], None]
-
-LATENCY, POWER = "latency_ms_p95", "power_mw"
+OnRunning = Callable[[Sequence[Budget]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,24 +59,26 @@ def so_far(
     return SoFar(float(np.percentile(counted, 95)), mean, simulated, len(windows))
 
 
-def running_verdicts(budgets: Sequence[BudgetVerdict], now: SoFar) -> tuple[BudgetVerdict, ...]:
+def running_verdicts(budgets: Sequence[Budget], now: SoFar) -> tuple[Budget, ...]:
     """The budgets that have a limit, with what the windows say so far in place of what is missing.
 
     Args:
         budgets: Judged on everything that is known but the windows.
         now: What the windows say; it decides nothing yet.
     """
-    found = {LATENCY: (now.p95_ms, "ms"), POWER: (None if now.mean_w is None else 1e3 * now.mean_w, "mW")}
+    found = {"latency.p95": now.p95_ms, "power.mean": None if now.mean_w is None else 1e3 * now.mean_w}
     shown = []
     for budget in budgets:
         if budget.limit is None:
             continue
-        value, unit = found.get(budget.name, (None, ""))
+        name = BUDGETS[budget.name].quantity
+        value = found.get(name)
         if value is None:
             shown.append(budget)
             continue
         kind = Kind.SIMULATED if now.simulated else Kind.MEASURED
-        quantity = present(value, unit, f"{now.windows} windows so far", kind)
+        quantity = known(name, value, f"{now.windows} windows so far", kind)
         reason = "below the limit so far" if value < budget.limit else "over the limit so far"
-        shown.append(replace(budget, quantity=quantity, verdict=BudgetOutcome.UNDECIDED, reason=reason))
+        changes = {"quantity": quantity, "verdict": BudgetOutcome.UNDECIDED, "reason": reason}
+        shown.append(budget.model_copy(update=changes))
     return tuple(shown)

@@ -17,6 +17,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import binom, rankdata
 
+from edgesnn.record.timing import Drift
+
 FloatArray = npt.NDArray[np.float64]
 
 #: Confidence of intervals.
@@ -48,23 +50,6 @@ class Percentile:
     lower_ms: float | None
     upper_ms: float | None
     effective_n: float
-
-
-@dataclass(frozen=True, slots=True)
-class Drift:
-    """First against last quarter of a series.
-
-    Attributes:
-        first_ms: Median of the first quarter.
-        last_ms: Median of the last quarter.
-        ratio: Last over first.
-        drifted: Whether the medians' 95 % intervals are disjoint and the change is at least 5 %.
-    """
-
-    first_ms: float
-    last_ms: float
-    ratio: float
-    drifted: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +206,8 @@ def drift(values: FloatArray) -> Drift | None:
         shown = disjoint_intervals(
             (first.lower_ms or 0.0, first.upper_ms or 0.0), (last.lower_ms or 0.0, last.upper_ms or 0.0)
         )
-    return Drift(first.value_ms, last.value_ms, ratio, shown and abs(ratio - 1.0) >= DRIFT_THRESHOLD)
+    drifted = shown and abs(ratio - 1.0) >= DRIFT_THRESHOLD
+    return Drift(first_ms=first.value_ms, last_ms=last.value_ms, ratio=ratio, drifted=drifted)
 
 
 def _trending_median(quarter: FloatArray) -> Percentile:

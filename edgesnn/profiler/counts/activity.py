@@ -24,28 +24,25 @@ that it does not know; `docs/activity.md` has every formula.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from edgesnn.chips.work import WorkTotals
-from edgesnn.profiler.counts.activity_counter import (
-    ActivityCounter,
-    LayerActivity,
-    OpActivity,
-    ShiftActivity,
-)
+from edgesnn.profiler.counts.activity_counter import ActivityCounter
 from edgesnn.program.golden import Golden
 from edgesnn.program.ops import LIF, Linear
 from edgesnn.program.program import Program
 from edgesnn.program.state import state_tensors
+from edgesnn.record.counts import Activity, Layer, SynapticOp, TokenShift, Work
+from edgesnn.record.quantities import Kind
 
 IntArray = npt.NDArray[np.integer]
 
 
 @dataclass(frozen=True, slots=True)
-class Activity:
+class ActivityCounts:
     """What a program does on one text.
 
     Attributes:
@@ -60,18 +57,13 @@ class Activity:
     """
 
     work: WorkTotals
-    layers: tuple[LayerActivity, ...]
-    ops: tuple[OpActivity, ...]
-    shifts: tuple[ShiftActivity, ...]
+    layers: list[Layer]
+    ops: list[SynapticOp]
+    shifts: list[TokenShift]
     weights: int
     zero_weights: int
     parameter_bytes: int
     state_bytes: int
-
-    @property
-    def tokens(self) -> int:
-        """Tokens it was counted over, one sequence from an empty context."""
-        return self.work.tokens
 
     @property
     def spike_rate(self) -> float:
@@ -91,17 +83,19 @@ class Activity:
     @property
     def synaptic_operations(self) -> float:
         """Effective ones, per token."""
-        return sum(op.effective for op in self.ops) / self.tokens
+        work = self.work
+        return (work.linear_effective + work.attend_effective + work.multiply_effective) / work.tokens
 
     @property
     def synaptic_operations_dense(self) -> float:
         """All of them, per token."""
-        return sum(op.dense for op in self.ops) / self.tokens
+        work = self.work
+        return (work.linear_dense + work.attend_dense + work.multiply_dense) / work.tokens
 
     @property
     def membrane_updates(self) -> float:
         """Updates that changed a membrane, per token."""
-        return self.work.membrane_updates / self.tokens
+        return self.work.membrane_updates / self.work.tokens
 
     @property
     def membrane_updates_dense(self) -> float:
@@ -113,8 +107,27 @@ class Activity:
         """Parameters and state."""
         return self.parameter_bytes + self.state_bytes
 
+    def record(self, text: str) -> Activity:
+        """The counts as a record keeps them.
 
-def count_activity(program: Program, ids: IntArray) -> Activity:
+        Args:
+            text: What the token ids were taken from.
+        """
+        return Activity(
+            kind=Kind.MEASURED,
+            how="counted on golden, one sequence from an empty context",
+            text=text,
+            tokens=self.work.tokens,
+            parameter_bytes=self.parameter_bytes,
+            state_bytes=self.state_bytes,
+            layers=self.layers,
+            ops=self.ops,
+            shifts=self.shifts,
+            work=Work(**asdict(self.work)),
+        )
+
+
+def count_activity(program: Program, ids: IntArray) -> ActivityCounts:
     """Run golden over one text and count.
 
     Args:
@@ -132,11 +145,11 @@ def count_activity(program: Program, ids: IntArray) -> Activity:
     Golden(program).sequence(ids[None, :], tap=counter)
     weights = _weight_tensors(program)
     size = sum(w.size for w in weights)
-    return Activity(
+    return ActivityCounts(
         work=counter.work(),
-        layers=tuple(counter.layers),
-        ops=tuple(counter.ops),
-        shifts=tuple(counter.shifts),
+        layers=counter.layers,
+        ops=counter.ops,
+        shifts=counter.shifts,
         weights=size,
         zero_weights=size - int(sum(map(np.count_nonzero, weights))),
         parameter_bytes=size + 4 * _int32_parameters(program),

@@ -12,75 +12,10 @@ from edgesnn.chips.work import WorkTotals
 from edgesnn.program.golden import lif_membranes, readout_codes
 from edgesnn.program.ops import LIF, Add, Attend, Embed, Linear, Op, Readout, Shift, inputs_of
 from edgesnn.program.program import Program
+from edgesnn.record.counts import Layer, OpKind, SynapticOp, TokenShift
 
 IntArray = npt.NDArray[np.integer]
 _QUERY_BLOCK = 128
-
-
-@dataclass(frozen=True, slots=True)
-class LayerActivity:
-    """One LIF on a text.
-
-    Attributes:
-        name: Name of the op.
-        neurons: Its channels.
-        steps: Neurons times inner timesteps times tokens.
-        spikes: Spikes.
-        membrane_updates: Updates that changed a membrane.
-        silent_neurons: Neurons that never fired.
-    """
-
-    name: str
-    neurons: int
-    steps: int
-    spikes: int
-    membrane_updates: int
-    silent_neurons: int
-
-    @property
-    def spike_rate(self) -> float:
-        """Spikes per neuron and inner timestep, 0..1."""
-        return self.spikes / self.steps
-
-
-@dataclass(frozen=True, slots=True)
-class OpActivity:
-    """Synaptic operations of one part of an op on a text.
-
-    Attributes:
-        name: Name of the op, with its part after a dot where it has several.
-        op: Name of the op.
-        kind: ``embed``, ``linear``, ``attend`` or ``readout``.
-        dense: All of them.
-        effective: Those whose activation and weight are both nonzero.
-        weight_bytes: Trained weights that nonzero activations select, zeros included; 0 in attention.
-        accumulates: Whether they are accumulates (spikes) or multiply-accumulates.
-    """
-
-    name: str
-    op: str
-    kind: str
-    dense: int
-    effective: int
-    weight_bytes: int
-    accumulates: bool
-
-
-@dataclass(frozen=True, slots=True)
-class ShiftActivity:
-    """One token shift on a text.
-
-    Attributes:
-        name: Name of the op.
-        channels: Channels that are shifted.
-        steps: Channels times inner timesteps times tokens: bits that are kept for one token.
-        spikes: Those of them that are spikes.
-    """
-
-    name: str
-    channels: int
-    steps: int
-    spikes: int
 
 
 @dataclass(slots=True)
@@ -97,9 +32,9 @@ class ActivityCounter:
 
     program: Program
     ids: npt.NDArray[np.int64]
-    ops: list[OpActivity] = field(default_factory=list)
-    layers: list[LayerActivity] = field(default_factory=list)
-    shifts: list[ShiftActivity] = field(default_factory=list)
+    ops: list[SynapticOp] = field(default_factory=list)
+    layers: list[Layer] = field(default_factory=list)
+    shifts: list[TokenShift] = field(default_factory=list)
     _by_input: dict[str, list[Op]] = field(default_factory=dict)
     _ring_bits: dict[str, int] = field(default_factory=lambda: {"read": 0, "dense": 0, "written": 0})
     _residual_adds: int = 0
@@ -136,14 +71,14 @@ class ActivityCounter:
         """The totals of the sequence; call when it has run."""
 
         def total(attribute: str, *kinds: str) -> int:
-            return sum(getattr(op, attribute) for op in self.ops if op.kind in kinds)
+            return sum(getattr(op, f"{attribute}_total") for op in self.ops if op.kind in kinds)
 
         return WorkTotals(
             tokens=len(self.ids),
             timesteps=self.program.timesteps,
             neurons=sum(layer.neurons for layer in self.layers),
-            spikes=sum(layer.spikes for layer in self.layers),
-            membrane_updates=sum(layer.membrane_updates for layer in self.layers),
+            spikes=sum(layer.spikes or 0 for layer in self.layers),
+            membrane_updates=sum(layer.membrane_updates or 0 for layer in self.layers),
             linear_effective=total("effective", "linear"),
             linear_dense=total("dense", "linear"),
             linear_weight_bytes=total("weight_bytes", "linear"),
@@ -160,18 +95,36 @@ class ActivityCounter:
             shift_bits=sum(shift.steps for shift in self.shifts),
         )
 
-    def _matrix(self, op: Op, part: str, kind: str, *, used: IntArray, rows: int, weight: IntArray) -> None:
-        """Count a matrix ``[in, out]`` that is applied ``rows`` times, ``used[in]`` of them not to 0."""
+    def _add(
+        self, op: Op, part: str, kind: OpKind, *, dense: int, effective: int, weight_bytes: int = 0
+    ) -> None:
+        """Take the synaptic operations of one part of an op; those on spikes are accumulates."""
+        tokens = len(self.ids)
         self.ops.append(
-            OpActivity(
+            SynapticOp(
                 name=f"{op.name}.{part}" if part else op.name,
-                op=op.name,
                 kind=kind,
-                dense=rows * weight.size,
-                effective=int(used @ np.count_nonzero(weight, axis=1)),
-                weight_bytes=int(used.sum()) * weight.shape[1],
-                accumulates=kind == "linear",
+                dense=dense / tokens,
+                effective=effective / tokens,
+                accumulates=kind in ("linear", "attend"),
+                op=op.name,
+                dense_total=dense,
+                effective_total=effective,
+                weight_bytes_total=weight_bytes,
             )
+        )
+
+    def _matrix(
+        self, op: Op, part: str, kind: OpKind, *, used: IntArray, rows: int, weight: IntArray
+    ) -> None:
+        """Count a matrix ``[in, out]`` that is applied ``rows`` times, ``used[in]`` of them not to 0."""
+        self._add(
+            op,
+            part,
+            kind,
+            dense=rows * weight.size,
+            effective=int(used @ np.count_nonzero(weight, axis=1)),
+            weight_bytes=int(used.sum()) * weight.shape[1],
         )
 
     def _embed(self, op: Embed) -> None:
@@ -188,21 +141,26 @@ class ActivityCounter:
         membranes, spikes = lif_membranes(current[0], op)
         left = np.where(spikes != 0, 0, membranes)
         changed = left[:, 0].size + int(np.count_nonzero(left[:, 1:] != left[:, :-1]))
+        fired, tokens = int(spikes.sum(dtype=np.int64)), len(self.ids)
         self.layers.append(
-            LayerActivity(
+            Layer(
                 name=op.name,
                 neurons=spikes.shape[-1],
-                steps=spikes.size,
-                spikes=int(spikes.sum(dtype=np.int64)),
-                membrane_updates=changed,
+                spikes_per_token=fired / tokens,
+                spike_rate=fired / spikes.size,
+                membrane_updates_per_token=changed / tokens,
                 silent_neurons=int(np.count_nonzero(~spikes.any(axis=(0, 1)))),
+                spikes=fired,
+                membrane_updates=changed,
             )
         )
 
     def _shift(self, op: Shift, spikes: IntArray) -> None:
         moved = spikes[0][..., op.channels]
         fired = int(moved.sum(dtype=np.int64))
-        self.shifts.append(ShiftActivity(op.name, len(op.channels), moved.size, fired))
+        self.shifts.append(
+            TokenShift(name=op.name, channels=len(op.channels), steps=moved.size, spikes=fired)
+        )
 
     def _attend(self, op: Attend, qkv: IntArray) -> None:
         length, timesteps = qkv.shape[1], qkv.shape[2]
@@ -226,9 +184,7 @@ class ActivityCounter:
                 values_read += int(np.count_nonzero(hits)) * op.head_dim
         dense = timesteps * op.head_dim * pairs
         for part, effective in (("score", score), ("value", value)):
-            self.ops.append(
-                OpActivity(f"{op.name}.{part}", op.name, "attend", dense, effective, 0, accumulates=True)
-            )
+            self._add(op, part, "attend", dense=dense, effective=effective)
         self._ring_bits["read"] += keys_read + values_read
         self._ring_bits["dense"] += 2 * dense
         self._ring_bits["written"] += 2 * length * timesteps * op.channels

@@ -2,37 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from edgesnn.chips.energy import (
-    EnergyParts,
-    EnergyTable,
-    estimate_energy,
-    load_energy_table,
-    spike_rate_statement,
-)
+from edgesnn.chips.energy import estimate_energy, load_energy_table, spike_rate_statement
 from edgesnn.chips.work import WorkTotals
-
-#: Names of the estimates, in the order in which they are shown.
-ESTIMATES = ("synaptic_operations", "with_memory", "dense_network")
+from edgesnn.record.counts import Energy, EnergyEstimate, SourcedNumber
 
 
-@dataclass(frozen=True, slots=True)
-class EnergyReport:
-    """Estimated energies of one token; nothing in it was measured.
-
-    Attributes:
-        table: The constants behind them.
-        estimates: Synaptic operations, with memory, dense network.
-        statement: What spike rate and estimates say against a dense network.
-    """
-
-    table: EnergyTable
-    estimates: tuple[EnergyParts, ...]
-    statement: str
-
-
-def report_energy(work: WorkTotals) -> EnergyReport:
+def report_energy(work: WorkTotals) -> Energy:
     """Estimate what a counted text costs, by the table that ships with edgesnn.
 
     Args:
@@ -40,4 +15,16 @@ def report_energy(work: WorkTotals) -> EnergyReport:
     """
     table = load_energy_table()
     estimates = estimate_energy(work, table)
-    return EnergyReport(table, estimates, spike_rate_statement(work, estimates))
+    return Energy(
+        kind="ESTIMATED",
+        table=table.name,
+        constants={
+            key: SourcedNumber(value=number.value, status=number.status, source=number.source)
+            for key, number in table.numbers().items()
+        },
+        estimates=[
+            EnergyEstimate(name=one.name, how=one.how, total_uj=one.total_uj, parts_uj=one.parts_uj)
+            for one in estimates
+        ],
+        statement=spike_rate_statement(work, estimates),
+    )

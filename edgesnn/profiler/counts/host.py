@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
+from edgesnn.record.model import Host, HostState
 from edgesnn.runners.host import cpu_name
 
 _CPU = Path("/sys/devices/system/cpu/cpu0/cpufreq")
@@ -17,50 +17,13 @@ HOT_RISE_C = 10.0
 BUSY_SHARE = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class HostState:
-    """What may change while a run lasts; None where it cannot be read.
+def read_host(before: HostState, after: HostState) -> Host:
+    """Describe this machine.
 
-    Attributes:
-        governor: Frequency governor of the first core.
-        frequency_mhz: Its frequency now.
-        temperature_c: Hottest sensor of the processor.
-        load_average_1min: Runnable processes, mean of the last minute.
-        memory_available_bytes: Memory that can still be given out.
+    Args:
+        before: Its state before the session.
+        after: Its state after it.
     """
-
-    governor: str | None
-    frequency_mhz: float | None
-    temperature_c: float | None
-    load_average_1min: float | None
-    memory_available_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Host:
-    """What does not change.
-
-    Attributes:
-        cpu: Model name of the processor.
-        machine: Instruction set, for example ``x86_64``.
-        physical_cores: Cores, or None where unknown.
-        logical_cores: Hardware threads.
-        usable_cores: Hardware threads that this process may use.
-        memory_bytes: Memory of the machine.
-        system: Operating system and its version.
-    """
-
-    cpu: str
-    machine: str
-    physical_cores: int | None
-    logical_cores: int
-    usable_cores: int
-    memory_bytes: int
-    system: str
-
-
-def read_host() -> Host:
-    """Describe this machine."""
     logical = psutil.cpu_count() or 1
     process = psutil.Process()
     usable = len(process.cpu_affinity()) if hasattr(process, "cpu_affinity") else logical
@@ -72,6 +35,8 @@ def read_host() -> Host:
         usable_cores=usable,
         memory_bytes=int(psutil.virtual_memory().total),
         system=f"{platform.system()} {platform.release()}",
+        before=before,
+        after=after,
     )
 
 
@@ -91,15 +56,10 @@ def read_state() -> HostState:
     )
 
 
-def disturbances(host: Host, before: HostState, after: HostState) -> list[str]:
-    """What may have moved the times, one clause each.
-
-    Args:
-        host: The machine.
-        before: Its state before the session.
-        after: Its state after it.
-    """
+def disturbances(host: Host) -> list[str]:
+    """What may have moved the times, one clause each."""
     found = []
+    before, after = host.before, host.after
     if before.load_average_1min is not None and before.load_average_1min > BUSY_SHARE * host.usable_cores:
         found.append(
             f"the machine was busy before the run: load average {before.load_average_1min:.1f} "

@@ -7,19 +7,15 @@ phone or a microcontroller has no Python in it.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import edgesnn
-from edgesnn.errors import RunnerError
+from edgesnn.children import Child
 from edgesnn.runners.base import RunnerOptions
 
 MODULE = "edgesnn.profiler.counts.memory_probe"
-_STDERR_SHOWN = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,35 +68,18 @@ def probe_memory(
         The process's report.
 
     Raises:
-        RunnerError: The process died, missed the deadline, or printed no report.
+        EdgesnnError: What the process met, in its words.
+        RunnerError: It died, missed the deadline, or printed no report.
     """
-    command = [python, "-m", MODULE, "--bundle", str(bundle), "--runner", runner]
-    command += ["--threads", str(options.threads), "--tokens", str(tokens)]
-    if options.address is not None:
-        command += ["--address", options.address]
-    root = str(Path(edgesnn.__file__).parents[1])
-    path = os.environ.get("PYTHONPATH")
-    environment = {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{path}" if path else root}
-    command += ["--spawned-ns", str(time.time_ns())]
-    try:
-        done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=timeout_s, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise RunnerError(
-            "the memory probe did not finish",
-            actual=f"more than {timeout_s:g} s",
-            remedy="raise memory_timeout_seconds in the profile",
-        ) from None
-    except OSError as error:
-        raise RunnerError("the memory probe cannot be started", actual=error.strerror) from None
-    if done.returncode != 0:
-        death = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
-        last = done.stderr.strip()[-_STDERR_SHOWN:] or "it said nothing"
-        raise RunnerError(f"the memory probe died with {death}", actual=last)
-    try:
-        return Probe(**json.loads(done.stdout.strip().splitlines()[-1]))
-    except (ValueError, TypeError, IndexError):
-        raise RunnerError(
-            "the memory probe printed no report", actual=done.stdout.strip()[-_STDERR_SHOWN:]
-        ) from None
+    request = {
+        "bundle": str(bundle),
+        "runner": runner,
+        "address": options.address,
+        "threads": options.threads,
+        "tokens": tokens,
+        "spawned_ns": time.time_ns(),
+    }
+    given = json.dumps(request).encode()
+    with Child(["-m", MODULE], "the memory probe", given=given, python=python) as child:
+        report = child.expect("result", timeout_s, remedy="raise memory_timeout_seconds in the profile")
+    return Probe(**report)

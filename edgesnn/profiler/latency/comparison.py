@@ -7,19 +7,21 @@ log ratio, Student t over the pairs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from scipy.stats import t as student_t
 
-from edgesnn.bundle.bundle import Bundle
-from edgesnn.profiler.budgets.profile import Profile, Workload
+from edgesnn.profiler.budgets.profile import Workload
 from edgesnn.profiler.budgets.statistics import CONFIDENCE, FloatArray, percentile
-from edgesnn.profiler.latency.steps import Latency, MeasuredWindow, Progress, measure_windows, require_steps
+from edgesnn.profiler.latency.spread import medians
+from edgesnn.profiler.latency.steps import MeasuredWindow, Progress, measure_windows, require_steps
 from edgesnn.profiler.latency.warmup import warm_up
-from edgesnn.profiler.results import Absent, Kind, Quantity, absent, present
-from edgesnn.profiler.session import workload_ids
-from edgesnn.runners.base import DeviceInfo, Runner
+from edgesnn.profiler.quantities import percentile_quantity
+from edgesnn.profiler.results import Absent
+from edgesnn.profiler.session import SessionResult
+from edgesnn.profiler.setting import Subject, workload_ids
+from edgesnn.record.quantities import Kind, Quantity, absent, present
+from edgesnn.record.timing import Comparison
+from edgesnn.runners.base import Runner
 
 #: Pairs of windows for every window of the profile, and at most.
 PAIRS_PER_WINDOW = 2
@@ -28,49 +30,14 @@ MOST_PAIRS = 8
 WINDOW_SECONDS = 0.25
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """Another engine beside the one that the run is about.
-
-    Attributes:
-        target: Its target.
-        engine: Its engine and version; None when it did not run.
-        p50: Median of its forward pass, or why there is none.
-        p95: 95th percentile likewise.
-        ratio: The run's forward pass over this one's: above 1 the run is the slower one.
-        statement: That in words.
-    """
-
-    target: str
-    engine: str | None
-    p50: Quantity
-    p95: Quantity
-    ratio: Quantity
-    statement: str
-
-
 def compare_forward(
-    runner: Runner,
-    bundle: Bundle,
-    profile: Profile,
-    subject: Latency,
-    *,
-    target: str,
-    subject_target: str,
-    device: DeviceInfo,
-    on_progress: Progress,
-    subject_runner: Runner | None = None,
+    other: Subject, result: SessionResult, *, on_progress: Progress, subject_runner: Runner | None = None
 ) -> Comparison:
     """Time another engine's forward pass under the run's workload.
 
     Args:
-        runner: The other runner, open.
-        bundle: The bundle it holds.
-        profile: The run's profile.
-        subject: What the run measured.
-        target: The other target.
-        subject_target: The run's target.
-        device: What opening the other runner returned.
+        other: The bundle on the other engine, open.
+        result: What the run measured; it has a latency.
         on_progress: Told of every pair of windows.
         subject_runner: The run's runner, still open, to alternate with. None where both cannot be open at
             once: then the run's own windows are set against the other's, and nothing is claimed.
@@ -81,45 +48,49 @@ def compare_forward(
     Raises:
         RunnerError: A runner cannot step, or failed.
     """
+    runner, device, target = other.runner, other.device, other.target
+    workload, own_target = result.profile.workload, result.subject.target
     require_steps(runner)
-    ids, _ = workload_ids(bundle)
-    warm = warm_up(runner, ids, profile.workload.warmup_tokens)
-    one = _one_window(profile.workload)
+    assert result.latency is not None
+    context = result.latency.context
+    ids, _ = workload_ids(other.bundle)
+    warm = warm_up(runner, ids, workload.warmup_tokens)
+    one = _one_window(workload)
 
     def window(of: Runner) -> MeasuredWindow:
-        return measure_windows(of, one, ids, context=subject.context, warm=warm, on_progress=_silent)[0]
+        return measure_windows(of, one, ids, context=context, warm=warm, on_progress=_silent)[0]
 
-    pairs = min(MOST_PAIRS, PAIRS_PER_WINDOW * profile.workload.windows)
+    pairs = min(MOST_PAIRS, PAIRS_PER_WINDOW * workload.windows)
     own: list[MeasuredWindow] = []
-    other: list[MeasuredWindow] = []
+    others: list[MeasuredWindow] = []
     for number in range(pairs):
         on_progress(f"comparing with {target}", number, pairs)
         if subject_runner is None:
-            other.append(window(runner))
+            others.append(window(runner))
         elif number % 2:
-            other.append(window(runner))
+            others.append(window(runner))
             own.append(window(subject_runner))
         else:
             own.append(window(subject_runner))
-            other.append(window(runner))
+            others.append(window(runner))
     on_progress(f"comparing with {target}", pairs, pairs)
     kind = Kind.SIMULATED if device.simulated else Kind.MEASURED
-    times = np.concatenate([w.counted_ms for w in other])
+    times = np.concatenate([w.counted_ms for w in others])
     if own:
-        ratio, statement = _paired(_medians(own), _medians(other), subject_target, target, kind)
+        ratio, statement = _paired(medians(own), medians(others), own_target, target, kind)
     else:
-        value = subject.forward.percentile(0.5).value_ms / float(np.median(times))
+        value = (result.quantities["forward.p50"].value or 0.0) / float(np.median(times))
         ratio = present(value, "ratio", "ratio of medians, windows not alternated", kind)
         statement = (
-            f"{subject_target} took {value:.2f} times the time of {target} per step; "
+            f"{own_target} took {value:.2f} times the time of {target} per step; "
             "windows did not alternate, so this claims nothing"
         )
-    how = f"forward pass of one step, {pairs} windows, context of at least {subject.context} tokens"
+    how = f"forward pass of one step, {pairs} windows, context of at least {context} tokens"
     return Comparison(
         target=target,
         engine=f"{device.engine} {device.engine_version}",
-        p50=_percentile(times, 0.5, how, kind),
-        p95=_percentile(times, 0.95, how, kind),
+        p50=percentile_quantity(percentile(times, 0.5), len(times), how, kind),
+        p95=percentile_quantity(percentile(times, 0.95), len(times), how, kind),
         ratio=ratio,
         statement=statement,
     )
@@ -133,7 +104,8 @@ def no_comparison(target: str, reason: Absent) -> Comparison:
         reason: Why.
     """
     nothing, ratio = absent("ms", reason.reason), absent("ratio", reason.reason)
-    return Comparison(target, None, nothing, nothing, ratio, f"{target}: {reason.reason}")
+    statement = f"{target}: {reason.reason}"
+    return Comparison(target=target, engine=None, p50=nothing, p95=nothing, ratio=ratio, statement=statement)
 
 
 def _silent(stage: str, done: int, total: int) -> None:
@@ -143,23 +115,6 @@ def _silent(stage: str, done: int, total: int) -> None:
 def _one_window(workload: Workload) -> Workload:
     seconds = min(workload.min_window_seconds, WINDOW_SECONDS)
     return workload.model_copy(update={"windows": 1, "min_window_seconds": seconds})
-
-
-def _medians(windows: list[MeasuredWindow]) -> FloatArray:
-    return np.array([float(np.median(w.counted_ms)) for w in windows])
-
-
-def _percentile(times: FloatArray, q: float, how: str, kind: Kind) -> Quantity:
-    found = percentile(times, q)
-    return present(
-        found.value_ms,
-        "ms",
-        how,
-        kind,
-        interval=(found.lower_ms, found.upper_ms),
-        n=len(times),
-        effective_n=found.effective_n,
-    )
 
 
 def _paired(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,8 +17,9 @@ import numpy.typing as npt
 from edgesnn.errors import RunnerError
 from edgesnn.profiler.budgets.profile import Workload
 from edgesnn.profiler.budgets.statistics import FloatArray, TimesSummary, summarise
-from edgesnn.profiler.latency.steps import DECODE_TAIL, Progress, TextCodec
-from edgesnn.profiler.results import Absent, Kind, Quantity, absent, present
+from edgesnn.profiler.latency.session import DECODE_TAIL, TextCodec
+from edgesnn.profiler.latency.steps import Progress
+from edgesnn.record.timing import Generation
 from edgesnn.runners.base import Capability, Output, Runner
 
 #: Runs before anything is timed.
@@ -27,46 +27,39 @@ WARMUP_RUNS = 2
 #: Most runs of one window.
 WINDOW_MAX_RUNS = 10_000
 _NS_PER_MS = 1e6
-_TITLES = {
-    "total": "from a prompt's text to the last token's",
-    "first": "from a prompt's text to the first token's",
-    "token": "one later token, forward + text decode",
-}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Generation:
+class GenerationSession:
     """Timed answers.
 
     Attributes:
-        form: ``prefill``, or ``step`` where the device takes the prompt token by token.
-        prompt_tokens: Tokens of the prompt.
-        generated_tokens: Tokens generated in a run.
-        windows: Runs of each window.
-        window_seconds: Sum of the runs' times, by window.
+        record: How they were timed, as a record keeps it.
         total: A whole run.
         first: Up to the first token's text.
         token: Every later token; None where a run generates one token only.
         total_ms: Times behind `total`, ``[runs]``.
         first_ms: Times behind `first`, ``[runs]``.
         token_ms: Times behind `token`, ``[runs, generated_tokens - 1]``.
-        output_sha256: Hash of the generated ids of the first window.
         invalid: Why the runs contradict each other, or None.
     """
 
-    form: str
-    prompt_tokens: int
-    generated_tokens: int
-    windows: tuple[int, ...]
-    window_seconds: tuple[float, ...]
+    record: Generation
     total: TimesSummary
     first: TimesSummary
     token: TimesSummary | None
     total_ms: FloatArray
     first_ms: FloatArray
     token_ms: FloatArray
-    output_sha256: str
     invalid: str | None
+
+    def arrays(self) -> dict[str, npt.NDArray[np.generic]]:
+        """The raw times, milliseconds."""
+        return {
+            "generation_total_ms": self.total_ms,
+            "generation_first_ms": self.first_ms,
+            "generation_token_ms": self.token_ms,
+        }
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,7 +80,7 @@ def measure_generation(
     ids: npt.NDArray[np.int32],
     *,
     on_progress: Progress,
-) -> Generation:
+) -> GenerationSession:
     """Time whole answers in the workload's windows.
 
     Args:
@@ -127,54 +120,25 @@ def measure_generation(
     totals, firsts = np.array([r.total_ms for r in runs]), np.array([r.first_ms for r in runs])
     tokens = np.stack([r.token_ms for r in runs])
     different = sum(one.ids != runs[0].ids for one in runs)
-    return Generation(
-        form="prefill" if Capability.PREFILL in runner.capabilities else "step",
-        prompt_tokens=len(prompt),
-        generated_tokens=answer,
-        windows=tuple(len(window) for window in windows),
-        window_seconds=tuple(sum(one.total_ms for one in window) / 1000.0 for window in windows),
+    return GenerationSession(
+        record=Generation(
+            form="prefill" if Capability.PREFILL in runner.capabilities else "step",
+            prompt_tokens=len(prompt),
+            generated_tokens=answer,
+            runs=[len(window) for window in windows],
+            window_seconds=[sum(one.total_ms for one in window) / 1000.0 for window in windows],
+            output_sha256=hashlib.sha256(np.array(runs[0].ids, np.int64).tobytes()).hexdigest(),
+        ),
         total=summarise(totals),
         first=summarise(firsts),
         token=summarise(tokens.ravel()) if tokens.size else None,
         total_ms=totals,
         first_ms=firsts,
         token_ms=tokens,
-        output_sha256=hashlib.sha256(np.array(runs[0].ids, np.int64).tobytes()).hexdigest(),
         invalid=None
         if different == 0
         else f"the device generated another answer in {different} of {len(runs)} runs from the same prompt",
     )
-
-
-def generation_quantities(
-    generation: Generation | Absent,
-    kind: Kind,
-    summaries: Callable[[str, TimesSummary, str, Kind], dict[str, Quantity]],
-) -> dict[str, Quantity]:
-    """The rows of timed answers.
-
-    Args:
-        generation: The answers, or why there are none.
-        kind: Where the times come from.
-        summaries: Makes the rows of one summary: prefix, summary, how, kind.
-    """
-    if isinstance(generation, Absent):
-        found = {f"generation.{part}.p50": absent("ms", generation.reason) for part in _TITLES}
-        return found | {"generation.throughput": absent("tokens/s", generation.reason)}
-    asked = (
-        f"{generation.prompt_tokens} tokens read ({generation.form}), "
-        f"{generation.generated_tokens} generated, {len(generation.windows)} windows of runs"
-    )
-    parts = {"total": generation.total, "first": generation.first, "token": generation.token}
-    quantities: dict[str, Quantity] = {}
-    for part, summary in parts.items():
-        if summary is None:
-            quantities[f"generation.{part}.p50"] = absent("ms", "a run generates a single token")
-        else:
-            quantities |= summaries(f"generation.{part}", summary, f"{_TITLES[part]}; {asked}", kind)
-    rate = 1000.0 * generation.generated_tokens / generation.total.mean_ms
-    how = f"generated tokens over the mean time of a run, reading included; {asked}"
-    return quantities | {"generation.throughput": present(rate, "tokens/s", how, kind)}
 
 
 def _run(runner: Runner, tokenizer: TextCodec, text: str, prompt: npt.NDArray[np.int32], answer: int) -> _Run:

@@ -6,7 +6,6 @@ Everything here reports; nothing is removed, because a slow window happened.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import theilslopes
@@ -14,6 +13,7 @@ from scipy.stats import theilslopes
 from edgesnn.profiler.budgets.profile import Workload
 from edgesnn.profiler.budgets.statistics import CONFIDENCE, DRIFT_THRESHOLD, FloatArray
 from edgesnn.profiler.latency.steps import MeasuredWindow
+from edgesnn.record.timing import WindowDrift, WindowOutlier
 
 #: Modified z-scores beyond this are outliers, and the factors that make both estimates of the spread equal to
 #: the standard deviation of normal values: B. Iglewicz and D. C. Hoaglin, How to Detect and Handle Outliers,
@@ -25,39 +25,7 @@ MEAN_AD_TO_SIGMA = 1.2533
 LEAST_WINDOWS = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Outlier:
-    """One window that lies apart.
-
-    Attributes:
-        window: Its number, from 1.
-        value_ms: Its value.
-        score: Its modified z-score.
-    """
-
-    window: int
-    value_ms: float
-    score: float
-
-
-@dataclass(frozen=True, slots=True)
-class WindowDrift:
-    """A trend over the windows.
-
-    Attributes:
-        change: Ratio of the last window to the first along the trend, less 1.
-        lower: Lower end of its 95 % interval.
-        upper: Upper end.
-        drifted: Whether the interval excludes 0 and the change is at least 5 %.
-    """
-
-    change: float
-    lower: float
-    upper: float
-    drifted: bool
-
-
-def outliers(values_ms: FloatArray) -> tuple[Outlier, ...]:
+def outliers(values_ms: FloatArray) -> list[WindowOutlier]:
     """Windows that lie apart by the rule of the median absolute deviation.
 
     A window is an outlier when ``|x - median| / (1.4826 * MAD)`` exceeds 3.5. Where more than half of the
@@ -70,18 +38,18 @@ def outliers(values_ms: FloatArray) -> tuple[Outlier, ...]:
         The outliers; none with fewer than four windows.
     """
     if len(values_ms) < LEAST_WINDOWS:
-        return ()
+        return []
     centred = values_ms - np.median(values_ms)
     sigma = MAD_TO_SIGMA * float(np.median(np.abs(centred)))
     if sigma == 0.0:
         sigma = MEAN_AD_TO_SIGMA * float(np.abs(centred).mean())
     if sigma == 0.0:
-        return ()
+        return []
     scores = centred / sigma
-    return tuple(
-        Outlier(number + 1, float(values_ms[number]), float(scores[number]))
+    return [
+        WindowOutlier(window=number + 1, value_ms=float(values_ms[number]), score=float(scores[number]))
         for number in map(int, np.flatnonzero(np.abs(scores) > OUTLIER_SCORE))
-    )
+    ]
 
 
 def window_drift(values_ms: FloatArray, offsets_s: FloatArray) -> WindowDrift | None:
@@ -102,7 +70,8 @@ def window_drift(values_ms: FloatArray, offsets_s: FloatArray) -> WindowDrift | 
         return None
     slope, _, low, high = theilslopes(np.log(values_ms), offsets_s, alpha=CONFIDENCE)
     change, lower, upper = (float(np.expm1(value * span)) for value in (slope, low, high))
-    return WindowDrift(change, lower, upper, (lower > 0 or upper < 0) and abs(change) >= DRIFT_THRESHOLD)
+    drifted = (lower > 0 or upper < 0) and abs(change) >= DRIFT_THRESHOLD
+    return WindowDrift(change=change, lower=lower, upper=upper, drifted=drifted)
 
 
 def medians(windows: Sequence[MeasuredWindow]) -> FloatArray:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
+from edgesnn.record.timing import WarmUp
 from edgesnn.runners.base import Runner
 
 #: The minimum has settled when this many steps in a row lower it by less than `SETTLED_SHARE`.
@@ -14,23 +13,6 @@ SETTLED_STEPS = 32
 SETTLED_SHARE = 0.01
 #: Warming up ends after this many times the least count, settled or not.
 GIVE_UP_FACTOR = 20
-
-
-@dataclass(frozen=True, slots=True)
-class WarmUp:
-    """What warming up did.
-
-    Attributes:
-        steps: Steps run.
-        settled: Whether the running minimum settled.
-        minimum_ms: Fastest step.
-        typical_ms: Median of the last `SETTLED_STEPS` steps.
-    """
-
-    steps: int
-    settled: bool
-    minimum_ms: float
-    typical_ms: float
 
 
 def warm_up(runner: Runner, ids: npt.NDArray[np.int32], least: int) -> WarmUp:

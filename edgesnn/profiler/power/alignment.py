@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +22,6 @@ import numpy.typing as npt
 from edgesnn.errors import UndecidedError
 
 FloatArray = npt.NDArray[np.float64]
-ByteArray = npt.NDArray[np.uint8]
 
 #: Barker's code of length 13: every side peak of its autocorrelation is at most 1/13 of the main one.
 #: Source: R. H. Barker, Group synchronizing of binary digital systems, 1953.
@@ -39,20 +37,6 @@ RATE_PPM = 200.0
 #: What the chips that a host times with its sleeps are late, in all: a standard deviation. It counts where
 #: the first edge of a preamble cannot be told. ASSUMED: a sleep of 20 ms ends within a millisecond.
 SLEEP_SD_S = 1e-3
-
-
-class Rung(StrEnum):
-    """How a window was found on the meter's clock."""
-
-    MARKER = "marker"
-    CLOCK_MAP = "clock-map"
-    PREAMBLE = "preamble"
-    HOST = "host-timestamps"
-
-    @property
-    def coarse(self) -> bool:
-        """Whether windows on this rung must be long to mean anything."""
-        return self is Rung.HOST
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,34 +145,6 @@ def from_clock(clock: ClockMap, host_start_s: float, host_stop_s: float) -> Cloc
         clock.sd_s / np.sqrt(2.0),
         clock.sd_s / np.sqrt(2.0),
     )
-
-
-def marker_intervals(
-    time_s: FloatArray, markers: ByteArray, bit: int, duration_s: float
-) -> list[ClockInterval]:
-    """The stretches in which a marker input was high.
-
-    A stretch that was already high at the start, or is still high at the end, is no window.
-
-    Args:
-        time_s: Start of each sample, float64 ``[n]``.
-        markers: Levels, uint8 ``[n]``.
-        bit: Which input, 0..7.
-        duration_s: Length of a sample: an edge lies anywhere in the sample before it was seen, so its
-            standard deviation is ``duration_s / sqrt(12)``.
-    """
-    high = (markers >> bit) & 1
-    change = np.flatnonzero(np.diff(high.astype(np.int8)))
-    rises, falls = change[high[change + 1] == 1] + 1, change[high[change + 1] == 0] + 1
-    sd = duration_s / np.sqrt(12.0)
-    found = []
-    for rise in rises:
-        later = falls[falls > rise]
-        if later.size:
-            # half a sample earlier on both edges: the middle of where each can lie
-            start = float(time_s[rise]) - duration_s / 2
-            found.append(ClockInterval(start, float(time_s[later[0]]) - duration_s / 2, sd))
-    return found
 
 
 @dataclass(frozen=True, slots=True)

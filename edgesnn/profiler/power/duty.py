@@ -15,8 +15,18 @@ from typing import TypeVar
 
 from edgesnn.profiler.budgets.profile import Cell, Workload
 from edgesnn.profiler.budgets.statistics import FloatArray
-from edgesnn.profiler.latency.generation import Generation
-from edgesnn.profiler.results import Absent, Kind, Quantity, absent, present
+from edgesnn.profiler.latency.generation import GenerationSession
+from edgesnn.profiler.results import Absent
+from edgesnn.record.quantities import (
+    GROUPS,
+    Kind,
+    Quantities,
+    Quantity,
+    QuantityGroup,
+    absent,
+    known,
+    missing,
+)
 
 X = TypeVar("X", float, FloatArray)
 
@@ -79,13 +89,13 @@ def battery_life_hours(power_mw: X, voltage_v: float, capacity_mah: float) -> X:
 
 
 def duty_quantities(
-    generation: Generation | Absent,
+    generation: GenerationSession | Absent,
     workload: Workload,
     cell: Cell | None,
     power: RunPower | None = None,
     *,
     kind: Kind = Kind.MEASURED,
-) -> dict[str, Quantity]:
+) -> Quantities:
     """What a rate of sentences means: the busy share and, with a meter, duty-cycled power and battery life.
 
     Args:
@@ -102,28 +112,23 @@ def duty_quantities(
     if workload.kind != "sentence" or rate_per_hour is None:
         return {}
     if isinstance(generation, Absent):
-        reason = generation.reason
-        return {
-            "duty.busy_share": absent("share", reason),
-            "duty.power": absent("mW", reason),
-            "duty.battery_life": absent("h", reason),
-        }
+        return missing((one.name for one in GROUPS[QuantityGroup.DUTY]), generation.reason)
     rate = rate_per_hour / SECONDS_PER_HOUR
     seconds = generation.total.mean_ms / 1000.0
     share = busy_share(rate, seconds)
     asked = f"{rate_per_hour:g} sentences per hour of {workload.tokens_per_sentence} tokens each"
     how = f"rate times the mean time of a sentence; {asked}"
-    found = {"duty.busy_share": present(share, "share", how, kind)}
+    found = {"duty.busy_share": known("duty.busy_share", share, how, kind)}
     if share > 1.0:
         why = f"the device cannot keep the rate: {asked} take {share:.3g} times the time there is"
     elif power is None:
         why = NO_POWER
     else:
         mean = mean_power_mw(power.energy_uj, power.idle_mw, rate, seconds)
-        found["duty.power"] = present(mean, "mW", f"{asked}; {power.how}", power.kind)
+        found["duty.power"] = known("duty.power", mean, f"{asked}; {power.how}", power.kind)
         found["duty.battery_life"] = _battery_life(mean, cell, power.kind)
         return found
-    return found | {"duty.power": absent("mW", why), "duty.battery_life": absent("h", why)}
+    return found | missing(("duty.power", "duty.battery_life"), why)
 
 
 def _battery_life(power_mw: float, cell: Cell | None, kind: Kind) -> Quantity:
@@ -135,4 +140,4 @@ def _battery_life(power_mw: float, cell: Cell | None, kind: Kind) -> Quantity:
     how = (
         f"nominal energy of a cell of {cell.voltage_v:g} V and {cell.capacity_mah:g} mAh over the mean power"
     )
-    return present(hours, "h", how, kind)
+    return known("duty.battery_life", hours, how, kind)

@@ -15,14 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesnn.errors import UndecidedError
-from edgesnn.meters.base import Block, ClockPair
+from edgesnn.meters.base import ClockPair
 from edgesnn.meters.samples.summary import range_sums
 from edgesnn.meters.samples.trace import Trace
 from edgesnn.profiler.power.alignment import (
     BARKER_13,
     ClockInterval,
     ClockMap,
-    Rung,
     check_lap,
     find_preamble,
     fit_clock,
@@ -31,6 +30,7 @@ from edgesnn.profiler.power.alignment import (
 )
 from edgesnn.profiler.power.excerpt import excerpt
 from edgesnn.profiler.power.uncertainty import TRIALS, PowerBudget, WindowSample, propagate
+from edgesnn.record.power import Rung
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -94,7 +94,7 @@ class Lap:
 
 
 @dataclass(frozen=True, slots=True)
-class PowerWindow:
+class MeteredWindow:
     """One measurement window.
 
     Attributes:
@@ -107,7 +107,7 @@ class PowerWindow:
         idle_after_w: Of the one after it.
         voltage_v: Mean voltage, measured or set.
         lost_share: Share of its time that no good sample covers.
-        invalid: Why it counts not, or None.
+        invalid: Why it does not count, or None.
         sample: What it contributes to the result, or None when it is invalid.
     """
 
@@ -138,12 +138,12 @@ class PowerResult:
 
     rung: Rung
     clock: ClockMap | None
-    windows: tuple[PowerWindow, ...]
+    windows: tuple[MeteredWindow, ...]
     budget: PowerBudget | None
     trace: Trace
 
     @property
-    def valid(self) -> tuple[PowerWindow, ...]:
+    def valid(self) -> tuple[MeteredWindow, ...]:
         """The windows that count."""
         return tuple(window for window in self.windows if window.invalid is None)
 
@@ -171,16 +171,6 @@ class MeterStream:
     receipts: FloatArray
     marker_bit: int = 0
     marker_pulses: bool = False
-
-
-def receipts_of(blocks: Sequence[Block]) -> FloatArray:
-    """When the newest sample of every block was taken and received, float64 ``[n, 2]``, seconds."""
-    rows = []
-    for block in blocks:
-        if len(block):
-            length = np.broadcast_to(np.asarray(block.duration_s, np.float64), len(block))[-1]
-            rows.append((float(block.time_s[-1] + length), block.host_ns / 1e9))
-    return np.array(rows, np.float64).reshape(-1, 2)
 
 
 def evaluate(
@@ -303,14 +293,18 @@ def _preambled(trace: Trace, span: HostSpan, lap: Lap, clock: ClockMap) -> Clock
     return from_preambles(found[0], found[1], between, offset, (lap.stop_ns - lap.start_ns) / 1e9)
 
 
+def _not_found(lap: Lap, reason: str) -> MeteredWindow:
+    return MeteredWindow(None, lap, None, None, None, None, None, None, 1.0, reason, None)
+
+
 def _window(
     trace: Trace, interval: ClockInterval | str, span: HostSpan, lap: Lap, clock: ClockMap
-) -> PowerWindow:
+) -> MeteredWindow:
     if isinstance(interval, str):
-        return PowerWindow(None, lap, None, None, None, None, None, None, 1.0, interval, None)
+        return _not_found(lap, interval)
     near = excerpt(trace, interval.start_s, interval.stop_s)
     if near is None:
-        return PowerWindow(None, lap, None, None, None, None, None, None, 1.0, _NOTHING, None)
+        return _not_found(lap, _NOTHING)
     part = near.between(interval.start_s, interval.stop_s)
     lost = 1.0 - part.coverage
     before = _idle(trace, clock, span.idle_from_ns, span.idle_until_ns)
@@ -334,7 +328,7 @@ def _window(
     sample = None
     if invalid is None and part.mean_w is not None:
         sample = _sample(near, interval, part.mean_w, idle, inferences=lap.inferences, voltage=voltage)
-    return PowerWindow(
+    return MeteredWindow(
         interval,
         lap,
         part.mean_w,

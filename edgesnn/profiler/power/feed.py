@@ -9,9 +9,8 @@ from __future__ import annotations
 import json
 import socket
 import time
-from types import TracebackType
-from typing import Self
 
+from edgesnn.closing import Closing
 from edgesnn.errors import MeterError
 
 #: A line is sent this much ahead of its time, so that the twin has it before it comes to that time.
@@ -29,7 +28,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-class SimulatedLoad:
+class SimulatedLoad(Closing):
     """Feeds a twin's live load (`edgesnn.meters.twins.live`) over its socket.
 
     Args:
@@ -64,16 +63,7 @@ class SimulatedLoad:
         return self._draw(self.idle_w, 0)
 
     def close(self) -> None:
-        """Leave the twin alone."""
         self._socket.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _draw(self, watts: float, level: int) -> int:
         when = time.monotonic_ns() + AHEAD_NS

@@ -16,9 +16,10 @@ from typing import Protocol
 from edgesnn.errors import MeterError
 from edgesnn.meters.base import MeterCapability
 from edgesnn.profiler.latency.steps import MeasuredWindow
-from edgesnn.profiler.power.alignment import BARKER_13, Rung
+from edgesnn.profiler.power.alignment import BARKER_13
 from edgesnn.profiler.power.evaluation import HostSpan, Lap
 from edgesnn.profiler.power.meter_process import MeterProcess
+from edgesnn.record.power import Rung
 from edgesnn.runners.base import Capability, LoadChip, Runner
 
 #: Shortest chip of a preamble: the host's sleep is right to about a millisecond.

@@ -19,17 +19,17 @@ from edgesnn.meters.base import Block, ClockPair
 from edgesnn.meters.files.format import join
 from edgesnn.meters.files.recording import Recording
 from edgesnn.meters.samples.trace import Trace
-from edgesnn.profiler.power.alignment import Rung
 from edgesnn.profiler.power.evaluation import (
     SEED,
     HostSpan,
     Lap,
+    MeteredWindow,
     MeterStream,
     PowerResult,
-    PowerWindow,
     evaluate,
 )
 from edgesnn.profiler.power.uncertainty import propagate
+from edgesnn.record.power import Rung
 
 #: Time before the first idle stretch that is read too: the clocks are not yet mapped exactly.
 BEFORE_S = 0.5
@@ -121,7 +121,7 @@ def evaluate_parts(parts: Sequence[SessionPart], *, seed: int = SEED) -> PowerRe
     results = [evaluate(part.stream, part.spans, part.laps, part.rung, seed=seed) for part in parts]
     if len(results) == 1:
         return results[0]
-    windows: list[PowerWindow] = []
+    windows: list[MeteredWindow] = []
     blocks: list[Block] = []
     end_s = 0.0
     for result in results:
@@ -154,7 +154,7 @@ def joined_loss(parts: Sequence[SessionPart]) -> dict[str, Any]:
     }
 
 
-def _shifted(window: PowerWindow, shift_s: float) -> PowerWindow:
+def _shifted(window: MeteredWindow, shift_s: float) -> MeteredWindow:
     interval = window.interval
     if interval is None:
         return window

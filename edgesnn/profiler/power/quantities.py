@@ -9,29 +9,27 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgesnn.profiler.budgets.judging import (
-    BudgetOutcome,
-    BudgetSpec,
-    BudgetVerdict,
+from edgesnn.profiler.budgets.judging import BudgetSpec, judge_value, verdict_of
+from edgesnn.profiler.power.evaluation import MeteredWindow, PowerResult
+from edgesnn.profiler.power.uncertainty import COMPONENTS, TAIL, Distribution, PowerBudget
+from edgesnn.profiler.results import Absent
+from edgesnn.record.power import Power, PowerWindow
+from edgesnn.record.quantities import (
+    GROUPS,
+    QUANTITIES,
+    Kind,
+    Quantities,
+    Quantity,
+    QuantityGroup,
     Side,
-    judge_value,
-    verdict_of,
+    absent,
+    missing,
+    present,
 )
-from edgesnn.profiler.power.evaluation import PowerResult, PowerWindow
-from edgesnn.profiler.power.uncertainty import COMPONENTS, TAIL, Distribution
-from edgesnn.profiler.results import Absent, Kind, Quantity, absent, present
-
-Quantities = dict[str, Quantity]
+from edgesnn.record.verdicts import Budget, BudgetOutcome
 
 MILLI, MICRO = 1e3, 1e6
-_UNITS = {
-    "power.mean": "mW",
-    "power.idle": "mW",
-    "power.dynamic": "mW",
-    "power.peak": "mW",
-    "energy.per_token": "uJ",
-    "energy.dynamic_per_token": "uJ",
-}
+_NAMES = tuple(one.name for one in GROUPS[QuantityGroup.POWER])
 #: Most points of the trace that goes into a record; each holds the lowest, mean and highest power of its
 #: time.
 ENVELOPE_POINTS = 20_000
@@ -47,40 +45,45 @@ def power_quantities(power: PowerResult | Absent, *, simulated: bool) -> Quantit
         simulated: Whether meter or device is a simulation.
     """
     if isinstance(power, Absent):
-        return {name: absent(unit, power.reason) for name, unit in _UNITS.items()}
+        return missing(_NAMES, power.reason)
     if power.budget is None:
         reason = "no valid window: " + "; ".join(sorted({w.invalid or "" for w in power.windows}))
-        return {name: absent(unit, reason) for name, unit in _UNITS.items()}
+        return missing(_NAMES, reason)
     kind = Kind.SIMULATED if simulated else Kind.MEASURED
-    n, budget = len(power.valid), power.budget
+    n, distributions = len(power.valid), _distributions(power.budget)
     how = f"{n} windows found by {power.rung}{' (coarse)' if power.rung.coarse else ''}"
     if len(power.valid) < len(power.windows):
         how += f", {len(power.windows) - n} more were invalid"
 
-    def quantity(name: str, found: Distribution | None, scale: float, what: str) -> Quantity:
+    def quantity(name: str) -> Quantity:
+        unit = QUANTITIES[name].unit
+        if name == "power.peak":
+            peak = power.peak_w
+            if peak is None:
+                return absent(unit, "no stretch of 1 ms without a gap")
+            return present(peak * MILLI, unit, f"highest mean over 1 ms; {how}", kind, n=n)
+        found, scale, what = distributions[name]
         if found is None:
-            return absent(_UNITS[name], "the idle stretches beside the windows were not measured whole")
+            return absent(unit, "the idle stretches beside the windows were not measured whole")
         interval = (found.lower * scale, found.upper * scale)
-        return present(found.value * scale, _UNITS[name], f"{what}; {how}", kind, interval=interval, n=n)
+        return present(found.value * scale, unit, f"{what}; {how}", kind, interval=interval, n=n)
 
-    peak = power.peak_w
+    return {name: quantity(name) for name in _NAMES}
+
+
+def _distributions(budget: PowerBudget) -> dict[str, tuple[Distribution | None, float, str]]:
+    """What is known of every quantity of power, the factor to its unit, and what it is."""
+    per_token, above_idle = budget.energy_per_inference_j, budget.dynamic_energy_per_inference_j
     return {
-        "power.mean": quantity("power.mean", budget.active_w, MILLI, "mean total power while working"),
-        "power.idle": quantity("power.idle", budget.idle_w, MILLI, "loaded and ready, beside the windows"),
-        "power.dynamic": quantity("power.dynamic", budget.dynamic_w, MILLI, "working less idle"),
-        "power.peak": absent("mW", "no stretch of 1 ms without a gap")
-        if peak is None
-        else present(peak * MILLI, "mW", f"highest mean over 1 ms; {how}", kind, n=n),
-        "energy.per_token": quantity(
-            "energy.per_token", budget.energy_per_inference_j, MICRO, "total energy of one generated token"
-        ),
-        "energy.dynamic_per_token": quantity(
-            "energy.dynamic_per_token", budget.dynamic_energy_per_inference_j, MICRO, "of that, above idle"
-        ),
+        "power.mean": (budget.active_w, MILLI, "mean total power while working"),
+        "power.idle": (budget.idle_w, MILLI, "loaded and ready, beside the windows"),
+        "power.dynamic": (budget.dynamic_w, MILLI, "working less idle"),
+        "energy.per_token": (per_token, MICRO, "total energy of one generated token"),
+        "energy.dynamic_per_token": (above_idle, MICRO, "of that, above idle"),
     }
 
 
-def judge_power(spec: BudgetSpec, quantity: Quantity, power: PowerResult | Absent) -> BudgetVerdict:
+def judge_power(spec: BudgetSpec, quantity: Quantity, power: PowerResult | Absent) -> Budget:
     """Judge mean power: PASS and FAIL leave at most 2.5 % on the other side of the limit.
 
     Args:
@@ -142,34 +145,29 @@ def what_decides(active: Distribution, limit_w: float, windows: int) -> tuple[st
     )
 
 
-def power_document(power: PowerResult, meter: dict[str, Any], loss: dict[str, Any]) -> dict[str, Any]:
-    """A metered session as plain data for the record."""
-    budget = power.budget
-    found = (
-        {}
-        if budget is None
-        else {
-            "power.mean": (budget.active_w, MILLI),
-            "power.idle": (budget.idle_w, MILLI),
-            "power.dynamic": (budget.dynamic_w, MILLI),
-            "energy.per_token": (budget.energy_per_inference_j, MICRO),
-            "energy.dynamic_per_token": (budget.dynamic_energy_per_inference_j, MICRO),
-        }
-    )
-    return {
-        "kind": Kind.SIMULATED if meter["meter"]["simulated"] else Kind.MEASURED,
-        "meter": meter,
-        "loss": loss,
-        "rung": power.rung,
-        "coarse": power.rung.coarse,
-        "clock": None if power.clock is None else dataclasses.asdict(power.clock),
-        "windows": [_window(window) for window in power.windows],
-        "uncertainty": {
-            name: {"unit": _UNITS[name], **{part: sd * scale for part, sd in one.budget.items()}}
-            for name, (one, scale) in found.items()
+def power_record(power: PowerResult, meter: dict[str, Any], loss: dict[str, Any]) -> Power:
+    """A metered session as a record keeps it.
+
+    Args:
+        power: The session.
+        meter: What is known of the meter (``began`` of `edgesnn.meters.serve`).
+        loss: The account of its stream, over all parts of the session.
+    """
+    found = {} if power.budget is None else _distributions(power.budget)
+    return Power(
+        kind=Kind.SIMULATED if meter["meter"]["simulated"] else Kind.MEASURED,
+        meter=meter,
+        loss=loss,
+        rung=power.rung,
+        coarse=power.rung.coarse,
+        clock=None if power.clock is None else dataclasses.asdict(power.clock),
+        windows=[_window(window) for window in power.windows],
+        uncertainty={
+            name: {"unit": QUANTITIES[name].unit, **{part: sd * scale for part, sd in one.budget.items()}}
+            for name, (one, scale, _) in found.items()
             if one is not None
         },
-    }
+    )
 
 
 def power_arrays(power: PowerResult) -> dict[str, npt.NDArray[np.generic]]:
@@ -188,24 +186,24 @@ def power_arrays(power: PowerResult) -> dict[str, npt.NDArray[np.generic]]:
     }
 
 
-def _window(window: PowerWindow) -> dict[str, Any]:
+def _window(window: MeteredWindow) -> PowerWindow:
     interval = window.interval
-    return {
-        "start_s": None if interval is None else interval.start_s,
-        "stop_s": None if interval is None else interval.stop_s,
-        "edge_sd_s": None if interval is None else interval.edge_sd_s,
-        "lap_s": window.lap.seconds,
-        "inferences": window.lap.inferences,
-        "mean_mw": _scaled(window.mean_w, MILLI),
-        "energy_uj": _scaled(window.energy_j, MICRO),
-        "peak_mw": _scaled(window.peak_w, MILLI),
-        "idle_before_mw": _scaled(window.idle_before_w, MILLI),
-        "idle_after_mw": _scaled(window.idle_after_w, MILLI),
-        "voltage_v": window.voltage_v,
-        "lost_share": window.lost_share,
-        "output_sha256": window.lap.output_sha256,
-        "invalid": window.invalid,
-    }
+    return PowerWindow(
+        start_s=None if interval is None else interval.start_s,
+        stop_s=None if interval is None else interval.stop_s,
+        edge_sd_s=None if interval is None else interval.edge_sd_s,
+        lap_s=window.lap.seconds,
+        inferences=window.lap.inferences,
+        mean_mw=_scaled(window.mean_w, MILLI),
+        energy_uj=_scaled(window.energy_j, MICRO),
+        peak_mw=_scaled(window.peak_w, MILLI),
+        idle_before_mw=_scaled(window.idle_before_w, MILLI),
+        idle_after_mw=_scaled(window.idle_after_w, MILLI),
+        voltage_v=window.voltage_v,
+        lost_share=window.lost_share,
+        output_sha256=window.lap.output_sha256,
+        invalid=window.invalid,
+    )
 
 
 def _scaled(value: float | None, scale: float) -> float | None:

@@ -17,7 +17,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from edgesnn.errors import TextError
+from edgesnn.errors import TextError, UserError
+from edgesnn.text.causality import not_numbers
 from edgesnn.text.tokenizer import TextTokenizer
 
 FloatArray = npt.NDArray[np.float64]
@@ -181,6 +182,7 @@ def score_reference(
 
     Raises:
         TextError: None of the documents can be spelt.
+        UserError: Its logits are not numbers.
     """
     found = ReferenceScores()
     pieces = first_pieces(model.tokenizer, student, model.vocab_size)
@@ -192,6 +194,12 @@ def score_reference(
             found.skipped += 1
             continue
         logits = model.logits(aligned.native)[np.array(aligned.rows) - 1].astype(np.float64)
+        if not_numbers(logits):
+            raise UserError(
+                "the reference does not answer with numbers",
+                actual=f"NaN or infinity in document {number} of the held-out text",
+                remedy="its files may be damaged: fetch them again, or name another reference",
+            )
         logits -= logits.max(axis=1, keepdims=True)
         probabilities = np.exp(logits)
         total = probabilities.sum(axis=1)

@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesnn.errors import RunnerError
-from edgesnn.profiler.results import ParityResult
 from edgesnn.program.golden import Golden
 from edgesnn.program.program import Program
+from edgesnn.record.model import Parity
 from edgesnn.runners.base import Capability, Inspectable, Runner
 
 IntArray = npt.NDArray[np.integer]
@@ -112,7 +112,7 @@ def verify_runner(
     *,
     text: str,
     on_progress: Progress | None = None,
-) -> ParityResult:
+) -> Parity:
     """Compare an open runner with golden.
 
     Args:
@@ -143,7 +143,7 @@ def verify_runner(
             on_progress(form, done, len(pairs))
         _compare(runner, form, case, tally)
     mismatches = sum(tally.mismatches.values())
-    return ParityResult(
+    return Parity(
         target=target,
         mismatches=mismatches,
         logits_compared=tally.compared,

@@ -5,11 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from edgesnn.reports.comparison import ChangeScale, MetricResult, Outcome, RunComparison, TargetComparison
-from edgesnn.reports.html.badges import badge, kind_badge, tone
+from edgesnn.reports.comparing.result import (
+    ChangeScale,
+    MetricResult,
+    Outcome,
+    RunComparison,
+    TargetComparison,
+)
+from edgesnn.reports.html.charts.svg import line, rect, table
 from edgesnn.reports.html.markup import Child, Safe, element, join
-from edgesnn.reports.html.numbers import number, percent, signed_percent, unit, with_unit
-from edgesnn.reports.html.svg import line, rect, table
+from edgesnn.reports.html.values import (
+    badge,
+    kind_badge,
+    number,
+    percent,
+    signed_percent,
+    tone,
+    unit,
+    with_unit,
+)
 
 #: Rows of one page; what changed comes first, so what is left out is what stayed the same.
 MOST_ROWS = 1_200
@@ -29,26 +43,18 @@ def change_text(metric: MetricResult) -> str:
     """The change of a metric with its interval, as people say it: percent, points, or a whole number."""
     if metric.change is None:
         return "unknown"
-    if metric.scale is ChangeScale.LOG_RATIO:
-        ends = (
-            ""
-            if metric.lower is None or metric.upper is None
-            else (f" [{_ratio(metric.lower)}, {_ratio(metric.upper)}]")
-        )
-        return f"{_ratio(metric.change)}{ends}"
-    if metric.scale is ChangeScale.DIFFERENCE and metric.unit == "share":
-        ends = (
-            ""
-            if metric.lower is None or metric.upper is None
-            else (f" [{_signed(metric.lower / _POINT)}, {_signed(metric.upper / _POINT)}]")
-        )
-        return f"{_signed(metric.change / _POINT)}{ends} points"
-    ends = (
-        ""
-        if metric.lower is None or metric.upper is None
-        else (f" [{_signed(metric.lower)}, {_signed(metric.upper)}]")
-    )
-    return f"{_signed(metric.change)}{ends} {unit(metric.unit)}".strip()
+
+    def say(value: float) -> str:
+        if metric.scale is ChangeScale.LOG_RATIO:
+            return _ratio(value)
+        return _signed(value / _POINT if points else value)
+
+    points = metric.scale is ChangeScale.DIFFERENCE and metric.unit == "share"
+    ends = ""
+    if metric.lower is not None and metric.upper is not None:
+        ends = f" [{say(metric.lower)}, {say(metric.upper)}]"
+    name = "points" if points else "" if metric.scale is ChangeScale.LOG_RATIO else unit(metric.unit)
+    return f"{say(metric.change)}{ends} {name}".strip()
 
 
 def metrics_table(comparison: RunComparison) -> Safe | None:

@@ -3,37 +3,34 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from edgesnn.errors import RecordError
-from edgesnn.record.files import read_record
-from edgesnn.record.model import Quantity, RunRecord
-from edgesnn.reports.comparison import Key
-from edgesnn.reports.html.trend import TrendPoint
-from edgesnn.reports.summary import Shown, SummarisedRun, key_of
+from edgesnn.record.files import NO_RUNS, RunData, find_record
+from edgesnn.record.model import RunRecord
+from edgesnn.record.quantities import Kind, Quantity, present
+from edgesnn.reports.comparing.result import Key
+from edgesnn.reports.comparing.summary import SummarisedRun, key_of
+from edgesnn.reports.html.charts.trend import TrendPoint
 
-#: What a series shows over its runs: quantity, title, and the budget that limits it.
+#: Quantities that a series shows over its runs.
 TRENDS = (
-    ("latency.p95", "Generated token, p95", "latency_ms_p95"),
-    ("latency.p50", "Generated token, median", None),
-    ("first_token.p95", "First token, p95", "first_token_ms_p95"),
-    ("power.mean", "Mean power", "power_mw"),
-    ("energy.per_token", "Energy per token", None),
-    ("energy_estimate.with_memory", "Energy per token from counts", None),
-    ("memory.peak", "Peak memory", "memory_mb"),
-    ("size.model", "Model files", "size_mb"),
-    ("accuracy.bits_per_byte", "Bits per byte", "bits_per_byte"),
-    ("accuracy.retention", "Retention", "retention"),
-    ("activity.spike_rate", "Spike rate", "spike_rate"),
-    ("activity.synaptic_operations", "Synaptic operations", "synaptic_operations"),
-    ("parity.mismatches", "Mismatching logits", "parity_mismatches"),
+    "latency.p95",
+    "latency.p50",
+    "first_token.p95",
+    "power.mean",
+    "energy.per_token",
+    "energy_estimate.with_memory",
+    "memory.peak",
+    "size.model",
+    "accuracy.bits_per_byte",
+    "accuracy.retention",
+    "activity.spike_rate",
+    "activity.synaptic_operations",
+    "parity.mismatches",
 )
-_SCHEMA = b'"edgesnn.run/'
-_OPENING = 4096
-_QUICK_BYTES = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,16 +88,21 @@ class SkippedRecord:
 
 
 def read_folder(
-    folder: Path, *, without: Path | None = None, on_progress: Callable[[int], None] | None = None
+    folder: Path,
+    *,
+    without: Path | None = None,
+    known: Mapping[Path, RunData] = NO_RUNS,
+    on_progress: Callable[[int], None] | None = None,
 ) -> tuple[list[Row], list[SkippedRecord]]:
     """Read every run record below a folder, oldest first.
 
-    Files that are no run record (no ``edgesnn.run`` near their beginning) are passed over in silence; run
-    records that break the schema or are of another major version are told with the reason.
+    Files that do not say that they are run records are passed over in silence; run records that break the
+    schema or are of another major version are told with the reason.
 
     Args:
         folder: The folder.
         without: A folder below it that is not entered.
+        known: Runs that were read before, by resolved path of their records.
         on_progress: Called with the number of files that were looked at.
 
     Raises:
@@ -113,15 +115,14 @@ def read_folder(
     for count, path in enumerate(_json_files(folder, without), 1):
         if on_progress is not None:
             on_progress(count)
+        run = known.get(path.resolve()) if known else None
         try:
-            with path.open("rb") as stream:
-                if _SCHEMA not in stream.read(_OPENING):
-                    continue
-            rows.append(row_of(path))
+            record = find_record(path) if run is None else run.record
         except RecordError as error:
             skipped.append(SkippedRecord(path, error.sentence()))
-        except OSError as error:
-            skipped.append(SkippedRecord(path, error.strerror or str(error)))
+            continue
+        if record is not None:
+            rows.append(row_of(path, record))
     rows.sort(key=lambda row: (row.created, str(row.path)))
     return rows, skipped
 
@@ -137,16 +138,6 @@ def _json_files(folder: Path, without: Path | None) -> Iterator[Path]:
                 yield Path(root) / name
 
 
-def _read(path: Path) -> RunRecord:
-    """A record, parsed once: a folder of ten thousand is why. What is wrong is said by the careful reader."""
-    try:
-        if path.stat().st_size < _QUICK_BYTES:
-            return RunRecord.model_validate_json(path.read_bytes(), strict=True)
-    except (OSError, ValueError):
-        pass
-    return read_record(path)
-
-
 def rows_of_sessions(sessions: Sequence[SummarisedRun]) -> list[Row]:
     """Sessions of a baseline as rows; their quantities have no intervals there."""
     return [
@@ -158,7 +149,11 @@ def rows_of_sessions(sessions: Sequence[SummarisedRun]) -> list[Row]:
             one.verdict,
             one.identity.get("device", ""),
             one.simulated,
-            {name: _quantity(one.quantities[name]) for name, _, _ in TRENDS if name in one.quantities},
+            {
+                name: present(found.value, found.unit, "kept by the baseline", Kind(found.kind))
+                for name, found in one.quantities.items()
+                if name in TRENDS and found.value is not None
+            },
             {budget.name: budget.limit for budget in one.budgets},
             None,
         )
@@ -166,40 +161,18 @@ def rows_of_sessions(sessions: Sequence[SummarisedRun]) -> list[Row]:
     ]
 
 
-def _quantity(shown: Shown) -> Quantity:
-    return Quantity.model_construct(
-        value=shown.value, unit=shown.unit, kind=shown.kind, reason=shown.reason, lower=None, upper=None
-    )
-
-
-def row_of(path: Path) -> Row:
-    """Read one record as a row.
-
-    Raises:
-        RecordError: It cannot be read.
-    """
-    record = _read(path)
-    names = {name for name, _, _ in TRENDS}
-    power: Any = getattr(record, "power", None)
-    profile = record.profile
-    device = record.device
+def row_of(path: Path, record: RunRecord) -> Row:
+    """A record as a row."""
+    device, quantities = record.device, record.quantities
     return Row(
         path,
-        key_of(
-            {
-                "profile": profile,
-                "model": {"name": record.model.name},
-                "target": record.target,
-                "device": {"engine": device.engine},
-                "power": None if power is None else power.model_dump(mode="json"),
-            }
-        ),
+        key_of(record),
         record.created,
         record.provenance.git_commit,
         record.verdict.verdict,
         device.device,
-        device.simulated or any(q.kind == "SIMULATED" for q in record.quantities.values()),
-        {name: q for name, q in record.quantities.items() if name in names and q.value is not None},
+        device.simulated or any(found.kind is Kind.SIMULATED for found in quantities.values()),
+        {name: found for name, found in quantities.items() if name in TRENDS and found.value is not None},
         {budget.name: budget.limit for budget in record.budgets if budget.limit is not None},
         None if record.arrays is None else record.arrays.file,
     )

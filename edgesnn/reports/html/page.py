@@ -54,8 +54,8 @@ def page(
         HTML; the only file it needs is itself. Where it would be larger than `MAX_BYTES`, its largest parts
         are left out, and say so.
     """
-    sheet = _sheet()
-    digest = base64.b64encode(hashlib.sha256(sheet.encode()).digest()).decode()
+    rules = sheet()
+    digest = base64.b64encode(hashlib.sha256(rules.encode()).digest()).decode()
     # Nothing is loaded and nothing runs, whatever a record says; only this very style sheet applies.
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     shown = _fitting([section for section in sections if join(section.content)])
@@ -67,7 +67,7 @@ def page(
         element("meta", name="color-scheme", content="light dark"),
         element("meta", name="referrer", content="no-referrer"),
         element("title", title),
-        style(sheet),
+        style(rules),
     )
     navigation = element(
         "nav",
@@ -118,5 +118,6 @@ def _section(section: Section) -> Safe:
 
 
 @cache
-def _sheet() -> str:
+def sheet() -> str:
+    """The rules of every page."""
     return Path(__file__).with_name("style.css").read_text(encoding="utf-8")

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from edgesnn.reports.comparison import RunComparison
-from edgesnn.reports.html.badges import tone
-from edgesnn.reports.html.bars import energy_figure, spike_figure, uncertainty_figure
+from edgesnn.record.power import Power
+from edgesnn.reports.comparing.result import RunComparison
 from edgesnn.reports.html.changes import metrics_table, outcome_counts, target_notes
-from edgesnn.reports.html.chip import chip_figures, violations
-from edgesnn.reports.html.latency import latency_figures
+from edgesnn.reports.html.charts.bars import energy_figure, spike_figure, uncertainty_figure
+from edgesnn.reports.html.charts.chip import ChipMap, chip_figures, violations
+from edgesnn.reports.html.charts.latency import latency_figures
+from edgesnn.reports.html.charts.power import power_figures, power_rows
 from edgesnn.reports.html.markup import Child, Safe, SafeLink, element
-from edgesnn.reports.html.numbers import moment, number
 from edgesnn.reports.html.page import Section, page
-from edgesnn.reports.html.power import power_figures, power_rows
 from edgesnn.reports.html.run_parts import (
     budget_cards,
     engines_table,
@@ -29,6 +27,7 @@ from edgesnn.reports.html.run_parts import (
     setting,
 )
 from edgesnn.reports.html.sources import Source
+from edgesnn.reports.html.values import moment, number, tone
 
 _SENTENCES = {
     "PASS": "Every required budget was shown to hold.",
@@ -48,7 +47,7 @@ def run_page(
     base: Source | None = None,
     comparison: RunComparison | None = None,
     *,
-    mapping: Mapping[str, Any] | None = None,
+    mapping: ChipMap | None = None,
     trends: Sequence[Safe] = (),
     back: tuple[SafeLink, str] | None = None,
 ) -> str:
@@ -58,40 +57,49 @@ def run_page(
         head: The run.
         base: The run it is set against, or None.
         comparison: The comparison of both, or None.
-        mapping: A document of ``edgesnn map --json``, or None.
+        mapping: What ``edgesnn map --json`` printed, or None.
         trends: Figures of the same series over earlier runs.
         back: A link to the page above this one.
 
     Returns:
         HTML that needs no other file.
     """
-    document = head.document
+    record = head.record
     sections = [
-        Section("budgets", "Budgets", budget_cards(document)),
+        Section("budgets", "Budgets", budget_cards(record)),
         Section("changes", "Changes", _changes(comparison)),
         Section("power", "Power", _power(head)),
-        Section("latency", "Latency", latency_figures(head, base, _limit(document, "latency_ms_p95"))),
+        Section("latency", "Latency", latency_figures(head, base, head.limit("latency_ms_p95"))),
         Section("trend", "Trend", list(trends)),
         Section("activity", "Spikes", _activity(head, base)),
         Section("chip", "Chip map", _chip(mapping)),
-        Section("uncertainty", "Uncertainty", _uncertainty(document)),
-        Section("parity", "Bits", parity_text(document)),
-        Section("engines", "Other engines", engines_table(document)),
-        Section("notes", "Notes", notes(document)),
-        Section("missing", "Not measured", missing(document)),
-        Section("quantities", "All quantities", quantities_table(document)),
-        Section("setting", "Setting", setting(document)),
+        Section("uncertainty", "Uncertainty", _uncertainty(record.power)),
+        Section("parity", "Bits", parity_text(record.parity)),
+        Section("engines", "Other engines", engines_table(record)),
+        Section("notes", "Notes", notes(record)),
+        Section("missing", "Not measured", missing(record)),
+        Section("quantities", "All quantities", quantities_table(record)),
+        Section("setting", "Setting", setting(record)),
         Section("raw", "Raw data", raw_data(head, base)),
     ]
-    verdict = document["verdict"]["verdict"] if comparison is None else comparison.verdict.value
-    header = [
+    verdict = _verdict(head, comparison)
+    made = moment(record.created)
+    return page(f"{verdict}: {head.name}", run_head(head, comparison), sections, back=back, made=made)
+
+
+def run_head(head: Source, comparison: RunComparison | None = None) -> Child:
+    """What stands on top of a run's page: its name, the verdict, what ran where."""
+    return [
         element("p", "edgesnn run report", class_="eyebrow"),
         element("h1", head.name),
-        verdict_box(verdict, _say(head, comparison), _reasons(head, comparison)),
-        kind_note(document),
-        run_facts(document),
+        verdict_box(_verdict(head, comparison), _say(head, comparison), _reasons(head, comparison)),
+        kind_note(head.record),
+        run_facts(head.record),
     ]
-    return page(f"{verdict}: {head.name}", header, sections, back=back, made=moment(document["created"]))
+
+
+def _verdict(head: Source, comparison: RunComparison | None) -> str:
+    return head.record.verdict.verdict if comparison is None else comparison.verdict.value
 
 
 def verdict_box(word: str, say: str, reasons: Sequence[str]) -> Safe:
@@ -116,19 +124,18 @@ def verdict_box(word: str, say: str, reasons: Sequence[str]) -> Safe:
 
 
 def _say(head: Source, comparison: RunComparison | None) -> str:
-    own = head.document["verdict"]
-    sentence = _SENTENCES.get(own["verdict"], "")
+    own = head.record.verdict
     if comparison is None:
-        return f"{sentence} Exit code {own['exit_code']}."
+        return f"{_SENTENCES.get(own.verdict, '')} Exit code {own.exit_code}."
     counts = ", ".join(f"{count:,} {name}" for name, count in outcome_counts(comparison))
     return (
         f"{_SENTENCES.get(comparison.verdict.value, '')} Metrics: {counts or 'none'}. Exit code "
-        f"{comparison.exit_code}. The run itself: {own['verdict']}."
+        f"{comparison.exit_code}. The run itself: {own.verdict}."
     )
 
 
 def _reasons(head: Source, comparison: RunComparison | None) -> list[str]:
-    return list(head.document["verdict"]["reasons"] if comparison is None else comparison.reasons)
+    return list(head.record.verdict.reasons if comparison is None else comparison.reasons)
 
 
 def _changes(comparison: RunComparison | None) -> Child:
@@ -137,52 +144,40 @@ def _changes(comparison: RunComparison | None) -> Child:
     return [metrics_table(comparison), target_notes(comparison)]
 
 
-def _limit(document: Mapping[str, Any], name: str) -> float | None:
-    found = next((b["limit"] for b in document["budgets"] if b["name"] == name), None)
-    return None if found is None else float(found)
-
-
 def _power(head: Source) -> Child:
-    power = head.document.get("power")
+    power = head.record.power
     if power is None:
         return None
-    figures = power_figures(head, _limit(head.document, "power_mw"))
+    figures = power_figures(head, head.limit("power_mw"))
     why = head.arrays_reason or "the record has no power trace"
     rows: list[tuple[str, Child]] = list(power_rows(power))
     return [facts(rows), figures or element("p", f"No trace is drawn: {why}.", class_="note")]
 
 
 def _activity(head: Source, base: Source | None) -> Child:
-    activity, energy = head.document["activity"], head.document.get("energy")
-    before = None if base is None else base.document["activity"]
+    activity, energy = head.record.activity, head.record.energy
     parts: list[Child] = []
     if activity is not None:
-        effective, dense = (
-            head.quantity("activity.synaptic_operations"),
-            head.quantity("activity.synaptic_operations_dense"),
-        )
-        if effective and dense and effective["value"] is not None and dense["value"]:
+        effective = head.quantity("activity.synaptic_operations")
+        dense = head.quantity("activity.synaptic_operations_dense")
+        if effective and dense and effective.value is not None and dense.value:
             parts.append(
                 element(
                     "p",
-                    f"{number(effective['value'])} synaptic operations per token happen of "
-                    f"{number(dense['value'])} dense ones ({effective['value'] / dense['value']:.0%}); "
-                    f"{activity['how']}, "
-                    f"{activity['tokens']:,} tokens.",
+                    f"{number(effective.value)} synaptic operations per token happen of "
+                    f"{number(dense.value)} dense ones ({effective.value / dense.value:.0%}); "
+                    f"{activity.how}, {activity.tokens:,} tokens.",
                 )
             )
-        parts.append(spike_figure(activity, before))
+        parts.append(spike_figure(activity, None if base is None else base.record.activity))
     if energy is not None:
         parts.append(energy_figure(energy))
     return parts
 
 
-def _chip(mapping: Mapping[str, Any] | None) -> Child:
+def _chip(mapping: ChipMap | None) -> Child:
     return None if mapping is None else [violations(mapping), chip_figures(mapping)]
 
 
-def _uncertainty(document: Mapping[str, Any]) -> Child:
-    power = document.get("power")
-    if power is None or not power.get("uncertainty"):
-        return None
-    return uncertainty_figure(power["uncertainty"], str(power["kind"]))
+def _uncertainty(power: Power | None) -> Child:
+    return uncertainty_figure(power.uncertainty, power.kind) if power is not None else None

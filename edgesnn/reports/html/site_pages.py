@@ -9,20 +9,19 @@ from pathlib import Path
 
 import numpy as np
 
-from edgesnn.reports.comparison import Key
+from edgesnn.record.quantities import QUANTITIES, Kind, budget_on
+from edgesnn.reports.comparing.result import Key
 from edgesnn.reports.history import LONGEST, cuts
-from edgesnn.reports.html.badges import badge
-from edgesnn.reports.html.envelope import of_series
+from edgesnn.reports.html.charts.envelope import of_series
+from edgesnn.reports.html.charts.scales import Axis, span
+from edgesnn.reports.html.charts.svg import envelope_marks, table
+from edgesnn.reports.html.charts.trend import TrendPoint, trend_figure
 from edgesnn.reports.html.folder import TRENDS, Row, SkippedRecord
 from edgesnn.reports.html.markup import Child, Safe, SafeLink, element, near
-from edgesnn.reports.html.numbers import interval, moment, number, with_unit
 from edgesnn.reports.html.page import Section, page
 from edgesnn.reports.html.run_page import verdict_box
-from edgesnn.reports.html.scales import Axis, span
 from edgesnn.reports.html.sources import relative
-from edgesnn.reports.html.svg import path as path_of
-from edgesnn.reports.html.svg import table
-from edgesnn.reports.html.trend import TrendPoint, trend_figure
+from edgesnn.reports.html.values import badge, interval, moment, number, with_kind, with_unit
 
 #: What a site says of itself, for programs.
 MARKER = "edgesnn-site.json"
@@ -239,13 +238,9 @@ def _spark(values: Sequence[float]) -> Safe | None:
     few = of_series(values, _SPARK_POINTS)
     across = Axis(0.0, float(few.x[-1]) or 1.0, 2.0, 118.0)
     up = Axis(*span([float(few.low.min()), float(few.high.max())]), 20.0, 2.0)
-    band = [(across(float(x)), up(float(v)) - 0.3) for x, v in zip(few.x, few.high, strict=True)]
-    band += [(across(float(x)), up(float(v)) + 0.3) for x, v in zip(few.x[::-1], few.low[::-1], strict=True)]
-    means = [(across(float(x)), up(float(v))) for x, v in zip(few.x, few.mean, strict=True)]
     return element(
         "svg",
-        element("path", d=path_of(band) + "Z", class_="band"),
-        element("path", d=path_of(means), class_="head"),
+        envelope_marks(few, across, up, half=0.3),
         class_="spark",
         viewBox="0 0 120 22",
         role="img",
@@ -288,7 +283,7 @@ def _value(row: Row, name: str) -> Safe | None:
         "span",
         with_unit(found.value, found.unit),
         [" ", element("span", ends, class_="ends short")] if ends else None,
-        [" ", badge(found.kind)] if found.kind != "MEASURED" else None,
+        [" ", badge(found.kind)] if found.kind is not Kind.MEASURED else None,
         class_="number",
     )
 
@@ -301,12 +296,14 @@ def trends(rows: Sequence[Row], *, tables: bool = False) -> list[Safe]:
         tables: Whether the numbers stand below each figure.
     """
     figures, constant = [], []
-    for name, title, budget in TRENDS:
+    for name in TRENDS:
         points = _points(rows, name)
         newest = next((row.quantities[name] for row in reversed(rows) if row.point(name)), None)
         if newest is None or len(points) < 2:
             continue
-        shown = title if newest.kind == "MEASURED" else f"{title} ({newest.kind})"
+        title = QUANTITIES[name].title
+        shown = with_kind(f"{title[0].upper()}{title[1:]}", newest.kind)
+        budget = budget_on(name)
         if len({point.value for point in points}) == 1:
             constant.append(f"{shown}: {with_unit(points[0].value, newest.unit)}")
             continue
@@ -315,7 +312,7 @@ def trends(rows: Sequence[Row], *, tables: bool = False) -> list[Safe]:
             shown,
             newest.unit,
             points,
-            limit=None if budget is None else rows[-1].limits.get(budget),
+            limit=None if budget is None else rows[-1].limits.get(budget.name),
             steps=_steps(points),
             table=tables,
         )

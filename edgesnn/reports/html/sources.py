@@ -1,20 +1,17 @@
-"""What a page is made from: a record as plain data, its arrays where they are whole, and where both stand."""
+"""What a page is made from: a run, its arrays as numbers, and where both stand."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from edgesnn.errors import RecordError
-from edgesnn.record.files import read_record, read_run
-
-Document = Mapping[str, Any]
+from edgesnn.record.files import RunData, read_record, with_arrays
+from edgesnn.record.model import RunRecord
+from edgesnn.record.quantities import Quantity
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,32 +19,43 @@ class Source:
     """One run record for a page.
 
     Attributes:
-        document: The record as JSON-like data.
-        arrays: Its raw arrays by name; empty where they are missing or not whole.
+        run: Record and arrays; no arrays where they are missing or not whole.
         link: Path of the record's file as the page links to it, or None.
         arrays_link: Path of the arrays' file, or None.
-        arrays_reason: Why there are no arrays; None when they are there.
     """
 
-    document: Document
-    arrays: Mapping[str, npt.NDArray[np.generic]] = field(default_factory=dict)
+    run: RunData
     link: str | None = None
     arrays_link: str | None = None
-    arrays_reason: str | None = None
+
+    @property
+    def record(self) -> RunRecord:
+        """The record."""
+        return self.run.record
 
     @property
     def name(self) -> str:
         """Model and target."""
-        return f"{self.document['model']['name']} on {self.document['target']}"
+        return f"{self.record.model.name} on {self.record.target}"
 
-    def quantity(self, name: str) -> Mapping[str, Any] | None:
+    @property
+    def arrays_reason(self) -> str | None:
+        """Why there are no arrays; None when they are there."""
+        if self.run.arrays_error is not None:
+            return self.run.arrays_error.sentence()
+        return None if self.run.arrays else "the record has no raw arrays"
+
+    def quantity(self, name: str) -> Quantity | None:
         """A quantity by name, or None where the record has none."""
-        found: Mapping[str, Any] | None = self.document["quantities"].get(name)
-        return found
+        return self.record.quantities.get(name)
+
+    def limit(self, budget: str) -> float | None:
+        """The limit of a budget, or None where the profile has none."""
+        return next((one.limit for one in self.record.budgets if one.name == budget), None)
 
     def numbers(self, name: str) -> npt.NDArray[np.float64] | None:
         """A raw array of finite numbers in one row, or None."""
-        found = self.arrays.get(name)
+        found = self.run.arrays.get(name)
         if found is None or found.ndim != 1 or found.dtype.kind not in "iuf" or not len(found):
             return None
         return found.astype(np.float64)
@@ -62,7 +70,7 @@ class Source:
 
     def windows_ms(self) -> list[npt.NDArray[np.float64]]:
         """Times of all steps, window by window, milliseconds."""
-        names = sorted(n for n in self.arrays if n.startswith("window_") and n.endswith("_latencies_ms"))
+        names = sorted(n for n in self.run.arrays if n.startswith("window_") and n.endswith("_latencies_ms"))
         return [row for name in names if (row := self.numbers(name)) is not None]
 
 
@@ -79,19 +87,20 @@ def load_source(path: Path, page_folder: Path) -> Source:
     Raises:
         RecordError: The record itself cannot be read.
     """
-    try:
-        run = read_run(path)
-    except RecordError as broken:
-        record = read_record(path)  # raises again unless only the arrays are wrong
-        return Source(record.to_json(), link=relative(path, page_folder), arrays_reason=broken.sentence())
-    beside = None if run.record.arrays is None else path.parent / run.record.arrays.file
-    return Source(
-        run.record.to_json(),
-        run.arrays,
-        relative(path, page_folder),
-        None if beside is None else relative(beside, page_folder),
-        "the record has no raw arrays" if beside is None else None,
-    )
+    return source_of(with_arrays(read_record(path), path), path, page_folder)
+
+
+def source_of(run: RunData, path: Path, page_folder: Path) -> Source:
+    """A run that was read as the source of a page.
+
+    Args:
+        run: The run.
+        path: Its record's file.
+        page_folder: The folder of the page, from which links start.
+    """
+    entry = run.record.arrays
+    beside = None if entry is None or run.arrays_error is not None else path.parent / entry.file
+    return Source(run, relative(path, page_folder), None if beside is None else relative(beside, page_folder))
 
 
 def relative(path: Path, folder: Path) -> str | None:

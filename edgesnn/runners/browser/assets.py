@@ -21,8 +21,9 @@ import tempfile
 import zlib
 from pathlib import Path
 
+from edgesnn.children import ending, last_words
 from edgesnn.errors import EdgesnnError, RunnerError
-from edgesnn.runners.native.build import cache_folder
+from edgesnn.resources import cache_folder
 
 PACKAGE = "onnxruntime-web"
 VERSION = "1.30.0"
@@ -111,7 +112,7 @@ def fetch(source: Path | None = None) -> Path:
 
 
 def _folder() -> Path:
-    return cache_folder().parent / f"{PACKAGE}-{VERSION}"
+    return cache_folder(f"{PACKAGE}-{VERSION}")
 
 
 def _is_whole(folder: Path) -> bool:
@@ -162,10 +163,9 @@ def _unpacked(work: Path) -> Path:
         raise RunnerError(f"npm did not fetch {PACKAGE}: {error}", remedy=_REMEDY) from None
     archives = sorted(work.glob("*.tgz"))
     if done.returncode != 0 or not archives:
-        lines = done.stderr.strip().splitlines()
         raise RunnerError(
-            f"npm did not fetch {PACKAGE}: {' | '.join(lines[-3:])[:300]}",
-            actual=f"exit code {done.returncode}",
+            f"npm did not fetch {PACKAGE}: {last_words(done.stderr)}",
+            actual=ending(done.returncode),
             remedy=_REMEDY,
         )
     unpacked = work / "unpacked"

@@ -11,14 +11,13 @@ import time
 from collections.abc import Sequence
 from importlib.util import find_spec
 from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from edgesnn.bundle.bundle import Bundle
-from edgesnn.errors import RunnerError, TextError
-from edgesnn.program.program import Program
+from edgesnn.errors import RunnerError
 from edgesnn.runners.base import (
     Capability,
     ClockReading,
@@ -27,7 +26,9 @@ from edgesnn.runners.base import (
     LoadChip,
     Output,
     RunnerOptions,
+    Screen,
     Sighting,
+    Watchful,
     Window,
 )
 from edgesnn.runners.browser import assets as browser_assets
@@ -37,13 +38,13 @@ from edgesnn.runners.browser.phone import BrowserPhone, PhoneGone
 from edgesnn.runners.browser.protocol import calls_per_sample, group_sizes
 from edgesnn.runners.browser.server import PhoneServer
 from edgesnn.runners.browser.tls import session_certificate
-from edgesnn.runners.host import check_batch, not_open
+from edgesnn.runners.host import ProgramRunner, check_batch, check_window, not_open
 
 #: Least time between two signs of progress that the phone is asked to paint.
 _SHOW_S = 0.2
 
 
-class BrowserRunner:
+class BrowserRunner(ProgramRunner, Watchful, Screen):
     """The integer program in onnxruntime-web, in a worker of the page that a phone opened."""
 
     name: ClassVar[str] = "browser"
@@ -67,7 +68,6 @@ class BrowserRunner:
     def __init__(self) -> None:
         self._server: PhoneServer | None = None
         self._open_phone: BrowserPhone | None = None
-        self._program: Program | None = None
         self._details: dict[str, Any] = {}
         self._calls: int | None = None
         self._hidden = 0
@@ -75,7 +75,6 @@ class BrowserRunner:
 
     @classmethod
     def missing(cls) -> str | None:
-        """What serving a page lacks here, or None."""
         for package in ("websockets", "segno"):
             if find_spec(package) is None:
                 return f"{package} is not installed; remedy: pip install 'edgesnn[phone]'"
@@ -116,42 +115,20 @@ class BrowserRunner:
             return info
 
     def reset(self, batch: int = 1) -> None:
-        """Forget everything: a new context.
-
-        Raises:
-            RunnerError: More than one sequence is asked for, or the phone failed.
-        """
         if batch != 1:
             raise RunnerError("a phone runs one sequence at a time", actual=batch, limit=1)
         self._phone().ask("reset")
 
     def step(self, tokens: IntArray) -> Output:
-        """Run one token, ids ``[1]``; the time is the phone's and includes the care for the state.
-
-        Raises:
-            TextError: The token id is outside the vocabulary.
-            RunnerError: The phone failed.
-        """
+        """Run one token, ids ``[1]``; the time is the phone's and includes the care for the state."""
         check_batch(tokens, 1)
         return self._run("step", self._ids(np.asarray(tokens)[None, :]), (1, -1))
 
     def sequence(self, ids: IntArray) -> Output:
-        """Run a whole sequence ``[1, length]``; logits ``[1, length, vocab]``.
-
-        Raises:
-            TextError: A token id is outside the vocabulary.
-            RunnerError: The phone failed.
-        """
         checked = self._ids(ids)
         return self._run("sequence", checked, (1, len(checked), -1))
 
     def prefill(self, ids: IntArray) -> Output:
-        """Run a whole sequence ``[1, length]``; `step` continues. Logits of the last token ``[1, vocab]``.
-
-        Raises:
-            TextError: A token id is outside the vocabulary.
-            RunnerError: The phone failed.
-        """
         return self._run("prefill", self._ids(ids), (1, -1))
 
     def window(self, ids: IntArray, repeat: int, warmup: int) -> Window:
@@ -165,8 +142,7 @@ class BrowserRunner:
             TextError: A token id is outside the vocabulary.
             RunnerError: There is nothing to run, or the phone failed.
         """
-        if np.ndim(ids) != 1 or np.size(ids) == 0 or repeat < 1:
-            raise RunnerError("a window needs at least one token", actual=f"{list(np.shape(ids))} x {repeat}")
+        check_window(ids, repeat)
         phone, tokens = self._phone(), self._ids(np.asarray(ids)[None, :])
         step_ms = phone.facts.timer_step_us / 1e3
         if self._calls is None:
@@ -204,29 +180,14 @@ class BrowserRunner:
         return Window(latencies, started, ended, answer.digest("output_sha256"), len(latencies))
 
     def idle(self, seconds: float) -> None:
-        """Stay loaded with nothing running.
-
-        Raises:
-            RunnerError: The phone left meanwhile.
-        """
         time.sleep(seconds)
         self._phone().ask("now")
 
     def play(self, pattern: tuple[LoadChip, ...]) -> None:
-        """Compute (token 0 from a new context, again and again) and idle in a coded pattern.
-
-        Raises:
-            RunnerError: The phone failed.
-        """
         chips = [[chip.busy, chip.seconds] for chip in pattern]
         self._phone().ask("play", chips=chips)
 
     def clock(self) -> ClockReading:
-        """Exchange one reading with the phone's clock.
-
-        Raises:
-            RunnerError: The phone failed.
-        """
         phone = self._phone()
         before = time.perf_counter_ns()
         answer, _ = phone.ask("now")
@@ -260,7 +221,6 @@ class BrowserRunner:
         return Sighting(invalid, tuple(marks))
 
     def show_progress(self, stage: str, done: int, total: int) -> None:
-        """Show on the phone what is under way."""
         last, at = self._shown
         now = time.monotonic()
         if self._open_phone is not None and (stage != last or now - at >= _SHOW_S):
@@ -268,21 +228,15 @@ class BrowserRunner:
             self._open_phone.tell("progress", stage=stage, done=done, total=total)
 
     def show_result(self, verdict: str, rows: Sequence[tuple[str, str]]) -> None:
-        """Show on the phone how it ended."""
         if self._open_phone is not None:
             self._open_phone.tell("result", verdict=verdict, rows=[list(row) for row in rows])
 
     def close(self) -> None:
-        """Let the phone go and stop serving."""
         if self._open_phone is not None:
             self._open_phone.tell("over")
         if self._server is not None:
             self._server.close()
         self._server = self._open_phone = self._program = self._calls = None
-
-    def __enter__(self) -> Self:
-        """Enter a context that closes the runner."""
-        return self
 
     def __exit__(
         self,
@@ -314,29 +268,12 @@ class BrowserRunner:
             raise not_open()
         return self._open_phone
 
-    def _require_program(self) -> Program:
-        if self._program is None:
-            raise not_open()
-        return self._program
-
     def _ids(self, ids: IntArray) -> list[int]:
         """Token ids of one sequence ``[1, length]``, checked: a browser would not refuse wrong ones."""
-        given, vocab = np.asarray(ids), self._require_program().vocab_size
-        if given.ndim != 2 or given.size == 0 or not np.issubdtype(given.dtype, np.integer):
-            raise TextError(
-                "token ids must be a non-empty integer array [1, length]",
-                actual=f"{given.dtype} {list(given.shape)}",
-            )
-        if len(given) != 1:
-            raise RunnerError("a phone runs one sequence at a time", actual=len(given), limit=1)
-        if int(given.min()) < 0 or int(given.max()) >= vocab:
-            raise TextError(
-                "token id outside the vocabulary",
-                actual=int(given.min() if given.min() < 0 else given.max()),
-                limit=f"0..{vocab - 1}",
-                remedy="encode the text with the tokenizer.json of this student",
-            )
-        return [int(token) for token in given[0]]
+        checked = self._require_program().check_ids(ids)
+        if len(checked) != 1:
+            raise RunnerError("a phone runs one sequence at a time", actual=len(checked), limit=1)
+        return [int(token) for token in checked[0]]
 
     def _announce(self, url: str, fingerprint: str | None) -> None:
         """Say on stderr where the page is: someone must open it, so this is said even when nobody watches."""

@@ -17,10 +17,10 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
+from edgesnn.closing import Closing
 from edgesnn.errors import RunnerError, missing_extra
 from edgesnn.runners.browser.address import Place
 from edgesnn.runners.browser.phone import BrowserPhone
@@ -80,7 +80,7 @@ def read_served(path: Path, packed: Path | None = None) -> Served:
     return Served(content, kind, gzip.compress(content, 6) if kind.startswith("text/") else None)
 
 
-class PhoneServer:
+class PhoneServer(Closing):
     """A server for the page, from construction to `close`.
 
     Args:
@@ -200,19 +200,6 @@ class PhoneServer:
         for connection in found:
             with contextlib.suppress(OSError):
                 connection.socket.shutdown(socket.SHUT_RDWR)
-
-    def __enter__(self) -> Self:
-        """Enter a context that closes the server."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close the server."""
-        self.close()
 
     def _answer_request(self, connection: ServerConnection, request: Request) -> Response | None:
         """A file of the table, a refusal, or None for the socket."""

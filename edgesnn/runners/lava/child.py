@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesnn import resources
+from edgesnn.children import ending, last_words
 from edgesnn.errors import RunnerError
 from edgesnn.runners.lava.environment import REMEDY, Environment
 
@@ -33,7 +34,6 @@ Int32Array = npt.NDArray[np.int32]
 
 _CHUNK = 65536
 _POLL_SECONDS = 0.005
-_SAID_LINES = 3
 _WORD = 4
 
 
@@ -249,17 +249,10 @@ class LavaChild:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(self._deadlines.stop_s)
         code = self._process.returncode
-        ending = "closed its pipe" if code is None else f"exit code {code}"
-        if code is not None and code < 0:
-            ending = f"signal {signal.Signals(-code).name}"
-        said = self._said()
-        return RunnerError("the process that runs Lava died", actual=f"{ending}: {said}" if said else ending)
-
-    def _said(self) -> str:
-        """The last lines that the child wrote."""
+        how = "closed its pipe" if code is None else ending(code)
         self._log.seek(0)
-        lines = self._log.read().decode("utf-8", "replace").strip().splitlines()
-        return " | ".join(line.strip() for line in lines[-_SAID_LINES:])[-300:]
+        said = last_words(self._log.read())
+        return RunnerError("the process that runs Lava died", actual=f"{how}: {said}" if said else how)
 
     def _release(self) -> None:
         for handle in (self._commands, self._answers):

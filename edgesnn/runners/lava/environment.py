@@ -8,7 +8,6 @@ it.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -16,13 +15,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgesnn import resources
+from edgesnn.children import ending, last_words
 from edgesnn.errors import RunnerError
-from edgesnn.runners.native.build import cache_folder
+from edgesnn.locks import locked_file
 
 #: What makes the environment.
 REMEDY = "edgesnn doctor --install lava"
@@ -122,7 +121,7 @@ def install() -> Environment:
     folder = _folders()[0]
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(folder.with_suffix(".lock")):
+        with locked_file(folder.with_suffix(".lock")):
             shutil.rmtree(folder, ignore_errors=True)
             return _make(interpreter, folder)
     except OSError as error:
@@ -214,8 +213,7 @@ def _run(command: list[str], what: str) -> None:
     except subprocess.TimeoutExpired:
         raise RunnerError(what, actual=f"more than {_INSTALL_SECONDS} s") from None
     if done.returncode != 0:
-        lines = (done.stderr or done.stdout).strip().splitlines()
-        raise RunnerError(what, actual=" | ".join(lines[-3:])[-400:] or f"exit code {done.returncode}")
+        raise RunnerError(what, actual=last_words(done.stderr or done.stdout) or ending(done.returncode))
 
 
 def _folders() -> list[Path]:
@@ -225,7 +223,7 @@ def _folders() -> list[Path]:
     """
     pins = (resources.folder("lava") / "export" / "requirements.txt").read_bytes()
     name = f"lava-{hashlib.sha256(pins).hexdigest()[:12]}"
-    places = [cache_folder().parent / name]
+    places = [resources.cache_folder(name)]
     if sys.prefix != sys.base_prefix and os.access(sys.prefix, os.W_OK):
         places.insert(0, Path(sys.prefix) / name)
     return places
@@ -233,10 +231,3 @@ def _folders() -> list[Path]:
 
 def _python(folder: Path) -> Path:
     return folder / "bin" / "python"
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from edgesnn import resources
 from edgesnn.bundle.bundle import Bundle, file_sha256
-from edgesnn.errors import BundleError, RunnerError, TextError, UsageError
+from edgesnn.errors import BundleError, RunnerError, UsageError
 from edgesnn.runners.base import Capability, DeviceInfo, IntArray, Output, RunnerOptions
 from edgesnn.runners.host import HostRunner, check_batch, not_open
 from edgesnn.runners.lava import environment as lava_environment
@@ -60,7 +60,6 @@ class LavaRunner(HostRunner):
 
     @classmethod
     def missing(cls) -> str | None:
-        """Why Lava cannot run here, or None."""
         return lava_environment.missing()
 
     @classmethod
@@ -95,7 +94,8 @@ class LavaRunner(HostRunner):
         files = _checked_files(bundle)
         environment = lava_environment.find()
         started = time.perf_counter_ns()
-        self._vocab = bundle.program().vocab_size
+        self._program = bundle.program()
+        self._vocab = self._program.vocab_size
         sizes = (_HEADER + _JOB_TOKENS, _JOB_TOKENS * self._vocab)
         self._form = form
         self._running = LavaChild(
@@ -125,17 +125,10 @@ class LavaRunner(HostRunner):
         )
 
     def reset(self, batch: int = 1) -> None:
-        """Forget everything: a new context for ``batch`` sequences."""
         self._child()
         self._batch, self._fresh = batch, True
 
     def step(self, tokens: IntArray) -> Output:
-        """Run one token per sequence, ids ``[batch]``; integer logits ``[batch, vocab]``.
-
-        Raises:
-            TextError: A token id is outside the vocabulary.
-            RunnerError: The context holds another number of sequences, the form has no steps, or Lava failed.
-        """
         self._only_single("step")
         check_batch(tokens, self._batch)
         ids = self._check(np.asarray(tokens)[:, None])
@@ -145,12 +138,6 @@ class LavaRunner(HostRunner):
         return Output(logits, time.perf_counter_ns() - started)
 
     def sequence(self, ids: IntArray) -> Output:
-        """Run whole sequences ``[batch, length]``; integer logits ``[batch, length, vocab]``.
-
-        Raises:
-            TextError: A token id is outside the vocabulary.
-            RunnerError: Lava failed.
-        """
         checked = self._check(ids)
         batch, length = checked.shape
         logits = np.empty((batch, length, self._vocab), np.int32)
@@ -165,12 +152,6 @@ class LavaRunner(HostRunner):
         return Output(logits, time.perf_counter_ns() - started)
 
     def prefill(self, ids: IntArray) -> Output:
-        """Run whole sequences; `step` continues. Integer logits of the last token ``[batch, vocab]``.
-
-        Raises:
-            TextError: A token id is outside the vocabulary.
-            RunnerError: The form has no steps, or Lava failed.
-        """
         self._only_single("prefill")
         checked = self._check(ids)
         batch, length = checked.shape
@@ -182,7 +163,6 @@ class LavaRunner(HostRunner):
         return Output(logits, time.perf_counter_ns() - started)
 
     def close(self) -> None:
-        """Stop Lava and wait until nothing of it is left."""
         if self._running is not None:
             self._running.stop()
         self._running = None
@@ -217,21 +197,7 @@ class LavaRunner(HostRunner):
 
     def _check(self, ids: IntArray) -> npt.NDArray[np.int32]:
         self._child()
-        checked = np.asarray(ids)
-        if checked.ndim != 2 or checked.size == 0 or not np.issubdtype(checked.dtype, np.integer):
-            raise TextError(
-                "token ids must be a non-empty integer array [batch, length]",
-                actual=f"{checked.dtype} {list(checked.shape)}",
-            )
-        low, high = int(checked.min()), int(checked.max())
-        if low < 0 or high >= self._vocab:
-            raise TextError(
-                "token id outside the vocabulary",
-                actual=low if low < 0 else high,
-                limit=f"0..{self._vocab - 1}",
-                remedy="encode the text with the tokenizer.json of this student",
-            )
-        return checked.astype(np.int32)
+        return self._require_program().check_ids(ids).astype(np.int32)
 
 
 def _pieces(batch: int, length: int) -> list[tuple[int, int]]:

@@ -5,9 +5,6 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgesnn.children import Child
 from edgesnn.errors import BundleError, RunnerError
 from edgesnn.runners.litert import probe as litert_probe
 
@@ -149,22 +147,10 @@ def probe_once(content: bytes, sha256: str, name: str) -> None:
     """
     if sha256 in _probed:
         return
-    command = [sys.executable, "-P", str(Path(litert_probe.__file__))]
-    try:
-        child = subprocess.run(
-            command, input=content, capture_output=True, timeout=_PROBE_TIMEOUT_S, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise RunnerError(f"LiteRT hangs on '{name}'", actual=f"more than {_PROBE_TIMEOUT_S:.0f} s") from None
-    except OSError as error:
-        raise RunnerError(f"cannot start a child process to open '{name}': {error}") from error
-    if child.returncode == litert_probe.REFUSED:
-        reason = child.stdout.decode("utf-8", "replace")
-        raise RunnerError(f"LiteRT refused '{name}': {reason}", remedy="export the student again")
-    if child.returncode != 0:
-        raise RunnerError(
-            f"LiteRT crashed on '{name}'", actual=_ending(child.returncode), remedy="export the student again"
-        )
+    what = f"the process that opens '{name}' in LiteRT"
+    script = ["-P", str(Path(litert_probe.__file__)), name]
+    with Child(script, what, given=content, remedy="export the student again") as child:
+        child.expect("result", _PROBE_TIMEOUT_S)
     _probed.add(sha256)
 
 
@@ -198,15 +184,6 @@ def _quiet() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
     _said.add(True)
-
-
-def _ending(code: int) -> str:
-    if code < 0:
-        try:
-            return f"signal {signal.Signals(-code).name}"
-        except ValueError:
-            return f"signal {-code}"
-    return f"exit code {code}"
 
 
 def _short(error: Exception) -> str:

@@ -1,15 +1,15 @@
 """A child process that opens a TFLite file before anyone else does, so that a crash is only its own.
 
 Run by path, not as a module: it needs numpy and ai-edge-litert and nothing of edgesnn. The model comes on
-stdin. Exit code 0: it loaded and ran once on zeros. 3: the runtime refused it, the reason is on stdout.
-Anything else: the runtime crashed.
+stdin, its name on the command line. It answers as `edgesnn.children` says: a result when the model loaded and
+ran once on zeros, an error when the runtime refused it, nothing when it crashed.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 
-REFUSED = 3
 #: Length that an unknown dimension gets, apart from the first.
 LENGTH = 3
 
@@ -42,6 +42,8 @@ def probe(content: bytes) -> None:
 if __name__ == "__main__":
     try:
         probe(sys.stdin.buffer.read())
+        answer: dict[str, object] = {"result": None}
     except Exception as error:
-        sys.stdout.write(" ".join(str(error).split())[:300])
-        sys.exit(REFUSED)
+        what = f"LiteRT refused '{sys.argv[1]}': {' '.join(str(error).split())[:300]}"
+        answer = {"error": {"code": "runner", "what": what, "remedy": "export the student again"}}
+    print(json.dumps(answer))

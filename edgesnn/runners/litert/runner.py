@@ -10,8 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesnn.bundle.bundle import Bundle
-from edgesnn.errors import TextError, missing_extra
-from edgesnn.program.program import Program
+from edgesnn.errors import missing_extra
 from edgesnn.program.state import state_tensors
 from edgesnn.runners.base import Capability, DeviceInfo, IntArray, Output, RunnerOptions
 from edgesnn.runners.host import HostRunner, check_batch, cpu_name, not_open
@@ -43,7 +42,6 @@ class LiteRtRunner(HostRunner):
     def __init__(self) -> None:
         self._models: dict[str, LiteRtModel] = {}
         self._bundle: Bundle | None = None
-        self._program: Program | None = None
         self._options = RunnerOptions()
         self._names: list[str] = []
         self._shapes: dict[str, tuple[int, ...]] = {}
@@ -52,7 +50,6 @@ class LiteRtRunner(HostRunner):
 
     @classmethod
     def missing(cls) -> str | None:
-        """Why LiteRT cannot be used, or None."""
         try:
             import ai_edge_litert.interpreter  # noqa: F401
         except ImportError as error:
@@ -95,7 +92,6 @@ class LiteRtRunner(HostRunner):
         )
 
     def reset(self, batch: int = 1) -> None:
-        """Forget everything: a new context for ``batch`` sequences."""
         model, program = self._model("step"), self._require_program()
         shapes = {name: (batch, *shape) for name, shape in self._shapes.items()}
         if model.resize({_IDS: (batch, 1), **shapes}) or self._state is None:
@@ -105,17 +101,12 @@ class LiteRtRunner(HostRunner):
         self._batch = batch
 
     def step(self, tokens: IntArray) -> Output:
-        """Run one token per sequence, ids ``[batch]``; the time includes the host's care for the state.
-
-        Raises:
-            TextError: A token id is outside the vocabulary.
-            RunnerError: LiteRT failed.
-        """
+        """Run one token per sequence; the time includes the host's care for the state."""
         model, state = self._model("step"), self._state
         if state is None:
             raise not_open()
         check_batch(tokens, self._batch)
-        ids = self._check(np.asarray(tokens)[:, None])
+        ids = self._require_program().check_ids(np.asarray(tokens)[:, None]).astype(np.int32)
         started = time.perf_counter_ns()
         model.inputs[_IDS][...] = ids
         model.invoke()
@@ -124,24 +115,11 @@ class LiteRtRunner(HostRunner):
         return Output(self._integers(model.outputs["logits"]), elapsed)
 
     def sequence(self, ids: IntArray) -> Output:
-        """Run whole sequences ``[batch, length]``; logits ``[batch, length, vocab]``.
-
-        The tensors are allocated when the shape is new, outside the time that is reported.
-
-        Raises:
-            TextError: A token id is outside the vocabulary.
-            RunnerError: LiteRT failed.
-        """
+        """Run whole sequences; tensors of a new shape are allocated outside the time that is reported."""
         model, elapsed = self._whole("sequence", ids)
         return Output(self._integers(model.outputs["logits"]), elapsed)
 
     def prefill(self, ids: IntArray) -> Output:
-        """Run whole sequences; `step` continues. Logits of the last token ``[batch, vocab]``.
-
-        Raises:
-            TextError: A token id is outside the vocabulary.
-            RunnerError: LiteRT failed.
-        """
         model, elapsed = self._whole("prefill", ids)
         started = time.perf_counter_ns()
         self.reset(len(ids))
@@ -151,13 +129,12 @@ class LiteRtRunner(HostRunner):
         return Output(self._integers(model.outputs["logits"]), elapsed)
 
     def close(self) -> None:
-        """Release the models."""
         self._state = None
         self._models.clear()
         self._bundle = self._program = None
 
     def _whole(self, role: str, ids: IntArray) -> tuple[LiteRtModel, int]:
-        model, checked = self._model(role), self._check(ids)
+        model, checked = self._model(role), self._require_program().check_ids(ids).astype(np.int32)
         model.resize({_IDS: checked.shape})
         started = time.perf_counter_ns()
         model.inputs[_IDS][...] = checked
@@ -167,29 +144,6 @@ class LiteRtRunner(HostRunner):
     def _integers(self, logits: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
         """Integer logits: the model multiplies them by a power of two, which loses nothing."""
         return (logits * np.float32(1 / self._require_program().logit_scale)).astype(np.int32)
-
-    def _require_program(self) -> Program:
-        if self._program is None:
-            raise not_open()
-        return self._program
-
-    def _check(self, ids: IntArray) -> npt.NDArray[np.int32]:
-        checked = np.asarray(ids)
-        if checked.ndim != 2 or checked.size == 0 or not np.issubdtype(checked.dtype, np.integer):
-            raise TextError(
-                "token ids must be a non-empty integer array [batch, length]",
-                actual=f"{checked.dtype} {list(checked.shape)}",
-            )
-        vocab = self._require_program().vocab_size
-        low, high = int(checked.min()), int(checked.max())
-        if low < 0 or high >= vocab:
-            raise TextError(
-                "token id outside the vocabulary",
-                actual=low if low < 0 else high,
-                limit=f"0..{vocab - 1}",
-                remedy="encode the text with the tokenizer.json of this student",
-            )
-        return checked.astype(np.int32)
 
     def _model(self, role: str) -> LiteRtModel:
         if role not in self._models:

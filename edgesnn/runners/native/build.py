@@ -1,29 +1,21 @@
 """The C engine as a shared library: compiled when it is first used, kept in the user's cache.
 
 The library's file name holds a hash of the sources, the flags and the compiler, so an old one is never taken
-for a new one. It is built in a folder of its own and renamed into place under a lock: two processes that
-start together build it once, and an interrupted build leaves nothing that could be loaded.
+for a new one.
 """
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
-import importlib.util
 import os
 import platform
-import shutil
-import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgesnn import resources
 from edgesnn.errors import RunnerError
+from edgesnn.toolchain import Compiler, build_once, fingerprint, host_compiler, missing_host_compiler
 
 #: Sources of the engine in the order of compilation; ``snn_host.c`` is the part that knows a computer.
 SOURCES = (
@@ -53,23 +45,9 @@ AVX512 = (
     "-mavx512bitalg",
     "-mavx512vpopcntdq",
 )
+#: Compilers that build it, the best first.
+COMPILERS = ("zig", "clang", "gcc", "cc")
 _REMEDY = "pip install ziglang, or install gcc or clang; or use another target, such as onnxruntime"
-_BUILD_SECONDS = 300
-
-
-@dataclass(frozen=True, slots=True)
-class Compiler:
-    """A C compiler.
-
-    Attributes:
-        name: What it is, for records.
-        command: How it is started.
-        identity: Changes when the compiler does.
-    """
-
-    name: str
-    command: tuple[str, ...]
-    identity: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,39 +57,12 @@ class _Unit:
     object: str
 
 
-def find_compiler() -> Compiler | None:
-    """The compiler to use: ``EDGESNN_CC`` where set, else zig from PyPI, else clang, gcc or cc."""
-    wanted = os.environ.get("EDGESNN_CC")
-    if wanted:
-        return _installed(wanted)
-    if importlib.util.find_spec("ziglang") is not None:
-        version = importlib.metadata.version("ziglang")
-        return Compiler(f"zig {version}", (sys.executable, "-m", "ziglang", "cc"), f"ziglang {version}")
-    for name in ("clang", "gcc", "cc"):
-        found = _installed(name)
-        if found is not None:
-            return found
-    return None
-
-
 def missing() -> str | None:
     """Why the engine cannot be built here, or None."""
     if sys.platform == "win32":
         return "the native engine needs Linux or macOS"
-    if find_compiler() is None:
-        wanted = os.environ.get("EDGESNN_CC")
-        what = f"compiler '{wanted}' of EDGESNN_CC is not installed" if wanted else "no C compiler"
-        return f"{what}: {_REMEDY}"
-    return None
-
-
-def cache_folder() -> Path:
-    """The folder of built libraries: ``EDGESNN_CACHE``, else in ``XDG_CACHE_HOME`` or ``~/.cache``."""
-    own = os.environ.get("EDGESNN_CACHE")
-    if own:
-        return Path(own) / "engine"
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "edgesnn" / "engine"
+    reason = missing_host_compiler(COMPILERS)
+    return None if reason is None else f"{reason}: {_REMEDY}"
 
 
 def library() -> tuple[Path, Compiler]:
@@ -123,23 +74,16 @@ def library() -> tuple[Path, Compiler]:
     Raises:
         RunnerError: There is no compiler, it failed, or the cache cannot be written.
     """
-    reason, compiler = missing(), find_compiler()
+    reason, compiler = missing(), host_compiler(COMPILERS)
     if reason is not None or compiler is None:
         raise RunnerError(f"the native engine cannot be built: {reason}", remedy=_REMEDY)
-    sources, folder = resources.folder("engine"), cache_folder()
-    target = folder / f"snn-{_fingerprint(sources, compiler)}.so"
-    if not target.is_file():
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with _locked(folder / "lock"):
-                if not target.is_file():
-                    _build(sources, compiler, folder, target)
-        except OSError as error:
-            raise RunnerError(
-                f"the native engine cannot be kept in '{folder}': {error.strerror or error}",
-                remedy="set EDGESNN_CACHE to a folder that can be written",
-            ) from None
-    return target, compiler
+    sources = resources.folder("engine")
+    key = fingerprint(compiler, (FLAGS, units()), [*sources.glob("*.c"), *sources.glob("*.h")])
+    path = resources.cache_folder("engine") / f"snn-{key}.so"
+    build_once(
+        path, lambda work: _build(sources, compiler, work), label="the native engine", error=RunnerError
+    )
+    return path, compiler
 
 
 def units() -> tuple[_Unit, ...]:
@@ -161,63 +105,20 @@ def units() -> tuple[_Unit, ...]:
     return tuple(made)
 
 
-def _installed(name: str) -> Compiler | None:
-    path = shutil.which(name)
-    if path is None:
-        return None
-    real = Path(path).resolve()
-    facts = real.stat()
-    return Compiler(Path(path).name, (path,), f"{real} {facts.st_size} {facts.st_mtime_ns}")
-
-
-def _fingerprint(sources: Path, compiler: Compiler) -> str:
-    digest = hashlib.sha256(f"{compiler.identity} {platform.machine()} {FLAGS} {units()}".encode())
-    for path in sorted((*sources.glob("*.c"), *sources.glob("*.h"))):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()[:24]
-
-
-def _build(sources: Path, compiler: Compiler, folder: Path, target: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=folder) as name:
-        work = Path(name)
-
-        def compile_one(unit: _Unit) -> None:
-            source = str(sources / unit.source)
-            _run(
-                [*compiler.command, *FLAGS, *unit.flags, "-c", source, "-o", str(work / unit.object)], folder
-            )
-
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            list(pool.map(compile_one, units()))
-        made = work / "engine.so"
-        objects = [str(work / unit.object) for unit in units()]
-        _run([*compiler.command, "-shared", "-pthread", *objects, "-o", str(made)], folder)
-        made.replace(target)
-
-
-def _run(command: list[str], folder: Path) -> None:
-    environment = {"ZIG_GLOBAL_CACHE_DIR": str(folder / "zig"), **os.environ}
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, env=environment, timeout=_BUILD_SECONDS, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise RunnerError(
-            "the compiler of the native engine did not end", limit=f"{_BUILD_SECONDS} s", remedy=_REMEDY
-        ) from None
-    if done.returncode != 0:
-        lines = (done.stderr or done.stdout).strip().splitlines()
-        raise RunnerError(
-            f"the compiler of the native engine failed: {' | '.join(lines[:3])[:400]}",
-            actual=" ".join(command[:4]),
+def _build(sources: Path, compiler: Compiler, work: Path) -> Path:
+    def run(*arguments: str) -> None:
+        compiler.run(
+            arguments,
+            label="the compiler of the native engine",
+            error=RunnerError,
             remedy="set EDGESNN_CC to another compiler",
         )
 
+    def compile_one(unit: _Unit) -> None:
+        run(*FLAGS, *unit.flags, "-c", str(sources / unit.source), "-o", str(work / unit.object))
 
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    import fcntl
-
-    with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(compile_one, units()))
+    made = work / "engine.so"
+    run("-shared", "-pthread", *(str(work / unit.object) for unit in units()), "-o", str(made))
+    return made

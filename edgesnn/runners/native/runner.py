@@ -11,11 +11,10 @@ import numpy.typing as npt
 
 from edgesnn import __version__
 from edgesnn.bundle.bundle import PROGRAM_NAME, Bundle
-from edgesnn.errors import BundleError, RunnerError, TextError
-from edgesnn.program.program import Program
+from edgesnn.errors import BundleError, RunnerError
 from edgesnn.program.state import State, state_tensors
 from edgesnn.runners.base import Capability, DeviceInfo, IntArray, Output, RunnerOptions, Window
-from edgesnn.runners.host import HostRunner, check_batch, cpu_name, not_open
+from edgesnn.runners.host import HostRunner, check_batch, check_window, cpu_name, not_open
 from edgesnn.runners.native import build as native_build
 from edgesnn.runners.native.engine import Engine, UInt32Array, kernel_sets
 
@@ -42,12 +41,10 @@ class NativeRunner(HostRunner):
 
     def __init__(self) -> None:
         self._open_engine: Engine | None = None
-        self._program: Program | None = None
         self._threads = 1
 
     @classmethod
     def missing(cls) -> str | None:
-        """Why there is no engine here, or None."""
         return native_build.missing()
 
     def open(self, bundle: Bundle, options: RunnerOptions) -> DeviceInfo:
@@ -92,16 +89,9 @@ class NativeRunner(HostRunner):
         )
 
     def reset(self, batch: int = 1) -> None:
-        """Forget everything: a new context for ``batch`` sequences."""
         self._engine().reset(batch, self._threads)
 
     def step(self, tokens: IntArray) -> Output:
-        """Run one token per sequence, ids ``[batch]``; integer logits ``[batch, vocab]``.
-
-        Raises:
-            TextError: A token id is outside the vocabulary.
-            RunnerError: The context holds another number of sequences.
-        """
         engine = self._open_engine
         if engine is None:
             raise not_open()
@@ -122,7 +112,6 @@ class NativeRunner(HostRunner):
         return Output(logits, time.perf_counter_ns() - started)
 
     def sequence(self, ids: IntArray) -> Output:
-        """Run whole sequences ``[batch, length]``; integer logits ``[batch, length, vocab]``."""
         engine, checked = self._engine(), self._ids(ids)
         batch, kept = engine.batch, [engine.save(i) for i in range(engine.batch)]
         engine.reset(len(checked), self._threads)
@@ -135,7 +124,6 @@ class NativeRunner(HostRunner):
         return Output(logits, elapsed)
 
     def prefill(self, ids: IntArray) -> Output:
-        """Run whole sequences; `step` continues. Integer logits of the last token ``[batch, vocab]``."""
         engine, checked = self._engine(), self._ids(ids)
         engine.reset(len(checked), self._threads)
         started = time.perf_counter_ns()
@@ -149,7 +137,7 @@ class NativeRunner(HostRunner):
         return np.stack([ids for ids, _ in best]), np.stack([values for _, values in best])
 
     def window(self, ids: IntArray, repeat: int, warmup: int) -> Window:
-        """Run and time steps in C, with no Python in between; see `HostRunner.window`.
+        """Run and time steps in C, with no Python in between.
 
         The hash is made after the window, of logits computed again from the readout codes that every timed
         token left: hashing inside would draw power that is not the model's.
@@ -157,8 +145,7 @@ class NativeRunner(HostRunner):
         Raises:
             RunnerError: There is nothing to run.
         """
-        if ids.ndim != 1 or ids.size == 0 or repeat < 1:
-            raise RunnerError("a window needs at least one token", actual=f"{list(ids.shape)} x {repeat}")
+        check_window(ids, repeat)
         engine, tokens = self._engine(), self._ids(ids[None, :])[0]
         engine.reset(1, self._threads)
         before = time.perf_counter_ns()
@@ -209,7 +196,6 @@ class NativeRunner(HostRunner):
             engine.restore(flat, state.count, i)
 
     def close(self) -> None:
-        """Free the engine's memory."""
         if self._open_engine is not None:
             self._open_engine.close()
         self._open_engine = self._program = None
@@ -220,18 +206,4 @@ class NativeRunner(HostRunner):
         return self._open_engine
 
     def _ids(self, ids: IntArray) -> UInt32Array:
-        array = np.asarray(ids)
-        if array.ndim != 2 or array.size == 0 or not np.issubdtype(array.dtype, np.integer):
-            raise TextError(
-                "token ids must be a non-empty integer array [batch, length]",
-                actual=f"{array.dtype} {list(array.shape)}",
-            )
-        low, high, vocab = int(array.min()), int(array.max()), self._engine().info.vocab
-        if low < 0 or high >= vocab:
-            raise TextError(
-                "token id outside the vocabulary",
-                actual=low if low < 0 else high,
-                limit=f"0..{vocab - 1}",
-                remedy="encode the text with the tokenizer.json of this student",
-            )
-        return np.ascontiguousarray(array, np.uint32)
+        return self._require_program().check_ids(ids).astype(np.uint32)

@@ -1,4 +1,4 @@
-"""A look into an ONNX file before an engine opens it: no data outside the file, no foreign operators.
+"""ONNX files before an engine opens them: those that reach outside themselves are refused, outputs are added.
 
 A file that names external data would make the engine read other files of this computer. Only the wire format
 of protocol buffers and a few field numbers of ``onnx.proto`` are needed, so no onnx package is loaded beside
@@ -7,7 +7,7 @@ the engine whose memory is measured.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from edgesnn.errors import BundleError
 
@@ -17,11 +17,12 @@ _DEPTH_MAX = 16
 # Field numbers of onnx.proto.
 _MODEL_GRAPH, _MODEL_OPSET, _MODEL_TRAINING, _MODEL_FUNCTIONS = 7, 8, 20, 25
 _OPSET_DOMAIN = 1
-_GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_SPARSE = 1, 5, 15
+_GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_OUTPUT, _GRAPH_SPARSE = 1, 5, 12, 15
 _NODE_ATTRIBUTE, _NODE_DOMAIN = 5, 7
 _ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPHS, _ATTRIBUTE_SPARSE = (5, 10), (6, 11), (22, 23)
 _SPARSE_TENSORS = (1, 2)
 _TENSOR_EXTERNAL, _TENSOR_LOCATION = 13, 14
+_VALUE_NAME = 1
 
 
 def check_onnx(data: bytes, name: str) -> None:
@@ -49,6 +50,23 @@ def check_onnx(data: bytes, name: str) -> None:
         raise BundleError(f"'{name}' is no ONNX file", remedy="export the student again") from None
     if graphs != 1:
         raise BundleError(f"'{name}' is no ONNX file", actual=f"{graphs} graphs", limit="one graph")
+
+
+def with_outputs(model: bytes, names: Iterable[str]) -> bytes:
+    """A model that also outputs some of its values.
+
+    Protocol buffers that stand one after another are merged, and repeated fields are appended: a few bytes
+    behind a model declare more of its values as outputs.
+
+    Args:
+        model: Content of an ONNX file.
+        names: Names of values inside its graph.
+
+    Returns:
+        Content of the extended model.
+    """
+    graph = b"".join(_field(_GRAPH_OUTPUT, _field(_VALUE_NAME, name.encode())) for name in names)
+    return model + _field(_MODEL_GRAPH, graph)
 
 
 def _check_graph(graph: memoryview, name: str, depth: int) -> None:
@@ -147,3 +165,16 @@ def _varint(message: memoryview, position: int) -> tuple[int, int]:
         shift += 7
         if shift > 63:
             raise ValueError("a number is too long")
+
+
+def _field(number: int, content: bytes) -> bytes:
+    """A length-delimited field."""
+    return _encoded(number << 3 | 2) + _encoded(len(content)) + content
+
+
+def _encoded(value: int) -> bytes:
+    encoded = bytearray()
+    while value >= 0x80:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes(encoded) + bytes([value])

@@ -11,14 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesnn.bundle.bundle import Bundle
-from edgesnn.errors import RunnerError, TextError
+from edgesnn.errors import RunnerError
 from edgesnn.program.ops import LIF
-from edgesnn.program.program import Program
 from edgesnn.program.state import State, state_tensors
-from edgesnn.runners.base import Capability, DeviceInfo, IntArray, Output, RunnerOptions
+from edgesnn.runners.base import Capability, DeviceInfo, Inspectable, IntArray, Output, RunnerOptions
 from edgesnn.runners.host import HostRunner, check_batch, cpu_flags, cpu_name, not_open
-from edgesnn.runners.onnxruntime.guard import check_onnx
-from edgesnn.runners.onnxruntime.taps import with_outputs
+from edgesnn.runners.onnxruntime.guard import check_onnx, with_outputs
 
 _STATE_DTYPES = {"tensor(int8)": np.int8, "tensor(float)": np.float32}
 _DTYPES = {**_STATE_DTYPES, "tensor(int64)": np.int64}
@@ -33,7 +31,6 @@ class _OnnxRunner(HostRunner):
     def __init__(self) -> None:
         self._sessions: dict[str, Any] = {}
         self._bundle: Bundle | None = None
-        self._program: Program | None = None
         self._options = RunnerOptions()
         self._state: State | None = None
         self._bound: BoundStep | None = None
@@ -42,7 +39,6 @@ class _OnnxRunner(HostRunner):
 
     @classmethod
     def missing(cls) -> str | None:
-        """Why ONNX Runtime cannot be used, or None."""
         try:
             import onnxruntime  # noqa: F401
         except ImportError as error:
@@ -87,22 +83,16 @@ class _OnnxRunner(HostRunner):
         )
 
     def reset(self, batch: int = 1) -> None:
-        """Forget everything: a new context for ``batch`` sequences."""
         program = self._require_program()
         self._state = State(program, batch, self._state_dtype())
 
     def step(self, tokens: IntArray) -> Output:
-        """Run one token per sequence, ids ``[batch]``; the time includes the host's care for the state.
-
-        Raises:
-            TextError: A token id is outside the vocabulary.
-            RunnerError: ONNX Runtime failed.
-        """
+        """Run one token per sequence; the time includes the host's care for the state."""
         session, state = self._session("step"), self._state
         if state is None:
             raise not_open()
         check_batch(tokens, state.batch)
-        ids = self._check(np.asarray(tokens)[:, None])
+        ids = self._require_program().check_ids(np.asarray(tokens)[:, None])
         bound = self._bound
         if bound is None or bound.state is not state:
             bound = self._bound = BoundStep(session, state, self._new)
@@ -112,26 +102,14 @@ class _OnnxRunner(HostRunner):
         return Output(self._promised(logits), elapsed)
 
     def sequence(self, ids: IntArray) -> Output:
-        """Run whole sequences ``[batch, length]``; logits ``[batch, length, vocab]``.
-
-        Raises:
-            TextError: A token id is outside the vocabulary.
-            RunnerError: ONNX Runtime failed.
-        """
-        session, checked = self._session("sequence"), self._check(ids)
+        session, checked = self._session("sequence"), self._require_program().check_ids(ids)
         started = time.perf_counter_ns()
         results = self._run(session, ["logits"], {"input_ids": checked})
         elapsed = time.perf_counter_ns() - started
         return Output(self._promised(results[0]), elapsed)
 
     def prefill(self, ids: IntArray) -> Output:
-        """Run whole sequences; `step` continues. Logits of the last token ``[batch, vocab]``.
-
-        Raises:
-            TextError: A token id is outside the vocabulary.
-            RunnerError: ONNX Runtime failed.
-        """
-        session, checked = self._session("prefill"), self._check(ids)
+        session, checked = self._session("prefill"), self._require_program().check_ids(ids)
         state = State(self._require_program(), checked.shape[0], self._state_dtype())
         started = time.perf_counter_ns()
         names = ["logits", *(f"state.{name}" for name in self._new)]
@@ -142,41 +120,17 @@ class _OnnxRunner(HostRunner):
         return Output(self._promised(results[0]), elapsed)
 
     def close(self) -> None:
-        """Release the sessions."""
         self._sessions.clear()
         self._bundle = self._program = self._state = self._bound = None
 
     def _promised(self, logits: npt.NDArray[np.float32]) -> npt.NDArray[np.int32] | npt.NDArray[np.float32]:
         return logits
 
-    def _require_program(self) -> Program:
-        if self._program is None:
-            raise not_open()
-        return self._program
-
     def _state_dtype(self) -> npt.DTypeLike:
         for item in self._session("step").get_inputs():
             if item.name != "input_ids":
                 return _STATE_DTYPES[item.type]
         return np.int8
-
-    def _check(self, ids: IntArray) -> npt.NDArray[np.int64]:
-        vocab = self._require_program().vocab_size
-        given = np.asarray(ids)
-        if given.ndim != 2 or given.size == 0 or not np.issubdtype(given.dtype, np.integer):
-            raise TextError(
-                "token ids must be a non-empty integer array [batch, length]",
-                actual=f"{given.dtype} {list(given.shape)}",
-            )
-        checked = np.ascontiguousarray(given, np.int64)
-        if int(checked.min()) < 0 or int(checked.max()) >= vocab:
-            raise TextError(
-                "token id outside the vocabulary",
-                actual=int(checked.min() if checked.min() < 0 else checked.max()),
-                limit=f"0..{vocab - 1}",
-                remedy="encode the text with the tokenizer.json of this student",
-            )
-        return checked
 
     def _session(self, role: str) -> Any:
         if role not in self._sessions:
@@ -280,7 +234,7 @@ def _load(path: Path, threads: int, taps: Sequence[str] = ()) -> Any:
         ) from error
 
 
-class OnnxRuntimeRunner(_OnnxRunner):
+class OnnxRuntimeRunner(_OnnxRunner, Inspectable):
     """The integer program in ONNX Runtime: the same bits as golden."""
 
     name: ClassVar[str] = "onnxruntime"
@@ -310,7 +264,7 @@ class OnnxRuntimeRunner(_OnnxRunner):
         names = [op.out for op in self._require_program().all(LIF)]
         path = self._bundle.export_file(self.export, "sequence")
         session = _load(path, self._options.threads, names)
-        results = self._run(session, names, {"input_ids": self._check(ids)})
+        results = self._run(session, names, {"input_ids": self._require_program().check_ids(ids)})
         return {
             name: (value != 0).transpose(1, 2, 0, 3).astype(np.int8)
             for name, value in zip(names, results, strict=True)

@@ -40,7 +40,6 @@ class AdbRunner(RemoteRunner):
 
     @classmethod
     def missing(cls) -> str | None:
-        """Why no phone can be driven from here, or None; whether one is attached is asked when it is used."""
         return adb_client.missing() or remote_build.missing()
 
     def connect(self, address: Address) -> DeviceLink:

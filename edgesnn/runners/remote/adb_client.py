@@ -151,8 +151,8 @@ def choose_phone(serial: str | None) -> AdbDevice:
     return chosen
 
 
-class AdbLink:
-    """The way to one phone; see `edgesnn.runners.remote.session.Link`.
+class AdbLink(DeviceLink):
+    """The way to one phone.
 
     Args:
         serial: The phone.
@@ -165,11 +165,6 @@ class AdbLink:
         self.base = base
 
     def shell(self, command: str, *, seconds: float = SHELL_S) -> Finished:
-        """Run a command by the phone's shell.
-
-        Raises:
-            RunnerError: The phone cannot be reached, is too old, or the deadline passed.
-        """
         done = run(["-s", self.serial, "shell", "-T", command], seconds=seconds)
         trouble = _transport_trouble(done.err)
         if trouble is not None:
@@ -177,11 +172,6 @@ class AdbLink:
         return done
 
     def push(self, local: Path, remote: str, *, seconds: float) -> None:
-        """Copy a file to the phone.
-
-        Raises:
-            RunnerError: The phone is full or went away, or the deadline passed.
-        """
         done = run(["-s", self.serial, "push", str(local), remote], seconds=seconds)
         if done.code == 0:
             return
@@ -205,7 +195,6 @@ class AdbLink:
         )
 
     def gone(self) -> RunnerError | None:
-        """Why the phone cannot be reached now, or None when it can."""
         try:
             choose_phone(self.serial)
         except RunnerError as error:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import struct
 import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 
 from edgesnn import __version__
 from edgesnn.bundle.bundle import PROGRAM_NAME, Bundle
-from edgesnn.errors import BundleError, RunnerError, TextError, UsageError
+from edgesnn.errors import BundleError, RunnerError, UsageError
 from edgesnn.runners.base import (
     Capability,
     ClockReading,
@@ -23,9 +23,10 @@ from edgesnn.runners.base import (
     Output,
     RunnerOptions,
     Sighting,
+    Watchful,
     Window,
 )
-from edgesnn.runners.host import check_batch, not_open
+from edgesnn.runners.host import ProgramRunner, check_batch, check_window, not_open
 from edgesnn.runners.remote.address import Address, parse_address
 from edgesnn.runners.remote.build import find_binary, machine_named
 from edgesnn.runners.remote.frames import Command, Reply
@@ -60,7 +61,7 @@ class Identity:
     details: dict[str, Any] = field(default_factory=dict)
 
 
-class RemoteRunner(ABC):
+class RemoteRunner(ProgramRunner, Watchful):
     """Executes ``program.snn`` in C on a device that is reached by a link; times are the device's own."""
 
     name: ClassVar[str]
@@ -83,7 +84,6 @@ class RemoteRunner(ABC):
         self._session: DeviceSession | None = None
         self._link: DeviceLink | None = None
         self._details: dict[str, Any] = {}
-        self._vocab = 0
         self._step_s = _UNKNOWN_STEP_S
         self._watch: DeviceWatch | None = None
 
@@ -113,15 +113,15 @@ class RemoteRunner(ABC):
             raise UsageError("on a device one sequence runs on one thread", actual=options.threads, limit=1)
         self.close()
         address = parse_address(options.address, self.extra_options)
-        vocab = bundle.program().vocab_size
+        self._program = bundle.program()
         self._link = self.connect(address)
         try:
-            return self._open(bundle, address, vocab, self._link)
+            return self._open(bundle, address, self._link)
         except BaseException:
             self._shut(orderly=False)
             raise
 
-    def _open(self, bundle: Bundle, address: Address, vocab: int, link: DeviceLink) -> DeviceInfo:
+    def _open(self, bundle: Bundle, address: Address, link: DeviceLink) -> DeviceInfo:
         identity = self.identify(link)
         binary = find_binary(machine_named(identity.machine))
         program = bundle.file(PROGRAM_NAME).read_bytes()
@@ -136,7 +136,6 @@ class RemoteRunner(ABC):
         state = read_state(session)
         cpus, refuse = choose_cpus(address.cpus, state), address.throttled == "refuse"
         session.call(Command.AFFINITY, struct.pack(f"<{len(cpus)}I", *cpus))
-        self._vocab = vocab
         throttling = state.throttling(cpus)
         if throttling and refuse:
             raise RunnerError(
@@ -183,35 +182,27 @@ class RemoteRunner(ABC):
         )
 
     def reset(self, batch: int = 1) -> None:
-        """Forget everything.
-
-        Raises:
-            RunnerError: More than one sequence was asked for.
-        """
         if batch != 1:
             raise RunnerError("a device runs one sequence at a time", actual=batch, limit=1)
         self._call(Command.RESET)
 
     def step(self, tokens: IntArray) -> Output:
-        """Run one token, ids ``[1]``; integer logits ``[1, vocab]``."""
         self._open_session()
         check_batch(tokens, 1)
         return self._forward(Command.STEP, self._ids(np.asarray(tokens)[:, None]))
 
     def prefill(self, ids: IntArray) -> Output:
-        """Run a whole sequence ``[1, length]``; `step` continues. Logits of the last token ``[1, vocab]``."""
         self._open_session()
         return self._forward(Command.PREFILL, self._ids(ids))
 
     def sequence(self, ids: IntArray) -> Output:
-        """Run a whole sequence ``[1, length]``; integer logits ``[1, length, vocab]``."""
         self._open_session()
         checked = self._ids(ids)
         answer = self._call(Command.SEQUENCE, checked.tobytes(), steps=checked.size)
         return Output(self._logits(answer, checked.size)[None], answer.end - answer.start)
 
     def window(self, ids: IntArray, repeat: int, warmup: int) -> Window:
-        """Run and time steps on the device with nothing in between; see `HostRunner.window`.
+        """Run and time steps on the device with nothing in between.
 
         Times are CLOCK_MONOTONIC of the device. The window's start and end are mapped to the host's clock by
         the exchange with the shortest round trip, whose half is the bound of that mapping.
@@ -220,8 +211,7 @@ class RemoteRunner(ABC):
             RunnerError: There is nothing to run, or the device failed.
         """
         self._open_session()
-        if ids.ndim != 1 or ids.size == 0 or repeat < 1:
-            raise RunnerError("a window needs at least one token", actual=f"{list(ids.shape)} x {repeat}")
+        check_window(ids, repeat)
         checked = self._ids(ids[None, :])
         readings = [self.clock() for _ in range(_CLOCK_TRIES)]
         best = min(readings, key=lambda r: r.host_after_ns - r.host_before_ns)
@@ -244,12 +234,10 @@ class RemoteRunner(ABC):
         return Window(latencies, first, last, digest.hex(), len(latencies))
 
     def idle(self, seconds: float) -> None:
-        """Stay loaded with nothing running."""
         self._open_session()
         time.sleep(seconds)
 
     def play(self, pattern: tuple[LoadChip, ...]) -> None:
-        """Compute (token 0 from a new context, again and again) and idle in a coded pattern."""
         words = [word for chip in pattern for word in (int(chip.busy), round(chip.seconds * 1000))]
         seconds = _ANSWER_S + sum(chip.seconds for chip in pattern)
         self._open_session().call(Command.PLAY, struct.pack(f"<{len(words)}I", *words), seconds=seconds)
@@ -261,7 +249,6 @@ class RemoteRunner(ABC):
         return ClockReading(answer.start, before, time.perf_counter_ns())
 
     def watch(self) -> None:
-        """A measurement begins."""
         self._open_watch().begin()
 
     def seen(self) -> Sighting:
@@ -276,10 +263,6 @@ class RemoteRunner(ABC):
         """
         self._shut(orderly=True)
 
-    def __enter__(self) -> Self:
-        """Enter a context that closes the runner."""
-        return self
-
     def __exit__(
         self,
         kind: type[BaseException] | None,
@@ -291,7 +274,7 @@ class RemoteRunner(ABC):
 
     def _shut(self, *, orderly: bool) -> None:
         session, self._session = self._session, None
-        self._watch = None
+        self._watch = self._program = None
         link, self._link = self._link, None
         try:
             if session is not None:
@@ -321,29 +304,17 @@ class RemoteRunner(ABC):
         return Output(self._logits(answer, 1), elapsed)
 
     def _logits(self, answer: Answer, rows: int) -> np.ndarray[Any, np.dtype[np.int32]]:
+        vocab = self._require_program().vocab_size
         parts = [frame.payload for frame in answer.frames if frame.kind == Reply.LOGITS]
-        if len(parts) != rows or any(len(part) != 4 * self._vocab for part in parts):
+        if len(parts) != rows or any(len(part) != 4 * vocab for part in parts):
             raise RunnerError("the device sent logits of another shape", actual=len(parts), limit=rows)
-        return np.frombuffer(b"".join(parts), "<i4").astype(np.int32).reshape(rows, self._vocab)
+        return np.frombuffer(b"".join(parts), "<i4").astype(np.int32).reshape(rows, vocab)
 
     def _ids(self, ids: IntArray) -> np.ndarray[Any, np.dtype[np.uint32]]:
-        array = np.asarray(ids)
-        if array.ndim != 2 or array.size == 0 or not np.issubdtype(array.dtype, np.integer):
-            raise TextError(
-                "token ids must be a non-empty integer array [batch, length]",
-                actual=f"{array.dtype} {list(array.shape)}",
-            )
-        if len(array) != 1:
-            raise RunnerError("a device runs one sequence at a time", actual=len(array), limit=1)
-        low, high = int(array.min()), int(array.max())
-        if low < 0 or high >= self._vocab:
-            raise TextError(
-                "token id outside the vocabulary",
-                actual=low if low < 0 else high,
-                limit=f"0..{self._vocab - 1}",
-                remedy="encode the text with the tokenizer.json of this student",
-            )
-        return np.ascontiguousarray(array, "<u4")
+        checked = self._require_program().check_ids(ids)
+        if len(checked) != 1:
+            raise RunnerError("a device runs one sequence at a time", actual=len(checked), limit=1)
+        return checked.astype(np.dtype("<u4"))
 
 
 def _count(hello: dict[str, str], key: str) -> int | None:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from edgesnn.closing import Closing
 from edgesnn.errors import RunnerError
 from edgesnn.runners.remote.build import Binary
 from edgesnn.runners.remote.frames import (
@@ -60,7 +61,7 @@ class Finished:
     err: str
 
 
-class DeviceLink(Protocol):
+class DeviceLink(Closing, Protocol):
     """The way to one device.
 
     Attributes:
@@ -93,10 +94,6 @@ class DeviceLink(Protocol):
 
     def gone(self) -> RunnerError | None:
         """Why the device cannot be reached now, or None when it can."""
-        ...
-
-    def close(self) -> None:
-        """Release the way."""
         ...
 
 

@@ -28,7 +28,6 @@ class SshRunner(RemoteRunner):
 
     @classmethod
     def missing(cls) -> str | None:
-        """Why no board can be driven from here, or None."""
         return ssh_client.missing() or remote_build.missing()
 
     def connect(self, address: Address) -> DeviceLink:
@@ -49,7 +48,6 @@ class SshRunner(RemoteRunner):
         return link
 
     def identify(self, link: DeviceLink) -> Identity:
-        """Ask the board for its model and processor."""
         machine = link.shell("uname -m").out.strip()
         model = " ".join(link.shell(_MODEL).out.split()) or machine
         system = link.shell('. /etc/os-release 2>/dev/null && echo "$PRETTY_NAME"').out.strip()

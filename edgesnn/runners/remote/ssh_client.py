@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 from edgesnn.errors import RunnerError
-from edgesnn.runners.remote.session import SHELL_S, Finished
+from edgesnn.runners.remote.session import SHELL_S, DeviceLink, Finished
 
 #: Names a configuration in place of the user's.
 CONFIG_VARIABLE = "EDGESNN_SSH_CONFIG"
@@ -47,8 +47,8 @@ def missing() -> str | None:
     return None if shutil.which("ssh") else f"ssh is not installed; remedy: {INSTALL}"
 
 
-class SshLink:
-    """The way to one board; see `edgesnn.runners.remote.session.Link`.
+class SshLink(DeviceLink):
+    """The way to one board.
 
     Args:
         host: ``user@host``, or a name of ssh's configuration.
@@ -88,19 +88,9 @@ class SshLink:
             raise RunnerError(f"{self.who} runs no commands", actual=said.strip()[:200] or "it said nothing")
 
     def shell(self, command: str, *, seconds: float = SHELL_S) -> Finished:
-        """Run a command by the board's shell.
-
-        Raises:
-            RunnerError: The board cannot be reached, or the deadline passed.
-        """
         return self._run(command, None, seconds)
 
     def push(self, local: Path, remote: str, *, seconds: float) -> None:
-        """Copy a file to the board.
-
-        Raises:
-            RunnerError: It did not arrive, or the deadline passed.
-        """
         with local.open("rb") as source:
             done = self._run(f"cat > {shlex.quote(remote)}", source.fileno(), seconds)
         if done.code != 0:
@@ -120,7 +110,6 @@ class SshLink:
         )
 
     def gone(self) -> RunnerError | None:
-        """Why the board cannot be reached now, or None when it can."""
         try:
             self.connect()
         except RunnerError as error:
@@ -128,7 +117,6 @@ class SshLink:
         return None
 
     def close(self) -> None:
-        """End the shared connection and remove its folder."""
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
             subprocess.run(
                 ["ssh", *self._options, "-O", "exit", "--", self._host],

@@ -65,6 +65,7 @@ def describe_run(
             "spike_rate": config.spike_rate,
         },
         "config": portable,
+        "data": list(prepared.sources),
         "training_results": results,
         "metadata": {
             "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),

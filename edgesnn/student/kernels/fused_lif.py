@@ -9,12 +9,7 @@ sums over rows (norm statistics, gradients of gain and offset) agree to float32 
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import os
-import platform
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -24,7 +19,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from edgesnn.errors import EdgesnnError, TrainingError
+from edgesnn.resources import cache_folder
 from edgesnn.student.kernels.torch_lif import Neuron, TorchKernels
+from edgesnn.toolchain import build_once, fingerprint, host_compiler
 
 FLAGS = (
     "-O3",
@@ -48,49 +46,28 @@ _SERVED = frozenset(
 """Types of currents and spikes for which there are compiled neurons."""
 
 
-def _cache_directory() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "edgesnn"
-
-
-def _processor() -> str:
-    """What -march=native depends on."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
-
-
-def build(directory: Path | None = None) -> Path | None:
-    """Compile the kernels, or find what an earlier call compiled.
-
-    Args:
-        directory: Where the library is kept; the user's cache by default.
+def build() -> Path | None:
+    """Compile the kernels, or find what an earlier call compiled, in the user's cache.
 
     Returns:
-        The library, or None where there is no compiler or no place to write.
+        The library, or None where there is no compiler, it fails, or there is no place to write.
     """
+    compiler = host_compiler(COMPILERS)
     source = Path(__file__).with_suffix(".c")
-    compiler = os.environ.get("CC") or next((c for c in COMPILERS if shutil.which(c)), None)
     if compiler is None or not source.is_file():
         return None
-    content = source.read_bytes()
-    key = hashlib.sha256(content + " ".join((compiler, *FLAGS, _processor())).encode()).hexdigest()[:16]
-    folder = directory or _cache_directory()
-    library = folder / f"fused_lif-{key}.so"
-    if library.is_file():
-        return library
+
+    def make(work: Path) -> Path:
+        made = work / "fused_lif.so"
+        arguments = [*FLAGS, str(source), "-o", str(made)]
+        compiler.run(arguments, label="the compiler of the kernels", error=TrainingError)
+        return made
+
+    path = cache_folder("student") / f"fused_lif-{fingerprint(compiler, FLAGS, [source])}.so"
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with tempfile.TemporaryDirectory(dir=folder) as temporary:
-            made = Path(temporary) / library.name
-            command = [*compiler.split(), *FLAGS, str(source), "-o", str(made)]
-            subprocess.run(command, capture_output=True, timeout=120, check=True)
-            os.replace(made, library)
-    except (OSError, subprocess.SubprocessError):
+        return build_once(path, make, label="the kernels of the student", error=TrainingError)
+    except EdgesnnError:
         return None
-    return library
 
 
 @cache

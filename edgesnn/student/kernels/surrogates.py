@@ -13,18 +13,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import get_args
 
 import torch
 from torch import Tensor
 
 from edgesnn.errors import ConfigError
-from edgesnn.student.config import SurrogateName
 
 Surrogate = Callable[[Tensor], Tensor]
 """Maps ``u = V - threshold`` (a scratch tensor that may be overwritten) to the surrogate derivative."""
-
-SURROGATE_NAMES: tuple[str, ...] = get_args(SurrogateName)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +53,7 @@ def make_surrogate(name: str, slope: float, power: int = 2) -> Surrogate:
     """Bind a surrogate gradient to its slope.
 
     Args:
-        name: One of ``SURROGATE_NAMES``.
+        name: One of `edgesnn.student.config.SurrogateName`.
         slope: Slope ``k`` > 0 in units of 1/threshold units.
         power: Exponent of ``fast_sigmoid``; the other surrogates ignore it.
 

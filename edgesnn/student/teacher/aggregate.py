@@ -152,7 +152,7 @@ class Aggregator:
             topk_logp=_log(best).half().cpu().numpy(),
             tail_logp=_log(rest.sum(-1)).cpu().numpy(),
             tail_log_sum_tau=_log(rest.pow(1 / self._tau).sum(-1)).cpu().numpy(),
-            native_logp=native.cpu().numpy(),
+            native_logp=native.clamp_min(FLOOR).cpu().numpy(),
             target_logp=_log(target).cpu().numpy(),
         )
 

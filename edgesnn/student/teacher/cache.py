@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgesnn.errors import OutputError, TextError, TrainingError
-from edgesnn.student.files import make_directory, write_atomic
 from edgesnn.student.teacher.trimming import TrimmedVocabulary
+from edgesnn.whole_files import make_folder, write_whole
 
 SCHEMA = "edgesnn.teacher-cache/1"
 MANIFEST_FILE = "manifest.json"
@@ -104,7 +104,7 @@ class TeacherCache:
         Raises:
             OutputError: The folder cannot be written.
         """
-        make_directory(directory)
+        make_folder(directory)
         total, k = len(text.positions), key.k
         id_type = "uint16" if trimmed.student_size <= SMALL_IDS else "uint32"
         arrays: dict[str, tuple[str, list[int]]] = {
@@ -125,8 +125,8 @@ class TeacherCache:
                     np.lib.format.write_array_header_1_0(stream, header)
         except OSError as error:
             raise _cannot_write(directory, error, 0) from None
-        write_atomic(directory / TRIMMING_FILE, trimmed.to_bytes())
-        write_atomic(directory / TOKENIZER_FILE, trimmed.tokenizer_json().encode("utf-8"))
+        write_whole(directory / TRIMMING_FILE, trimmed.to_bytes())
+        write_whole(directory / TOKENIZER_FILE, trimmed.tokenizer_json().encode("utf-8"))
         manifest: dict[str, Any] = {
             "schema": SCHEMA,
             "key": asdict(key),
@@ -239,8 +239,10 @@ class TeacherCache:
             chunk: Every array, ``[rows, ...]``.
 
         Raises:
+            TrainingError: It holds NaN or infinity.
             OutputError: The disk is full or cannot be written; what was done before is usable.
         """
+        self._check_numbers(chunk)
         done, checksum = self.done, 0
         count = len(chunk["tail_logp"])
         try:
@@ -271,7 +273,7 @@ class TeacherCache:
 
     def _write_manifest(self) -> None:
         content = json.dumps(self.manifest, indent=1, sort_keys=True) + "\n"
-        write_atomic(self.directory / MANIFEST_FILE, content.encode("utf-8"))
+        write_whole(self.directory / MANIFEST_FILE, content.encode("utf-8"))
 
     def _check_key(self, key: CacheKey) -> None:
         stored, asked = self.manifest["key"], asdict(key)
@@ -288,6 +290,21 @@ class TeacherCache:
             actual="differing: " + ", ".join(shown),
             remedy="give another cache folder, or delete this one",
         )
+
+    def _check_numbers(self, rows: Mapping[str, NDArray[Any]]) -> None:
+        """Refuse rows that are not numbers, new ones and those of an older cache.
+
+        Raises:
+            TrainingError: There is one.
+        """
+        broken = [name for name, values in rows.items() if not np.isfinite(values).all()]
+        if broken:
+            key = self.manifest["key"]
+            raise TrainingError(
+                f"the teacher '{key['teacher']}' does not answer with numbers in {key['dtype']}",
+                actual=f"NaN or infinity in {', '.join(broken)} of '{self.directory}'",
+                remedy="delete that cache and run again with --teacher-dtype float32 or bfloat16",
+            )
 
     def _check_files(self) -> None:
         """Sizes of all arrays."""
@@ -316,6 +333,7 @@ class TeacherCache:
             last, checksum = first + int(chunk["rows"]), 0
             for array in arrays:
                 checksum = zlib.crc32(array[first:last].tobytes(), checksum)
+            self._check_numbers({name: self.array(name)[first:last] for name in self.manifest["arrays"]})
             if checksum != chunk["crc32"]:
                 raise ValueError(f"chunk {number} was changed")
             first = last

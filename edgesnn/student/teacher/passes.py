@@ -23,6 +23,7 @@ from edgesnn.student.teacher.align import Aligner, ContextSegment
 from edgesnn.student.teacher.cache import MANIFEST_FILE, CachedText, CacheKey, TeacherCache
 from edgesnn.student.teacher.loading import Teacher
 from edgesnn.student.teacher.prefix import SharedPrefix
+from edgesnn.student.teacher.soundness import not_numbers_error
 from edgesnn.student.teacher.trimming import TrimmedVocabulary
 from edgesnn.student.text.data import Document
 from edgesnn.text.tokenizer import ASSISTANT, SPECIAL_TOKENS
@@ -242,7 +243,7 @@ class TeacherPass:
             self._index = torch.from_numpy(flat).to(device)
             rows = torch.from_numpy(ids).to(device)
             logits = self._teacher.model(input_ids=rows, **(past or {"use_cache": False})).logits
-            return self._aggregate(
+            targets = self._aggregate(
                 logits.reshape(-1, logits.shape[-1]),
                 torch.from_numpy(np.concatenate([s.native[s.rows] for s in segments]).astype(np.int64)).to(
                     device
@@ -258,6 +259,13 @@ class TeacherPass:
                 actual=f"{ids.shape[0]} x {ids.shape[1]} tokens in a batch: {str(error)[:120]}",
                 remedy="lower batch_tokens, or give a smaller teacher",
             ) from None
+        if np.isnan(
+            targets.native_logp
+        ).any():  # one NaN or infinity among the logits makes its whole row NaN
+            raise not_numbers_error(
+                self._teacher.name, self._teacher.dtype, f"in a batch of {len(flat)} positions"
+            )
+        return targets
 
     def _select(self, head: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
         hidden = arguments[0].flatten(0, 1)[self._index][None]

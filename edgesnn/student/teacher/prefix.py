@@ -59,7 +59,10 @@ class SharedPrefix:
     def _splits(self) -> bool:
         """Whether the teacher keeps plain keys and values of every token, and nothing else."""
         probe = np.array(self._teacher.chat.before[:1], np.int32)
-        past = self._run(probe)
+        try:
+            past = self._run(probe)
+        except (AttributeError, IndexError, TypeError, ValueError, RuntimeError):
+            return False  # its state has another name, or its own cache does not take it (BART)
         layers = getattr(past, "layers", [])
         plain = bool(layers) and all(type(layer).__name__ == "DynamicLayer" for layer in layers)
         return plain and hasattr(past, "batch_repeat_interleave")

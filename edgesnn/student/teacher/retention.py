@@ -1,15 +1,11 @@
 """How much of its teacher a student kept, on identical text.
 
 Both predict the next student token at the positions where a native token of the teacher starts. Retention is
-the student's top-1 over the teacher's there. Beside it stand the bits per byte of both on the whole text: the
-teacher's over its native tokens, the student's over its own.
+the student's top-1 over the teacher's there.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -17,27 +13,6 @@ from numpy.typing import NDArray
 
 from edgesnn.errors import TrainingError
 from edgesnn.student.teacher.cache import TeacherCache
-
-
-@dataclass(frozen=True, slots=True)
-class TeacherQuality:
-    """A teacher on a slice.
-
-    Attributes:
-        bits_per_byte: Over its native tokens; None where the slice has no bytes.
-        top1: Share of the retention positions where its best student token was right.
-        positions: Retention positions.
-        documents: Contexts.
-    """
-
-    bits_per_byte: float | None
-    top1: float
-    positions: int
-    documents: int
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data for metadata.json."""
-        return asdict(self)
 
 
 def eval_arrays(cache: TeacherCache) -> dict[str, NDArray[Any]]:
@@ -72,19 +47,3 @@ def eval_arrays(cache: TeacherCache) -> dict[str, NDArray[Any]]:
         "teacher_logp": np.asarray(cache.array("target_logp")),
         "teacher_native_logp": np.asarray(cache.array("native_logp")),
     }
-
-
-def teacher_quality(arrays: Mapping[str, NDArray[Any]]) -> TeacherQuality:
-    """The teacher's figures on a slice.
-
-    Args:
-        arrays: Content of an ``eval.npz`` with a teacher's answers.
-    """
-    nats = -float(arrays["teacher_native_logp"].sum(dtype=np.float64))
-    size = int(arrays["doc_bytes"].sum())
-    return TeacherQuality(
-        nats / math.log(2) / size if size else None,
-        float((arrays["ids"][arrays["positions"]] == arrays["teacher_top1"]).mean()),
-        len(arrays["positions"]),
-        len(arrays["doc_bytes"]),
-    )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -18,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgesnn.errors import TextError
-from edgesnn.text.tokenizer import SPECIAL_TOKENS, TextTokenizer
+from edgesnn.text.tokenizer import SPECIAL_TOKENS, TextTokenizer, byte_spelling
 
 NO_TOKEN = -1
 """First piece of a native id that stands for nothing (an unused row of the teacher's readout)."""
@@ -86,7 +87,9 @@ class TrimmedVocabulary:
         unknown = [token for token in end_tokens if token not in names]
         if unknown:
             raise TextError("the teacher's tokenizer has no such end token", actual=", ".join(unknown))
-        added = [t for t in native.added.values() if t["content"] not in {*SPECIAL_TOKENS, *end_tokens}]
+        # a token of one byte character would take that byte's place in the vocabulary; it is spelt instead
+        other = {*SPECIAL_TOKENS, *end_tokens, *_alphabet()}
+        added = [t for t in native.added.values() if t["content"] not in other]
         trimmed = _trim(native, vocab_size, added)
         return cls(trimmed, *_spell(native, trimmed, end_tokens))
 
@@ -105,13 +108,6 @@ class TrimmedVocabulary:
     def tokenizer_json(self) -> str:
         """Content of the student's ``tokenizer.json``."""
         return self._json
-
-    @cached_property
-    def to_student(self) -> list[tuple[int, ...]]:
-        """Trimmed spelling of each native id; empty for ids that stand for nothing."""
-        flat = self.flat.tolist()
-        bounds = self.offsets.tolist()
-        return [tuple(flat[a:b]) for a, b in zip(bounds, bounds[1:], strict=False)]
 
     def spell(self, native_ids: NDArray[np.integer]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
         """Student ids of native ids, and the place in them where each native token starts.
@@ -256,10 +252,13 @@ def _trim(native: _Native, vocab_size: int, added: list[dict[str, Any]]) -> str:
             remedy="raise --vocab-size",
         )
     vocab = {token: i for i, token in enumerate([*specials, *alphabet])}
+    # added tokens are text; the same characters as a learnt token would be other bytes
+    letters = set(alphabet)
+    texts = {c: byte_spelling(c) for t in added if letters.issuperset(c := t["content"]) and not c.isascii()}
     merges: list[tuple[str, str]] = []
     for left, right in native.merges:
         product = left + right
-        if left not in vocab or right not in vocab:
+        if left not in vocab or right not in vocab or not texts.keys().isdisjoint((left, right, product)):
             continue
         if product not in vocab:
             if len(vocab) == vocab_size:
@@ -271,7 +270,15 @@ def _trim(native: _Native, vocab_size: int, added: list[dict[str, Any]]) -> str:
         | {"normalized": False, "special": True}
         for name in SPECIAL_TOKENS
     ]
-    described += [{**token, "id": vocab[token["content"]]} for token in added]
+    # what is beside a token stays text, or decoding would not give it back
+    described += [{**t, "id": vocab[t["content"]], "lstrip": False, "rstrip": False} for t in added]
+    decoder = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    if texts:  # for readers other than ours, which takes its own table
+        renamed = [
+            {"type": "Replace", "pattern": {"Regex": rf"\A{re.escape(text)}\z"}, "content": spelt}
+            for text, spelt in texts.items()
+        ]
+        decoder = {"type": "Sequence", "decoders": [*renamed, decoder]}
     model = {**native.document["model"], "type": "BPE", "vocab": vocab, "merges": merges}
     model.update(dropout=None, unk_token=None, fuse_unk=False, ignore_merges=False)
     document = {
@@ -282,7 +289,7 @@ def _trim(native: _Native, vocab_size: int, added: list[dict[str, Any]]) -> str:
         "normalizer": None,
         "pre_tokenizer": _without_prefix_space(native.document["pre_tokenizer"]),
         "post_processor": None,
-        "decoder": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
+        "decoder": decoder,
         "model": model,
     }
     return json.dumps(document, ensure_ascii=False)
@@ -306,7 +313,12 @@ def _spell(
         elif number not in native.added and letters.issuperset(token):
             spelling[number] = [piece.id for piece in bpe.tokenize(token)]
     for number, entry in native.added.items():
-        spelling[number] = [_END if entry["content"] in ends else vocab[entry["content"]]]
+        content = entry["content"]
+        if content in ends or content not in letters:
+            spelling[number] = [_END if content in ends else vocab[content]]
+        else:
+            spelt = "" if entry.get("special") else byte_spelling(content)
+            spelling[number] = [piece.id for piece in bpe.tokenize(spelt)]
     size = max(spelling) + 1
     pieces = [spelling.get(number, []) for number in range(size)]
     offsets = np.zeros(size + 1, np.int64)

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from edgesnn.errors import TextError, TrainingError
-from edgesnn.student.files import write_atomic
 from edgesnn.text.tokenizer import SPECIAL_TOKENS, TextTokenizer, load_tokenizer
+from edgesnn.whole_files import write_whole
 
 BYTES = 256
 
@@ -72,6 +72,6 @@ def learn_cached(texts: Sequence[str], vocab_size: int, directory: Path) -> Text
         except TextError:
             pass  # a damaged cache is learnt again
     tokenizer = learn_bpe(texts, vocab_size)
-    write_atomic(path, tokenizer.to_json().encode("utf-8"))
-    write_atomic(key_path, key.encode("ascii"))
+    write_whole(path, tokenizer.to_json().encode("utf-8"))
+    write_whole(key_path, key.encode("ascii"))
     return tokenizer

@@ -1,22 +1,18 @@
-"""From files to documents, and from documents to held-out and training parts."""
+"""Documents: how a text is cut into them, and which of them are held out."""
 
 from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from edgesnn.errors import ConfigError, TrainingError
+from edgesnn.errors import TrainingError
 from edgesnn.text.tokenizer import ASSISTANT, END_OF_TEXT, SPECIAL_TOKENS, USER
 
 HELD_OUT_SHARE = 0.05
 """Share of the document groups that is held out where no file is given for it."""
-
-JSON_LINES = (".jsonl", ".ndjson")
 
 PLACES = ("station", "library", "museum", "harbour", "market", "school", "bakery", "park", "clinic", "hotel")
 TIMES = ("seven", "noon", "half past two", "a quarter to five", "six in the evening", "nine tonight")
@@ -88,74 +84,6 @@ def split_text(text: str) -> list[str]:
     else:
         pieces = text.split("\n")
     return [piece.strip() for piece in pieces if piece.strip()]
-
-
-def _read_json_lines(text: str, name: str) -> list[Document]:
-    documents = []
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-            prompt, response = record["prompt"], record["response"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise TrainingError(
-                f"'{name}' line {number} is no record",
-                actual=f"{type(error).__name__}: {error}",
-                limit='{"prompt": text, "response": text}',
-            ) from None
-        if not isinstance(prompt, str) or not isinstance(response, str):
-            raise TrainingError(f"'{name}' line {number}: prompt and response must be text")
-        documents.append(record_document(prompt, response))
-    return documents
-
-
-def read_documents(path: Path) -> list[Document]:
-    """Read a text file or a JSON-lines file of prompt and response.
-
-    Raises:
-        TrainingError: The file is missing, unreadable, no UTF-8, malformed or empty.
-    """
-    if not path.is_file():
-        raise TrainingError(f"no data set at '{path}'", actual="missing file")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise TrainingError(
-            f"'{path}' is not UTF-8 text", actual=f"byte {error.start}: {error.reason}"
-        ) from None
-    except OSError as error:
-        raise TrainingError(f"cannot read '{path}'", actual=error.strerror) from None
-    if path.suffix in JSON_LINES:
-        documents = _read_json_lines(text, path.name)
-    else:
-        documents = [text_document(piece) for piece in split_text(text)]
-    if not documents:
-        raise TrainingError(f"the data set '{path}' is empty", remedy="give a file with text in it")
-    return documents
-
-
-def load_documents(dataset: str, dataset_path: str | None) -> list[Document]:
-    """The training documents of a configuration.
-
-    Raises:
-        ConfigError: A data set that is neither built in, nor on the hub, nor a file.
-        TrainingError: The file is unusable, or the hub is out of reach.
-        MissingExtraError: A data set of the hub without the ``datasets`` package.
-    """
-    if dataset_path is not None:
-        return read_documents(Path(dataset_path))
-    if dataset == "synthetic":
-        return [record_document(prompt, response) for prompt, response in synthetic_records()]
-    from edgesnn.student.text.datasets_hub import HUB_DATASETS, load_hub_documents
-
-    if dataset in HUB_DATASETS:
-        return load_hub_documents(dataset)
-    raise ConfigError(
-        f"the data set '{dataset}' is unknown",
-        limit=", ".join(["synthetic", *HUB_DATASETS]),
-        remedy="give its text with --dataset-path FILE (plain text, or .jsonl with prompt and response)",
-    )
 
 
 def synthetic_records() -> list[tuple[str, str]]:

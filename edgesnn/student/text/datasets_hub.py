@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from edgesnn.errors import ConfigError, TrainingError, missing_extra
+from edgesnn.student.hub import hub_access
 from edgesnn.student.text.data import Document, split_text, text_document
 
 MAX_DOCUMENTS = 50_000
@@ -61,11 +62,12 @@ def load_hub_documents(name: str, split: str = "train", limit: int = MAX_DOCUMEN
         raise missing_extra("datasets", "train", f"the data set '{name}'") from None
     entry = HUB_DATASETS[name]
     try:
-        records = datasets.load_dataset(
-            entry.repository, entry.configuration, split=split, streaming=entry.streamed
-        )
-        taken = islice(records, limit) if entry.streamed else records
-        texts = [str(record["text"]) for record in taken]
+        with hub_access(wanted=True):
+            records = datasets.load_dataset(
+                entry.repository, entry.configuration, split=split, streaming=entry.streamed
+            )
+            taken = islice(records, limit) if entry.streamed else records
+            texts = [str(record["text"]) for record in taken]
     except Exception as error:  # the hub, its cache and its file readers each raise their own
         raise _unreachable(name, entry, error) from error
     pieces = split_text("".join(texts)) if entry.lines else [text.strip() for text in texts]

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from edgesnn.errors import TrainingError
-from edgesnn.student.files import write_atomic
+from edgesnn.whole_files import write_whole
 
 CHECKPOINT_FILE = "checkpoint.pt"
 FORMAT = 2
@@ -118,7 +118,7 @@ def write_checkpoint(directory: Path, identity: dict[str, Any], state: dict[str,
     )
     content = buffer.getvalue()
     # the digest in front tells a truncated file from a good one before anything is parsed
-    write_atomic(directory / CHECKPOINT_FILE, hashlib.sha256(content).digest() + content)
+    write_whole(directory / CHECKPOINT_FILE, hashlib.sha256(content).digest() + content)
 
 
 def load_checkpoint(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from edgesnn.errors import TrainingError
@@ -11,13 +12,14 @@ from edgesnn.student.artifact.evaluate import EvalDocuments
 from edgesnn.student.config import TrainConfig
 from edgesnn.student.teacher.align import broken_off
 from edgesnn.student.teacher.cache import MANIFEST_FILE, TeacherCache
-from edgesnn.student.teacher.loading import Teacher, load_teacher, resolve_teacher, trim_for
+from edgesnn.student.teacher.loading import Teacher, load_teacher, trim_for
 from edgesnn.student.teacher.passes import PassProgress, PassSettings, run_teacher
 from edgesnn.student.teacher.retention import eval_arrays
 from edgesnn.student.teacher.rows import CacheReader
+from edgesnn.student.teacher.source import resolve_teacher
 from edgesnn.student.text.batches import encode_documents, make_corpus
-from edgesnn.student.text.data import Document, by_hash, load_documents, read_documents, split_held_out
-from edgesnn.student.training.preparation import Prepared, require_text
+from edgesnn.student.text.data import Document
+from edgesnn.student.training.preparation import OnRead, Prepared, read_split, require_text
 from edgesnn.text.tokenizer import END_OF_TEXT, SPECIAL_TOKENS, USER, TextTokenizer
 
 CACHE_DIRECTORY = "teacher_cache"
@@ -36,7 +38,11 @@ _END, _USER = SPECIAL_TOKENS.index(END_OF_TEXT), SPECIAL_TOKENS.index(USER)
 
 
 def prepare_distilled(
-    config: TrainConfig, directory: Path, on_teacher: OnTeacher | None = None, teacher: Teacher | None = None
+    config: TrainConfig,
+    directory: Path,
+    on_teacher: OnTeacher | None = None,
+    teacher: Teacher | None = None,
+    on_read: OnRead | None = None,
 ) -> Prepared:
     """Ask the teacher where it was not asked yet, and make corpus and held-out slice of its caches.
 
@@ -47,18 +53,15 @@ def prepare_distilled(
         directory: Its output directory.
         on_teacher: Told how far the teacher is.
         teacher: Already loaded; else it is loaded where a cache is not complete.
+        on_read: Told what the text was read as.
 
     Raises:
         TrainingError: Unusable text, or caches that belong to another teacher, text or temperature.
         TextError: The teacher's tokenizer is no byte-level BPE.
         OutputError: The disk is full; what the teacher has answered so far is kept.
     """
-    documents = load_documents(config.dataset, config.dataset_path)
-    if config.eval_path is not None:
-        train, held = documents, read_documents(Path(config.eval_path))
-    else:
-        train, held = split_held_out(documents)
-    texts = {HELD_OUT_CACHE: by_hash(held), TRAIN_CACHE: train}
+    train, held, sources = read_split(config, on_read)
+    texts = {HELD_OUT_CACHE: held, TRAIN_CACHE: train}
     folder = Path(config.teacher_cache) if config.teacher_cache else directory / CACHE_DIRECTORY
     caches = {name: _finished(config, folder / name, texts[name], _limit(config, name)) for name in texts}
     if any(cache is None for cache in caches.values()):
@@ -70,7 +73,8 @@ def prepare_distilled(
             f"the caches in '{folder}' have different vocabularies", remedy="delete the older one"
         )
     held_cache = caches[HELD_OUT_CACHE] or TeacherCache.open(folder / HELD_OUT_CACHE)
-    return _join(config, reader, EvalDocuments(**eval_arrays(held_cache)), train)
+    joined = _join(config, reader, EvalDocuments(**eval_arrays(held_cache)), train)
+    return replace(joined, sources=sources)
 
 
 def _limit(config: TrainConfig, name: str) -> int:
@@ -127,7 +131,7 @@ def _ask(
 ) -> dict[str, TeacherCache]:
     """Run the teacher over every text; finished parts are not run again."""
     teacher = teacher or load_teacher(
-        config.teacher_model or "", device=_device(), system=config.system_prompt
+        config.teacher_model or "", device=_device(), dtype=config.teacher_dtype, system=config.system_prompt
     )
     trimmed = trim_for(teacher, config.vocab_size)
     caches = {}

@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edgesnn.student.files import write_atomic
 from edgesnn.student.training.checkpoint import (
     CHECKPOINT_FILE,
     load_checkpoint,
     save_checkpoint,
     write_checkpoint,
 )
+from edgesnn.whole_files import write_whole
 
 BEST_FILE = "best.pt"
 DIVERGED_FILE = "diverged"
@@ -83,7 +83,7 @@ class RunKeeper:
         if step is None and (self.directory / CHECKPOINT_FILE).is_file():
             step = -1
         if step is not None and self._writes:
-            write_atomic(self.directory / DIVERGED_FILE, b"")
+            write_whole(self.directory / DIVERGED_FILE, b"")
         return step
 
     def keep_best(self, model: nn.Module, phase: str, step: int, bits_per_byte: float) -> bool:
@@ -98,7 +98,7 @@ class RunKeeper:
         if self._writes:
             buffer = io.BytesIO()
             torch.save(model.state_dict(), buffer)
-            write_atomic(self.directory / BEST_FILE, buffer.getvalue())
+            write_whole(self.directory / BEST_FILE, buffer.getvalue())
         return True
 
     def best_state(self) -> Mapping[str, Tensor]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from edgesnn.student.config import TrainConfig
 from edgesnn.student.teacher.rows import CacheReader
-from edgesnn.student.text.batches import IGNORED, Batch
+from edgesnn.student.text.batches import Batch
 from edgesnn.student.training.distil_loss import distil_loss
 
 
@@ -48,16 +48,6 @@ class TokenLoss(Protocol):
     def __call__(self, logits: Tensor, batch: Batch) -> Tensor:
         """Scalar loss of logits float32 ``[B, L, V]``."""
         ...
-
-
-class CrossEntropy:
-    """Cross-entropy with the next token, padding masked out."""
-
-    def __call__(self, logits: Tensor, batch: Batch) -> Tensor:
-        """Mean over the scored positions of the batch."""
-        return torch.nn.functional.cross_entropy(
-            logits.flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORED
-        )
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:

@@ -11,23 +11,22 @@ import torch
 from torch import nn
 
 from edgesnn.errors import ConfigError, TrainingError
-from edgesnn.student.artifact.evaluate import Evaluation, evaluate
+from edgesnn.student.artifact.evaluate import EvalDocuments, Evaluation, evaluate
 from edgesnn.student.artifact.files import stored_state, write_artifact
 from edgesnn.student.artifact.metadata import describe_run
 from edgesnn.student.config import TrainConfig
+from edgesnn.student.kernels.rounding import WEIGHT_MAX, row_scales
 from edgesnn.student.model import registry
 from edgesnn.student.text.batches import BatchStream, log_unigram
 from edgesnn.student.training.checkpoint import DelayedInterrupt, restore_rng
 from edgesnn.student.training.curve import draw_curve
-from edgesnn.student.training.exponent import choose_exponent
 from edgesnn.student.training.keeping import RunKeeper
 from edgesnn.student.training.objective import Distillation, TokenLoss, learning_rate, make_optimizer
-from edgesnn.student.training.precision import pick_precision
 from edgesnn.student.training.preparation import Prepared
 from edgesnn.student.training.progress import OnProgress, Progress, Trained
 from edgesnn.student.training.tensorboard_log import TensorBoardLog
 from edgesnn.student.training.train_log import TrainLog
-from edgesnn.student.training.workers import Workers
+from edgesnn.student.training.workers import Workers, pick_precision
 
 WORK_DIRECTORY = "training"
 """In the output directory; holds checkpoint and learnt tokenizer, removed once the artifact is written."""
@@ -40,6 +39,10 @@ DIVERGED = 3.0
 
 EVAL_DOCUMENTS = 64
 """Held-out documents of a score during training."""
+
+EXPONENTS_TRIED, _CLIPPED_TOO = 4, 2
+"""Exponents of the integer logits that are tried, the largest one 2 above the one that clips nothing: as the
+compiler does."""
 
 
 class TrainingRun:
@@ -352,3 +355,32 @@ def _out_of_memory(error: BaseException, config: TrainConfig) -> TrainingError |
         remedy="halve --batch-size and double --grad-accum-steps (the same training), add "
         "--gradient-checkpointing, or lower --max-length or --vocab-size",
     )
+
+
+def choose_exponent(model: nn.Module, text: EvalDocuments, fp16: bool) -> int:
+    """The exponent of the integer logits with the fewest bits on a text; a tie goes to the smaller one.
+
+    Args:
+        model: A student in float form, its norms frozen.
+        text: Documents.
+        fp16: Whether matrices will be stored as float16.
+    """
+    student = cast(registry.IntegerAware, model)
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    with torch.no_grad():
+        reach = torch.zeros(1, device=device)
+        for a, b in zip(text.doc_starts[:-1].tolist(), text.doc_starts[1:].tolist(), strict=True):
+            ids = torch.from_numpy(text.ids[a:b].astype("int64")).to(device)
+            reach = torch.maximum(reach, student.logit_reach(ids[None]))
+        table = cast(torch.Tensor, model.get_parameter("embed.weight"))
+        largest = float((reach * row_scales(table.t()).float()).max())
+    top = (math.floor(math.log2(WEIGHT_MAX / largest)) if largest > 0 else 0) + _CLIPPED_TOO
+    scores: dict[int, float] = {}
+    for exponent in range(top, top - EXPONENTS_TRIED, -1):
+        student.set_integer_aware(fp16, exponent)
+        scores[exponent] = evaluate(model, text).nats
+    student.leave_integer_aware()
+    model.train(was_training)
+    return min(scores, key=lambda f: (scores[f], f))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgesnn.errors import OutputError
-from edgesnn.student.files import write_atomic
+from edgesnn.whole_files import write_whole
 
 LOG_FILE = "train_log.jsonl"
 
@@ -33,7 +33,7 @@ class TrainLog:
                     continue  # a line that a killed process left unfinished
                 if entry["step"] <= step:
                     kept.append(line + "\n")
-        write_atomic(self._path, "".join(kept).encode("utf-8"))
+        write_whole(self._path, "".join(kept).encode("utf-8"))
 
     def add(self, entry: dict[str, Any]) -> None:
         """Append one line; ``entry`` has a ``step``.

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import torch
 
 from edgesnn.student.config import TrainConfig
-from edgesnn.student.files import make_directory
 from edgesnn.student.model import registry
 from edgesnn.student.training.objective import TokenLoss
-from edgesnn.student.training.preparation import Prepared, prepare
+from edgesnn.student.training.preparation import OnRead, prepare
 from edgesnn.student.training.progress import OnProgress, Progress, Trained
 from edgesnn.student.training.run import WORK_DIRECTORY, TrainingRun
 from edgesnn.student.training.workers import join_workers
+from edgesnn.whole_files import make_folder
 
 if TYPE_CHECKING:
     from edgesnn.student.teacher import Teacher
@@ -30,6 +30,7 @@ def train_student(
     *,
     on_teacher: OnTeacher | None = None,
     teacher: Teacher | None = None,
+    on_read: OnRead | None = None,
 ) -> Trained:
     """Train a student and write its artifact.
 
@@ -43,6 +44,7 @@ def train_student(
             one.
         on_teacher: Told how far the teacher is with each text.
         teacher: A teacher that is loaded already.
+        on_read: Told what the text was read as.
 
     Returns:
         The directory and its metadata.
@@ -61,23 +63,19 @@ def train_student(
     registry.parse_options(registry.find(config.architecture), config.architecture_options)
     workers = join_workers(config)
     work = directory / WORK_DIRECTORY
-    make_directory(work)
+    make_folder(work)
     if not workers.first:
         workers.barrier()
-    prepared = _prepare(config, directory, work, on_teacher if workers.first else None, teacher)
+        on_teacher = on_read = None
+    if config.teacher_model is None:
+        prepared = prepare(config, work, on_read)
+    else:
+        from edgesnn.student.training.distilled_text import prepare_distilled
+
+        prepared = prepare_distilled(config, directory, on_teacher, teacher, on_read)
     if workers.first:
         workers.barrier()
     run = TrainingRun(config, prepared, directory, workers, loss)
     run.resume()
     run.train(on_progress)
     return run.finish()
-
-
-def _prepare(
-    config: TrainConfig, directory: Path, work: Path, on_teacher: OnTeacher | None, teacher: Teacher | None
-) -> Prepared:
-    if config.teacher_model is None:
-        return prepare(config, work)
-    from edgesnn.student.training.distilled_text import prepare_distilled
-
-    return prepare_distilled(config, directory, on_teacher, teacher)

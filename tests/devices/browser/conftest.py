@@ -4,7 +4,7 @@ from edgesnn.bundle.bundle import Bundle
 from edgesnn.errors import RunnerError
 from edgesnn.runners.browser import assets as browser_assets
 from tests.support.bundles import shared_bundle
-from tests.support.chromium import PLAIN_HOST, Browser, chromium
+from tests.support.devices.chromium import PLAIN_HOST, Browser, chromium
 
 pytest.importorskip("websockets", reason="websockets is not installed: pip install 'edgesnn[phone]'")
 pytest.importorskip("segno", reason="segno is not installed: pip install 'edgesnn[phone]'")

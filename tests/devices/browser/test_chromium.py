@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 
-from edgesnn.api import export_student
+from edgesnn import export_student
 from edgesnn.api.verification import verify_open
 from edgesnn.bundle.bundle import Bundle
 from edgesnn.profiler.budgets.profile import load_profile
@@ -24,8 +24,9 @@ from edgesnn.profiler.latency.warmup import warm_up
 from edgesnn.program.golden import Golden
 from edgesnn.runners.base import LoadChip
 from edgesnn.runners.browser import server as browser_server
-from tests.support.chromium import PLAIN_HOST
-from tests.support.phones import opening
+from tests.support.devices.chromium import PLAIN_HOST
+from tests.support.devices.phones import opening
+from tests.support.patience import patience
 
 ROOT = Path(__file__).parents[3]
 IDS = np.random.default_rng(1).integers(0, 280, 60)
@@ -37,7 +38,7 @@ def on_phone(chrome, bundle, address="127.0.0.1", threads=1, scheme="light"):
     with opening(bundle, address, threads) as (runner, url, device):
         tab = chrome.phone(url, scheme=scheme)
         try:
-            yield runner, tab, device.result(60)
+            yield runner, tab, device.result(patience())
         finally:
             tab.close()
 
@@ -97,7 +98,7 @@ def test_profile_of_the_reference_student_ends_with_every_bit_equal_and_the_verd
     arguments = ("profile", reference.path, "--target", "browser:127.0.0.1", "--profile", "quick")
     with command(chrome, tmp_path, *arguments, "-o", "run.json", "--json") as (process, tab, url):
         said = tab.wait_for("PASS")
-        stdout, stderr = process.communicate(timeout=60)
+        stdout, stderr = process.communicate(timeout=patience())
         assert (process.returncode, stderr) == (0, "")
         assert "wrong logits" in said and "You can close this page" in said
         hosts = tab.run("performance.getEntriesByType('resource').map(e => new URL(e.name).origin)")
@@ -118,14 +119,14 @@ def test_profile_of_the_reference_student_ends_with_every_bit_equal_and_the_verd
     assert details["same_address"] is True and any("its own address" in mark for mark in record["marks"])
     assert record["quantities"]["memory.peak"]["reason"] == "the device is not this computer"
     with pytest.raises(OSError):
-        socket.create_connection((urlsplit(url).hostname, urlsplit(url).port), timeout=5)
+        socket.create_connection((urlsplit(url).hostname, urlsplit(url).port), timeout=patience())
 
 
 def test_verify_says_exact_here_and_on_the_phone(chrome, bundle, tmp_path):
     arguments = ("verify", bundle.path, "--target", "browser:127.0.0.1", "--tokens", "1", "--json")
     with command(chrome, tmp_path, *arguments) as (process, tab, _):
         said = tab.wait_for("EXACT")
-        stdout, _ = process.communicate(timeout=60)
+        stdout, _ = process.communicate(timeout=patience())
     (result,) = json.loads(stdout)["targets"]
     assert (process.returncode, result["mismatches"]) == (0, 0)
     assert f"{result['logits_compared']:,}" in said
@@ -141,8 +142,9 @@ def test_plain_http_has_a_coarse_timer_and_one_thread_and_the_same_bits(chrome, 
         assert "plain connection" in tab.text()
         runner.watch()
         windows = [runner.window(IDS, 2, 3) for _ in range(2)]
-        assert details["calls_per_sample"] > 1
-        assert "neighbouring steps" in " ".join(runner.seen().marks)
+        # on a busy computer one call may be long enough for this timer
+        together = details["calls_per_sample"] > 1
+        assert ("neighbouring steps" in " ".join(runner.seen().marks)) is together
         assert runner.seen().invalid is None
     wanted = sha256(np.concatenate([golden, golden]).astype("<i4").tobytes()).hexdigest()
     assert [window.output_sha256 for window in windows] == [wanted, wanted]
@@ -181,7 +183,7 @@ def test_a_page_that_is_hidden_in_between_makes_the_run_invalid(phone):
 def test_a_second_tab_is_told_to_wait_and_the_first_goes_on(chrome, bundle):
     with opening(bundle) as (runner, url, device):
         first = chrome.phone(url)
-        device.result(60)
+        device.result(patience())
         second = chrome.phone(url)
         second.wait_for("Please wait")
         runner.reset()
@@ -195,7 +197,7 @@ def test_a_closed_tab_ends_the_command_with_a_device_error(chrome, bundle, tmp_p
         tab.wait_for("Checking every bit")
         tab.browser.ask("Target.closeTarget", targetId=tab.target)
         tab.close = lambda: None
-        stdout, _ = process.communicate(timeout=60)
+        stdout, _ = process.communicate(timeout=patience())
     error = json.loads(stdout)["error"]
     assert process.returncode == 4 and "was closed" in error["what"]
 
@@ -206,7 +208,7 @@ def test_a_wrong_address_and_a_session_that_is_over_say_so(chrome, bundle):
         wrong.wait_for("Scan the code again")
         wrong.close()
         tab = chrome.phone(url)
-        device.result(60)
+        device.result(patience())
         runner.close()
         tab.wait_for("You can close this page")
         tab.close()
@@ -240,7 +242,7 @@ def test_a_model_that_the_browser_refuses_is_told_on_both_sides(chrome, bundle, 
     monkeypatch.setattr(browser, "served_files", spoilt)
     with opening(bundle) as (_, url, device):
         tab = chrome.phone(url)
-        error = device.exception(60)
+        error = device.exception(patience())
         assert error.exit_code == 4 and "'load' failed in the phone's browser" in error.what
         tab.wait_for("This browser cannot run it")
         tab.close()

@@ -4,7 +4,6 @@ import http.client
 import json
 import socket
 import threading
-import time
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -12,13 +11,14 @@ import pytest
 
 from edgesnn.errors import RunnerError, TextError
 from edgesnn.profiler.budgets.profile import load_profile
-from edgesnn.profiler.latency.steps import measure_latency
+from edgesnn.profiler.latency.session import measure_latency
 from edgesnn.runners.base import LoadChip, Sighting
 from edgesnn.runners.browser import runner as browser
 from edgesnn.runners.browser.phone import PhoneGone
 from edgesnn.runners.browser.server import Served
 from edgesnn.text.tokenizer import load_tokenizer
-from tests.support.phones import PythonPhone, opening
+from tests.support.devices.phones import PythonPhone, opening
+from tests.support.patience import patience, wait_for
 
 IDS = np.arange(40) % 280
 
@@ -46,7 +46,7 @@ def joined(bundle):
         runner, url, device = context.__enter__()
         phone = PythonPhone(url, bundle, hello, **lies)
         kept.extend([(context, phone)])
-        return runner, phone, device.result(30)
+        return runner, phone, device.result(patience())
 
     yield join
     for context, phone in kept:
@@ -56,7 +56,7 @@ def joined(bundle):
 
 def get(url, path, headers=None):
     """Status, headers and body of a request whose path is sent as it stands."""
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=30)
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=patience())
     connection.putrequest("GET", path, skip_accept_encoding=True)
     for name, value in (headers or {}).items():
         connection.putheader(name, value)
@@ -156,7 +156,7 @@ def test_a_bad_greeting_is_refused_and_the_next_phone_is_taken(waiting, bundle, 
     code, reason = PythonPhone(url, bundle, hello).closed()
     assert code == 4002 and "no answer" in reason
     phone = PythonPhone(url, bundle)
-    assert device.result(30).engine == "onnxruntime-web"
+    assert device.result(patience()).engine == "onnxruntime-web"
     phone.close()
 
 
@@ -176,7 +176,7 @@ def test_a_phone_that_leaves_before_it_is_ready_makes_room_for_another(waiting, 
         phone.thread.join(0.05)
         if not phone.thread.is_alive() and not device.done():
             phone = PythonPhone(url, bundle)
-    assert device.result(30).engine == "onnxruntime-web"
+    assert device.result(patience()).engine == "onnxruntime-web"
     assert "waiting for another one" in capsys.readouterr().err
     phone.close()
 
@@ -264,7 +264,7 @@ def test_another_model_on_the_phone_is_refused(waiting, bundle):
     _, url, device = waiting
     phone = PythonPhone(url, bundle, load={"model_sha256": "00" * 32})
     with pytest.raises(RunnerError, match="another model arrived"):
-        device.result(30)
+        device.result(patience())
     phone.close()
 
 
@@ -272,7 +272,7 @@ def test_threads_over_plain_http_are_refused_with_the_way_out(bundle):
     with opening(bundle, threads=2) as (_, url, device):
         phone = PythonPhone(url, bundle)
         with pytest.raises(RunnerError, match="no threads") as caught:
-            device.result(30)
+            device.result(patience())
         assert "--https" in caught.value.remedy
         phone.close()
 
@@ -280,7 +280,7 @@ def test_threads_over_plain_http_are_refused_with_the_way_out(bundle):
 def test_nobody_comes(bundle):
     with opening(bundle, wait_s=0.05) as (_, url, device):
         with pytest.raises(RunnerError, match="no phone opened the page") as caught:
-            device.result(30)
+            device.result(patience())
         assert caught.value.actual == url
 
 
@@ -316,7 +316,7 @@ def test_wrong_ids_never_reach_the_phone(joined):
 def test_no_path_reaches_another_file(waiting, path):
     _, url, _ = waiting
     token = urlsplit(url).path.strip("/")
-    with socket.create_connection((urlsplit(url).hostname, urlsplit(url).port), timeout=30) as raw:
+    with socket.create_connection((urlsplit(url).hostname, urlsplit(url).port), timeout=patience()) as raw:
         raw.sendall(b"GET " + path.format(token=token).encode("latin-1") + b" HTTP/1.1\r\nHost: x\r\n\r\n")
         answer = b"".join(iter(lambda: raw.recv(4096), b""))
     assert answer == b"" or answer.split(b" ")[1] in (b"404", b"400")  # or it hung up at once
@@ -354,26 +354,23 @@ def test_after_close_nothing_listens_and_no_thread_is_left_even_when_readers_are
     before = threading.active_count()
     with opening(bundle) as (_, url, _):
         where = (urlsplit(url).hostname, urlsplit(url).port)
-        slow = socket.create_connection(where, timeout=30)
+        slow = socket.create_connection(where, timeout=patience())
         slow.sendall(f"GET {urlsplit(url).path}big.wasm HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         assert slow.recv(4)  # the answer has begun, and is never read to its end
-        mute = socket.create_connection(where, timeout=30)
+        mute = socket.create_connection(where, timeout=patience())
         phone = PythonPhone(url, bundle)
     phone.close()
     slow.close()
     mute.close()
     with pytest.raises(OSError):
-        socket.create_connection(where, timeout=5)
-    deadline = time.monotonic() + 30
-    while threading.active_count() > before and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert threading.active_count() <= before
+        socket.create_connection(where, timeout=patience())
+    wait_for(lambda: threading.active_count() <= before, "the end of the threads")
 
 
 def test_an_error_is_shown_on_the_phone_before_it_is_let_go(bundle):
     with opening(bundle) as (runner, url, device):
         phone = PythonPhone(url, bundle)
-        device.result(30)
+        device.result(patience())
         try:
             with runner:
                 raise RunnerError("something broke")

@@ -15,12 +15,14 @@ from edgesnn.program.compile import Compiled
 from edgesnn.program.float_program import FloatProgram
 from edgesnn.program.ops import LIF
 from edgesnn.program.program import Program
-from edgesnn.program.random_program import RandomShape, random_program
 from edgesnn.runners.base import RunnerOptions
 from edgesnn.runners.lava import environment as lava_environment
+from edgesnn.runners.lava.child import Deadlines
 from edgesnn.runners.lava.runner import LavaRunner
 from tests.support.artifacts import tiny_tokenizer
+from tests.support.patience import patience
 from tests.support.programs import scattered
+from tests.support.random_program import RandomShape, random_program
 
 WITHOUT_LAVA = str(lava_environment.missing())
 #: For tests that run Lava.
@@ -98,7 +100,8 @@ def bundle(program, tmp_path_factory):
 
 
 def opened(bundle, form):
-    runner = LavaRunner()
+    limits = Deadlines(start_s=patience(), job_s=patience(), stop_s=patience())
+    runner = LavaRunner(limits)
     runner.info = runner.open(bundle, RunnerOptions(address=form))
     return runner
 

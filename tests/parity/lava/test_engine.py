@@ -12,9 +12,9 @@ from edgesnn.exporters.base import ExportSource
 from edgesnn.exporters.lava.arrays import LavaArrays
 from edgesnn.exporters.lava.exporter import manifest
 from edgesnn.program.golden import Golden
-from edgesnn.program.random_program import RandomShape, random_program
 from tests.parity.lava.conftest import ids_of
 from tests.support.programs import programs, scattered
+from tests.support.random_program import RandomShape, random_program
 
 sys.path.insert(0, str(resources.folder("lava") / "export"))
 from snn_lava.engine import MOST_TOKENS, Engine  # noqa: E402

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -18,17 +17,9 @@ from edgesnn.runners.lava import environment as lava_environment
 from edgesnn.runners.lava.child import Deadlines
 from edgesnn.runners.lava.runner import LavaRunner
 from tests.parity.lava.conftest import ids_of, needs_lava, session_of, shared_memory_of
+from tests.support.patience import patience, wait_for
 
 pytestmark = needs_lava
-
-PATIENCE = 30.0
-
-
-def wait_until(condition):
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.01)
 
 
 def actors_of(runner):
@@ -138,7 +129,7 @@ def test_a_child_that_does_not_stop_is_ended(bundle):
     for actor in actors_of(watched.runner):
         os.kill(actor, signal.SIGSTOP)
     watched.runner.close()
-    wait_until(lambda: session_of(watched.worker) == [])
+    wait_for(lambda: session_of(watched.worker) == [])
     watched.is_gone()
 
 
@@ -164,7 +155,7 @@ def test_a_killed_host_takes_everything_along(bundle):
     finally:
         host.kill()
         host.communicate()
-    wait_until(lambda: session_of(worker) == [])
+    wait_for(lambda: session_of(worker) == [])
     assert [path for path in memory if path.exists()] == []
 
 
@@ -180,11 +171,11 @@ def test_ctrl_c_in_the_host_ends_lava(bundle):
         worker = int(host.stdout.readline())
         memory = shared_memory_of(worker)
         host.send_signal(signal.SIGINT)
-        host.communicate(timeout=PATIENCE)
+        host.communicate(timeout=patience())
     finally:
         host.kill()
         host.communicate()
-    wait_until(lambda: session_of(worker) == [])
+    wait_for(lambda: session_of(worker) == [])
     assert [path for path in memory if path.exists()] == []
 
 

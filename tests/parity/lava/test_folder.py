@@ -10,6 +10,7 @@ import pytest
 from edgesnn.program.golden import Golden
 from edgesnn.runners.lava import environment as lava_environment
 from tests.parity.lava.conftest import ids_of, needs_lava
+from tests.support.patience import patience
 
 PATCHED = lava_environment.missing() is None and lava_environment.find().patched
 pytestmark = [
@@ -26,7 +27,12 @@ def folder(bundle, tmp_path_factory):
 def run(folder, *arguments):
     python = str(lava_environment.find().python)
     return subprocess.run(
-        [python, "-B", "run.py", *arguments], cwd=folder, capture_output=True, text=True, timeout=120, env={}
+        [python, "-B", "run.py", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=patience(),
+        env={},
     )
 
 

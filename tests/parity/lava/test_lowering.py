@@ -13,9 +13,9 @@ from edgesnn.exporters.lava.arrays import LavaArrays
 from edgesnn.exporters.lava.exporter import LavaExporter
 from edgesnn.exporters.lava.graph import lower
 from edgesnn.program.program import Program
-from edgesnn.program.random_program import RandomShape, random_program
 from edgesnn.program.snn_format import program_hash
 from tests.parity.lava.conftest import SHAPE, bundle_of, stock_program
+from tests.support.random_program import RandomShape, random_program
 
 
 def classes(program):

@@ -7,17 +7,17 @@ from hashlib import sha256
 import numpy as np
 import pytest
 
-from edgesnn.api import verify_bundle
+from edgesnn import verify_bundle
 from edgesnn.bundle.bundle import Bundle
 from edgesnn.errors import BundleError, RunnerError, TextError, UsageError
 from edgesnn.program.golden import Golden
 from edgesnn.program.ops import Add, Saturate
 from edgesnn.program.program import Program
-from edgesnn.program.random_program import random_program
 from edgesnn.runners.base import Capability, RunnerOptions
 from edgesnn.runners.lava.runner import DEVICE, LavaRunner
 from tests.parity.lava.conftest import SHAPE, bundle_of, ids_of, needs_lava, opened, stock_program
 from tests.support.bundles import shared_bundle
+from tests.support.random_program import random_program
 
 pytestmark = needs_lava
 
@@ -174,8 +174,8 @@ def test_a_profile_of_lava_is_marked_as_simulated(bundle, edgesnn, tmp_path):
         (("--form", "graph"), "--form belongs to a target"),
     ],
 )
-def test_a_wrong_form_is_a_usage_error(bundle, edgesnn, arguments, message):
-    finished = edgesnn("verify", bundle.path, *arguments, "--json")
+def test_a_wrong_form_is_a_usage_error(bundle, edgesnn_here, arguments, message):
+    finished = edgesnn_here("verify", bundle.path, *arguments, "--json")
     assert (finished.exit_code, finished.document["error"]["code"]) == (2, "usage")
     assert message in finished.document["error"]["what"]
 

@@ -10,6 +10,7 @@ from edgesnn.program.golden import lif_membranes
 from edgesnn.program.ops import LIF, Linear
 from edgesnn.runners.lava import environment as lava_environment
 from tests.parity.lava.conftest import bundle_of, needs_lava, stock_program
+from tests.support.patience import patience
 
 WORKER = Path(__file__).with_name("stock_worker.py")
 TOKENS = 40
@@ -42,7 +43,7 @@ def test_stock_dense_and_lifreset_equal_golden_with_exported_numbers(tmp_path):
     )
     command = [*lava_environment.find().command(), str(WORKER)]
     files = [str(tmp_path / name) for name in ("job.npz", "result.npz")]
-    subprocess.run([*command, *files], check=True, timeout=120, capture_output=True)
+    subprocess.run([*command, *files], check=True, timeout=patience(), capture_output=True)
 
     with np.load(tmp_path / "result.npz") as result:
         got = {name: result[name].astype(np.int64) for name in result.files}

@@ -4,8 +4,8 @@ import pytest
 
 from edgesnn.exporters.base import ExportSource
 from edgesnn.exporters.c.exporter import CExporter
-from edgesnn.program.random_program import RandomShape, random_program
 from edgesnn.program.snn_format import program_hash
+from tests.support.random_program import RandomShape, random_program
 
 
 @pytest.fixture(scope="session")

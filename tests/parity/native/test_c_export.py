@@ -7,14 +7,16 @@ import subprocess
 import numpy as np
 import pytest
 
+from edgesnn import toolchain
 from edgesnn.errors import UsageError
-from edgesnn.exporters.c import cross as c_cross
-from edgesnn.exporters.c.cross import TARGETS, cross_build, parse_targets
+from edgesnn.exporters.c.cross import NAMES, cross_build, parse_targets
 from edgesnn.program.golden import Golden
 from edgesnn.program.state import State
 
 KERNELS = ("reference", "swar", "vector")
 TOKENS = 40
+#: The user-mode emulators that run the binaries of each target.
+QEMU = {"aarch64": "qemu-aarch64-static", "armhf": "qemu-arm-static", "riscv64": "qemu-riscv64-static"}
 
 
 def ids_of(program):
@@ -37,11 +39,12 @@ def copied(project, tmp_path):
     return shutil.copytree(project, tmp_path / "c")
 
 
-@pytest.fixture(params=["gcc", "clang"])
-def built(request, copied):
+@pytest.fixture(scope="module", params=["gcc", "clang"])
+def built(request, project, tmp_path_factory):
+    """The folder of the export with the example built in it; read only."""
     if shutil.which(request.param) is None or shutil.which("make") is None:
         pytest.skip(f"{request.param} or make is not installed")
-    folder = copied
+    folder = shutil.copytree(project, tmp_path_factory.mktemp("built") / "c")
     subprocess.run(["make", "-s", f"CC={request.param}"], cwd=folder, check=True)
     return folder
 
@@ -95,23 +98,23 @@ def test_the_cmake_project_builds(project, program, tmp_path):
 
 
 @pytest.mark.parametrize("compiler", ["gcc", pytest.param("zig", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_cross_build_gives_goldens_logits_under_qemu(copied, program, name, compiler, monkeypatch):
-    target = TARGETS[name]
-    if shutil.which(target.qemu) is None:
-        pytest.skip(f"{target.qemu} is not installed")
+    gcc = f"{toolchain.TARGETS[name].triplet}-gcc"
+    if shutil.which(QEMU[name]) is None:
+        pytest.skip(f"{QEMU[name]} is not installed")
     if compiler == "zig":
         if importlib.util.find_spec("ziglang") is None:
             pytest.skip("ziglang is not installed")
-        monkeypatch.setattr(c_cross.shutil, "which", lambda name: None)
-    elif shutil.which(target.gcc) is None:
-        pytest.skip(f"{target.gcc} is not installed")
+        monkeypatch.setattr(toolchain.shutil, "which", lambda name: None)
+    elif shutil.which(gcc) is None:
+        pytest.skip(f"{gcc} is not installed")
     folder = copied
     binary = cross_build(folder, (name,))[name]
     monkeypatch.undo()
     want = Golden(program).sequence(ids_of(program))[0]
     for kernels in KERNELS:
-        found = logits_of([target.qemu, binary], folder, program, kernels)
+        found = logits_of([QEMU[name], binary], folder, program, kernels)
         np.testing.assert_array_equal(found, want, err_msg=kernels)
 
 

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from edgesnn.api import export_student, generate_text
+from edgesnn import export_student, generate_text
 from edgesnn.exporters.c.vocab import vocab_bytes
 from edgesnn.text.sampling import SamplingOptions
 from edgesnn.text.tokenizer import load_tokenizer

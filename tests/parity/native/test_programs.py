@@ -6,12 +6,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgesnn.program.golden import Golden
-from edgesnn.program.random_program import RandomShape, random_program
 from edgesnn.program.snn_format import to_bytes
 from edgesnn.program.state import State, state_tensors
 from edgesnn.runners.native import build as native_build
 from edgesnn.runners.native.engine import Engine, kernel_sets
 from tests.support.programs import programs, scattered
+from tests.support.random_program import RandomShape, random_program
 
 pytestmark = pytest.mark.skipif(native_build.missing() is not None, reason=str(native_build.missing()))
 

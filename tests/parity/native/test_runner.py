@@ -1,6 +1,7 @@
 """The native runner through the contract of runners, on a bundle."""
 
 import hashlib
+import shutil
 import threading
 from types import SimpleNamespace
 
@@ -117,7 +118,7 @@ def test_without_a_compiler_the_reason_and_the_remedy_are_given(monkeypatch):
 
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
 def test_threads_that_start_together_build_one_library(monkeypatch, tmp_path, compiler):
-    if native_build._installed(compiler) is None:
+    if shutil.which(compiler) is None:
         pytest.skip(f"{compiler} is not installed")
     monkeypatch.setenv("EDGESNN_CC", compiler)
     monkeypatch.setenv("EDGESNN_CACHE", str(tmp_path / "cache"))

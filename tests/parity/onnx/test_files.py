@@ -15,8 +15,9 @@ from edgesnn.exporters.onnx.exporter import OnnxExporter
 from edgesnn.exporters.onnx.float32 import OnnxFloat32Exporter
 from edgesnn.program.ops import Count, Linear
 from edgesnn.program.program import Program
-from edgesnn.program.random_program import RandomShape, random_program
 from edgesnn.program.state import state_tensors
+from tests.parity.onnx.conftest import session
+from tests.support.random_program import RandomShape, random_program
 
 SHAPE = RandomShape(vocab=40, depth=1)
 ROLES = ["sequence", "step", "prefill"]
@@ -45,6 +46,26 @@ def test_the_sequence_has_the_names_of_the_mobile_contract(exported: Any) -> Non
     assert described(graph.output) == {"logits": ["batch", "seq_len", 40]}
     assert graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.INT64
     assert graph.output[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_usual_preparation_of_quantising_reads_every_graph(
+    exported: Any, role: str, tmp_path: Path
+) -> None:
+    pytest.importorskip("sympy", reason="symbolic shape inference needs sympy")
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    result, folder, program = exported
+    quant_pre_process(str(folder / result.files[role]), str(tmp_path / "prepared.onnx"))
+    prepared, original = onnx.load(tmp_path / "prepared.onnx"), load(exported, role)
+    ids = np.arange(150, dtype=np.int64)[None] % program.vocab_size
+    feeds = {"input_ids": ids[:, :1] if role == "step" else ids}
+    for tensor in state_tensors(program) if role == "step" else []:
+        kind = next(i.type.tensor_type.elem_type for i in original.graph.input if i.name == tensor.name)
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(kind)
+        feeds[tensor.name] = np.zeros((1, *tensor.shape), dtype)
+    before, after = (session(model).run(None, feeds) for model in (original, prepared))
+    assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
 
 
 def test_the_step_takes_every_state_tensor_and_gives_its_new_part(exported: Any) -> None:

@@ -12,8 +12,8 @@ from edgesnn.exporters.onnx.files import build
 from edgesnn.exporters.onnx.float32 import FILES, float_numbers
 from edgesnn.program.float_program import FloatProgram, float_logits
 from edgesnn.program.program import Program
-from edgesnn.program.random_program import RandomShape, random_program
 from edgesnn.program.state import State
+from tests.support.random_program import RandomShape, random_program
 
 SHAPES = [
     RandomShape(depth=1),

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from edgesnn.program.golden import Golden
 from edgesnn.program.ops import Shift
 from edgesnn.program.program import Program
-from edgesnn.program.random_program import RandomShape, random_program
 from edgesnn.program.state import State
+from tests.support.random_program import RandomShape, random_program
 
 Models = Callable[[Program], dict[str, Any]]
 OpenEngine = Callable[[Any, str], Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]]

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from edgesnn.exporters.tflite.graph import METADATA_NAME, schema
+from tests.support.patience import patience
 
 WORKER = Path(__file__).with_name("runtime_worker.py")
 OLD_RUNTIME = ("tflite-runtime==2.14.0", "numpy>=1.24,<2")
@@ -61,14 +62,16 @@ class Runtime:
 
     def close(self):
         self._worker.stdin.close()
-        self._worker.wait(timeout=30)
+        self._worker.wait(timeout=patience())
         self._worker.stdout.close()
 
     def _do(self, **job):
         self._worker.stdin.write(json.dumps(job) + "\n")
         self._worker.stdin.flush()
         answer = self._worker.stdout.readline().strip()
-        assert answer == "ok", f"{self.name}: {answer or f'died, exit {self._worker.wait(timeout=30)}'}"
+        assert answer == "ok", (
+            f"{self.name}: {answer or f'died, exit {self._worker.wait(timeout=patience())}'}"
+        )
 
     @staticmethod
     def _read(path):

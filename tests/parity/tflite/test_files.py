@@ -19,9 +19,9 @@ from edgesnn.exporters.tflite.primitives import TfliteNumbers
 from edgesnn.program.golden import Golden, lif_membranes
 from edgesnn.program.ops import LIF, MEMBRANE_MAX, Attend, Count, Linear
 from edgesnn.program.program import Program
-from edgesnn.program.random_program import FLAGSHIP, RandomShape, random_program
 from edgesnn.program.state import state_tensors
 from tests.parity.tflite.runtimes import metadata
+from tests.support.random_program import FLAGSHIP, RandomShape, random_program
 
 
 @pytest.fixture(scope="module")

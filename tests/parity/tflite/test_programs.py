@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from edgesnn.program.golden import Golden
 from edgesnn.program.ops import Shift
 from edgesnn.program.program import Program
-from edgesnn.program.random_program import FLAGSHIP, RandomShape, random_program
+from tests.support.random_program import FLAGSHIP, RandomShape, random_program
 
 
 @st.composite

@@ -9,9 +9,9 @@ import pytest
 
 from edgesnn.bundle.bundle import Bundle
 from edgesnn.errors import BundleError, ProgramFormatError
-from edgesnn.program.random_program import random_program
 from edgesnn.program.snn_format import to_bytes
 from tests.support.bundles import manifest_of, replace_file, write_manifest
+from tests.support.random_program import random_program
 
 FILES = {
     "program.snn",

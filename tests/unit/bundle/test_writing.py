@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgesnn.api import export_student
+from edgesnn import export_student
 from edgesnn.bundle import writer
 from edgesnn.bundle.bundle import Bundle
-from edgesnn.bundle.writer import new_folder, write_file
+from edgesnn.bundle.writer import new_folder
 from edgesnn.errors import ArtifactError, ExportError, OutputError, TextError
 from edgesnn.exporters.base import ExportResult
 from tests.support.artifacts import change_metadata, write_artifact
@@ -163,21 +163,6 @@ def test_an_exchange_that_fails_half_way_leaves_the_old_folder_in_its_place(tmp_
         (new / "new").write_text("new")
     assert left(tmp_path) == ["bundle"]
     assert left(tmp_path / "bundle") == ["old"]
-
-
-def test_a_file_appears_whole_or_the_old_one_stays(tmp_path, monkeypatch):
-    target = tmp_path / "deep" / "file.json"
-    write_file(target, b"first")
-    assert target.read_bytes() == b"first"
-
-    def full(self, target):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(Path, "replace", full)
-    with pytest.raises(OutputError, match="No space left"):
-        write_file(target, b"second")
-    assert target.read_bytes() == b"first"
-    assert [path.name for path in target.parent.iterdir()] == ["file.json"]
 
 
 # What an export refuses before it writes ------------------------------------------------------------------

@@ -3,14 +3,15 @@
 import pytest
 
 from edgesnn import resources
-from edgesnn.chips.description import chip_names, load_chip
+from edgesnn.chips.description import load_chip
 from edgesnn.chips.energy import load_energy_table
 from edgesnn.errors import ConfigError, UsageError
+from edgesnn.resources import files
 
 TEXT = (resources.folder("targets") / "chips" / "loihi2.toml").read_text("utf-8")
 
 
-@pytest.mark.parametrize("name", chip_names())
+@pytest.mark.parametrize("name", files("targets", "chips"))
 def test_a_shipped_chip_is_the_file_of_its_name_and_every_number_has_a_source(name):
     chip = load_chip(name)
     assert chip.name == name

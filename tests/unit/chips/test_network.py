@@ -12,7 +12,7 @@ from edgesnn.chips.description import load_chip
 from edgesnn.profiler.counts.activity import count_activity
 from edgesnn.program.ops import LIF, Linear
 from edgesnn.program.program import Program
-from edgesnn.program.random_program import RandomShape, random_program
+from tests.support.random_program import RandomShape, random_program
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +70,9 @@ def test_the_energy_charges_every_weight_that_was_placed(program):
         if feed.dense
     )
     assert set(readers) == {op.name for op in program.all(Linear)} and max(readers.values()) > 1
-    counted = sum(readers[one.op] * one.effective for one in activity.ops if one.kind == "linear")
+    counted = sum(readers[one.op] * one.effective_total for one in activity.ops if one.kind == "linear")
     assert counted > activity.work.linear_effective
-    pj = mapping.energy_uj["synaptic operations"] * activity.tokens * 1e6
+    pj = mapping.energy_uj["synaptic operations"] * activity.work.tokens * 1e6
     assert pj == pytest.approx(counted * chip.energy_pj.synaptic_operation.value)
     assert sum(mapping.energy_high_uj.values()) > sum(mapping.energy_uj.values())
     placed = {population.name: population.synapses for population in network_of(program, 1).populations}

@@ -4,7 +4,7 @@ from typing import Literal
 
 import pytest
 
-from edgesnn.config import StrictModel, choose, find_profile, find_target, load_toml
+from edgesnn.config import StrictModel, find_profile, find_target, load_toml
 from edgesnn.errors import ConfigError, UsageError
 
 
@@ -100,32 +100,6 @@ def test_a_file_that_is_not_there_or_no_text_is_a_configuration_error(tmp_path):
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match="UTF-8"):
         load_toml(tmp_path / "binary.toml", Whole)
-
-
-@pytest.mark.parametrize(
-    ("flag", "text", "file", "chosen"),
-    [
-        (1, "2", 3, 1),
-        (0, "2", 3, 0),
-        (None, "2", 3, 2),
-        (None, "", 3, 3),
-        (None, None, 3, 3),
-        (None, None, None, 4),
-    ],
-)
-def test_a_flag_beats_the_environment_beats_the_file_beats_the_default(flag, text, file, chosen):
-    environment = {} if text is None else {"EDGESNN_THREADS": text}
-    assert choose(flag, "THREADS", file, 4, parse=int, environment=environment) == chosen
-
-
-def test_a_bad_environment_variable_is_named():
-    with pytest.raises(ConfigError, match="EDGESNN_THREADS") as caught:
-        choose(None, "THREADS", 3, 4, parse=int, environment={"EDGESNN_THREADS": "many"})
-    assert caught.value.actual == "many"
-
-
-def test_a_bad_environment_variable_is_not_read_when_a_flag_is_given():
-    assert choose(1, "THREADS", 3, 4, parse=int, environment={"EDGESNN_THREADS": "many"}) == 1
 
 
 def test_a_shipped_target_is_found_by_name_and_a_file_by_its_path(tmp_path):

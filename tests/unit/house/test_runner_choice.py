@@ -2,8 +2,7 @@
 
 import pytest
 
-from edgesnn import plugins
-from edgesnn.api import generate_text, open_bundle, parity_targets
+from edgesnn import generate_text, open_bundle, parity_targets, plugins
 from edgesnn.api.runners import export_of, runner_misses, runner_of
 from edgesnn.runners.golden import GoldenRunner
 from edgesnn.runners.native import build as native_build
@@ -20,7 +19,7 @@ def bundle():
 
 @pytest.fixture
 def no_compiler(monkeypatch):
-    monkeypatch.setattr(native_build, "find_compiler", lambda: None)
+    monkeypatch.setattr(native_build, "missing_host_compiler", lambda names: "no C compiler")
 
 
 def test_a_runner_names_the_format_that_it_reads():

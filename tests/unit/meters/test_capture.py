@@ -11,13 +11,13 @@ from edgesnn.meters.address import MeterAddress
 from edgesnn.meters.base import Block, Settings
 from edgesnn.meters.calibration import points as calibration
 from edgesnn.meters.calibration.calibrated import CalibratedMeter
-from edgesnn.meters.capture import Begun, Ended, Plan, capture
+from edgesnn.meters.capture import Plan, SegmentEnd, SegmentStart, capture
 from edgesnn.meters.files.format import join
 from edgesnn.meters.twins.device import Conditions
 from edgesnn.meters.twins.faults import Fault, FaultSchedule
 from edgesnn.meters.twins.load import constant, square
-from edgesnn.meters.twins.virtual import VirtualLink
-from tests.support.plain_meter import PlainMeter, PlainTwin
+from tests.support.instruments.plain_meter import PlainMeter, PlainTwin
+from tests.support.instruments.virtual import VirtualLink
 
 
 def never():
@@ -38,8 +38,8 @@ def samples(events):
 def test_a_measurement_ends_when_the_meters_own_clock_says_so():
     meter, _, _ = made()
     events = list(capture(meter, Plan(Settings(), 2.0), never))
-    assert isinstance(events[0], Begun)
-    assert isinstance(events[-1], Ended)
+    assert isinstance(events[0], SegmentStart)
+    assert isinstance(events[-1], SegmentEnd)
     whole = samples(events)
     assert module.end_of(whole) == pytest.approx(2.0, abs=0.06)
     assert events[-1].loss.received == len(whole)
@@ -58,7 +58,7 @@ def test_the_user_ends_it_between_two_reads():
     asked = itertools.count()
     events = list(capture(meter, Plan(Settings()), lambda: next(asked) >= 3))
     assert sum(isinstance(event, Block) for event in events) <= 4
-    assert isinstance(events[-1], Ended)
+    assert isinstance(events[-1], SegmentEnd)
 
 
 def test_lost_samples_are_in_the_account_and_leave_a_jump():
@@ -75,7 +75,7 @@ def test_a_meter_that_falls_silent_ends_the_segment_and_fails():
     events = []
     with pytest.raises(MeterTimeoutError):
         events.extend(capture(meter, Plan(Settings()), never))
-    assert isinstance(events[-1], Ended)
+    assert isinstance(events[-1], SegmentEnd)
     assert events[-1].loss.received == len(samples(events)) > 900
 
 
@@ -91,9 +91,9 @@ def test_with_patience_a_new_segment_begins_after_an_unplug(monkeypatch):
     meter, link, _ = made(faults=["unplug@1:0"])
     monkeypatch.setattr(module.time, "sleep", lambda seconds: link.replug())
     events = list(capture(meter, Plan(Settings(), 3.0, reconnect_s=60.0), never))
-    ends = [event for event in events if isinstance(event, Ended)]
+    ends = [event for event in events if isinstance(event, SegmentEnd)]
     assert [end.unplugged is not None for end in ends] == [True, False]
-    middle = next(at for at, event in enumerate(events) if isinstance(event, Ended))
+    middle = next(at for at, event in enumerate(events) if isinstance(event, SegmentEnd))
     first, second = samples(events[:middle]), samples(events[middle:])
     assert second.time_s[0] == 0.0, "the meter's clock began again"
     assert module.end_of(first) + module.end_of(second) == pytest.approx(3.0, abs=0.1)

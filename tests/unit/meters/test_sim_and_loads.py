@@ -13,7 +13,8 @@ from edgesnn.meters.files.recording import Recorder
 from edgesnn.meters.opening import open_meter
 from edgesnn.meters.twins.live import LiveLoad
 from edgesnn.meters.twins.shapes import number, parse_load
-from tests.support.meter_blocks import block, segment
+from tests.support.instruments.meter_blocks import block, segment
+from tests.support.patience import patience, wait_for
 
 
 def drawn(load, *times):
@@ -110,18 +111,11 @@ def test_a_long_live_load_keeps_its_sum():
         assert drawn(load, 5.0) == pytest.approx([sum(k % 3 for k in range(5000)) * 0.001])
 
 
-def wait_for(condition):
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
-
-
 def test_a_live_load_is_fed_over_a_socket_and_refuses_what_is_no_line_of_a_feed():
     with LiveLoad() as load:
         began = time.monotonic()
         load.began(began)
-        with socket.create_connection(("127.0.0.1", load.port), timeout=10) as client:
+        with socket.create_connection(("127.0.0.1", load.port), timeout=patience()) as client:
             hello = json.loads(client.makefile().readline())
             assert hello["schema"] == "edgesnn.live-load/1"
             for line in (

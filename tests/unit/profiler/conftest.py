@@ -10,11 +10,13 @@ import pytest
 
 from edgesnn.bundle.bundle import Bundle, EvalSlice
 from edgesnn.profiler.budgets.profile import Profile
-from edgesnn.profiler.results import Absent, AccuracyResult, ParityResult
-from edgesnn.profiler.session import Setting
-from edgesnn.program.random_program import RandomShape, random_program
+from edgesnn.profiler.results import Absent, AccuracyResult
+from edgesnn.profiler.session import run_session
+from edgesnn.profiler.setting import Setting, Subject
 from edgesnn.program.snn_format import to_bytes
-from edgesnn.runners.base import Capability, DeviceInfo, Output, RunnerOptions, Window
+from edgesnn.record.model import Parity
+from edgesnn.runners.base import Capability, DeviceInfo, Output, Window
+from tests.support.random_program import RandomShape, random_program
 
 DEVICE = DeviceInfo(
     device="paper CPU",
@@ -136,11 +138,39 @@ def parts():
         Runner=PaperRunner,
         tokenizer=Words(),
         device=DEVICE,
-        setting=Setting("paper", DEVICE, RunnerOptions(), memory_probe=Absent("not here")),
         accuracy=AccuracyResult(
             2.0, (1.9, 2.1), 0.4, (0.38, 0.42), 20_000, 200, 0.9, (0.88, 0.92), None, "held-out text"
         ),
-        parity=ParityResult("paper", 0, 1000, 10, {"step": 0}),
+        parity=Parity(
+            target="paper",
+            mismatches=0,
+            logits_compared=1000,
+            tokens=10,
+            forms={"step": 0},
+            worst_layer=None,
+            largest_difference=0,
+            text="",
+            seconds=None,
+        ),
         silent=lambda stage, done, total: None,
         EvalSlice=EvalSlice,
     )
+
+
+@pytest.fixture
+def run_paper(parts, bundle, make_profile):
+    """Runs a session of a paper runner; other keyword arguments are those of `Setting`."""
+
+    def go(
+        profile=None, runner=None, *, device=DEVICE, target="paper", accuracy=None, parity=None, **setting
+    ):
+        return run_session(
+            Subject(target, bundle, parts.tokenizer, runner or parts.Runner(), device),
+            profile or make_profile(),
+            Setting(**{"memory_probe": Absent("not here"), **setting}),
+            accuracy=accuracy or parts.accuracy,
+            parity=parity or parts.parity,
+            on_progress=parts.silent,
+        )
+
+    return go

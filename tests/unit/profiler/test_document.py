@@ -1,22 +1,22 @@
 """From a session to a record on disk, and what the command shows of it."""
 
 import json
-import sys
-from types import SimpleNamespace
+from dataclasses import replace
 
 import jsonschema
 import pytest
 import typer
 
+from edgesnn.api import profiling
 from edgesnn.cli.output import CommandOutput
 from edgesnn.cli.profile import command
 from edgesnn.cli.profile import show as profile_show
+from edgesnn.errors import RecordError
 from edgesnn.profiler.counts.memory import Probe
-from edgesnn.profiler.document import session_arrays, session_document
+from edgesnn.profiler.document import session_run
 from edgesnn.profiler.latency.comparison import compare_forward, no_comparison
 from edgesnn.profiler.results import Absent
-from edgesnn.profiler.session import Setting, run_session
-from edgesnn.record.files import make_run, read_run, write_run
+from edgesnn.record.files import read_run, write_run
 from edgesnn.record.model import RunRecord
 from edgesnn.record.provenance import collect_provenance
 from edgesnn.record.schema import run_schema
@@ -25,36 +25,26 @@ PROBE = Probe(1_000_000, 50_000_000, 60_000_000, 70_000_000, 12.0, 10.0, 300.0, 
 
 
 @pytest.fixture
-def make_record(parts, bundle, make_profile, tmp_path):
-    def make(runner=None, accuracy=None, parity=None, **budgets):
-        profile = make_profile({"memory_probes": 1}, **budgets)
-        result = run_session(
-            runner or parts.Runner(),
-            bundle,
-            profile,
-            parts.tokenizer,
-            accuracy=accuracy or parts.accuracy,
-            parity=parity or parts.parity,
-            on_progress=parts.silent,
-            setting=Setting("cpu", parts.device, memory_probe=lambda: PROBE),
+def make_record(parts, run_paper, make_profile, tmp_path):
+    def make(runner=None, accuracy=None, parity=None, device=None, **budgets):
+        result = run_paper(
+            make_profile({"memory_probes": 1}, **budgets),
+            runner,
+            device=device or parts.device,
+            target="cpu",
+            accuracy=accuracy,
+            parity=parity,
+            memory_probe=lambda: PROBE,
         )
-        other = (
-            compare_forward(
-                parts.Runner(step_ns=1_000_000),
-                bundle,
-                profile,
-                result.latency,
-                target="onnxruntime-fp32",
-                subject_target="cpu",
-                device=parts.device,
-                on_progress=parts.silent,
-                subject_runner=parts.Runner(),
-            )
-            if not isinstance(result.latency, Absent)
-            else no_comparison("onnxruntime-fp32", Absent("not here"))
+        name = "onnxruntime-fp32"
+        other = no_comparison(name, Absent("not here"))
+        if result.latency is not None:
+            engine = replace(result.subject, target=name, runner=parts.Runner(step_ns=1_000_000))
+            other = compare_forward(engine, result, on_progress=parts.silent, subject_runner=parts.Runner())
+        comparisons = [other, no_comparison("litert", Absent("not installed"))]
+        return session_run(
+            result, collect_provenance(["edgesnn"], tmp_path), comparisons=comparisons, notes=["a note"]
         )
-        document = session_document(result, bundle, [other, no_comparison("litert", Absent("not installed"))])
-        return make_run(document, session_arrays(result), collect_provenance(["edgesnn"], tmp_path))
 
     return make
 
@@ -77,6 +67,16 @@ def test_a_record_names_no_folder_of_the_machine(make_record, bundle):
     assert str(bundle.path.parent) not in text
     assert "/opt/" not in text
     assert '"name": "paper-student"' in text
+
+
+def test_the_marks_of_a_run_end_with_the_notes_of_the_caller(make_record):
+    assert make_record().record.marks[-1] == "a note"
+
+
+def test_what_no_record_can_hold_is_refused_by_its_place(make_record, parts):
+    device = replace(parts.device, details={"handle": object()})
+    with pytest.raises(RecordError, match="the run breaks the schema .* at 'details.handle"):
+        make_record(device=device)
 
 
 def test_counts_are_whole_and_energies_estimated_from_them(make_record):
@@ -177,8 +177,11 @@ def test_a_record_without_latency_is_shown_too(make_record, parts, shown):
 
 def _call(monkeypatch, tmp_path, run, **options):
     monkeypatch.chdir(tmp_path)
-    fake = SimpleNamespace(profile_bundle=lambda *_, **__: run, forget_session=lambda output: None)
-    monkeypatch.setitem(sys.modules, "edgesnn.api", fake)
+
+    def measured(bundle, options, **_):
+        return run if options.output is None else write_run(run, options.output)
+
+    monkeypatch.setattr(profiling, "profile_bundle", measured)
     command.profile([tmp_path / "bundle"], **options)
 
 
@@ -200,9 +203,3 @@ def test_the_command_says_where_the_record_is(make_record, monkeypatch, tmp_path
     _call(monkeypatch, tmp_path, make_record(), output=tmp_path / "mine.json")
     assert "mine.json" in capsys.readouterr().out
     assert (tmp_path / "mine.npz").is_file()
-
-
-def test_an_output_that_cannot_be_is_refused_before_measuring(make_record, monkeypatch, tmp_path):
-    with pytest.raises(typer.Exit) as stop:
-        _call(monkeypatch, tmp_path, make_record(), output=tmp_path / "mine.txt")
-    assert stop.value.exit_code == 1

@@ -11,10 +11,10 @@ from edgesnn.errors import CompileError
 from edgesnn.program.bounds import embedding_codes, membrane_low, prove, secure, signed_sums
 from edgesnn.program.golden import Golden
 from edgesnn.program.ops import LIF, LIF_BIAS_MAX, MEMBRANE_MAX, Add, Linear, Saturate
-from edgesnn.program.random_program import RandomShape, random_program
 from edgesnn.program.validate import check_program
 from tests.support import slow
 from tests.support.programs import one_layer, programs, residual, with_op
+from tests.support.random_program import RandomShape, random_program
 
 
 def full(rows, columns, value):

@@ -187,7 +187,7 @@ def test_the_folded_student_equals_the_torch_model(seed, artifact):
 @pytest.mark.torch
 def test_a_student_that_holds_student_pt_alone_folds_to_the_same_program(artifact):
     torch = pytest.importorskip("torch")
-    from edgesnn.api import compile_student
+    from edgesnn import compile_student
     from edgesnn.program.snn_format import program_hash
 
     before = program_hash(compile_student(artifact)[2].program)
@@ -205,7 +205,7 @@ class Payload:
 @pytest.mark.torch
 def test_a_pickle_in_student_pt_is_refused_and_not_run(artifact, capsys):
     torch = pytest.importorskip("torch")
-    from edgesnn.api import compile_student
+    from edgesnn import compile_student
     from edgesnn.errors import ArtifactError
 
     (artifact / "student.safetensors").unlink()
@@ -216,7 +216,7 @@ def test_a_pickle_in_student_pt_is_refused_and_not_run(artifact, capsys):
 
 
 def test_a_v1_student_without_safetensors_is_refused_by_its_operations_too(artifact):
-    from edgesnn.api import compile_student
+    from edgesnn import compile_student
     from edgesnn.errors import CompileError
 
     change_metadata(artifact, model_type="SpikingStudentLM", architecture_version="v1.0")

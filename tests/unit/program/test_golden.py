@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from edgesnn.errors import TextError
 from edgesnn.program.golden import Golden, decay, lif_membranes, readout_codes, trunc_shift
 from edgesnn.program.ops import LIF, MEMBRANE_MAX, THETA_MAX, Readout
-from edgesnn.program.random_program import RandomShape, random_program
 from edgesnn.program.state import State
 from tests.support import slow
 from tests.support.programs import one_layer, programs, scattered
+from tests.support.random_program import RandomShape, random_program
 
 quick = settings(max_examples=25, deadline=None)
 MIXED = RandomShape(vocab=31, dim=12, depth=2, windows=(1, 2, 4, 7), mlp=10, rank=5, timesteps=3, shifted=6)

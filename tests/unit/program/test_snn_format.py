@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from edgesnn.errors import ProgramFormatError
 from edgesnn.program.golden import Golden
 from edgesnn.program.ops import Attend, inputs_of
-from edgesnn.program.random_program import RandomShape, random_program
 from edgesnn.program.snn_format import from_bytes, program_hash, read_program, to_bytes
 from tests.support import snn_reader
 from tests.support.programs import one_layer, programs, smallest, with_op
+from tests.support.random_program import RandomShape, random_program
 from tests.support.snn_reader import fix_up
 
 ROOT = Path(__file__).parents[3]

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from edgesnn.program.golden import Golden
 from edgesnn.program.ops import Attend, Shift
-from edgesnn.program.random_program import RandomShape, random_program
 from edgesnn.program.state import State, ring_from_history, state_tensors
 from tests.support.programs import programs, scattered
+from tests.support.random_program import RandomShape, random_program
 
 WINDOWS = (1, 2, 4, 7)
 

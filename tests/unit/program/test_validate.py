@@ -9,9 +9,9 @@ import pytest
 from edgesnn.errors import ProgramFormatError
 from edgesnn.program.ops import Add, Count, Embed, Linear, Readout, Saturate, Shift
 from edgesnn.program.program import Program
-from edgesnn.program.random_program import RandomShape, random_program
 from edgesnn.program.validate import check_program
 from tests.support.programs import with_op
+from tests.support.random_program import RandomShape, random_program
 
 SHAPE = RandomShape(
     vocab=9, dim=6, depth=1, windows=(1, 3), mlp=5, rank=4, timesteps=2, shifted=3, saturate=True

@@ -5,7 +5,10 @@ import copy
 import numpy as np
 import pytest
 
+from edgesnn import __version__
+from edgesnn.record.base import SCHEMA
 from edgesnn.record.files import make_run
+from edgesnn.record.model import RunRecord
 from edgesnn.record.provenance import collect_provenance
 
 
@@ -102,6 +105,18 @@ def document():
 
 
 @pytest.fixture
-def run(document, tmp_path):
+def run_from(tmp_path):
+    """Makes a run of a document: schema, versions and provenance are put to it."""
     provenance = collect_provenance(["edgesnn", "profile", "b"], tmp_path)
-    return make_run(document, {"times_ms": np.arange(5.0)}, provenance)
+
+    def make(document, arrays=()):
+        head = {"schema": SCHEMA, "edgesnn_version": __version__, "created": "2026-01-01T00:00:00+00:00"}
+        whole = {**document, **head, "provenance": provenance, "arrays": None}
+        return make_run(RunRecord.model_validate(whole), dict(arrays))
+
+    return make
+
+
+@pytest.fixture
+def run(document, run_from):
+    return run_from(document, {"times_ms": np.arange(5.0)})

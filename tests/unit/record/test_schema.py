@@ -7,6 +7,7 @@ import jsonschema
 import pytest
 
 from edgesnn.record.schema import run_schema, schema_text
+from tests.support.patience import patience
 
 ROOT = Path(__file__).parents[3]
 
@@ -18,7 +19,11 @@ def test_the_published_schema_is_the_model_s():
 
 def test_the_command_prints_the_schema():
     done = subprocess.run(
-        [sys.executable, "-m", "edgesnn.record.schema"], cwd=ROOT, capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "edgesnn.record.schema"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=patience(),
     )
     assert done.returncode == 0
     assert done.stdout == schema_text()

@@ -16,7 +16,7 @@ from edgesnn.reports.baseline import (
     refuse_unfit,
     start_level,
 )
-from edgesnn.reports.comparison import Key
+from edgesnn.reports.comparing.result import Key
 from edgesnn.reports.inputs import read_base
 from tests.support.run_documents import Device, changed, session_of
 

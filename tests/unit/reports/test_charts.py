@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgesnn.reports.html.envelope import of_series, reduce
-from edgesnn.reports.html.latency import latency_figures
-from edgesnn.reports.html.numbers import interval, limit, moment, number, signed_percent
-from edgesnn.reports.html.power import power_figures
-from edgesnn.reports.html.scales import Axis, span
-from edgesnn.reports.html.trend import TrendPoint, trend_figure
+from edgesnn.reports.html.charts.envelope import of_series, reduce
+from edgesnn.reports.html.charts.latency import latency_figures
+from edgesnn.reports.html.charts.power import power_figures
+from edgesnn.reports.html.charts.scales import Axis, span
+from edgesnn.reports.html.charts.svg import envelope_marks
+from edgesnn.reports.html.charts.trend import TrendPoint, trend_figure
+from edgesnn.reports.html.values import interval, limit, moment, number, signed_percent
 from tests.support import page_records as records
 
 FINITE = st.floats(-1e12, 1e12)
@@ -43,6 +44,19 @@ def test_lost_time_is_a_gap_and_what_is_not_finite_is_left_out():
     assert found.gap.sum() == 1
     assert 7.0 not in found.x
     assert len(reduce([], [], [], [], 10)) == 0
+
+
+def test_a_band_and_its_means_leave_a_gap_open():
+    x = np.array([0.0, 1.0, 2.0, 50.0, 51.0])
+    few = reduce(x, x, x, x, 10)
+    up = Axis(0.0, 51.0, 100.0, 0.0)
+    band, *means = envelope_marks(few, Axis(0.0, 51.0, 0.0, 510.0), up, half=1.0)
+    assert re.findall(r"M[^MZ]*Z", band) == [
+        "M0.0,99.0L10.0,97.0L20.0,95.1L20.0,97.1L10.0,99.0L0.0,101.0Z",
+        "M500.0,1.0L510.0,-1.0L510.0,1.0L500.0,3.0Z",
+    ]
+    assert len(means) == 2
+    assert 'd="M500.0,2.0L510.0,0.0" class="head"' in means[1]
 
 
 @given(st.lists(FINITE, max_size=20), st.booleans(), st.booleans())
@@ -114,20 +128,20 @@ def test_one_slow_token_among_a_thousand_is_told_beside_the_histogram():
 
 
 def test_arrays_that_make_no_sense_draw_nothing():
-    strange = records.Source(
-        records.document(power=True),
-        {
-            "per_token_ms": np.zeros((2, 2)),
-            "power_time_s": np.arange(5.0),
-            "power_min_w": np.arange(4.0),
-            "power_mean_w": np.array(["a", "b"]),
-            "power_max_w": np.arange(5.0),
-        },
-    )
+    raw = {
+        "per_token_ms": np.zeros((2, 2)),
+        "power_time_s": np.arange(5.0),
+        "power_min_w": np.arange(4.0),
+        "power_mean_w": np.array(["a", "b"]),
+        "power_max_w": np.arange(5.0),
+    }
+    strange = records.Source(records.run(records.document(power=True), raw))
     assert latency_figures(strange, None, None) == []
     assert power_figures(strange, None) == []
     for values in (np.zeros(10), np.full(10, np.nan), np.array([-1.0, np.inf])):
-        assert latency_figures(records.Source(records.document(), {"per_token_ms": values}), None, 1.0)
+        assert latency_figures(
+            records.Source(records.run(records.document(), {"per_token_ms": values})), None, 1.0
+        )
 
 
 def test_a_trend_of_many_runs_is_an_envelope_and_keeps_its_highest_run():

@@ -6,10 +6,11 @@ from dataclasses import replace
 import pytest
 
 from edgesnn.errors import UsageError
-from edgesnn.reports.candidates import outcome_of
-from edgesnn.reports.compare import MIN_SESSIONS, base_sides, compare_runs
-from edgesnn.reports.comparison import ComparisonVerdict, Outcome
-from edgesnn.reports.thresholds import Thresholds, parse_thresholds
+from edgesnn.reports.comparing.compare import MIN_SESSIONS, base_sides, compare_runs
+from edgesnn.reports.comparing.judging import outcome_of
+from edgesnn.reports.comparing.result import ComparisonVerdict, Outcome
+from edgesnn.reports.comparing.summary import Shown
+from edgesnn.reports.comparing.thresholds import Thresholds, parse_thresholds
 from tests.support.run_documents import BUDGET_BYTES, Device, changed, session_of
 
 BOARD = Device()
@@ -220,6 +221,14 @@ def test_a_thousand_targets_are_compared_and_the_worst_stands_first():
     found = compare_runs(base, [on(broken if number == 700 else one, number) for number in range(1000)])
     assert found.targets[0].key.target == "board-700"
     assert [target.verdict for target in found.targets].count(ComparisonVerdict.REGRESSION) == 1
+
+
+def test_the_good_direction_of_what_is_only_shown_is_the_table_s():
+    head = head_of()
+    names = {"duty.battery_life": "higher", "latency.p95": "lower", "of.a.runner": "lower"}
+    shown = {name: Shown(2.0, "h", "MEASURED", None) for name in names}
+    _, metrics = judged(replace(head, quantities=shown))
+    assert {name: metrics[name].better for name in names} == names
 
 
 def test_thresholds_are_read_in_their_units():

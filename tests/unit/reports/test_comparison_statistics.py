@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 from scipy import stats
 
-from edgesnn.reports import statistics as st
+from edgesnn.reports.comparing import statistics as st
 
 VALUES = some.lists(some.floats(-3, 3), min_size=2, max_size=9).filter(lambda v: np.ptp(v) > 1e-3)
 

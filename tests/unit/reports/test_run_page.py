@@ -3,18 +3,22 @@
 import copy
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from edgesnn.errors import RecordError
-from edgesnn.reports.compare import base_sides, compare_runs
-from edgesnn.reports.html.mapping import read_mapping
+from edgesnn.record.files import RunData
+from edgesnn.record.model import RunRecord
+from edgesnn.reports.comparing.compare import base_sides, compare_runs
+from edgesnn.reports.comparing.summary import summarise_run
+from edgesnn.reports.html.charts.chip import ChipMap, read_mapping
 from edgesnn.reports.html.page import MAX_BYTES
 from edgesnn.reports.html.run_page import run_page
 from edgesnn.reports.html.sources import Source, load_source
-from edgesnn.reports.summary import summarise
 from tests.support import page_records as records
 from tests.support.hostile import HOSTILE
 
@@ -49,8 +53,8 @@ class Reader(HTMLParser):
 
 
 def compared(head, *bases):
-    sessions = [summarise(one.document, one.arrays, f"base{i}.json") for i, one in enumerate(bases)]
-    return compare_runs(base_sides(sessions), [summarise(head.document, head.arrays, "run.json")])
+    sessions = [summarise_run(one.run, f"base{i}.json") for i, one in enumerate(bases)]
+    return compare_runs(base_sides(sessions), [summarise_run(head.run, "run.json")])
 
 
 def sound(text):
@@ -70,7 +74,7 @@ def test_a_page_with_everything_is_sound_and_says_the_verdict_first():
     head = records.source(power=True, p95_ms=9.0)
     bases = [records.source(power=True, created=f"2026-02-0{i + 1}T10:00:00+00:00") for i in range(6)]
     comparison = compared(head, *bases)
-    found = sound(run_page(head, bases[0], comparison, mapping=MAPPING))
+    found = sound(run_page(head, bases[0], comparison, mapping=ChipMap.model_validate(MAPPING)))
     text = " ".join(found.text)
     assert comparison.verdict.value in text[: text.index("Budgets")]
     for word in (
@@ -110,7 +114,7 @@ def test_a_record_without_sections_still_makes_a_page(power):
     document |= {"budgets": [], "marks": [], "quantities": {}, "not_measured": []}
     if power:
         document["power"] |= {"windows": [], "uncertainty": {}}
-    sound(run_page(Source(document)))
+    sound(run_page(Source(records.run(document))))
 
 
 def test_what_is_simulated_says_so_at_its_value_its_charts_and_on_top():
@@ -129,20 +133,40 @@ def replaced(value, text):
     return text if isinstance(value, str) else value
 
 
-@pytest.mark.parametrize("text", HOSTILE)
-def test_a_hostile_string_in_every_place_of_a_record_injects_nothing(text):
+def hostile_run(text):
+    """A run with a string in every place where the schema takes any, names of free tables too."""
     plain = records.document(power=True)
     hostile = replaced(copy.deepcopy(plain), text)
-    for part in ("quantities",):
-        hostile[part] = {f"{text}{i}": q for i, q in enumerate(hostile[part].values())}
+    hostile["quantities"] = {f"{text}{i}": q for i, q in enumerate(hostile["quantities"].values())}
     hostile["device"]["details"] = {text: text}
     hostile["provenance"]["packages"] = {text: text}
     hostile["power"]["uncertainty"] = {text: {"unit": text, text: 1.0}}
     for estimate in hostile["energy"]["estimates"]:
         estimate["parts_uj"] = {text: 1.0}
-    head = Source(hostile, records.arrays(power=True), text, text)
-    allowed = Reader(run_page(records.source(power=True), mapping=MAPPING)).elements
-    mapping = {**replaced(MAPPING, text)}
+    kinds = [quantity["kind"] for quantity in plain["quantities"].values()]
+    for quantity, kind in zip(hostile["quantities"].values(), kinds, strict=True):
+        quantity["kind"] = kind
+    hostile["not_measured"] = [
+        {"name": name, "reason": text} for name, q in hostile["quantities"].items() if q["kind"] == "ABSENT"
+    ]
+    while True:  # what the schema gives words or a form of its own takes no other: those keep theirs
+        try:
+            return RunData(RunRecord.model_validate(hostile), records.arrays(power=True))
+        except ValidationError as error:
+            for place in (one["loc"] for one in error.errors()):
+                mine, its = hostile, plain
+                for part in place[:-1]:
+                    mine, its = mine[part], its[part]
+                assert mine[place[-1]] != its[place[-1]], place
+                mine[place[-1]] = its[place[-1]]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_hostile_string_in_every_place_of_a_record_injects_nothing(text):
+    head = Source(hostile_run(text), text, text)
+    assert head.record.device.engine == head.record.marks[0] == text
+    allowed = Reader(run_page(records.source(power=True), mapping=ChipMap.model_validate(MAPPING))).elements
+    mapping = ChipMap.model_validate({**replaced(MAPPING, text), "schema": "edgesnn.map/1"})
     found = Reader(run_page(head, mapping=mapping))
     assert found.elements <= allowed | {"li", "ul", "p"}
     assert [n for n, _ in found.attributes if n.startswith("on") or n in ("style", "src")] == []
@@ -160,12 +184,12 @@ def test_a_page_carries_its_own_policy_against_scripts_and_requests():
 
 def test_a_thousand_targets_fit_on_one_page_what_changed_first():
     head = records.source()
-    heads = [{**head.document, "target": f"device-{i}"} for i in range(1_000)]
-    bases = [summarise(document, head.arrays, "base.json") for document in heads]
-    worse = list(heads)
-    worse[777] = copy.deepcopy(heads[777])
-    worse[777]["device"]["model_bytes"] += 10
-    comparison = compare_runs(base_sides(bases), [summarise(d, head.arrays, "run.json") for d in worse])
+    one = summarise_run(head.run, "run.json")
+    bases = [replace(one, key=replace(one.key, target=f"device-{i}")) for i in range(1_000)]
+    size = one.counts["size.model"]
+    worse = {**one.counts, "size.model": replace(size, value=size.value + 10)}
+    heads = [*bases[:777], replace(bases[777], counts=worse), *bases[778:]]
+    comparison = compare_runs(base_sides(bases), heads)
     text = run_page(head, None, comparison)
     assert len(text.encode()) <= MAX_BYTES
     rows = text[text.index("<tbody>") :]
@@ -179,7 +203,8 @@ def test_a_record_swollen_with_text_still_makes_a_page_that_says_what_it_leaves_
     document["quantities"] = {
         f"{i}{long}": {**records.quantity(1.0, "ms"), "how": long, "reason": long} for i in range(1_000)
     }
-    text = run_page(Source(document))
+    document["not_measured"] = []
+    text = run_page(Source(records.run(document)))
     assert len(text.encode()) <= MAX_BYTES
     assert "Left out" in text
 
@@ -216,7 +241,7 @@ def test_what_is_no_chip_map_is_refused(tmp_path, broken):
 def test_a_chip_map_is_read_and_extra_keys_are_left_out(tmp_path):
     path = tmp_path / "map.json"
     path.write_text(json.dumps({**MAPPING, "more": 1}))
-    assert read_mapping(path)["cores"] == 5
+    assert read_mapping(path).cores == 5
 
 
 def luminance(colour):

@@ -18,14 +18,13 @@ from edgesnn.student.text.batches import (  # noqa: E402
 )
 from edgesnn.student.text.bpe import learn_bpe, learn_cached  # noqa: E402
 from edgesnn.student.text.data import (  # noqa: E402
-    load_documents,
-    read_documents,
     record_document,
     split_held_out,
     split_text,
     synthetic_records,
     text_document,
 )
+from edgesnn.student.text.reading import load_documents, read_documents  # noqa: E402
 from edgesnn.text.tokenizer import load_tokenizer  # noqa: E402
 
 pytestmark = pytest.mark.torch
@@ -94,10 +93,10 @@ def test_text_splits_at_titles_or_blank_lines_or_lines():
 def test_json_lines_and_text_files_become_documents(tmp_path):
     path = tmp_path / "d.jsonl"
     path.write_text(json.dumps({"prompt": "p", "response": "r"}) + "\n\n")
-    assert read_documents(path)[0].parts == (1, "p", 2, "r", 0)
+    assert read_documents(path).documents[0].parts == (1, "p", 2, "r", 0)
     path = tmp_path / "d.txt"
     path.write_text("one\n\ntwo")
-    assert [d.parts for d in read_documents(path)] == [("one", 0), ("two", 0)]
+    assert [d.parts for d in read_documents(path).documents] == [("one", 0), ("two", 0)]
 
 
 @pytest.mark.parametrize(
@@ -105,7 +104,7 @@ def test_json_lines_and_text_files_become_documents(tmp_path):
     [
         ("d.txt", b"", "is empty"),
         ("d.txt", b" \n\n ", "is empty"),
-        ("d.txt", b"\xff\xfe", "not UTF-8"),
+        ("d.txt", b"a\n\xff\xfe", "not UTF-8 text.*line 2"),
         ("d.jsonl", b'{"prompt": "p"}\n', "line 1 is no record"),
         ("d.jsonl", b'{"prompt": "p", "response": "r"}\n[1]\n', "line 2 is no record"),
         ("d.jsonl", b'{"prompt": 1, "response": "r"}\n', "must be text"),

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs the `train` extra")
 
+from edgesnn.student.config import SurrogateName  # noqa: E402
 from edgesnn.student.kernels import fused_lif  # noqa: E402
 from edgesnn.student.kernels.fused_lif import CompiledKernels, build, kernels_for  # noqa: E402
-from edgesnn.student.kernels.surrogates import SURROGATE_NAMES, make_surrogate_spec  # noqa: E402
+from edgesnn.student.kernels.surrogates import make_surrogate_spec  # noqa: E402
 from edgesnn.student.kernels.torch_lif import MEMBRANE_MAX, Neuron, TorchKernels  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
 BF16, F32 = torch.bfloat16, torch.float32
 PAIRS = [(F32, F32), (F32, BF16), (BF16, BF16)]
-SURROGATES = [(name, power) for name in SURROGATE_NAMES for power in (1, 2)]
+SURROGATES = [(name, power) for name in get_args(SurrogateName) for power in (1, 2)]
 
 
 @pytest.fixture(scope="module")
@@ -121,17 +124,32 @@ def test_the_number_of_threads_changes_no_spike_and_no_gradient(compiled):
 
 
 def test_without_a_compiler_torch_takes_over(monkeypatch, tmp_path):
-    monkeypatch.setenv("CC", "no-such-compiler")
-    assert build(tmp_path) is None
+    monkeypatch.setenv("EDGESNN_CACHE", str(tmp_path))
+    for variable in ("CC", "EDGESNN_CC"):
+        monkeypatch.setenv(variable, "no-such-compiler")
+        assert build() is None
+    assert not any(tmp_path.iterdir())
     monkeypatch.setattr(fused_lif, "_compiled", lambda: None)
     assert type(kernels_for(torch.zeros(1))) is TorchKernels
 
 
-def test_a_library_is_compiled_once_and_only_float32_and_bfloat16_use_it(compiled, tmp_path):
-    first = build(tmp_path)
-    assert first is not None and first.parent == tmp_path
+def test_a_compiler_that_fails_leaves_torch(monkeypatch, tmp_path):
+    monkeypatch.setenv("EDGESNN_CACHE", str(tmp_path))
+    monkeypatch.setenv("EDGESNN_CC", "false")
+    assert build() is None
+    (tmp_path / "student" / "lock").unlink()
+    (tmp_path / "student").rmdir()
+    (tmp_path / "student").write_text("a file where the folder should be")
+    monkeypatch.delenv("EDGESNN_CC")
+    assert build() is None
+
+
+def test_a_library_is_compiled_once_and_only_float32_and_bfloat16_use_it(compiled, monkeypatch, tmp_path):
+    monkeypatch.setenv("EDGESNN_CACHE", str(tmp_path))
+    first = build()
+    assert first is not None and first.parent == tmp_path / "student"
     stamp = first.stat().st_mtime_ns
-    assert build(tmp_path) == first and first.stat().st_mtime_ns == stamp
-    assert [path.name for path in tmp_path.iterdir()] == [first.name]
+    assert build() == first and first.stat().st_mtime_ns == stamp
+    assert sorted(path.name for path in first.parent.iterdir()) == sorted([first.name, "lock"])
     assert type(kernels_for(torch.zeros(1))) is CompiledKernels
     assert type(kernels_for(torch.zeros(1, dtype=torch.float64))) is TorchKernels

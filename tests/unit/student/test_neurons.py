@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 import math
+from typing import get_args
 
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs the `train` extra")
 
 from edgesnn.errors import ConfigError  # noqa: E402
-from edgesnn.student.config import SnnConfig  # noqa: E402
-from edgesnn.student.kernels.surrogates import SURROGATE_NAMES, make_surrogate  # noqa: E402
+from edgesnn.student.config import SnnConfig, SurrogateName  # noqa: E402
+from edgesnn.student.kernels.surrogates import make_surrogate  # noqa: E402
 from edgesnn.student.model.neurons import Lif, shift_spikes  # noqa: E402
 
 pytestmark = pytest.mark.torch
@@ -29,7 +30,7 @@ def formula(name: str, u: float, k: float, power: int) -> float:
 
 @pytest.mark.parametrize("power", [1, 2])
 @pytest.mark.parametrize("slope", [0.5, 2.0, 7.0])
-@pytest.mark.parametrize("name", SURROGATE_NAMES)
+@pytest.mark.parametrize("name", get_args(SurrogateName))
 def test_surrogates_equal_their_formulas(name, slope, power):
     u = torch.linspace(-3, 3, 61, dtype=torch.float64)
     got = make_surrogate(name, slope, power)(u.clone())
@@ -69,7 +70,7 @@ def plain_lif(currents, timesteps, threshold, surrogate):
 
 
 @pytest.mark.parametrize("constant", [False, True])
-@pytest.mark.parametrize("name", SURROGATE_NAMES)
+@pytest.mark.parametrize("name", get_args(SurrogateName))
 def test_the_fused_neuron_equals_a_plain_autograd_loop(name, constant):
     random = torch.Generator().manual_seed(3)
     currents = torch.randn((1 if constant else 5, 3, 7, 4), generator=random, dtype=torch.float64)

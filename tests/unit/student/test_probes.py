@@ -6,7 +6,7 @@ torch = pytest.importorskip("torch", reason="needs the `train` extra")
 
 from .probes import copy_two_back, recall_pairs, solve  # noqa: E402
 
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.slow]
 
 
 def test_token_shift_supplies_the_order_that_copying_two_back_needs():
@@ -14,6 +14,5 @@ def test_token_shift_supplies_the_order_that_copying_two_back_needs():
     assert solve(copy_two_back, 110, shift_channels=0) < 0.60
 
 
-@pytest.mark.slow
 def test_attention_binds_four_keys_to_their_values():
     assert solve(recall_pairs, 400) > 0.80

@@ -14,11 +14,13 @@ torch = pytest.importorskip("torch", reason="needs the `train` extra")
 
 from pydantic import BaseModel  # noqa: E402
 
+from edgesnn import whole_files  # noqa: E402
 from edgesnn.errors import ConfigError, OutputError, TrainingError  # noqa: E402
-from edgesnn.student import files, load_student, train_student  # noqa: E402
+from edgesnn.student import load_student, train_student  # noqa: E402
 from edgesnn.student.model import registry  # noqa: E402
 from edgesnn.student.training.checkpoint import DelayedInterrupt  # noqa: E402
 from edgesnn.student.training.objective import learning_rate  # noqa: E402
+from tests.support.patience import patience, wait_for  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -91,12 +93,13 @@ def test_a_run_killed_in_the_middle_goes_on_bit_for_bit(make_config, tmp_path):
         [sys.executable, "-c", script, config.model_dump_json()],
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
     )
-    deadline = time.monotonic() + 60
     log = tmp_path / "killed" / "train_log.jsonl"
-    while time.monotonic() < deadline and process.poll() is None:
-        if log.is_file() and len(log.read_bytes().splitlines()) >= 7:
-            break
-        time.sleep(0.005)
+
+    def seven_steps():
+        assert process.poll() is None
+        return log.is_file() and len(log.read_bytes().splitlines()) >= 7
+
+    wait_for(seven_steps, every=0.005)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     assert (tmp_path / "killed" / "training" / "checkpoint.pt").is_file()
@@ -149,7 +152,7 @@ def test_a_second_ctrl_c_interrupts_at_once():
         os.kill(os.getpid(), signal.SIGINT)
         assert interrupt.requested
         os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(1)
+        time.sleep(patience())
 
 
 def test_a_full_disk_leaves_the_last_good_checkpoint(make_config, monkeypatch):
@@ -162,13 +165,13 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(make_config, monkeypatch):
             def full(_):
                 raise OSError(28, "No space left on device")
 
-            monkeypatch.setattr(files.os, "fsync", full)
+            monkeypatch.setattr(whole_files.os, "fsync", full)
 
     with pytest.raises(OutputError, match="No space left"):
         train_student(config, fill)
-    monkeypatch.setattr(files.os, "fsync", real)
+    monkeypatch.setattr(whole_files.os, "fsync", real)
     work = Path(config.output_dir) / "training"
-    assert not [p for p in work.iterdir() if p.name.endswith(".tmp")]
+    assert not [path for path in work.iterdir() if path.name.startswith(".")]
     seen = []
     train_student(config, lambda progress: seen.append(progress.step))
     assert seen[0] == 3

@@ -10,10 +10,10 @@ import pytest
 from edgesnn.errors import ConfigError, MeterError, UsageError
 from edgesnn.meters.base import MeterInfo, SampleStatus
 from edgesnn.meters.calibration import points as calibration
-from edgesnn.meters.calibration.comparison import Taken, by_meter, through_resistor
+from edgesnn.meters.calibration.comparison import SettledReading, by_meter, through_resistor
 from edgesnn.meters.calibration.points import Calibration, Point, corrected, corrections, make_point
-from tests.support.meter_blocks import block
-from tests.support.plain_meter import accuracy
+from tests.support.instruments.meter_blocks import block
+from tests.support.instruments.plain_meter import accuracy
 
 RANGES = [{"name": "low", "max_a": 0.1, "gain": 0.1}, {"name": "high", "max_a": 1.0, "gain": 0.2}]
 
@@ -152,7 +152,7 @@ def test_the_scatter_of_the_mean_enters():
 
 
 def taken(current_a, **changes):
-    return Taken(info(), block([current_a] * 100), accuracy(**changes), 3.0)
+    return SettledReading(info(), block([current_a] * 100), accuracy(**changes), 3.0)
 
 
 def test_a_resistor_says_what_flowed():
@@ -167,7 +167,7 @@ def test_a_resistor_says_what_flowed():
 
 
 def test_a_resistor_without_a_voltage_says_nothing():
-    without = Taken(info(), block([0.01] * 100), accuracy(), None)
+    without = SettledReading(info(), block([0.01] * 100), accuracy(), None)
     with pytest.raises(UsageError, match="--volts"):
         through_resistor(100.0, 0.01, None, None, without)
 

@@ -12,7 +12,7 @@ from edgesnn.meters.base import Loss
 from edgesnn.meters.files.recording import Recorder, Recording
 from edgesnn.meters.files.zip import ZipWriter
 from edgesnn.meters.samples.trace import Trace
-from tests.support.meter_blocks import block, segment
+from tests.support.instruments.meter_blocks import block, segment
 
 #: Every so many bits one is changed; a prime, so that every field of every header has its turn.
 STRIDE = 89

@@ -10,7 +10,7 @@ from edgesnn.meters.files.csv_trace import CsvMeter
 from edgesnn.meters.files.format import join
 from edgesnn.meters.files.recording import Recorder
 from edgesnn.meters.files.replay import ReplayMeter
-from tests.support.meter_blocks import block, segment
+from tests.support.instruments.meter_blocks import block, segment
 
 
 class FakeClock:

@@ -20,7 +20,7 @@ from edgesnn.meters.files import recording as module
 from edgesnn.meters.files.format import RUN_TOLERANCE_S, join
 from edgesnn.meters.files.recording import Recorder, Recording
 from edgesnn.meters.files.zip import ZipReader, ZipWriter
-from tests.support.meter_blocks import block, segment
+from tests.support.instruments.meter_blocks import block, segment
 
 ROOT = Path(__file__).parents[4]
 
@@ -151,7 +151,7 @@ def test_after_a_kill_everything_up_to_the_last_whole_chunk_is_there(tmp_path):
         "from edgesnn.meters.files import recording as module\n"
         "from edgesnn.meters.base import Loss\n"
         "from pathlib import Path\n"
-        "from tests.support.meter_blocks import block, segment\n"
+        "from tests.support.instruments.meter_blocks import block, segment\n"
         "module.CHUNK_SAMPLES = 100\n"
         "recorder = module.Recorder(Path(sys.argv[1]))\n"
         "recorder.begin_segment(segment())\n"

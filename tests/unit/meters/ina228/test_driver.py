@@ -17,8 +17,8 @@ from edgesnn.meters.ina228.bridge_twin import Bridge
 from edgesnn.meters.ina228.driver import Ina228Meter
 from edgesnn.meters.twins.faults import Fault, FaultKind
 from edgesnn.meters.twins.load import constant, square
-from edgesnn.meters.twins.virtual import VirtualLink
-from tests.support.ina228_bench import PERIOD_S, Bench
+from tests.support.instruments.ina228_bench import PERIOD_S, Bench
+from tests.support.instruments.virtual import VirtualLink
 
 
 def test_charge_and_energy_agree_with_the_truth_to_a_tenth_of_a_percent():

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from edgesnn.errors import MeterTimeoutError
 from edgesnn.meters.base import SampleStatus, Settings
 from edgesnn.meters.twins.faults import Fault, FaultKind
-from tests.support.ina228_bench import HIGH_W, LOW_W, PERIOD_S, Bench
+from tests.support.instruments.ina228_bench import HIGH_W, LOW_W, PERIOD_S, Bench
 
 fault = st.one_of(
     st.builds(

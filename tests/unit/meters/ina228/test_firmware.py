@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from edgesnn.meters.ina228 import protocol as wire
 from edgesnn.meters.ina228.bridge_twin import Bridge
-from tests.support.ina228 import CoreInC, build
+from tests.support.instruments.ina228 import CoreInC, build
 
 _COMPILERS = [name for name in ("gcc", "clang") if shutil.which(name)]
 u32 = st.integers(0, 2**32 - 1)

@@ -15,7 +15,7 @@ from edgesnn.meters.base import MeterCapability, SampleStatus, Settings
 from edgesnn.meters.lpm01a.driver import Lpm01aMeter
 from edgesnn.meters.twins.faults import Fault, FaultKind
 from edgesnn.meters.twins.load import LoadStep, Shape, constant
-from tests.support.lpm01a import LOAD, VOLTS, Bench
+from tests.support.instruments.lpm01a import LOAD, VOLTS, Bench
 
 RATES = [10, 1000, 5000, 20_000, 100_000]
 
@@ -152,7 +152,7 @@ def test_another_device_on_the_port_is_named_as_such():
         def advance(self, now_s):
             return []
 
-    from edgesnn.meters.twins.virtual import VirtualLink
+    from tests.support.instruments.virtual import VirtualLink
 
     with pytest.raises(MeterTimeoutError, match="does not answer as a PowerShield.*m-ready"):
         Lpm01aMeter(MeterAddress("lpm01a"), link=VirtualLink(Silent())).open()

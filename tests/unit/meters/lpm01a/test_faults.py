@@ -11,7 +11,7 @@ from edgesnn.meters.lpm01a.stream import stream_for
 from edgesnn.meters.lpm01a.twin import Lpm01aTwin
 from edgesnn.meters.twins.device import Conditions
 from edgesnn.meters.twins.faults import Fault, FaultKind, FaultSchedule
-from tests.support.lpm01a import LOAD, VOLTS, Bench
+from tests.support.instruments.lpm01a import LOAD, VOLTS, Bench
 
 SECONDS = 3.0
 #: Highest power of the load, watts, and how often it changes a second.

@@ -21,8 +21,8 @@ from edgesnn.meters.ppk2.driver import Ppk2Meter
 from edgesnn.meters.ppk2.twin import Ppk2Twin
 from edgesnn.meters.twins.device import Conditions
 from edgesnn.meters.twins.load import LoadStep, Shape, constant, square
-from edgesnn.meters.twins.virtual import VirtualLink
-from tests.support.ppk2 import LOAD, VOLTS, powered, record, recorded, virtual
+from tests.support.instruments.ppk2 import LOAD, VOLTS, powered, record, recorded, virtual
+from tests.support.instruments.virtual import VirtualLink
 
 
 class LoggedLink(VirtualLink):

@@ -9,10 +9,10 @@ from edgesnn.cli.meter.monitor import _Screen
 from edgesnn.cli.meter.show import quantity
 from edgesnn.cli.output import CommandOutput
 from edgesnn.meters.base import Loss
-from edgesnn.meters.capture import Begun
+from edgesnn.meters.capture import SegmentStart
 from edgesnn.meters.samples.envelope import PowerEnvelope, axis_top, marker_row, plot
-from tests.support.meter_blocks import block, segment
-from tests.support.plain_meter import accuracy
+from tests.support.instruments.meter_blocks import block, segment
+from tests.support.instruments.plain_meter import accuracy
 
 
 def envelope(current_a, columns=20, span_s=1.0, cuts=(), **options):
@@ -96,7 +96,7 @@ def test_the_picture_says_simulated_and_shows_what_was_drawn_marked_and_lost():
     output = CommandOutput("meter monitor", False)
     screen = _Screen(output, 1.0, 6)
     marks = (np.arange(1000) >= 500).astype(np.uint8) * 4
-    screen.take(Begun(segment(voltage_v=2.0), accuracy()), Loss(0))
+    screen.take(SegmentStart(segment(voltage_v=2.0), accuracy()), Loss(0))
     screen.take(block([0.05] * 1000, markers=marks), Loss(1000, 50))
     console = Console(width=200, record=True, file=io.StringIO())
     console.print(screen.picture(Loss(1000, 50)))

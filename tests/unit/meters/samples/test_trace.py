@@ -14,8 +14,8 @@ from edgesnn.meters.files.format import join
 from edgesnn.meters.samples.summary import Accumulator
 from edgesnn.meters.samples.trace import Trace
 from edgesnn.meters.samples.uncertainty import RangeSums, uncertainty
-from tests.support.meter_blocks import block
-from tests.support.plain_meter import accuracy
+from tests.support.instruments.meter_blocks import block
+from tests.support.instruments.plain_meter import accuracy
 
 VOLTS = 2.0
 

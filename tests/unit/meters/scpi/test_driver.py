@@ -27,7 +27,7 @@ from edgesnn.meters.scpi.visa_link import VisaLink, resource_name
 from edgesnn.meters.twins.device import Conditions
 from edgesnn.meters.twins.faults import Fault, FaultKind, FaultSchedule
 from edgesnn.meters.twins.load import LoadStep, Shape, constant
-from edgesnn.meters.twins.virtual import VirtualLink
+from tests.support.instruments.virtual import VirtualLink
 
 VOLTS = 3.7
 #: The ripple has whole periods in an aperture of 20 ms and in an average of 10 ms.

@@ -2,10 +2,7 @@ import numpy as np
 import pytest
 
 from edgesnn.profiler.budgets.judging import (
-    BudgetOutcome,
     BudgetSpec,
-    Overall,
-    Side,
     judge_all,
     judge_interval,
     judge_percentile,
@@ -14,7 +11,8 @@ from edgesnn.profiler.budgets.judging import (
     simulation_decides_nothing,
 )
 from edgesnn.profiler.budgets.profile import Limit
-from edgesnn.profiler.results import Kind, absent, present
+from edgesnn.record.quantities import Kind, Side, absent, present
+from edgesnn.record.verdicts import BudgetOutcome, Overall
 
 
 def _spec(limit, side=Side.BELOW, required=True):

@@ -6,7 +6,7 @@ from edgesnn.profiler.counts.activity import count_activity
 from edgesnn.program.golden import Golden
 from edgesnn.program.ops import LIF, Attend, Count, Embed, Linear, Readout, Shift
 from edgesnn.program.program import Program
-from edgesnn.program.random_program import RandomShape, random_program
+from tests.support.random_program import RandomShape, random_program
 
 
 def _int8(rows):
@@ -53,19 +53,21 @@ def test_a_tiny_network_counts_as_by_hand():
     """
     activity = count_activity(_feed_forward(), np.array([0, 1]))
     first, second = activity.layers
-    assert (first.spikes, first.steps, first.silent_neurons) == (3, 8, 0)
-    assert (second.spikes, second.steps, second.silent_neurons) == (2, 8, 1)
+    assert (first.spikes, first.spike_rate, first.silent_neurons) == (3, 3 / 8, 0)
+    assert (second.spikes, second.spike_rate, second.silent_neurons) == (2, 2 / 8, 1)
     ops = {op.name: op for op in activity.ops}
     assert list(ops) == ["embed.projection", "linear", "readout.factor", "readout.table"]
     # lookup row (1) times two nonzero weights for token 0; the row of token 1 is zero
-    assert (ops["embed.projection"].dense, ops["embed.projection"].effective) == (4, 2)
+    assert (ops["embed.projection"].dense_total, ops["embed.projection"].effective_total) == (4, 2)
     # 2 tokens * 2 timesteps * 4 weights; 1 * 1 + 2 * 1 nonzero products; three rows of two weights are read
     linear = ops["linear"]
-    assert (linear.dense, linear.effective, linear.weight_bytes, linear.accumulates) == (16, 3, 6, True)
+    assert (linear.dense_total, linear.effective_total) == (16, 3)
+    assert (linear.weight_bytes_total, linear.accumulates) == (6, True)
     # per token 2 weights of D and 2 of the table; token 0: one nonzero count, a nonzero code, one weight
-    assert (ops["readout.factor"].dense, ops["readout.factor"].effective) == (4, 1)
+    assert (ops["readout.factor"].dense_total, ops["readout.factor"].effective_total) == (4, 1)
     table = ops["readout.table"]
-    assert (table.dense, table.effective, table.weight_bytes, table.accumulates) == (4, 1, 2, False)
+    assert (table.dense_total, table.effective_total) == (4, 1)
+    assert (table.weight_bytes_total, table.accumulates) == (2, False)
     assert activity.synaptic_operations * 2 == 2 + 3 + 2
     assert activity.synaptic_operations_dense * 2 == 4 + 16 + 8
     assert activity.spike_rate == pytest.approx(5 / 16)
@@ -90,12 +92,12 @@ def test_the_totals_are_those_of_the_parts():
     assert (work.tokens, work.timesteps) == (20, 4)
     assert work.neurons == sum(layer.neurons for layer in activity.layers)
     assert work.spikes == sum(layer.spikes for layer in activity.layers)
-    assert work.neuron_steps == sum(layer.steps for layer in activity.layers)
+    assert work.neuron_steps == pytest.approx(sum(one.spikes / one.spike_rate for one in activity.layers))
     kinds = {"linear": "linear", "attend": "attend", "embed": "multiply", "readout": "multiply"}
     for total in ("effective", "dense"):
         sums = dict.fromkeys(kinds.values(), 0)
         for op in activity.ops:
-            sums[kinds[op.kind]] += getattr(op, total)
+            sums[kinds[op.kind]] += getattr(op, f"{total}_total")
         assert sums == {kind: getattr(work, f"{kind}_{total}") for kind in sums}
     # 2 blocks of two Adds, 32 channels, 4 timesteps; 16 channels shifted before q, k, v and before the MLP
     assert work.residual_adds == 20 * 4 * 4 * 32
@@ -109,7 +111,7 @@ def test_q_k_and_v_are_counted_apart_and_add_up_to_their_matrix():
     parts = {op.name: op for op in count_activity(program, np.arange(9)).ops if op.kind == "linear"}
     assert [name.rpartition(".")[2] for name in list(parts)[:3]] == ["q", "k", "v"]
     matrix = next(program.all(Linear)).weight
-    dense = sum(op.dense for op in parts.values() if op.op == "blocks.0.attn.qkv")
+    dense = sum(op.dense_total for op in parts.values() if op.op == "blocks.0.attn.qkv")
     assert dense == 9 * program.timesteps * matrix.size
 
 
@@ -157,7 +159,7 @@ def test_attention_counts_products_inside_the_window_only():
     activity = count_activity(program, np.array([0, 0, 0]))
     score, value = (op for op in activity.ops if op.kind == "attend")
     assert (score.name, value.name) == ("attend.score", "attend.value")
-    assert score.dense == value.dense == score.effective == value.effective == 2 * 5
+    assert score.dense_total == value.dense_total == score.effective_total == value.effective_total == 2 * 5
     assert score.accumulates and value.accumulates
     work = activity.work
     # 10 products of each kind read one bit each; 2 channels of k and v are written per token
@@ -179,8 +181,8 @@ def test_a_zero_score_makes_applying_it_ineffective():
     )
     activity = count_activity(program, np.array([0, 0, 0, 0, 0]))
     score, value = (op for op in activity.ops if op.kind == "attend")
-    assert score.dense == value.dense == 1 + 2 + 3 + 4 + 4
-    assert score.effective == value.effective == 0
+    assert score.dense_total == value.dense_total == 1 + 2 + 3 + 4 + 4
+    assert score.effective_total == value.effective_total == 0
     assert activity.work.attend_bits_read == 0
 
 
@@ -205,6 +207,6 @@ def test_effective_never_exceeds_dense_and_attention_agrees_with_brute_force():
                         score += hits
                         value += (hits != 0) * int(v.sum())
                         bits += int(q.sum()) + (hits != 0) * op.head_dim
-        found = {one.name: one.effective for one in activity.ops}
+        found = {one.name: one.effective_total for one in activity.ops}
         assert (found[f"{op.name}.score"], found[f"{op.name}.value"]) == (score, value)
     assert activity.work.attend_bits_read == bits

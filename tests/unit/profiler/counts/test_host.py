@@ -1,18 +1,30 @@
-import dataclasses
-
 import pytest
 
-from edgesnn.profiler.counts.host import HostState, disturbances, read_host, read_state
+from edgesnn.profiler.counts.host import disturbances, read_host, read_state
+from edgesnn.record.model import HostState
 
-HOST = dataclasses.replace(read_host(), usable_cores=4)
-CALM = HostState("performance", 3000.0, 50.0, 0.2, 10**9)
+CALM = HostState(
+    governor="performance",
+    frequency_mhz=3000.0,
+    temperature_c=50.0,
+    load_average_1min=0.2,
+    memory_available_bytes=10**9,
+)
+BLIND = CALM.model_copy(
+    update={"governor": None, "frequency_mhz": None, "temperature_c": None, "load_average_1min": None}
+)
+
+
+def host(before, after):
+    return read_host(before, after).model_copy(update={"usable_cores": 4})
 
 
 def test_this_machine_is_described():
-    host, state = read_host(), read_state()
-    assert host.cpu
-    assert 1 <= host.usable_cores <= host.logical_cores
-    assert 0 < state.memory_available_bytes <= host.memory_bytes
+    state = read_state()
+    found = read_host(state, state)
+    assert found.cpu
+    assert 1 <= found.usable_cores <= found.logical_cores
+    assert 0 < found.before.memory_available_bytes <= found.memory_bytes
 
 
 @pytest.mark.parametrize(
@@ -24,12 +36,11 @@ def test_this_machine_is_described():
     ],
 )
 def test_what_may_have_moved_the_times_marks_the_run(before, after, words):
-    found = disturbances(HOST, dataclasses.replace(CALM, **before), dataclasses.replace(CALM, **after))
+    found = disturbances(host(CALM.model_copy(update=before), CALM.model_copy(update=after)))
     assert len(found) == 1
     assert words in found[0]
 
 
 def test_what_cannot_be_read_marks_nothing():
-    blind = HostState(None, None, None, None, 10**9)
-    assert disturbances(HOST, blind, blind) == []
-    assert disturbances(HOST, CALM, CALM) == []
+    assert disturbances(host(BLIND, BLIND)) == []
+    assert disturbances(host(CALM, CALM)) == []

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from edgesnn.errors import RunnerError
-from edgesnn.profiler.latency.steps import measure_latency
+from edgesnn.profiler.latency.session import measure_latency
 from edgesnn.profiler.latency.warmup import GIVE_UP_FACTOR, SETTLED_STEPS, warm_up
 from edgesnn.runners.base import Capability
 

@@ -92,7 +92,7 @@ def test_a_window_far_from_the_others_is_named_with_its_score():
 
 def test_an_outlier_among_equal_windows_is_found_though_their_mad_is_zero():
     assert [one.window for one in outliers(np.array([1.0] * 9 + [3.0]))] == [10]
-    assert outliers(np.array([1.0] * 5)) == ()
+    assert outliers(np.array([1.0] * 5)) == []
 
 
 def test_normal_scatter_rarely_has_outliers():

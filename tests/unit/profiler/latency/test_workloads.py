@@ -13,8 +13,7 @@ from edgesnn.profiler.power.duty import (
     duty_quantities,
     mean_power_mw,
 )
-from edgesnn.profiler.results import Kind
-from edgesnn.profiler.session import run_session
+from edgesnn.record.quantities import Kind
 from edgesnn.runners.base import Capability, Output
 
 
@@ -37,7 +36,8 @@ def measured(parts, make_profile):
 
 def test_a_run_takes_the_prompt_and_every_generated_token(measured):
     found = measured()
-    assert (found.form, found.prompt_tokens, found.generated_tokens) == ("step", 8, 4)
+    record = found.record
+    assert (record.form, record.prompt_tokens, record.generated_tokens) == ("step", 8, 4)
     assert found.token_ms.shape == (len(found.total_ms), 3)
     assert found.first_ms == pytest.approx(np.full(len(found.first_ms), 8 * 2.0), rel=0.2)
     assert found.total_ms == pytest.approx(found.first_ms + found.token_ms.sum(axis=1))
@@ -45,14 +45,15 @@ def test_a_run_takes_the_prompt_and_every_generated_token(measured):
 
 def test_a_window_holds_as_many_runs_as_last_its_least_time(measured):
     found = measured()
-    assert len(found.windows) == 3 and sum(found.windows) == len(found.total_ms)
-    assert set(found.windows) == {5}  # 11 steps of 2 ms in a run, 100 ms in a window
+    runs = found.record.runs
+    assert len(runs) == 3 and sum(runs) == len(found.total_ms)
+    assert set(runs) == {5}  # 11 steps of 2 ms in a run, 100 ms in a window
 
 
 def test_a_prompt_is_prefilled_where_the_runner_can(measured, parts):
     capabilities = frozenset({Capability.STEP, Capability.LOGITS, Capability.PREFILL})
     found = measured(parts.Runner(capabilities=capabilities))
-    assert found.form == "prefill"
+    assert found.record.form == "prefill"
     assert found.first_ms.mean() == pytest.approx(2.0, rel=0.3)
 
 
@@ -60,7 +61,7 @@ def test_an_answer_of_one_token_has_no_later_token(measured):
     assert measured(generated_tokens=1).token is None
 
 
-def test_a_device_that_generates_another_answer_makes_the_run_invalid(parts, bundle, make_profile):
+def test_a_device_that_generates_another_answer_makes_the_run_invalid(parts, run_paper, make_profile):
     class Moody(parts.Runner):
         turns = 0
 
@@ -70,49 +71,22 @@ def test_a_device_that_generates_another_answer_makes_the_run_invalid(parts, bun
             logits[0, 1 + self.turns // 40] = 1
             return Output(logits, 2_000_000)
 
-    result = run_session(
-        Moody(),
-        bundle,
-        make_profile({"kind": "prompt", "generated_tokens": 4, "first_tokens": 0}),
-        parts.tokenizer,
-        accuracy=parts.accuracy,
-        parity=parts.parity,
-        on_progress=parts.silent,
-        setting=parts.setting,
-    )
-    assert "generated another answer" in result.invalid
+    result = run_paper(make_profile({"kind": "prompt", "generated_tokens": 4, "first_tokens": 0}), Moody())
+    assert "generated another answer" in result.verdict.invalid
     assert result.verdict.exit_code == 4
 
 
-def test_a_sentence_at_a_rate_says_how_busy_the_device_is(parts, bundle, make_profile):
+def test_a_sentence_at_a_rate_says_how_busy_the_device_is(parts, run_paper, make_profile):
     workload = {"kind": "sentence", "sentences_per_hour": 3600.0, "tokens_per_sentence": 2}
-    result = run_session(
-        parts.Runner(),
-        bundle,
-        make_profile(workload),
-        parts.tokenizer,
-        accuracy=parts.accuracy,
-        parity=parts.parity,
-        on_progress=parts.silent,
-        setting=parts.setting,
-    )
+    result = run_paper(make_profile(workload))
     share = result.quantities["duty.busy_share"]
-    assert share.value == pytest.approx(result.generation.total.mean_ms / 1000.0)
+    assert share.value == pytest.approx(result.quantities["generation.total.mean"].value / 1000.0)
     assert 0.017 < share.value < 0.03  # nine steps of 2 ms in every second
     assert result.quantities["duty.power"].reason and result.quantities["generation.total.p50"].n == 3
 
 
-def test_single_tokens_have_neither_answers_nor_a_duty_cycle(parts, bundle, make_profile):
-    result = run_session(
-        parts.Runner(),
-        bundle,
-        make_profile(),
-        parts.tokenizer,
-        accuracy=parts.accuracy,
-        parity=parts.parity,
-        on_progress=parts.silent,
-        setting=parts.setting,
-    )
+def test_single_tokens_have_neither_answers_nor_a_duty_cycle(parts, run_paper, make_profile):
+    result = run_paper(make_profile())
     assert result.generation is None
     assert not [name for name in result.quantities if name.startswith(("generation.", "duty."))]
 

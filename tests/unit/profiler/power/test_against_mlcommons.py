@@ -1,7 +1,7 @@
 """What the runner of MLCommons Tiny does less well when it measures energy, and what is done here instead.
 
-Theirs is the runner's arithmetic, not the runner itself (`tests.support.mlcommons_session`): the figures of
-the runner itself, run by hand on the same twins, stand in docs/measurement.md.
+Theirs is the runner's arithmetic, not the runner itself (`instruments.mlcommons_session`): the figures
+of the runner itself, run by hand on the same twins, stand in docs/measurement.md.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from edgesnn.errors import MeterTimeoutError
 from edgesnn.meters.base import Settings
 from edgesnn.meters.twins.faults import Fault, FaultKind
 from edgesnn.profiler.latency.steps import measure_windows
-from edgesnn.profiler.latency.warmup import WarmUp
-from edgesnn.profiler.power.quantities import power_document
-from tests.support.lpm01a import Bench
-from tests.support.mlcommons_session import ACTIVE_W, Session
+from edgesnn.profiler.power.quantities import power_record
+from edgesnn.record.timing import WarmUp
+from tests.support.instruments.lpm01a import Bench
+from tests.support.instruments.mlcommons_session import ACTIVE_W, Session
 
 GAIN = 0.012
 METER = {"meter": {"simulated": True}}
@@ -66,11 +66,11 @@ def test_lost_samples_make_a_window_invalid_instead_of_its_energy_lower():
 def test_an_invalid_window_stands_in_the_record_with_its_reason():
     """Theirs is printed and left out of the file of results."""
     session = Session(windows=2, lost_s=0.1)
-    record = power_document(session.ours, METER, {})
-    assert len(record["windows"]) == 2
-    assert "no good sample" in record["windows"][0]["invalid"]
-    assert record["windows"][0]["energy_uj"] is not None
-    assert record["kind"] == "SIMULATED"
+    record = power_record(session.ours, METER, {})
+    assert len(record.windows) == 2
+    assert "no good sample" in record.windows[0].invalid
+    assert record.windows[0].energy_uj is not None
+    assert record.kind == "SIMULATED"
 
 
 def test_a_window_without_its_two_timestamps_is_a_reason_and_no_traceback(session):
@@ -116,7 +116,7 @@ def test_every_window_is_planned_to_be_long_enough_not_all_of_them_together(part
         workload,
         np.arange(16, dtype=np.int32),
         context=8,
-        warm=WarmUp(4, True, 2.0, 2.0),
+        warm=WarmUp(steps=4, settled=True, minimum_ms=2.0, typical_ms=2.0),
         on_progress=parts.silent,
         around=Around,
     )

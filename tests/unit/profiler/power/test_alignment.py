@@ -16,7 +16,6 @@ from edgesnn.profiler.power.alignment import (
     fit_clock,
     from_clock,
     from_preambles,
-    marker_intervals,
 )
 
 
@@ -75,27 +74,6 @@ def test_a_window_of_mapped_times_is_as_long_as_the_meters_clock_says():
     clock = fit_clock([10.0, 70.006], [0.0, 60.0], [1e-4, 60.0001])
     window = from_clock(clock, 20.0, 40.0)
     assert window.seconds == pytest.approx(20.002, abs=1e-6)
-
-
-@given(start=st.floats(0.1, 0.9), seconds=st.floats(0.05, 2.0), rate=st.sampled_from([100.0, 1e3, 1e5]))
-def test_a_marker_window_is_right_within_one_sample_at_each_edge(start, seconds, rate):
-    period = 1 / rate
-    time_s = np.arange(round(3.5 * rate)) * period
-    markers = ((time_s >= start) & (time_s < start + seconds)).astype(np.uint8) << 3
-    found = marker_intervals(time_s, markers, 3, period)
-    if seconds < period:
-        return
-    (window,) = found
-    assert abs(window.start_s - start) <= period / 2 + 1e-9
-    assert abs(window.stop_s - (start + seconds)) <= period / 2 + 1e-9
-    assert marker_intervals(time_s, markers, 2, period) == []
-
-
-def test_a_marker_that_is_high_at_either_end_of_the_trace_is_no_window():
-    time_s = np.arange(10.0)
-    assert marker_intervals(time_s, np.array([1, 1, 0, 0, 1, 1, 0, 0, 1, 1], np.uint8), 0, 1.0) == [
-        marker_intervals(time_s, np.array([0, 0, 0, 0, 1, 1, 0, 0, 0, 0], np.uint8), 0, 1.0)[0]
-    ]
 
 
 @given(start=st.floats(0.5, 1.5), noise=st.floats(0, 0.01), seed=st.integers(0, 99))

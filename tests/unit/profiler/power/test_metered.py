@@ -1,6 +1,5 @@
 """Windows with a simulated meter beside them, kept over an interruption, and sessions without a result."""
 
-import dataclasses
 import os
 import signal
 import sys
@@ -19,16 +18,14 @@ from edgesnn.meters.base import MeterCapability as Meter
 from edgesnn.meters.ppk2.driver import Ppk2Meter
 from edgesnn.meters.samples.trace import Trace
 from edgesnn.meters.serve import Live
-from edgesnn.profiler.budgets.judging import BudgetOutcome
 from edgesnn.profiler.budgets.running import so_far
-from edgesnn.profiler.document import session_arrays, session_document
-from edgesnn.profiler.power.alignment import Rung
 from edgesnn.profiler.power.evaluation import HostSpan, PowerResult
 from edgesnn.profiler.power.metered import choose_rung
 from edgesnn.profiler.power.quantities import power_arrays
-from edgesnn.profiler.results import Absent, Kind
-from edgesnn.profiler.session import run_session
 from edgesnn.profiler.session_store import SessionStore, session_folder
+from edgesnn.record.power import Rung
+from edgesnn.record.quantities import Kind
+from edgesnn.record.verdicts import BudgetOutcome
 from edgesnn.runners.base import Capability, Window
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="twins need pseudo-terminals")
@@ -39,7 +36,7 @@ WINDOW_S = 0.12
 
 
 @pytest.fixture
-def session(parts, bundle, make_profile, tmp_path):
+def session(parts, run_paper, make_profile, tmp_path):
     """Runs a session in which every window takes a while; the runner may be told to be interrupted."""
 
     @dataclass
@@ -93,18 +90,13 @@ def session(parts, bundle, make_profile, tmp_path):
         with metering(None if whole else address, path=path) as metered:
             process, own = metered or (None, None)
             runner.meter_pid = process.pid if kill else None
-            setting = dataclasses.replace(
-                parts.setting, meter=process, feed=feed or own, store=store, on_running=on_running
-            )
-            result = run_session(
-                runner,
-                bundle,
+            result = run_paper(
                 profile,
-                parts.tokenizer,
-                accuracy=parts.accuracy,
-                parity=parts.parity,
-                on_progress=parts.silent,
-                setting=setting,
+                runner,
+                meter=process,
+                feed=feed or own,
+                store=store,
+                on_running=on_running,
             )
         return SimpleNamespace(result=result, runner=runner, folder=folder, process=process)
 
@@ -117,25 +109,22 @@ def power_budget(result):
 
 def found(result):
     """The windows that are valid; a machine that is late may lose one, and says so."""
-    valid = result.power.valid
-    assert all(window.invalid for window in result.power.windows if window not in valid)
-    return valid
+    return [window for window in result.power.windows if window.invalid is None]
 
 
-def test_a_simulated_session_finds_what_was_fed_and_decides_nothing(session, bundle):
+def test_a_simulated_session_finds_what_was_fed_and_decides_nothing(session):
     running = []
     result = session(kept=False, on_running=running.append).result
     windows = found(result)
     assert result.power.rung is Rung.MARKER and len(result.power.windows) == 3
     for window in windows:
-        assert window.mean_w == pytest.approx(0.08, rel=0.01)
-        assert window.idle_before_w == pytest.approx(0.012, rel=0.01)
-    document = session_document(result, bundle)["power"]
-    assert document["kind"] == Kind.SIMULATED and len(document["windows"]) == 3
+        assert window.mean_mw == pytest.approx(80, rel=0.01)
+        assert window.idle_before_mw == pytest.approx(12, rel=0.01)
+    assert result.power.kind is Kind.SIMULATED
     assert power_budget(result).verdict is BudgetOutcome.UNDECIDED
     if windows:
         assert result.quantities["power.mean"].kind is Kind.SIMULATED
-        assert set(document["uncertainty"]) >= {"power.mean", "energy.per_token"}
+        assert set(result.power.uncertainty) >= {"power.mean", "energy.per_token"}
         assert "SIMULATED" in power_budget(result).reason
     assert [len(budgets) for budgets in running] == [2, 2, 2]
     latency, power = running[-1]
@@ -145,28 +134,30 @@ def test_a_simulated_session_finds_what_was_fed_and_decides_nothing(session, bun
     )
 
 
-def test_an_interrupted_session_goes_on_with_the_windows_that_are_left(session, bundle):
+def test_an_interrupted_session_goes_on_with_the_windows_that_are_left(session):
     with pytest.raises(KeyboardInterrupt):
         session(stops_at=2)
     second = session()
     result = second.result
     assert second.runner.windows == 1  # the two others are from before
     assert len(result.latency.windows) == len(result.power.windows) == 3
-    assert result.invalid is None and any("2 of 3 windows are from before" in mark for mark in result.marks)
+    assert result.verdict.invalid is None and any(
+        "2 of 3 windows are from before" in mark for mark in result.marks
+    )
     for window in found(result):
-        assert window.mean_w == pytest.approx(0.08, rel=0.01)
-    starts = [w.interval.start_s for w in result.power.windows if w.interval is not None]
+        assert window.mean_mw == pytest.approx(80, rel=0.01)
+    starts = [window.start_s for window in result.power.windows if window.start_s is not None]
     assert starts == sorted(starts)
-    document = session_document(result, bundle)["power"]
-    assert [loss["received"] > 0 for loss in document["loss"]["parts"]] == [True, True]
-    assert document["loss"]["received"] == sum(loss["received"] for loss in document["loss"]["parts"])
-    times = session_arrays(result)["power_time_s"]
+    loss = result.power.loss
+    assert [part["received"] > 0 for part in loss["parts"]] == [True, True]
+    assert loss["received"] == sum(part["received"] for part in loss["parts"])
+    times = result.arrays["power_time_s"]
     assert (np.diff(times) > 0).all()
 
     third = session()  # whole: nothing is measured, no meter is opened
     assert third.runner.windows == 0 and third.process is None
-    assert third.result.power.budget.active_w.value == result.power.budget.active_w.value
-    assert session_document(third.result, bundle)["power"]["kind"] == Kind.SIMULATED
+    assert third.result.quantities["power.mean"].value == result.quantities["power.mean"].value
+    assert third.result.power.kind is Kind.SIMULATED
 
 
 def test_when_the_meter_is_killed_in_a_window_what_it_had_not_written_is_measured_again(session):
@@ -192,10 +183,11 @@ def test_without_a_meter_windows_are_kept_too(session):
     with pytest.raises(KeyboardInterrupt):
         session(None, stops_at=2)
     second = session(None)
-    assert second.runner.windows == 1 and isinstance(second.result.power, Absent)
+    assert second.runner.windows == 1 and second.result.power is None
     windows = second.result.latency.windows
-    assert [len(window.latencies_ms) for window in windows] == [len(windows[0].latencies_ms)] * 3
-    assert all(a.ended_ns <= b.started_ns for a, b in zip(windows, windows[1:], strict=False))
+    assert [window.steps for window in windows] == [windows[0].steps] * 3
+    ends = [window.offset_s + window.seconds for window in windows]
+    assert all(end <= later.offset_s for end, later in zip(ends, windows[1:], strict=False))
 
 
 def test_a_folder_that_is_no_session_is_neither_used_nor_removed(tmp_path):

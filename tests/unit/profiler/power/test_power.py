@@ -7,8 +7,9 @@ from edgesnn.errors import UndecidedError
 from edgesnn.meters.base import Block, ClockPair, SampleStatus
 from edgesnn.meters.samples.accuracy import AccuracyKind, MeterAccuracy, RangeAccuracy, VoltageAccuracy
 from edgesnn.meters.samples.trace import Trace
-from edgesnn.profiler.power.alignment import BARKER_13, Rung
+from edgesnn.profiler.power.alignment import BARKER_13
 from edgesnn.profiler.power.evaluation import HostSpan, Lap, MeterStream, evaluate
+from edgesnn.record.power import Rung
 
 RATE = 1000.0
 ACTIVE, IDLE = 0.08, 0.012

@@ -13,7 +13,7 @@ from edgesnn.profiler.quality.accuracy import (
     measure_accuracy,
 )
 from edgesnn.program.golden import Golden
-from edgesnn.program.random_program import RandomShape, random_program
+from tests.support.random_program import RandomShape, random_program
 
 
 @pytest.fixture(scope="module")

@@ -8,17 +8,19 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper, save
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from edgesnn.api import profile_bundle, references
-from edgesnn.api.references import measure_reference, reference_document
+from edgesnn import profile_bundle
+from edgesnn.api import references
+from edgesnn.api.references import measure_reference, reference_part
 from edgesnn.bundle.bundle import Bundle
 from edgesnn.errors import EdgesnnError, RunnerError, TextError, UsageError, UserError
 from edgesnn.profiler.budgets.profile import Workload
 from edgesnn.profiler.quality.accuracy import bootstrap_ratio
 from edgesnn.profiler.quality.reference import NO_PIECE, align, first_pieces, score_reference, time_steps
-from edgesnn.profiler.results import present
+from edgesnn.record.quantities import present
 from edgesnn.runners.causal_lm import OnnxCausalModel, find_model
 from edgesnn.text.tokenizer import SPECIAL_TOKENS, TextTokenizer
 from tests.support.bundles import shared_bundle
+from tests.support.patience import patience
 
 LETTERS = sorted(pre_tokenizers.ByteLevel.alphabet())
 
@@ -137,14 +139,14 @@ def measured():
         Workload(context=8),
         tokens=200,
         steps=10,
-        timeout_s=120,
+        timeout_s=patience(),
         on_progress=lambda *a: said.append(a),
     )
     return found, said
 
 
 def test_a_model_beside_itself_keeps_everything(measured):
-    document = reference_document(
+    found = reference_part(
         measured[0],
         {
             "size.model": present(0.5, "MB", "tests"),
@@ -152,17 +154,17 @@ def test_a_model_beside_itself_keeps_everything(measured):
             "forward.p50": present(0.1, "ms", "tests"),
         },
     )
-    quantities = document["quantities"]
-    assert quantities["retention"]["value"] == pytest.approx(1.0, abs=0.15)
-    assert quantities["bits_per_byte"]["value"] == pytest.approx(
-        quantities["student_bits_per_byte"]["value"], rel=0.25
+    quantities = found.quantities
+    assert quantities["retention"].value == pytest.approx(1.0, abs=0.15)
+    assert quantities["bits_per_byte"].value == pytest.approx(
+        quantities["student_bits_per_byte"].value, rel=0.25
     )
     size = (shared_bundle() / "student.onnx").stat().st_size
-    assert quantities["compression"]["value"] == pytest.approx(size / 1e6 / 0.5)
-    assert quantities["speed_up"]["value"] == pytest.approx(quantities["step.p50"]["value"] / 0.1)
-    assert document["kv_cache"] is False and "reads the context again" in quantities["step.p50"]["how"]
-    assert quantities["memory.peak"]["value"] > 20
-    assert document["documents"] >= 1 and document["name"] == "student.onnx"
+    assert quantities["compression"].value == pytest.approx(size / 1e6 / 0.5)
+    assert quantities["speed_up"].value == pytest.approx(quantities["step.p50"].value / 0.1)
+    assert found.kv_cache is False and "reads the context again" in quantities["step.p50"].how
+    assert quantities["memory.peak"].value > 20
+    assert found.documents >= 1 and found.name == "student.onnx"
 
 
 def test_the_process_tells_its_progress(measured):
@@ -203,22 +205,26 @@ def test_a_model_that_cannot_be_a_reference_says_why(name, kind, words):
     if kind is UserError:
         pytest.importorskip("torch")
     with pytest.raises(kind, match=words):
-        measure_reference(Bundle(shared_bundle()), name, Workload(), tokens=10, steps=2, timeout_s=120)
+        measure_reference(Bundle(shared_bundle()), name, Workload(), tokens=10, steps=2, timeout_s=patience())
 
 
 @pytest.mark.parametrize(
-    ("program", "words"),
+    ("program", "words", "timeout_s"),
     [
-        ("import time; print('{}', flush=True); time.sleep(60)", "did not finish"),
-        ("import sys; sys.stderr.write('out of memory'); sys.exit(9)", "exit code 9; actual: out of memory"),
+        ("import time; print('{}', flush=True); time.sleep(6000)", "did not answer in time", 1.5),
+        (
+            "import sys; sys.stderr.write('out of memory'); sys.exit(9)",
+            "exit code 9; actual: out of memory",
+            patience(),
+        ),
     ],
 )
-def test_a_process_that_hangs_or_dies_ends_with_a_reason(tmp_path, monkeypatch, program, words):
+def test_a_process_that_hangs_or_dies_ends_with_a_reason(tmp_path, monkeypatch, program, words, timeout_s):
     (tmp_path / "stand_in.py").write_text(program)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setattr(references, "MODULE", "stand_in")
     with pytest.raises(RunnerError, match=words):
-        measure_reference(Bundle(shared_bundle()), "x", Workload(), tokens=10, timeout_s=1.5)
+        measure_reference(Bundle(shared_bundle()), "x", Workload(), tokens=10, timeout_s=timeout_s)
 
 
 def test_an_error_of_the_process_keeps_its_branch_and_its_remedy(tmp_path, monkeypatch):
@@ -227,7 +233,7 @@ def test_an_error_of_the_process_keeps_its_branch_and_its_remedy(tmp_path, monke
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setattr(references, "MODULE", "stand_in")
     with pytest.raises(EdgesnnError) as met:
-        measure_reference(Bundle(shared_bundle()), "x", Workload(), tokens=10, timeout_s=30)
+        measure_reference(Bundle(shared_bundle()), "x", Workload(), tokens=10, timeout_s=patience())
     assert (met.value.code, met.value.exit_code, met.value.remedy) == ("missing-extra", 1, "pip install x")
 
 
@@ -298,6 +304,59 @@ def test_an_onnx_model_with_a_cache_steps_to_the_logits_of_the_whole_sequence(ca
     assert past.shape == (1, 1, 3, 2)
     stepped = cached_model._run([ids[3]], cached_model._state, 3)[0][0, -1]
     np.testing.assert_allclose(stepped, cached_model.logits(ids)[-1], rtol=1e-5)
+
+
+@pytest.fixture
+def sums(tmp_path):
+    """Writes an ONNX model that sums embeddings up to each place, or from it to the end."""
+
+    def write(reverse=0, value=1.0, **saving):
+        size = NATIVE.vocab_size
+        table = np.random.default_rng(0).normal(size=(size, 64)).astype(np.float32)
+        table[40] *= value
+        constants = {"table": table, "out": table.T.copy(), "axis": np.array(1, np.int64)}
+        nodes = [
+            helper.make_node("Gather", ["table", "input_ids"], ["embedded"]),
+            helper.make_node("CumSum", ["embedded", "axis"], ["sums"], reverse=reverse),
+            helper.make_node("MatMul", ["sums", "out"], ["logits"]),
+        ]
+        graph = helper.make_graph(
+            nodes,
+            "sums",
+            [helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["batch", "n"])],
+            [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", "n", size])],
+            [numpy_helper.from_array(value, name) for name, value in constants.items()],
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        save(model, tmp_path / "model.onnx", **saving)
+        (tmp_path / "tokenizer.json").write_text(NATIVE.to_json())
+        return OnnxCausalModel(tmp_path / "model.onnx", 1)
+
+    return write
+
+
+def test_an_onnx_model_that_reads_the_future_or_gives_no_numbers_is_refused(sums):
+    assert not sums().cached
+    with pytest.raises(UserError, match=r"the reference 'model\.onnx' is no causal language model.*place 16"):
+        sums(reverse=1)
+    with pytest.raises(UserError, match=r"'model\.onnx' gives logits that are not numbers"):
+        sums(value=np.nan)
+
+
+def test_the_size_of_an_onnx_model_is_that_of_its_file_and_of_the_data_it_names(sums, tmp_path):
+    outside = {"save_as_external_data": True, "location": "heavy.weights", "size_threshold": 0}
+    for name in ("model.onnx_data", "model.onnx.data", "other.onnx", "model.safetensors"):
+        (tmp_path / name).write_bytes(bytes(10**6))
+    size = sums(**outside).model_bytes
+    assert size == sum((tmp_path / name).stat().st_size for name in ("model.onnx", "heavy.weights"))
+    assert sums().model_bytes == (tmp_path / "model.onnx").stat().st_size
+
+
+def test_a_reference_that_stops_giving_numbers_is_named_with_the_document():
+    model = Oracle()
+    model.logits = lambda ids: np.full((len(ids), NATIVE.vocab_size), np.nan, np.float32)
+    with pytest.raises(UserError, match="does not answer with numbers.*document 0"):
+        score_reference(model, [_document("abcd")], STUDENT, lambda done: None)
 
 
 def test_an_onnx_file_without_tokenizer_or_sense_is_refused(tmp_path):

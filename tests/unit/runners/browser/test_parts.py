@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgesnn.api import parity_targets
+from edgesnn import parity_targets
 from edgesnn.errors import RunnerError, UsageError
 from edgesnn.runners.browser import assets as browser_assets
 from edgesnn.runners.browser.address import Place, lan_address, parse_place, qr_lines, with_https
@@ -20,7 +20,7 @@ from edgesnn.runners.browser.protocol import (
     read_frame,
     read_hello,
 )
-from tests.support.phones import HELLO
+from tests.support.devices.phones import HELLO
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from edgesnn.student import load_student, train_student  # noqa: E402
 from edgesnn.student.teacher.cache import TeacherCache  # noqa: E402
 from edgesnn.student.teacher.trimming import TrimmedVocabulary  # noqa: E402
 from edgesnn.student.training import distilled_text, run  # noqa: E402
+from tests.support.patience import patience  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -43,6 +44,7 @@ def stop_after(step):
     return check
 
 
+@pytest.mark.slow
 def test_the_guides_quickstart_runs_offline(tiny_gpt2, tmp_path):
     output = tmp_path / "demo"
     command = [sys.executable, "-m", "edgesnn.cli.main", "train", "--teacher-model", str(tiny_gpt2)]
@@ -50,7 +52,9 @@ def test_the_guides_quickstart_runs_offline(tiny_gpt2, tmp_path):
     command += ["--output-dir", str(output), "--threads", "1", "--vocab-size", "350", "--json"]
     command += ["--export-onnx"]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=patience(), check=False
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     document = json.loads(done.stdout)
     assert document["schema"] == "edgesnn.train/1"
@@ -128,9 +132,10 @@ def test_a_cache_of_another_text_is_refused(make_config, tmp_path):
 
 
 def test_the_key_of_a_text_is_the_caches(teacher_cache):
-    from edgesnn.student.text.data import by_hash, load_documents, split_held_out
+    from edgesnn.student.text.data import by_hash, split_held_out
+    from edgesnn.student.text.reading import load_documents
 
-    train, held = split_held_out(load_documents("synthetic", None))
+    train, held = split_held_out(load_documents("synthetic", None).documents)
     for name, documents in (("train", train), ("heldout", by_hash(held))):
         key = TeacherCache.open(teacher_cache / name).manifest["key"]
         assert distilled_text.documents_digest(documents) == key["text"]
@@ -290,6 +295,7 @@ def test_every_precision_learns(make_config, tmp_path, precision):
     assert sum(curve[-5:]) < sum(curve[:5]) - 2.0
 
 
+@pytest.mark.slow
 def test_two_processes_train_the_same_student_from_one_launch(make_config, tmp_path):
     pytest.importorskip("accelerate")
     config = make_config(batch_size=2, num_steps=6, output_dir=str(tmp_path / "two"), checkpoint_interval=2)
@@ -306,7 +312,9 @@ def test_two_processes_train_the_same_student_from_one_launch(make_config, tmp_p
     command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
     command += ["--main_process_port", "0", str(script), str(tmp_path / "config.json")]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=patience(), check=False
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     two = entries(tmp_path / "two")
     assert [entry["step"] for entry in two] == list(range(1, 7))

@@ -105,3 +105,34 @@ def documents():
 def teaching(teacher, trimmed, documents):
     """What a pass takes first."""
     return teacher, trimmed, documents
+
+
+@pytest.fixture(scope="session")
+def save_model(native_tokenizer):
+    """Writes any model class of transformers, in a tiny size, with a tokenizer into a folder."""
+
+    def save(folder, kind, sharpness=1.0, **options):
+        import torch
+        import transformers
+        from transformers import PreTrainedTokenizerFast
+
+        torch.manual_seed(0)
+        model_class = getattr(transformers, kind)
+        model = model_class(model_class.config_class(**{**TINY, **options}))
+        with torch.no_grad():
+            for weight in model.parameters():
+                weight.mul_(sharpness)
+        model.save_pretrained(folder)
+        PreTrainedTokenizerFast(
+            tokenizer_object=native_tokenizer, bos_token="<|endoftext|>", eos_token="<|im_end|>"
+        ).save_pretrained(folder)
+        return folder
+
+    return save
+
+
+TINY = {
+    "vocab_size": 704, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "intermediate_size": 64, "bos_token_id": 0, "eos_token_id": 2,
+    "pad_token_id": 0,
+}  # fmt: skip

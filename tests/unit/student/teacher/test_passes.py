@@ -17,11 +17,12 @@ from edgesnn.errors import TrainingError  # noqa: E402
 from edgesnn.student.teacher import PassSettings, TeacherCache, run_teacher  # noqa: E402
 from edgesnn.student.teacher.align import Aligner, broken_off  # noqa: E402
 from edgesnn.student.teacher.cache import TEXT_ARRAYS  # noqa: E402
-from edgesnn.student.text.data import record_document, text_document  # noqa: E402
+from edgesnn.student.text.data import record_document, synthetic_records, text_document  # noqa: E402
+from tests.support.patience import patience  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 SETTINGS = PassSettings(k=16, tau=2.0, max_length=48, chunk_positions=100, batch_tokens=400)
 
 
@@ -55,6 +56,25 @@ def test_a_record_meets_the_teacher_in_its_own_chat_format(teacher, trimmed, nat
     pieces = trimmed.first_piece[segment.native[segment.rows]].copy()
     pieces[segment.prompt_end] = 2
     assert student[segment.places].tolist() == pieces.tolist()
+
+
+def test_a_teacher_that_stops_giving_numbers_ends_the_pass_and_keeps_none_of_them(teaching, tmp_path):
+    teacher, trimmed, documents = teaching
+    answered = []
+
+    def spoil(head, arguments, logits):
+        answered.append(len(logits))
+        return logits * float("nan") if len(answered) > 6 else logits
+
+    hook = teacher.model.get_output_embeddings().register_forward_hook(spoil)
+    try:
+        with pytest.raises(TrainingError, match="numbers in float32.*in a batch of.*--teacher-dtype"):
+            run_teacher(teacher, trimmed, documents, tmp_path, SETTINGS)
+    finally:
+        hook.remove()
+    kept = TeacherCache.open(tmp_path)
+    assert 0 < kept.done < kept.total
+    assert run_teacher(teacher, trimmed, documents, tmp_path, SETTINGS).complete
 
 
 def test_text_stands_between_end_of_text_tokens(teacher, trimmed):
@@ -187,44 +207,44 @@ def test_out_of_memory_names_the_knob(teacher, trimmed, documents, tmp_path, mon
         run_teacher(teacher, trimmed, documents, tmp_path / "oom", SETTINGS)
 
 
+def a_pass(teacher, trimmed, folder, on_progress=None):
+    """The same pass in whichever process."""
+    documents = [record_document(*record) for record in synthetic_records()[::5]]
+    settings = PassSettings(k=16, max_length=48, chunk_positions=100, batch_tokens=400)
+    run_teacher(teacher, trimmed, documents, folder, settings, on_progress=on_progress)
+
+
 SCRIPT = """
 import sys, time, torch
 from pathlib import Path
 torch.set_num_threads(1)
-from edgesnn.student.text.data import record_document, synthetic_records
-from edgesnn.student.teacher import PassSettings, load_teacher, run_teacher, trim_for
+from edgesnn.student.teacher import load_teacher, trim_for
+from tests.unit.student.teacher.test_passes import a_pass
 teacher = load_teacher(sys.argv[1], dtype="float32", system="Be brief.")
-documents = [record_document(*record) for record in synthetic_records()[::5]]
-pause = float(sys.argv[3])
-run_teacher(teacher, trim_for(teacher, 330), documents, Path(sys.argv[2]),
-            PassSettings(k=16, max_length=48, chunk_positions=100, batch_tokens=400),
-            on_progress=lambda p: (print(p.done, flush=True), time.sleep(pause)))
+a_pass(teacher, trim_for(teacher, 330), Path(sys.argv[2]),
+       lambda progress: (print(progress.done, flush=True), time.sleep(0.3)))
 """
 
 
-def _start(folder, teacher_folder, pause):
-    command = [sys.executable, "-c", SCRIPT, str(teacher_folder), str(folder), str(pause)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
-
-
 @pytest.mark.slow
-def test_a_killed_pass_goes_on_and_ends_byte_for_byte_the_same(teacher_folder, tmp_path):
+def test_a_killed_pass_goes_on_and_ends_byte_for_byte_the_same(teacher_folder, teacher, trimmed, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert _start(whole, teacher_folder, 0).wait(timeout=120) == 0
-    process = _start(killed, teacher_folder, 0.3)
+    a_pass(teacher, trimmed, whole)
+    command = [sys.executable, "-c", SCRIPT, str(teacher_folder), str(killed)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline().strip()
     assert process.stdout.readline().strip()
     process.send_signal(signal.SIGKILL)
-    process.wait(timeout=30)
+    process.wait(timeout=patience())
     partial = TeacherCache.open(killed)
     assert 0 < partial.done < partial.total
     # half a chunk behind what the manifest counts, as a kill between two writes leaves it
     with (killed / "topk_ids.npy").open("ab") as stream:
         stream.write(b"\x07" * 77)
-    again = _start(killed, teacher_folder, 0)
-    assert int(again.stdout.readline()) > partial.done
-    assert again.wait(timeout=120) == 0
+    seen = []
+    a_pass(teacher, trimmed, killed, seen.append)
+    assert seen[0].done > partial.done
     assert files_of(killed) == files_of(whole)
     assert {f"{name}.npy" for name in TEXT_ARRAYS} < set(files_of(killed))
 

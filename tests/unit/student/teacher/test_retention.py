@@ -15,9 +15,10 @@ from edgesnn.bundle.bundle import read_eval_slice  # noqa: E402
 from edgesnn.errors import BundleError, ConfigError, MissingExtraError, TrainingError  # noqa: E402
 from edgesnn.student.artifact.evaluate import EvalDocuments, evaluate  # noqa: E402
 from edgesnn.student.teacher import PassSettings, run_teacher  # noqa: E402
-from edgesnn.student.teacher.retention import eval_arrays, teacher_quality  # noqa: E402
-from edgesnn.student.text.data import load_documents  # noqa: E402
+from edgesnn.student.teacher.retention import eval_arrays  # noqa: E402
 from edgesnn.student.text.datasets_hub import HUB_DATASETS, load_hub_documents  # noqa: E402
+from edgesnn.student.text.reading import load_documents  # noqa: E402
+from tests.support.teacher_quality import teacher_quality  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -125,13 +126,14 @@ def hub(monkeypatch):
 
     fake = SimpleNamespace(load_dataset=load_dataset, records=[], calls=calls)
     monkeypatch.setitem(sys.modules, "datasets", fake)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     return fake
 
 
 def test_wikitext_lines_are_joined_and_cut_at_its_titles(hub):
     lines = ["", " = One = \n", " Text one . \n", " = = Part = = \n", " = Two = \n", " Text two . \n"]
     hub.records = [{"text": line} for line in lines]
-    documents = load_documents("wikitext-2", None)
+    documents = load_documents("wikitext-2", None).documents
     assert [document.plain[0].split()[1] for document in documents] == ["One", "Two"]
     assert hub.calls == [("Salesforce/wikitext", "wikitext-2-raw-v1", {"split": "train", "streaming": False})]
 

@@ -10,6 +10,7 @@ import pytest
 from edgesnn.errors import TextError
 from edgesnn.student.teacher.trimming import NO_TOKEN, TrimmedVocabulary, native_tokenizer_json
 from edgesnn.student.text.data import synthetic_records
+from tests.support.spellings import spellings
 
 pytestmark = pytest.mark.torch
 
@@ -57,7 +58,7 @@ def test_trimmed_spelling_is_the_native_one_taken_apart(native_json, native_toke
         ids, starts = trimmed.spell(native)
         assert ids.tolist() == trimmed.tokenizer.encode(text)
         assert ids[starts].tolist() == trimmed.first_piece[native].tolist()
-        assert ids.tolist() == [i for n in native.tolist() for i in trimmed.to_student[n]]
+        assert ids.tolist() == [i for n in native.tolist() for i in spellings(trimmed)[n]]
 
 
 def test_every_native_token_spells_its_own_bytes(native_json, native_tokenizer):
@@ -65,13 +66,13 @@ def test_every_native_token_spells_its_own_bytes(native_json, native_tokenizer):
     lengths = trimmed.tokenizer.byte_lengths()
     for number in range(4, native_tokenizer.get_vocab_size()):
         token = native_tokenizer.id_to_token(number)
-        assert sum(lengths[i] for i in trimmed.to_student[number]) == len(token)
+        assert sum(lengths[i] for i in spellings(trimmed)[number]) == len(token)
 
 
 def test_end_tokens_become_end_of_text_and_other_special_tokens_are_kept(native_json, native_tokenizer):
     trimmed = TrimmedVocabulary.build(native_json, 330, ENDS)
-    assert trimmed.to_student[native_tokenizer.token_to_id("<|im_end|>")] == (0,)
-    kept = trimmed.to_student[native_tokenizer.token_to_id("<file_sep>")]
+    assert spellings(trimmed)[native_tokenizer.token_to_id("<|im_end|>")] == (0,)
+    kept = spellings(trimmed)[native_tokenizer.token_to_id("<file_sep>")]
     assert kept == (trimmed.tokenizer.token_id("<file_sep>"),)
 
 
@@ -82,7 +83,7 @@ def test_bytes_that_the_teacher_lacks_are_added(native_json):
     model["vocab"] = {token: i for token, i in model["vocab"].items() if len(token) == 1 and token != "Q"}
     trimmed = TrimmedVocabulary.build(json.dumps(document), 400, ("<|endoftext|>",))
     assert trimmed.tokenizer.decode(trimmed.tokenizer.encode("Quick")) == "Quick"
-    gap = next(i for i in range(trimmed.native_size) if not trimmed.to_student[i])
+    gap = next(i for i in range(trimmed.native_size) if not spellings(trimmed)[i])
     assert trimmed.first_piece[gap] == NO_TOKEN
     with pytest.raises(TextError, match="no spelling"):
         trimmed.spell(np.array([gap]))
@@ -93,7 +94,7 @@ def test_the_map_survives_its_file_and_a_damaged_file_is_an_error(native_json):
     content = trimmed.to_bytes()
     again = TrimmedVocabulary.from_bytes(content)
     assert again.sha256 == trimmed.sha256
-    assert again.to_student == trimmed.to_student
+    assert spellings(again) == spellings(trimmed)
     for damaged in (content[: len(content) // 2], b"", b"PK\x03\x04" + bytes(50)):
         with pytest.raises(TextError, match="damaged"):
             TrimmedVocabulary.from_bytes(damaged)
@@ -154,3 +155,66 @@ def test_a_prefix_space_and_a_normaliser_do_not_change_the_students_text(native_
     trimmed = TrimmedVocabulary.build(raw, 400, ENDS)
     for text in TEXTS:
         assert trimmed.tokenizer.decode(trimmed.tokenizer.encode_plain(text)) == text
+
+
+@pytest.fixture
+def with_added(native_tokenizer):
+    """The native tokenizer with added tokens in every alphabet, one of a single byte character."""
+    from tokenizers import AddedToken, Tokenizer
+
+    tokenizer = Tokenizer.from_str(native_tokenizer.to_str())
+    names = ("Caf\u00e9", "\u0111em", "\u4f60\u597d", "\u00e9", "<think>", "  ", "\u0120x")
+    tokenizer.add_tokens([AddedToken(name, normalized=False, rstrip=name == "Caf\u00e9") for name in names])
+    return native_tokenizer_json(tokenizer.to_str())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Caf\u00e9",
+        "\u0111em",
+        "\u4f60\u597d!",
+        "\u00e9t\u00e9",
+        "at the Caf\u00e9  \u4f60\u597d <think>",
+        "\u0120x x",
+        "\u00c3\u00a9",
+    ],
+)
+def test_added_tokens_are_text_in_lengths_in_decoding_and_for_other_readers(with_added, text):
+    from tokenizers import Tokenizer
+
+    trimmed = TrimmedVocabulary.build(with_added, 400, ENDS)
+    ids = trimmed.tokenizer.encode_plain(text)
+    assert trimmed.tokenizer.decode(ids) == text
+    assert sum(trimmed.tokenizer.byte_lengths()[i] for i in ids) == len(text.encode())
+    assert b"".join(trimmed.tokenizer.token_bytes()[i] for i in ids) == text.encode()
+    assert Tokenizer.from_str(trimmed.tokenizer_json()).decode(ids) == text
+
+
+def test_added_tokens_keep_their_place_under_a_teacher_and_a_reference(with_added):
+    from tokenizers import Tokenizer
+
+    from edgesnn.text.tokenizer import TextTokenizer
+
+    native = TextTokenizer(Tokenizer.from_str(with_added))
+    trimmed = TrimmedVocabulary.build(with_added, 400, ENDS)
+    for text in ("the Caf\u00e9", "\u4f60\u597d"):
+        spelt, _ = trimmed.spell(np.array(native.encode(text)))
+        assert spelt.tolist() == trimmed.tokenizer.encode(text)
+    pieces = native.first_pieces_in(trimmed.tokenizer)
+    for token in ("Caf\u00e9", "\u0111em", "<think>"):
+        assert pieces[native.token_id(token)] == trimmed.tokenizer.token_id(token)
+
+
+def test_ids_between_the_used_ones_stand_for_nothing(native_tokenizer):
+    from tokenizers import Tokenizer
+
+    from edgesnn.text.tokenizer import TextTokenizer
+
+    document = json.loads(native_tokenizer.to_str())
+    entry = {"content": "<far>", "single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+    document["added_tokens"].append({"id": 710, "special": True, **entry})
+    document["model"]["vocab"]["<far>"] = 710
+    tokenizer = TextTokenizer(Tokenizer.from_str(json.dumps(document)))
+    assert tokenizer.vocab_size == 711
+    assert tokenizer.token_bytes()[705:] == [b""] * 6
