@@ -126,7 +126,7 @@ def _one_line() -> Iterator[None]:
     try:
         yield
     except EdgesnnError as error:
-        pytest.fail(error.sentence(), pytrace=False)
+        raise pytest.fail.Exception(error.sentence(), pytrace=False) from None
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

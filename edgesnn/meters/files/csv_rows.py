@@ -216,7 +216,7 @@ class CsvRows:
         lines = [lines[k] for k in kept]
         self._check_widths(fields, lines)
         cells = {index: [row[index] for row in fields] for index in self._numbers}
-        numbers = {index: self._quick(column, lines) for index, column in cells.items()}
+        numbers = {index: self._quick(index, column, lines) for index, column in cells.items()}
         if any(column is None for column in numbers.values()):
             self._learn(cells, lines)
         known = {
@@ -236,15 +236,14 @@ class CsvRows:
     def _check_widths(self, fields: list[list[str]], lines: Sequence[int]) -> None:
         """Every row has as many fields as the first, and that has those of the header.
 
-        The first may lack the last ones, where nothing is read of them, or end in a delimiter.
+        The first may lack the last ones, where nothing is read of them, or end in a semicolon or tab.
         """
         if {self._width} == set(map(len, fields)) and self._width is not None and self._width <= self._named:
             return
         for row, line in zip(fields, lines, strict=True):
-            names = len(self._head.headers)
-            if any(cell.strip() for cell in row[self._named :]) or (
-                len(row) > names and not all(cell.strip() for cell in row[:names]) and self._width is None
-            ):
+            # where commas end fields, one more that is empty may be the rest of a comma inside a number
+            wide = len(row) > len(self._head.headers) and self._head.delimiter == ","
+            if any(cell.strip() for cell in row[self._named :]) or wide:
                 raise self._refused(
                     line, "has more fields than the header names", f"{len(row)}: {self._shown(row)}",
                     self._named, self._cause(row),
@@ -276,9 +275,11 @@ class CsvRows:
             _LEADING.fullmatch(a) and _FOLLOWING.fullmatch(b) for a, b in itertools.pairwise(cells)
         ):
             return "likely commas as thousands separators: export the numbers without them"
+        if len(row) == len(self._head.headers) + 1 and not row[-1].strip():
+            return "if only the rows end in a comma, let the header end in one too"
         return "likely a column that the header does not name: name it there"
 
-    def _quick(self, cells: list[str], lines: Sequence[int]) -> npt.NDArray[np.float64] | None:
+    def _quick(self, index: int, cells: list[str], lines: Sequence[int]) -> npt.NDArray[np.float64] | None:
         """A column of plain numbers; None where a cell needs a closer look."""
         try:
             if self._mark == ",":
@@ -287,8 +288,14 @@ class CsvRows:
             found = np.array(list(map(float, cells)))
         except ValueError:
             return None
-        if self._mark is None and self._point is None:
-            self._point = next(((n, c) for n, c in zip(lines, cells, strict=True) if "." in c), None)
+        if self._mark is None and index not in self._proved:
+            places = [place for place, cell in enumerate(cells) if "." in cell]
+            proof = next((k for k in places if not _EITHER.fullmatch(cells[k].strip())), None)
+            if proof is not None:
+                self._proved.add(index)
+                self._point = self._point or (lines[proof], cells[proof])
+            elif 0 < len(places) < len(cells):  # 999 before 1.000: whole numbers in thousands?
+                return None
         return found
 
     def _learn(self, columns: Mapping[int, list[str]], lines: Sequence[int]) -> None:
@@ -327,7 +334,7 @@ class CsvRows:
             place
             for kind, found in either.items()
             for index, place in found.items()
-            if kind != mark and index not in self._proved and (mark is not None or kind == ",")
+            if kind != mark and index not in self._proved and (mark or kind == "," or _mixed(columns[index]))
         ]
         if doubtful:
             raise self._refused(
@@ -374,6 +381,11 @@ def _before_header(line: str, rest: Sequence[str]) -> bool:
         and bool(following)
         and not re.match(r'["+-]*([.,\d]|nan)', following, re.I)
     )
+
+
+def _mixed(cells: Sequence[str]) -> bool:
+    """Whether some numbers have a point and others do not: 999 before 1.000 may be whole numbers."""
+    return len({"." in cell for cell in cells if _DIGIT.match(cell)}) > 1
 
 
 def _fields(rows: Sequence[str], delimiter: str, what: str) -> list[list[str]]:

@@ -37,7 +37,8 @@ def right(found):
         (comma(PLAIN.replace(",", "\t")), "utf-8"),
         (comma(PLAIN.replace(",", ";")), "utf-8"),
         (JOULESCOPE + comma(rows(20, '"{:.6f}"|"{:.6f}"|"{:.6f}"')).replace("|", ","), "utf-8"),
-        (JOULESCOPE + rows(20).replace("\n", ",\n"), "utf-8"),
+        ((JOULESCOPE + rows(20)).replace("\n", ",\n"), "utf-8"),
+        (JOULESCOPE.replace(",", ";") + rows(20).replace(",", ";").replace("\n", ";\n"), "utf-8"),
         (PLAIN + ",,\n\n,,\n", "utf-8"),
         ("# made by a tool\n# on Monday, at 3\n\n" + PLAIN, "utf-8"),
         (PLAIN.replace("\n0.01", "\n# a mark, at 5\n0.01", 1), "utf-8"),
@@ -45,9 +46,10 @@ def right(found):
         ("time,current,voltage\ns,A,V\n" + rows(20), "utf-8"),
     ],
     ids=[
-        "plain", "bom-crlf", "cr", "utf-16", "tabs", "semicolons", "sep-line", "tabs-decimal-commas",
-        "semicolons-decimal-commas", "quoted-decimal-commas", "trailing-commas", "blank-rows", "preamble",
-        "comment", "repeated-header", "row-of-units",
+        "plain", "bom-crlf", "cr", "utf-16", "tabs",
+        "semicolons", "sep-line", "tabs-decimal-commas", "semicolons-decimal-commas", "quoted-decimal-commas",
+        "trailing-commas", "trailing-semicolons", "blank-rows", "preamble", "comment",
+        "repeated-header", "row-of-units",
     ],
 )  # fmt: skip
 def test_one_trace_in_many_dialects_is_one_trace(tmp_path, text, encoding):
@@ -76,6 +78,8 @@ def test_thousands_separators_that_leave_no_choice_are_read(tmp_path, cell, opti
         ("time (s),current (A),flag,note\n0,0,027,,\n", "line 2: 5", "decimal commas"),
         ("Time(ms),Main(mA),Main Voltage(V),\n0.5,27,000,3.7\n", "line 2: 4", "thousands separators"),
         (JOULESCOPE + "0,000;0,027;3,7\n", "line 2: 4", "semicolons below"),
+        ("time (ms),current (uA),voltage (V),note\n0,26,1,4,\n", "line 2: 5", "decimal commas"),
+        (JOULESCOPE + "0.0,0.027,3.7,\n", "line 2: 4", "let the header end in one too"),
         ("time (s),current (mA),note\n0,999.5\n1,1,000.5\n", "line 3: 3", "comma of its own"),
     ],
 )  # fmt: skip
@@ -129,6 +133,16 @@ def test_a_comma_that_may_mean_both_is_asked_about(tmp_path, text):
         assert thousand.charge_c == pytest.approx(1000 * unit.charge_c)
     with pytest.raises(UsageError, match="decimal mark"):
         measure(tmp_path, text, "&decimal=dot")
+
+
+def test_points_in_some_whole_numbers_only_are_asked_about(tmp_path):
+    text = "time (ms);current (uA)\n0;1.000\n1;999\n2;1.001\n"
+    with pytest.raises(RecordingError, match="may separate decimals or thousands"):
+        measure(tmp_path, text, "&voltage=1")
+    for mark, charge in (("comma", 3000), ("point", 1001.001)):
+        found = measure(tmp_path, text, f"&voltage=1&decimal={mark}").summary
+        assert found.charge_c == pytest.approx(charge * 1e-9)
+    assert measure(tmp_path, text.replace("999", "999.5"), "&voltage=1").loss == Loss(3)
 
 
 def test_two_decimal_marks_in_one_file_are_refused(tmp_path, monkeypatch):
