@@ -93,23 +93,6 @@ def test_a_failed_run_is_no_baseline(edgesnn, runs):
     assert edgesnn("baseline", "update", runs / "worse.json", "--force").exit_code == 0
 
 
-@pytest.mark.parametrize(
-    ("ci", "file"), [("github", ".github/workflows/edgesnn.yml"), ("gitlab", ".gitlab/edgesnn.yml")]
-)
-def test_init_writes_files_that_parse_and_replaces_nothing(edgesnn, tmp_path, ci, file):
-    (tmp_path / ".gitattributes").write_text("*.bin binary\n")
-    assert edgesnn("init", "--ci", ci, "--bundle", "build/my-bundle").exit_code == 0
-    text = (tmp_path / file).read_text()
-    assert yaml.safe_load(text)
-    assert "build/my-bundle" in text
-    assert "@" not in text.replace("@v", "")
-    assert (tmp_path / ".gitattributes").read_text() == "*.bin binary\nbaselines/*.jsonl merge=union\n"
-    again = edgesnn("init", "--ci", ci)
-    assert again.exit_code == 2
-    assert "--force" in again.stderr
-    assert edgesnn("init", "--ci", ci, "--target", "x; rm -rf .", "--force").exit_code == 2
-
-
 def test_the_pytest_plugin_asserts_budgets_and_comparisons(runs, tmp_path, pytester_run):
     smaller = tmp_path / "smaller.json"
     write_run(run_of(changed(BOARD, model_bytes=BUDGET_BYTES - 1), 3), smaller)
