@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
@@ -21,6 +19,7 @@ from edgesnn.errors import OutputError, RecordError
 from edgesnn.record.base import SCHEMA, refuse_misfits
 from edgesnn.record.model import Arrays, RunRecord
 from edgesnn.record.provenance import without_paths
+from edgesnn.whole_files import replace_file
 
 AnyArray = npt.NDArray[np.generic]
 _MAX_BYTES = 64 * 2**20
@@ -93,12 +92,12 @@ def write_run(run: Run, path: Path) -> Run:
             np.savez_compressed(buffer, allow_pickle=False, **dict(run.arrays))
             data = buffer.getvalue()
             beside = path.with_suffix(".npz")
-            _replace(beside, data)
+            replace_file(beside, data)
             digest = hashlib.sha256(data).hexdigest()
             entry = Arrays(file=beside.name, sha256=digest, names=sorted(run.arrays))
             record = record.model_copy(update={"arrays": entry})
         text = json.dumps(record.to_json(), indent=2, allow_nan=False) + "\n"
-        _replace(path, text.encode())
+        replace_file(path, text.encode())
     except OSError as error:
         raise OutputError(
             f"the run record cannot be written to '{path}'",
@@ -237,18 +236,3 @@ def _read_arrays(entry: Arrays, path: Path) -> dict[str, AnyArray]:
             limit=", ".join(entry.names),
         )
     return arrays
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

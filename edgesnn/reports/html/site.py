@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +20,7 @@ from edgesnn.reports.html.markup import near
 from edgesnn.reports.html.run_page import run_page
 from edgesnn.reports.html.site_pages import MARKER, RunSeries, index_pages, series_pages
 from edgesnn.reports.html.sources import load_source
+from edgesnn.whole_files import replace_file
 
 SCHEMA = "edgesnn.site/1"
 #: Pages of single runs in the whole site, whatever `newest` says.
@@ -175,12 +174,4 @@ def _clear(output: Path) -> None:
 
 def _put(path: Path, text: str) -> None:
     """Write a page whole or not at all."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".page-")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    replace_file(path, text.encode(), to_disk=False)

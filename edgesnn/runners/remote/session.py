@@ -14,11 +14,9 @@ import secrets
 import shlex
 import struct
 import subprocess
-import tempfile
 import threading
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 from edgesnn.errors import RunnerError
 from edgesnn.runners.remote.build import Binary
@@ -32,6 +30,7 @@ from edgesnn.runners.remote.frames import (
     encode,
 )
 from edgesnn.runners.remote.link import DeviceLink, Finished, printable
+from edgesnn.scratch import ScratchFolder
 
 #: Folders of sessions begin with this (``REMOTE_PREFIX``).
 PREFIX = "edgesnn-"
@@ -201,8 +200,8 @@ class DeviceSession:
         made = self.link.shell(f"mkdir -m 700 {shlex.quote(self.folder)}")
         if made.code != 0:
             raise self._cannot("make a folder", made)
-        with tempfile.TemporaryDirectory(prefix="edgesnn-push-") as name:
-            copy = Path(name) / PROGRAM
+        with ScratchFolder("push") as scratch:
+            copy = scratch.path / PROGRAM
             copy.write_bytes(program)
             for local, remote in ((copy, PROGRAM), (binary.path, ENGINE)):
                 seconds = PUSH_S + local.stat().st_size / PUSH_BYTES_PER_S

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from edgesnn.errors import RunnerError
 from edgesnn.runners.remote.link import KEEP_QUIET, DeviceLink, Finished, printable, reading
+from edgesnn.scratch import ScratchFolder
 
 #: Names a configuration in place of the user's.
 CONFIG_VARIABLE = "EDGESNN_SSH_CONFIG"
@@ -63,7 +64,8 @@ class SshLink(DeviceLink):
         self.base = base
         self._host = host
         # Short: the path of a socket may hold about a hundred bytes.
-        self._private = tempfile.mkdtemp(prefix="edgesnn-ssh-")
+        self._scratch = ScratchFolder("ssh")
+        self._private = str(self._scratch.path)
         self._options = [
             *(["-F", config] if config else []),
             *(["-p", port] if port else []),
@@ -127,7 +129,7 @@ class SshLink(DeviceLink):
                 timeout=_CLOSE_S,
                 check=False,
             )
-        shutil.rmtree(self._private, ignore_errors=True)
+        self._scratch.close()
 
     def _command(self, command: str) -> list[str]:
         return ["ssh", *self._options, "--", self._host, command]

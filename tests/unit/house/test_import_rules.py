@@ -42,6 +42,7 @@ ALLOWED = {
     "children": set(),
     "closing": set(),
     "whole_files": set(),
+    "scratch": set(),
     "locks": {"filelock"},
     "toolchain": set(),
     "__init__": set(),

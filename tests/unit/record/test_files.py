@@ -49,7 +49,7 @@ def test_a_failed_write_leaves_the_old_record(run, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("edgesnn.record.files.os.fsync", full)
+    monkeypatch.setattr("edgesnn.whole_files.os.fsync", full)
     with pytest.raises(OutputError, match="cannot be written"):
         write_run(run, path)
     assert path.read_bytes() == before
