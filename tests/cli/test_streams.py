@@ -8,6 +8,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.support.bundles import shared_bundle
+from tests.support.patience import patience
 
 PROMPT = "Grüße — 日本 😀"
 #: Ways in which a stream is not UTF-8.
@@ -36,7 +37,7 @@ def run(*arguments, cwd, environment=(), given=b"", **options):
     command = [sys.executable, "-m", "edgesnn.cli.main", *arguments]
     there = {**os.environ, "PYTHONPATH": str(ROOT), **dict(environment)}
     return subprocess.run(
-        command, cwd=cwd, env=there, input=given, capture_output=True, timeout=300, **options
+        command, cwd=cwd, env=there, input=given, capture_output=True, timeout=patience(), **options
     )
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.support.bundles import shared_bundle
+from tests.support.patience import patience
 
 USERADD, USERDEL = (
     shutil.which("useradd", path="/usr/sbin:/sbin"),
@@ -107,7 +108,7 @@ def users(place):
 
 
 def finished(process):
-    out, err = process.communicate(timeout=600)
+    out, err = process.communicate(timeout=patience())
     assert process.returncode in (0, 3, 6), err
     return json.loads(out)
 
@@ -148,7 +149,7 @@ def test_a_home_that_cannot_be_written_is_no_obstacle(users, place, why):
         env={**paths(), "HOME": str(home), "TMPDIR": str(shared), "EDGESNN_LOCKS": str(shared)},
         stdout=subprocess.DEVNULL,
     )  # fmt: skip
-    _, err = process.communicate(timeout=300)
+    _, err = process.communicate(timeout=patience())
     assert process.returncode == 0, err
     cache = shared / f"edgesnn-cache-{one.home.stat().st_uid}"
     assert stat.S_IMODE(cache.stat().st_mode) == 0o700 and list((cache / "engine").glob("snn-*.so"))

@@ -405,7 +405,7 @@ def test_frames_begin_after_their_mark_wherever_it_is_cut(size):
         reader = RemoteFrameReader(pipe, "phone 'x'", after=mark)
         for at in range(0, len(whole), size):
             out.write(whole[at : at + size])
-        got, before = reader.read(time.monotonic() + 10)
+        got, before = reader.read(time.monotonic() + patience())
         assert got.payload == b"abc" and before == hashlib.sha256().digest()
         assert reader.begun and reader.skipped.endswith(b"xxx") and len(reader.skipped) <= 4096
 
