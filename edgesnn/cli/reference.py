@@ -16,6 +16,7 @@ import typer
 
 from edgesnn.cli.api_page import python_api
 from edgesnn.cli.main import COMMANDS, DESCRIPTION, PROGRAM, build_app, command_function
+from edgesnn.record.schema import published
 
 #: Documents that other programs and users read or write, by schema name: the pydantic model behind each, or
 #: the function that gives its schema.
@@ -31,16 +32,6 @@ SCHEMAS: dict[str, str] = {
 }
 #: The examples of a docstring, at the end of a description: they are Python's.
 _EXAMPLES = re.compile(r'\\n\\nExamples:(?:[^"\\]|\\.)*"')
-#: Names of definitions that were published before their classes had names of their own.
-_PUBLISHED = {
-    "ChangeScale": "Scale",
-    "ChipLimits": "Limits",
-    "ComparisonVerdict": "Verdict",
-    "LatencyWindow": "Window",
-    "RunComparison": "Comparison",
-    "SourcedCount": "Count",
-    "SourcedEnergy": "Energy",
-}
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 INTRODUCTION = f"""# Command line
@@ -148,10 +139,8 @@ def _schema(name: str) -> str:
     module, _, attribute = SCHEMAS[name].partition(":")
     source: Any = getattr(import_module(module), attribute)
     schema = source.model_json_schema() if hasattr(source, "model_json_schema") else source()
-    text = json.dumps({"$schema": DIALECT, "$id": name, **schema})
-    for ours, published in _PUBLISHED.items():
-        text = re.sub(rf'(?<=["/]){ours}(?=")', published, text)
-    text = json.dumps(json.loads(text), indent=2, sort_keys=True) + "\n"
+    document = published({"$schema": DIALECT, "$id": name, **schema})
+    text = json.dumps(document, indent=2, sort_keys=True) + "\n"
     return _EXAMPLES.sub('"', text)
 
 
