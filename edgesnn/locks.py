@@ -19,9 +19,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from edgesnn.errors import DeviceError
+from edgesnn.scratch import ScratchFile, ScratchFolder, sweep_files
 
 VARIABLE = "EDGESNN_LOCKS"
 _FOLDER_MODE, _FILE_MODE = 0o1777, 0o666
+_FILE = re.compile(r".*-[0-9a-f]{8}\.lock")
+#: A lock's file goes when nobody has used it for so long.
+_UNUSED_S = 24 * 3600.0
+#: Whoever looks whether a file can go holds it that long at most: a lock that is taken once waits for it.
+_LOOK_S = 0.2
 
 
 def lock_path(name: str) -> Path:
@@ -50,7 +56,9 @@ def locked(name: str, what: str, *, wait_s: float = 0.0) -> Iterator[None]:
     lock = FileLock(path, mode=_FILE_MODE)  # opens what is there, and follows no link
     try:
         _provide(path)
-        lock.acquire(timeout=wait_s)
+        lock.acquire(timeout=max(wait_s, _LOOK_S))
+        with suppress(OSError):
+            os.utime(path)  # it is in use
     except Timeout:
         raise DeviceError(
             f"{what} is in use by another process of edgesnn",
@@ -99,22 +107,15 @@ def _provide(path: Path) -> None:
         folder.mkdir(exist_ok=True)
         return
     if not os.path.lexists(folder):
-        made = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=folder.parent))
-        made.chmod(_FOLDER_MODE)
-        try:
-            made.rename(folder)
-        except OSError:  # another process was faster, which is as good
-            made.rmdir()
+        with ScratchFolder("locks", folder.parent) as made, suppress(OSError):
+            made.path.chmod(_FOLDER_MODE)
+            made.path.rename(folder)  # it fails where another process was faster, which is as good
     _check_folder(folder)
+    sweep_files(folder, _FILE, older_s=_UNUSED_S)
     if not os.path.lexists(path):
-        handle, name = tempfile.mkstemp(dir=folder)
-        try:
-            os.fchmod(handle, _FILE_MODE)
-            with suppress(FileExistsError):
-                os.link(name, path)
-        finally:
-            os.close(handle)
-            os.unlink(name)
+        with ScratchFile("lock", folder) as file, os.fdopen(file.handle), suppress(FileExistsError):
+            file.path.chmod(_FILE_MODE)
+            os.link(file.path, path)
 
 
 def _check_folder(folder: Path) -> None:

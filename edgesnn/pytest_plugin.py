@@ -6,8 +6,9 @@
         edgesnn_run.assert_below("activity.spike_rate", 0.2)
         edgesnn_run.assert_not_worse_than("baselines")
 
-A bundle is profiled once per session of pytest, target and profile. ``--edgesnn-record RUN.json`` takes a
-record that is there instead of profiling. Nothing of edgesnn is imported before a test asks for the fixture.
+A bundle is profiled once per session of pytest, target and profile, and one at a time, however many workers
+of pytest-xdist there are. ``--edgesnn-record RUN.json`` takes a record that is there instead of profiling.
+Nothing of edgesnn is imported before a test asks for the fixture.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from edgesnn.reports.comparing.result import RunComparison
 
 _ARGUMENTS = ("bundle", "target", "profile", "allow_unmeasured")
+_DEFAULTS = {"target": "cpu", "profile": "ci-no-meter", "allow_unmeasured": True}
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +154,9 @@ def _edgesnn_runs() -> dict[tuple[object, ...], ProfiledRun]:
 
 @pytest.fixture
 def edgesnn_run(
-    request: pytest.FixtureRequest, _edgesnn_runs: dict[tuple[object, ...], ProfiledRun]
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    _edgesnn_runs: dict[tuple[object, ...], ProfiledRun],
 ) -> ProfiledRun:
     """The run that the marker ``edgesnn`` asks for."""
     marker = request.node.get_closest_marker("edgesnn")
@@ -163,10 +167,14 @@ def edgesnn_run(
     bundle = wanted.get("bundle") or request.config.getoption("--edgesnn-bundle")
     if record is None and bundle is None:
         pytest.fail("name a bundle: @pytest.mark.edgesnn(bundle=...) or --edgesnn-bundle", pytrace=False)
-    key = (record,) if record else (str(bundle), *(wanted.get(name) for name in _ARGUMENTS[1:]))
+    wanted = _DEFAULTS | {name: value for name, value in wanted.items() if value is not None}
+    key = (record,) if record else (str(Path(str(bundle)).resolve()), *(wanted[name] for name in _DEFAULTS))
+    shared = tmp_path_factory.getbasetemp().parent if hasattr(request.config, "workerinput") else None
     if key not in _edgesnn_runs:
         with _one_line():
-            _edgesnn_runs[key] = _read(Path(record)) if record else _profile(Path(bundle), wanted)
+            _edgesnn_runs[key] = (
+                _read(Path(record)) if record else _profile_once(Path(bundle), wanted, key, shared)
+            )
     return _edgesnn_runs[key]
 
 
@@ -176,13 +184,51 @@ def _read(path: Path) -> ProfiledRun:
     return ProfiledRun(read_run(path), path.name)
 
 
+def _profile_once(
+    bundle: Path, wanted: dict[str, object], key: tuple[object, ...], shared: Path | None
+) -> ProfiledRun:
+    """Profile, or take what another worker of pytest-xdist has profiled.
+
+    Args:
+        bundle: The bundle.
+        wanted: How it is profiled.
+        key: What tells this profile from others.
+        shared: Folder that all workers of this session share; None without workers.
+    """
+    if shared is None:
+        return _profile(bundle, wanted)
+    from hashlib import sha256
+
+    from edgesnn.errors import EdgesnnError
+    from edgesnn.locks import locked_file
+    from edgesnn.record.files import write_run
+
+    path = shared / f"edgesnn-{sha256(repr(key).encode()).hexdigest()[:16]}.json"
+    failed = path.with_suffix(".failed")
+    with locked_file(shared / "edgesnn.lock"):  # one lock for all: profiles side by side disturb each other
+        if failed.is_file():
+            pytest.fail(failed.read_text(encoding="utf-8"), pytrace=False)
+        if not path.is_file():
+            try:
+                write_run(_profile(bundle, wanted).run, path)
+            except EdgesnnError as error:
+                failed.write_text(error.sentence(), encoding="utf-8")
+                raise
+        found = _read(path)
+    return ProfiledRun(found.run, _source(found.run))
+
+
+def _source(run: RunData) -> str:
+    return f"{run.record.model.name} on {run.record.target}"
+
+
 def _profile(bundle: Path, wanted: dict[str, object]) -> ProfiledRun:
     from edgesnn.api.profiling import profile_bundle
 
     run = profile_bundle(
         bundle,
-        target=str(wanted.get("target") or "cpu"),
-        profile=str(wanted.get("profile") or "ci-no-meter"),
-        allow_unmeasured=bool(wanted.get("allow_unmeasured", True)),
+        target=str(wanted["target"]),
+        profile=str(wanted["profile"]),
+        allow_unmeasured=bool(wanted["allow_unmeasured"]),
     )
-    return ProfiledRun(run, f"{run.record.model.name} on {run.record.target}")
+    return ProfiledRun(run, _source(run))

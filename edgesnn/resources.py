@@ -7,15 +7,20 @@ What is made or fetched on this computer lies in the user's cache (`cache_folder
 from __future__ import annotations
 
 import os
+import stat
+import sys
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-from edgesnn.errors import InternalError
+from edgesnn.errors import InternalError, OutputError
 
 Kind = Literal["targets", "profiles", "reference", "templates", "engine", "lava"]
 KINDS: tuple[Kind, ...] = ("targets", "profiles", "reference", "templates", "engine", "lava")
 
 _PACKAGE = Path(__file__).parent
+CACHE_VARIABLE = "EDGESNN_CACHE"
 #: Where a checkout keeps a kind, where it is not the folder of that name.
 _CHECKOUT: dict[Kind, str] = {"engine": "firmware_bridge/engine", "lava": "firmware_bridge/lava"}
 
@@ -51,11 +56,62 @@ def files(kind: Kind, below: str = "") -> dict[str, Path]:
 def cache_folder(name: str) -> Path:
     """A folder of the user's cache; it may not exist yet.
 
-    The cache is ``EDGESNN_CACHE``, else ``edgesnn`` in ``XDG_CACHE_HOME`` or ``~/.cache``.
+    The cache is ``EDGESNN_CACHE``, else the folder ``edgesnn`` where the system keeps caches of this user
+    (``XDG_CACHE_HOME``, ``~/.cache``; ``~/Library/Caches``; ``%LOCALAPPDATA%``), else, where nothing can be
+    written there, one of the user's own in the system's folder for temporary files.
 
     Args:
         name: What is kept in it.
+
+    Raises:
+        OutputError: There is no place that belongs to this user.
     """
-    own = os.environ.get("EDGESNN_CACHE")
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(own) if own else (Path(base) if base else Path.home() / ".cache") / "edgesnn") / name
+    if own := os.environ.get(CACHE_VARIABLE):
+        return Path(own) / name
+    usual = _users_caches()
+    if usual is not None and _can_be_written(usual / "edgesnn" / name):
+        return usual / "edgesnn" / name
+    return _temporary_cache() / name
+
+
+def home() -> Path | None:
+    """The user's home, or None where the system knows none."""
+    with suppress(RuntimeError):
+        return Path.home()
+    return None
+
+
+def _users_caches() -> Path | None:
+    """Where the system keeps caches of this user, or None."""
+    named = Path(os.environ.get("XDG_CACHE_HOME") or ".")
+    if named.is_absolute():  # others are to be ignored (XDG Base Directory Specification)
+        return named
+    if sys.platform == "win32" and (local := os.environ.get("LOCALAPPDATA")):
+        return Path(local)
+    below = {"darwin": "Library/Caches", "win32": "AppData/Local"}.get(sys.platform, ".cache")
+    found = home()
+    return None if found is None or not found.is_absolute() else found / below
+
+
+def _can_be_written(folder: Path) -> bool:
+    """Whether a folder can be written, or made where it is not there yet."""
+    there = next((path for path in (folder, *folder.parents) if os.path.lexists(path)), None)
+    return there is not None and there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+
+
+def _temporary_cache() -> Path:
+    """This user's own folder beside others'; what lies in it is executed, so nobody else may write there."""
+    user = os.geteuid() if hasattr(os, "geteuid") else os.environ.get("USERNAME", "user")
+    folder = Path(tempfile.gettempdir()) / f"edgesnn-cache-{user}"
+    with suppress(OSError):
+        folder.mkdir(mode=0o700)
+    with suppress(OSError):
+        facts = folder.lstat()
+        safe = stat.S_ISDIR(facts.st_mode) and not facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+        if sys.platform == "win32" or (safe and facts.st_uid == user):
+            return folder
+    raise OutputError(
+        "there is no place for what is built on this computer",
+        actual=f"the user's caches cannot be written, and '{folder}' is not this user's alone",
+        remedy=f"set {CACHE_VARIABLE} to a folder that can be written",
+    )

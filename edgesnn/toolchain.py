@@ -15,7 +15,6 @@ import platform
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from pathlib import Path
 from edgesnn.errors import EdgesnnError
 from edgesnn.locks import locked_file
 from edgesnn.resources import cache_folder
+from edgesnn.scratch import ScratchFolder
 
 #: Variables that name the compiler for this computer; the first that is set wins.
 VARIABLES = ("EDGESNN_CC", "CC")
@@ -201,14 +201,14 @@ def build_once(path: Path, make: Callable[[Path], Path], *, label: str, error: t
     Raises:
         EdgesnnError: The folder cannot be written; of the class ``error``.
     """
-    if path.is_file():
-        return path
     folder = path.parent
     try:
+        if path.is_file():
+            return path
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with locked_file(folder / "lock"), tempfile.TemporaryDirectory(dir=folder) as work:
+        with locked_file(folder / "lock"), ScratchFolder("build", folder) as scratch:
             if not path.is_file():
-                make(Path(work)).replace(path)
+                make(scratch.path).replace(path)
     except OSError as problem:
         raise error(
             f"{label} cannot be kept in '{folder}': {problem.strerror or problem}",

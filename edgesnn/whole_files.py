@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
 from edgesnn.errors import OutputError
+from edgesnn.scratch import ScratchFile
 
 
 def replace_file(path: Path, content: bytes, *, to_disk: bool = True) -> None:
@@ -20,18 +20,14 @@ def replace_file(path: Path, content: bytes, *, to_disk: bool = True) -> None:
     Raises:
         OSError: It cannot be written; an older file is as it was, and nothing else stays.
     """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
+    with ScratchFile(path.name, path.parent) as scratch:
+        with os.fdopen(scratch.handle, "wb") as stream:
             stream.write(content)
             stream.flush()
             if to_disk:
                 os.fsync(stream.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+        os.chmod(scratch.path, 0o644)
+        os.replace(scratch.path, path)
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from edgesnn.api.options import Progress, silent
 from edgesnn.api.students import export_student, student_folder
 from edgesnn.bundle.bundle import MANIFEST_NAME, Bundle
 from edgesnn.program.artifact import METADATA_NAME
+from edgesnn.scratch import ScratchFolder
 
 
 def open_bundle(bundle: Bundle | str | os.PathLike[str]) -> Bundle:
@@ -52,7 +52,7 @@ def bundle_of(
     if (path / MANIFEST_NAME).is_file() or not (path / METADATA_NAME).is_file():
         yield open_bundle(path)
         return
-    with tempfile.TemporaryDirectory(prefix="edgesnn-") as folder:
+    with ScratchFolder("bundle") as scratch:
         yield export_student(
-            path, Path(folder) / "bundle", formats, name=path.resolve().name, on_progress=on_progress
+            path, scratch.path / "bundle", formats, name=path.resolve().name, on_progress=on_progress
         )

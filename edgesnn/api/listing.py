@@ -136,9 +136,7 @@ def _phones() -> list[Item]:
     except EdgesnnError as error:
         return [_device("adb", error=error.sentence())]
     return [
-        _device(
-            f"adb:{phone.serial}", phone.model or "a phone that adb knows", ["adb"], missing=phone.trouble
-        )
+        _device(f"adb:{phone.name}", phone.model or "a phone that adb knows", ["adb"], missing=phone.trouble)
         for phone in found
     ]
 

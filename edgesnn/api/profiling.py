@@ -212,8 +212,9 @@ def _session_key(
 
 def _device_lock(target: str) -> AbstractContextManager[None]:
     """Nobody else on a device that has an address; this computer may be shared, and its load is recorded."""
-    address = parse_target(target).address
-    return nullcontext() if address is None else locked(f"target {target}", f"the device '{target}'")
+    named = parse_target(target)
+    device = (named.address or "").partition("?")[0]  # options do not make another device of it
+    return locked(f"target {named.name}:{device}", f"the device '{target}'") if device else nullcontext()
 
 
 def _headline(result: SessionResult) -> list[tuple[str, str]]:

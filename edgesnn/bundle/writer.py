@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from edgesnn.errors import OutputError
+from edgesnn.scratch import ScratchFolder, hold, old_name, release
 
 
 @contextmanager
@@ -31,9 +31,10 @@ def new_folder(target: Path, *, overwrite: bool) -> Iterator[Path]:
         raise OutputError(f"'{target}' is not a folder")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        scratch = ScratchFolder(target.name, target.parent)
     except OSError as error:
         raise OutputError(f"cannot write '{target}': {error.strerror or error}") from None
+    temporary = scratch.path
     try:
         yield temporary
         temporary.chmod(0o755)
@@ -44,12 +45,12 @@ def new_folder(target: Path, *, overwrite: bool) -> Iterator[Path]:
     except OSError as error:
         raise OutputError(f"cannot write '{target}': {error.strerror or error}") from error
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        scratch.close()
 
 
 def _exchange(new: Path, target: Path) -> None:
     """Put a folder in the place of another, or leave that one where it was."""
-    old = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    old, held = old_name(target), hold(target)
     try:
         target.replace(old)
         try:
@@ -59,3 +60,4 @@ def _exchange(new: Path, target: Path) -> None:
             raise
     finally:
         shutil.rmtree(old, ignore_errors=True)
+        release(held)

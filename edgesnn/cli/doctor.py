@@ -15,6 +15,8 @@ from edgesnn import plugins, resources, targets
 from edgesnn.cli.meter.doctor import Check, meter_checks
 from edgesnn.cli.output import JsonFlag, session
 from edgesnn.errors import EdgesnnError, UsageError
+from edgesnn.locks import lock_path, locked
+from edgesnn.scratch import ScratchFolder
 
 SCHEMA = "edgesnn.doctor/1"
 MINIMUM_PYTHON = (3, 11)
@@ -79,6 +81,8 @@ def examine(ask_meters: bool = False) -> list[Check]:
         _python(),
         *(_package("package", name, REINSTALL) for name in CORE_PACKAGES),
         *(_data(kind) for kind in resources.KINDS),
+        _cache(),
+        _locks(),
         *(_plugin("runner", plugin) for plugin in plugins.available(plugins.RUNNERS)),
         *(_plugin("exporter", plugin) for plugin in plugins.available(plugins.EXPORTERS)),
         *meter_checks(ask_meters),
@@ -126,6 +130,29 @@ def _data(kind: resources.Kind) -> Check:
     if count == 0:
         return Check("data", kind, False, "the folder is empty", REINSTALL)
     return Check("data", kind, True, f"{count} files")
+
+
+def _cache() -> Check:
+    """Whether what is built on this computer can be kept for the next time."""
+    remedy = f"set {resources.CACHE_VARIABLE} to a folder that can be written"
+    try:
+        folder = resources.cache_folder("engine")
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with ScratchFolder("doctor", folder):
+            return Check("folder", "cache", True, str(folder.parent))
+    except OSError as error:
+        return Check("folder", "cache", False, f"'{folder}' cannot be written: {error.strerror}", remedy)
+    except EdgesnnError as error:
+        return Check("folder", "cache", False, error.actual or error.what, remedy)
+
+
+def _locks() -> Check:
+    """Whether this user can keep others of this machine from a device that is in use."""
+    try:
+        with locked("doctor", "the lock of doctor", wait_s=5.0):
+            return Check("folder", "locks", True, f"{lock_path('doctor').parent}, for all users")
+    except EdgesnnError as error:
+        return Check("folder", "locks", False, error.actual or error.what, error.remedy or error.what)
 
 
 def _plugin(area: str, plugin: plugins.Plugin) -> Check:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import time
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Annotated
 import typer
 
 from edgesnn.cli.output import JsonFlag, session
+from edgesnn.errors import TextError
 
 
 def generate(
@@ -37,7 +39,7 @@ def generate(
         from edgesnn.cli.console import visible
         from edgesnn.text.sampling import SamplingOptions
 
-        text = sys.stdin.read() if prompt == "-" else prompt
+        text = _text(prompt)
         options = SamplingOptions(temperature, top_k, top_p, seed)
         started = time.perf_counter()
         first_ms = None
@@ -76,3 +78,21 @@ def generate(
                 "start_to_first_token_ms": first_ms,
             },
         )
+
+
+def _text(prompt: str) -> str:
+    """The prompt, in UTF-8 whatever the locale says.
+
+    Raises:
+        TextError: It is none.
+    """
+    try:
+        if prompt == "-":
+            if isinstance(sys.stdin, io.TextIOWrapper):
+                sys.stdin.reconfigure(encoding="utf-8-sig", errors="strict")
+            return sys.stdin.read()
+        return prompt.encode("utf-8", "surrogateescape").decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise TextError(
+            "the prompt is no text in UTF-8", actual=str(error), remedy="convert it: iconv -t UTF-8"
+        ) from None

@@ -6,6 +6,8 @@ take the form of every other error (exit code 2; with ``--json`` a document), no
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -131,7 +133,18 @@ def run(arguments: Sequence[str]) -> int:
 
 def main() -> None:
     """The console script."""
+    _take_streams()
     sys.exit(run(sys.argv[1:]))
+
+
+def _take_streams() -> None:
+    """Make any stream do: what its encoding does not hold becomes '?', and a closed one takes all."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - lives until exit
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _show_version(value: bool) -> None:

@@ -38,6 +38,7 @@ from edgesnn.meters.capture import Plan, SegmentEnd, SegmentStart, capture, end_
 from edgesnn.meters.files.recording import Recorder
 from edgesnn.meters.opening import open_meter, settings_of
 from edgesnn.meters.samples.summary import knows_power, loss_dict
+from edgesnn.scratch import hold, release
 
 #: The clock is read this often, and power told.
 SYNC_S = 0.25
@@ -77,11 +78,13 @@ def main(arguments: list[str]) -> int:
     stop, over = threading.Event(), threading.Event()
     _mind_signals(stop)
     threading.Thread(target=_listen, args=(sys.stdin, stop, over), daemon=True).start()
+    held = hold(Path(folder))  # a profiler that is killed leaves it to us
     try:
         return reply(lambda: _guarded(address, Path(path), Path(folder), stop))
     finally:
         over.wait()  # the recording may lie in the folder, and be wanted still
         shutil.rmtree(folder, ignore_errors=True)
+        release(held)
 
 
 def recording_lock(path: Path) -> str:

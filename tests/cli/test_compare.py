@@ -94,23 +94,6 @@ def test_a_failed_run_is_no_baseline(edgesnn_here, runs):
     assert edgesnn_here("baseline", "update", runs / "worse.json", "--force").exit_code == 0
 
 
-@pytest.mark.parametrize(
-    ("ci", "file"), [("github", ".github/workflows/edgesnn.yml"), ("gitlab", ".gitlab/edgesnn.yml")]
-)
-def test_init_writes_files_that_parse_and_replaces_nothing(edgesnn_here, tmp_path, ci, file):
-    (tmp_path / ".gitattributes").write_text("*.bin binary\n")
-    assert edgesnn_here("init", "--ci", ci, "--bundle", "build/my-bundle").exit_code == 0
-    text = (tmp_path / file).read_text()
-    assert yaml.safe_load(text)
-    assert "build/my-bundle" in text
-    assert "@" not in text.replace("@v", "")
-    assert (tmp_path / ".gitattributes").read_text() == "*.bin binary\nbaselines/*.jsonl merge=union\n"
-    again = edgesnn_here("init", "--ci", ci)
-    assert again.exit_code == 2
-    assert "--force" in again.stderr
-    assert edgesnn_here("init", "--ci", ci, "--target", "x; rm -rf .", "--force").exit_code == 2
-
-
 def test_the_pytest_plugin_asserts_budgets_and_comparisons(runs, tmp_path, pytester_run):
     smaller = tmp_path / "smaller.json"
     write_run(run_of(changed(BOARD, model_bytes=BUDGET_BYTES - 1), 3), smaller)
@@ -132,6 +115,7 @@ def test_the_pytest_plugin_asserts_budgets_and_comparisons(runs, tmp_path, pytes
         def test_worse(edgesnn_run):
             edgesnn_run.assert_not_worse_than({str(smaller)!r})
         """,
+        "--edgesnn-record",
         runs / "run-1.json",
     )
     assert "3 passed" in found
@@ -155,6 +139,7 @@ def test_the_pytest_plugin_lets_an_invalid_run_decide_nothing(runs, tmp_path, py
         def test_gate(edgesnn_run):
             edgesnn_run.assert_not_worse_than({str(runs / "run-0.json")!r})
         """,
+        "--edgesnn-record",
         runs / "invalid.json",
     )
     assert "3 failed" in found
@@ -177,11 +162,75 @@ def test_the_pytest_plugin_says_what_is_wrong_in_one_line(runs, tmp_path, pytest
         def test_no_limit(edgesnn_run):
             edgesnn_run.assert_below("parity.mismatches", float("nan"))
         """,
+        "--edgesnn-record",
         runs / "run-1.json",
     )
     assert "4 failed" in found
     assert "Traceback" not in found and "pytest_plugin.py" not in found and "another exception" not in found
     assert "holds no baseline yet" in found and "no quantity 'latency.p42'" in found
+
+
+#: A profile that says when it was made and is slow enough to meet another one.
+PROFILED = """
+import os, pathlib, time
+import pytest
+import edgesnn.api.profiling
+from edgesnn.errors import DeviceError
+from edgesnn.record.files import read_run
+
+def profile_bundle(bundle, *, target, **_):
+    log = pathlib.Path(__file__).with_name("log")
+    with log.open("a") as out:
+        out.write(f"begin {target}\\n")
+    time.sleep(0.3)
+    with log.open("a") as out:
+        out.write(f"end {target}\\n")
+    if target == "broken":
+        raise DeviceError("the device is on fire")
+    return read_run(pathlib.Path(RECORD))
+
+edgesnn.api.profiling.profile_bundle = profile_bundle
+"""
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "two workers"])
+def test_a_bundle_is_profiled_once_however_many_workers_ask(runs, tmp_path, pytester_run, workers):
+    if workers:
+        pytest.importorskip("xdist", reason="pytest-xdist is not installed")
+    record = f"RECORD = {str(runs / 'run-0.json')!r}\n"
+    (tmp_path / "conftest.py").write_text(record + PROFILED)
+    found = pytester_run(
+        """
+        import pytest
+
+        @pytest.mark.parametrize("number", range(6))
+        @pytest.mark.edgesnn(bundle="bundle", target="cpu")
+        def test_one(edgesnn_run, number):
+            edgesnn_run.assert_budgets()
+
+        @pytest.mark.parametrize("number", range(4))
+        @pytest.mark.edgesnn(bundle="./bundle")
+        def test_the_same(edgesnn_run, number):
+            edgesnn_run.assert_below("parity.mismatches", 1)
+
+        @pytest.mark.parametrize("number", range(4))
+        @pytest.mark.edgesnn(bundle="bundle", target="native")
+        def test_another(edgesnn_run, number):
+            edgesnn_run.assert_budgets()
+
+        @pytest.mark.parametrize("number", range(4))
+        @pytest.mark.edgesnn(bundle="bundle", target="broken")
+        def test_broken(edgesnn_run, number):
+            edgesnn_run.assert_budgets()
+        """,
+        *workers,
+    )
+    assert "14 passed" in found and "4 errors" in found and "the device is on fire" in found, found
+    log = (tmp_path / "log").read_text().splitlines()
+    targets = [line.split()[1] for line in log[::2]]
+    assert log == [f"{word} {target}" for target in targets for word in ("begin", "end")]
+    if workers:
+        assert sorted(targets) == ["broken", "cpu", "native"]
 
 
 @pytest.fixture
@@ -193,13 +242,13 @@ def pytester_run(tmp_path):
     import textwrap
     from pathlib import Path
 
-    def run(source, record):
+    def run(source, *arguments):
         (tmp_path / "test_gate.py").write_text(textwrap.dedent(source))
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_gate.py"]
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PYTEST_PLUGINS": ""}
         plug = [] if _installed() else ["-p", "edgesnn.pytest_plugin"]
         finished = subprocess.run(
-            [*command, *plug, "--edgesnn-record", str(record)],
+            [*command, *plug, *map(str, arguments)],
             cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=patience(),
         )  # fmt: skip
         return finished.stdout + finished.stderr

@@ -15,7 +15,7 @@ def test_it_looks_at_everything_and_exits_0_and_what_is_missing_alone_has_a_reme
     document = finished.document
     assert document["schema"] == "edgesnn.doctor/1"
     areas = {check["area"] for check in document["checks"]}
-    assert areas == {"python", "package", "data", "runner", "exporter", "meter", "training"}
+    assert areas == {"python", "package", "data", "folder", "runner", "exporter", "meter", "training"}
     assert document["missing"] == sum(not check["ok"] for check in document["checks"])
     assert all((check["remedy"] is None) == check["ok"] for check in document["checks"])
 

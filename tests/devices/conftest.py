@@ -82,9 +82,10 @@ class Board:
 
     Args:
         folder: Where its keys and its sessions lie.
+        shell: A program that runs in place of the user's shell, with the command in SSH_ORIGINAL_COMMAND.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder, shell=None):
         self.folder, self.port = folder, free_port()
         self.sessions = folder / "sessions"
         self.sessions.mkdir()
@@ -97,6 +98,7 @@ class Board:
             f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nPidFile none\n"
             f"AuthorizedKeysFile {folder}/authorized\nStrictModes no\nUsePAM no\nPermitRootLogin yes\n"
             "PasswordAuthentication no\nKbdInteractiveAuthentication no\nMaxStartups 100\n"
+            + (f"ForceCommand {shell}\n" if shell else "")
         )
         self.process = subprocess.Popen(
             [SSHD, "-D", "-f", folder / "sshd", "-E", folder / "log"], stdin=subprocess.DEVNULL
@@ -132,16 +134,28 @@ class Board:
 
 
 @pytest.fixture(scope="session")
-def board(tmp_path_factory):
-    """A board, ready."""
+def make_board(tmp_path_factory):
+    """Makes boards; every one is ended after the tests."""
     if why_no_board() is not None:
         pytest.skip(why_no_board())
     needed = os.geteuid() == 0 and not PRIVILEGES.exists()
     if needed:
         PRIVILEGES.mkdir(mode=0o755)
-    made = Board(tmp_path_factory.mktemp("board"))
-    yield made
-    made.close()
+    made = []
+
+    def make(shell=None):
+        made.append(Board(tmp_path_factory.mktemp("board"), shell))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
     os.environ.pop(CONFIG_VARIABLE, None)
     if needed:
         PRIVILEGES.rmdir()
+
+
+@pytest.fixture(scope="session")
+def board(make_board):
+    """A board, ready."""
+    return make_board()

@@ -113,7 +113,7 @@ def test_the_record_says_what_the_phone_is_and_that_this_one_is_emulated(phone, 
 
 def test_a_phone_that_says_it_is_androids_emulator_is_simulated(make_phone, bundle):
     phone = make_phone(properties={"ro.hardware": "ranchu"}.items())
-    link = adb_client.AdbLink(phone.serial)
+    link = adb_client.AdbLink(adb_client.choose_phone(phone.serial))
     assert AdbRunner().identify(link).emulated == "the Android emulator"
 
 
@@ -368,6 +368,83 @@ def test_a_server_that_was_started_to_find_no_phone_is_stopped_again(adb, monkey
     assert not adb_client.server_runs()
     assert adb_client.list_phones() == []
     wait_for(lambda: not adb_client.server_runs())
+
+
+#: What login shells print of themselves: before the command, on which streams, and after it.
+NOISE = {
+    "greeting": ("echo Magisk su; echo error: no su >&2; echo Permission denied >&2", ""),
+    "title without a newline": ("printf '\\033]0;phone\\007'", ""),
+    "the command itself": ("echo $LINE; echo $LINE >&2", ""),
+    "farewell and a code": ("", "; echo bye; exit 9"),
+}
+
+
+@pytest.mark.parametrize("noise", NOISE.values(), ids=NOISE)
+def test_what_a_shell_prints_of_its_own_changes_nothing(phone, bundle, noise):
+    phone.before, phone.after = noise
+    with opened(bundle, phone.serial) as runner:
+        want = Golden(bundle.program()).sequence(IDS)
+        np.testing.assert_array_equal(runner.sequence(IDS).logits, want)
+    assert phone.left() == []
+    with pytest.raises(RunnerError, match="cannot make a folder"):
+        opened(bundle, f"{phone.serial}?folder=/no/such/folder")
+
+
+@pytest.mark.parametrize("when", ["mkdir", "exec"], ids=["before anything", "when the engine starts"])
+def test_a_shell_that_runs_nothing_is_no_fault_of_the_phone(phone, bundle, when):
+    phone.before = f'case "$LINE" in *{when}*) printf "\\033[1mno shell for\\033[0m you\\n"; exit 1;; esac'
+    with pytest.raises(RunnerError, match=r"the shell of .* did not run a command") as caught:
+        opened(bundle, phone.serial)
+    assert "it printed: no shell for you" in caught.value.actual and "start-up files" in caught.value.remedy
+    phone.before = ""
+    wait_for(lambda: phone.left() == [])
+
+
+STAND_IN = """#!/bin/sh
+case "$1" in
+devices) printf 'List of devices attached\\n'; cat "$0.phones";;
+-t|-s) [ "$1 $2" = "-t 2" ] || { echo "error: more than one device" >&2; exit 1; }
+       shift 4; sh -c "$*";;
+esac
+"""
+
+
+@pytest.fixture
+def stand_in(tmp_path, monkeypatch):
+    """An adb that lists the phones of a file, of which only transport 2 answers."""
+    path = tmp_path / "adb"
+    path.write_text(STAND_IN)
+    path.chmod(0o755)
+    monkeypatch.setenv("EDGESNN_ADB", str(path))
+
+    def attach(*lines):
+        (tmp_path / "adb.phones").write_text("\n".join(lines) + "\n\n")
+
+    return attach
+
+
+def test_two_phones_of_one_serial_number_are_told_apart_by_transport(stand_in, edgesnn):
+    stand_in("0123 device model:A transport_id:1", "0123 device model:B transport_id:2", "7 device")
+    with pytest.raises(UsageError, match="2 phones have the serial number '0123'") as caught:
+        adb_client.choose_phone("0123")
+    assert "--target 'adb:0123?transport=1'" in caught.value.remedy
+    phone = adb_client.choose_phone("0123", "2")
+    assert phone.model == "B"
+    assert adb_client.AdbLink(phone).shell("echo here").out == "here\n"
+    with pytest.raises(RunnerError, match="'0123.transport=3' is not attached"):
+        adb_client.choose_phone("0123", "3")
+    listed = edgesnn("list", "devices", "--json").document["items"]
+    names = [item["name"] for item in listed if item["name"].startswith("adb:")]
+    assert names == ["adb:0123?transport=1", "adb:0123?transport=2", "adb:7"]
+    stand_in("0123 device model:B transport_id:2")
+    assert adb_client.AdbLink(phone).gone() is None
+
+
+def test_a_phone_without_a_serial_number_is_named_by_its_transport(stand_in):
+    stand_in("(no serial number)     device usb:1-1 transport_id:2")
+    phone = adb_client.choose_phone(None)
+    assert phone.name.endswith("?transport=2") and phone.selection == ("-t", "2")
+    assert adb_client.choose_phone(None, "2") == phone
 
 
 def test_an_adb_that_is_missing_or_hangs_is_an_error(monkeypatch, tmp_path):

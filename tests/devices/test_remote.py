@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shlex
 import shutil
 import signal
 import struct
@@ -17,11 +18,12 @@ from edgesnn.errors import RunnerError, UsageError
 from edgesnn.program.golden import Golden
 from edgesnn.program.snn_format import to_bytes
 from edgesnn.runners.remote import build as remote_build
-from edgesnn.runners.remote.adb_client import _LINE
+from edgesnn.runners.remote.adb_client import STATES, read_line
 from edgesnn.runners.remote.address import Address, parse_address, parse_cpus
 from edgesnn.runners.remote.build import find_binary, machine_named
 from edgesnn.runners.remote.frames import Command, RemoteFrameReader, Reply, encode
-from edgesnn.runners.remote.session import DeviceSession, Finished
+from edgesnn.runners.remote.link import DeviceLink, Finished, Marks, printable, quoted
+from edgesnn.runners.remote.session import DeviceSession
 from edgesnn.runners.remote.state import DeviceState, choose_cpus, gauge_document, names_of, read_device
 from edgesnn.toolchain import TARGETS, Compiler, cross_compiler
 from tests.support.devices.adbd import SYSTEM
@@ -48,7 +50,7 @@ def test_an_address_is_a_device_and_options():
 @pytest.mark.parametrize(
     "text",
     ["x?cpu=big", "x?cpus=", "x?cpus=huge", "x?cpus=3-1", "x?cpus=0-99999999999", "x?port=1",
-     "x?throttled=yes", "x?folder=a", "x?cpus=0&cpus=1"],
+     "x?throttled=yes", "x?folder=a", "x?folder=/a%0Ab", "x?cpus=0&cpus=1"],
 )  # fmt: skip
 def test_a_wrong_option_is_a_usage_error(text):
     with pytest.raises(UsageError):
@@ -83,17 +85,103 @@ def test_a_device_that_shows_nothing_has_an_empty_state():
     assert gauge_document(None, None)["label"] == "ABSENT"
 
 
+MDNS = "adb-0123-aBcDeF (2)._adb-tls-connect._tcp"
+
+
 @pytest.mark.parametrize(
-    ("line", "state", "model"),
+    ("line", "serial", "state", "model", "transport"),
     [
-        ("0123 device usb:1-1 product:p model:Pixel_7 device:d transport_id:1", "device", "model:Pixel_7"),
-        ("0123 no permissions (user is not in the plugdev group); see [http://x]", "no permissions", ""),
-        ("127.0.0.1:5000        offline transport_id:3", "offline", ""),
+        ("0123 device usb:1-1 model:Pixel_7 device:d transport_id:1", "0123", "device", "Pixel_7", "1"),
+        ("0123\tdevice", "0123", "device", None, None),
+        (f"{MDNS} device product:x model:G device:x transport_id:4", MDNS, "device", "G", "4"),
+        (f"{MDNS} offline transport_id:4", MDNS, "offline", None, "4"),
+        ("my device 2 unauthorized usb:1-1", "my device 2", "unauthorized", None, None),
+        ("bus host device", "bus host", "device", None, None),
+        ("127.0.0.1:5000        offline transport_id:3", "127.0.0.1:5000", "offline", None, "3"),
+        ("(no serial number)     device usb:1-2 transport_id:5", "(no serial number)", "device", None, "5"),
+        ("a b waking usb:1-2 transport_id:5", "a b", "waking", None, "5"),
+        ("0123 device product:my device model:M transport_id:6", "0123", "device", "M", "6"),
+        (
+            "???????????? no permissions (missing udev rules? user is in the plugdev group); see [http://x]",
+            "????????????", "no permissions", None, None,
+        ),
+        ("0 1 no permissions; see [http://x] transport_id:3", "0 1", "no permissions", None, "3"),
+    ],
+)  # fmt: skip
+def test_a_line_of_adb_is_a_serial_a_state_and_facts(line, serial, state, model, transport):
+    found = read_line(line + "\r")
+    assert (found.serial, found.state, found.model, found.transport) == (serial, state, model, transport)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "List of devices attached ",
+        "",
+        "adb server version (32) doesn't match this client (36); killing...",
+        "adb server is out of date.  killing...",
+        "ADB server didn't ACK",
+        "* daemon not running. starting it now on port 5037 *",
+        "* daemon started successfully *",
+        "daemon started successfully",
+        "- waiting for device -",
+        "error: device offline",
+        "adb: error: device unauthorized",
+        "cannot bind 'tcp:5037'",
+        "WARNING: linker: /system/lib/libx.so: unused device",
+        "device",
     ],
 )
-def test_a_line_of_adb_is_a_serial_a_state_and_facts(line, state, model):
-    match = _LINE.match(line)
-    assert match[2] == state and model in (match[3] or "")
+def test_what_adb_says_of_itself_is_no_phone(line):
+    assert read_line(line) is None
+
+
+WORDS = st.sampled_from(
+    ["adb-0123-x", "(2)._adb-tls-connect._tcp", "my", "device", "host", "offline", "ü", "1:2"]
+)
+
+
+@given(st.lists(WORDS, min_size=1, max_size=4), st.sampled_from(sorted(STATES)), st.booleans())
+def test_a_serial_number_of_any_words_is_read_back(words, state, told):
+    serial = " ".join(words)
+    found = read_line(f"{serial:<22} {state}" + (" usb:1-1 product:p transport_id:7" if told else ""))
+    assert (found.serial, found.state, found.transport) == (serial, state, "7" if told else None)
+
+
+SHELLS = [
+    path for name in ("sh", "bash", "zsh", "ksh", "tcsh", "csh", "fish") if (path := shutil.which(name))
+]
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_every_login_shell_reads_a_command_alike(shell, tmp_path):
+    folder = tmp_path / 'it\'s $HOME ! `x` a\\b "c"'
+    marks = Marks()
+    command = (
+        f"mkdir {shlex.quote(str(folder))} && [ ! -e x ] && echo $(echo 'a  b'); printf %s end; cat; exit 3"
+    )
+    done = subprocess.run([shell, "-c", marks.around(command)], input="in", capture_output=True, text=True)
+    found = marks.cut(Finished(done.returncode, f"hello\n{done.stdout}bye", f"warning\n{done.stderr}"))
+    assert (
+        found == Finished(3, "a b\nendin".replace("a b", "a  b" if False else "a b"), "") and folder.is_dir()
+    )
+
+
+def test_what_stands_outside_the_marks_is_never_the_answer():
+    marks = Marks()
+    done = subprocess.run(
+        ["sh", "-c", marks.around("echo out; echo err >&2")], capture_output=True, text=True
+    )
+    assert marks.cut(Finished(255, done.stdout, done.stderr)) == Finished(0, "out\n", "err\n")
+    for text in ("", "out\n", marks.around("echo out"), done.stdout[: len(done.stdout) // 2]):
+        assert marks.cut(Finished(0, text, text)) is None
+    assert Marks().cut(Finished(0, done.stdout, done.stderr)) is None
+    with pytest.raises(RunnerError, match="one line"):
+        quoted("a\nb")
+
+
+def test_what_a_shell_printed_is_shown_without_control_sequences():
+    assert printable("\x1b]0;board7\x07\x1b[1mWelcome\x1b[0m\r\n to\x00 it\n") == "Welcome to it"
 
 
 def test_processors_have_one_name():
@@ -262,7 +350,7 @@ def test_an_engine_that_ends_removes_its_own_folder_and_no_more(run, tmp_path):
     assert [path.name for path in folder.iterdir()] == ["precious"]
 
 
-class Here:
+class Here(DeviceLink):
     """A link to this computer."""
 
     who = "this computer"
@@ -270,19 +358,25 @@ class Here:
     def __init__(self, base):
         self.base = str(base)
 
-    def shell(self, command, *, seconds=20):
-        done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=patience())
+    def exchange(self, line, *, seconds, stdin=None):
+        done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=patience())
         return Finished(done.returncode, done.stdout, done.stderr)
 
     def push(self, local, remote, *, seconds):
         shutil.copyfile(local, remote)
 
-    def start(self, command):
+    def open_stream(self, line):
         pipe = subprocess.PIPE
-        return subprocess.Popen(["sh", "-c", command], stdin=pipe, stdout=pipe, stderr=pipe)
+        return subprocess.Popen(["sh", "-c", line], stdin=pipe, stdout=pipe, stderr=pipe)
+
+    def trouble(self, whole):
+        return None
 
     def gone(self):
         return None
+
+    def close(self):
+        pass
 
 
 @needs_compiler
@@ -300,6 +394,20 @@ def test_a_device_that_stops_meets_the_deadline_and_is_cleaned(program, tmp_path
     with pytest.raises(RunnerError, match="is over"):
         session.call(Command.CLOCK)
     session.close()
+
+
+@pytest.mark.parametrize("size", [1, 5, 1000])
+def test_frames_begin_after_their_mark_wherever_it_is_cut(size):
+    mark, frame = Marks().begin, encode(Reply.TEXT, 1, b"abc")
+    whole = b"\x1b]0;title\x07" + mark[:-1] + b"x" * 5000 + mark + frame
+    read, write = os.pipe()
+    with os.fdopen(read, "rb") as pipe, os.fdopen(write, "wb", buffering=0) as out:
+        reader = RemoteFrameReader(pipe, "phone 'x'", after=mark)
+        for at in range(0, len(whole), size):
+            out.write(whole[at : at + size])
+        got, before = reader.read(time.monotonic() + patience())
+        assert got.payload == b"abc" and before == hashlib.sha256().digest()
+        assert reader.begun and reader.skipped.endswith(b"xxx") and len(reader.skipped) <= 4096
 
 
 def test_a_frame_that_never_ends_meets_the_deadline():

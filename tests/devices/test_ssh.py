@@ -1,6 +1,7 @@
 """The runner `ssh` on this computer behind its own sshd, by the system's ssh."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -126,3 +127,45 @@ def test_no_host_is_a_usage_error_and_a_host_is_never_an_option(bundle, monkeypa
     assert command._command("true") == ["ssh", "--", "-oProxyCommand=touch x", "true"]
     monkeypatch.setenv("PATH", "")
     assert "apt install openssh-client" in SshRunner.missing()
+
+
+#: Login shells that print of their own, or read no POSIX.
+SHELLS = {
+    "a greeting": 'echo Welcome to lab board 7; echo error: rc >&2; exec bash -c "$SSH_ORIGINAL_COMMAND"',
+    "a title without a newline": "printf '\\033]0;b\\007'; exec bash -c \"$SSH_ORIGINAL_COMMAND\"",
+    "a farewell and code 255": 'bash -c "$SSH_ORIGINAL_COMMAND"; echo Permission denied; exit 255',
+    **{
+        name: f'exec {path} -c "$SSH_ORIGINAL_COMMAND"'
+        for name in ("tcsh", "csh", "fish", "zsh")
+        if (path := shutil.which(name))
+    },
+}
+REFUSING = {
+    "nologin": ("echo This account is not available; exit 1", "did not run a command"),
+    "a menu": ("printf '1) reboot\\n2) exit\\n> '", "did not run a command"),
+    "reads": ('read stolen; exec bash -c "$SSH_ORIGINAL_COMMAND"', "reads what is meant for a command"),
+}
+
+
+def shelled(make_board, folder, script):
+    path = folder / "shell"
+    path.write_text(f"#!/bin/bash\n{script}\n")
+    path.chmod(0o755)
+    return make_board(path)
+
+
+@pytest.mark.parametrize("script", SHELLS.values(), ids=SHELLS)
+def test_a_login_shell_of_another_kind_changes_nothing(make_board, bundle, tmp_path, script):
+    board = shelled(make_board, tmp_path, script)
+    with opened(bundle, board.target()) as runner:
+        want = Golden(bundle.program()).sequence(IDS)
+        np.testing.assert_array_equal(runner.sequence(IDS).logits, want)
+    assert board.left() == []
+
+
+@pytest.mark.parametrize(("script", "words"), REFUSING.values(), ids=REFUSING)
+def test_a_login_shell_that_runs_no_commands_is_named_as_such(make_board, bundle, tmp_path, script, words):
+    board = shelled(make_board, tmp_path, script)
+    with pytest.raises(RunnerError, match=rf"the shell of board 'board' {words}") as caught:
+        opened(bundle, board.target())
+    assert "start-up files" in caught.value.remedy

@@ -23,6 +23,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, ValidationError
 
+from edgesnn import resources
 from edgesnn.config import StrictModel
 from edgesnn.errors import ConfigError, MeterError
 from edgesnn.meters.base import Block, MeterInfo, SampleStatus
@@ -280,7 +281,7 @@ def folder(environment: Mapping[str, str] = os.environ) -> Path:
     """Where calibrations are kept."""
     if own := environment.get("EDGESNN_CONFIG_DIR"):
         return Path(own) / "calibrations"
-    base = environment.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
+    base = environment.get("XDG_CONFIG_HOME") or str((resources.home() or Path("/")) / ".config")
     return Path(base) / "edgesnn" / "calibrations"
 
 

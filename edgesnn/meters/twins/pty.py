@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import os
 import select
-import shutil
-import tempfile
 import threading
 import time
 import tty
 from collections import deque
-from pathlib import Path
 
 from edgesnn.closing import Closing
 from edgesnn.errors import MeterError
 from edgesnn.meters.twins.device import Truth, TwinDevice
 from edgesnn.meters.twins.faults import FaultKind, FaultSchedule
+from edgesnn.scratch import ScratchFolder
 
 #: How often the twin wakes up to send, as an instrument's USB frames would.
 TICK_S = 0.004
@@ -43,8 +41,8 @@ class PtyTwin(Closing):
     def __init__(self, device: TwinDevice, faults: FaultSchedule | None = None) -> None:
         self._device = device
         self._faults = faults or FaultSchedule()
-        self._folder = Path(tempfile.mkdtemp(prefix="edgesnn-twin-"))
-        self._link = self._folder / device.name
+        self._scratch = ScratchFolder("twin")
+        self._link = self._scratch.path / device.name
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._began = time.monotonic()
@@ -60,7 +58,7 @@ class PtyTwin(Closing):
         try:
             self._plug()
         except OSError as error:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._scratch.close()
             raise MeterError("this system gives no pseudo-terminal", actual=str(error)) from error
         self._thread.start()
 
@@ -93,7 +91,7 @@ class PtyTwin(Closing):
         if self._thread.is_alive():
             self._thread.join()
         self._unplug()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._scratch.close()
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
@@ -102,7 +100,7 @@ class PtyTwin(Closing):
         self._master, self._slave = os.openpty()
         tty.setraw(self._slave)
         os.set_blocking(self._master, False)
-        fresh = self._folder / "fresh"
+        fresh = self._scratch.path / "fresh"
         fresh.symlink_to(os.ttyname(self._slave))
         fresh.replace(self._link)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +14,7 @@ from edgesnn.meters.base import ClockPair, MeterCapability
 from edgesnn.meters.serve import Live
 from edgesnn.profiler.power.evaluation import MeterStream
 from edgesnn.profiler.power.parts import read_stream
+from edgesnn.scratch import ScratchFolder
 
 #: Opening an instrument, drained and identified, takes a few seconds; a busy machine starts processes late.
 OPEN_S = 180.0
@@ -51,8 +50,8 @@ class MeterProcess(Closing):
     """
 
     def __init__(self, address: str, on_live: OnLive | None = None, path: Path | None = None) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="edgesnn-meter-"))
-        self.path = path or self._folder / "session.npz"
+        self._scratch = ScratchFolder("meter")
+        self.path = path or self._scratch.path / "session.npz"
         self._on_live = on_live
         self.address = address
         self.info: dict[str, Any] = {}
@@ -61,7 +60,7 @@ class MeterProcess(Closing):
         self.receipts: list[tuple[float, float]] = []
         self.lives: list[tuple[int, Live]] = []
         self._child = Child(
-            ["-m", "edgesnn.meters.serve", address, str(self.path), str(self._folder)],
+            ["-m", "edgesnn.meters.serve", address, str(self.path), str(self._scratch.path)],
             f"the process of the meter '{address}'",
             died=MeterError,
             late=MeterTimeoutError,
@@ -127,7 +126,7 @@ class MeterProcess(Closing):
     def close(self) -> None:
         """End the process, however it stands, and remove what is temporary; safe to call twice."""
         self._child.close()
-        shutil.rmtree(self._folder, ignore_errors=True)  # the process does so too, unless it was killed
+        self._scratch.close()  # the process does so too, unless it was killed
 
     def _hear(self, message: dict[str, Any]) -> bool:
         if "sync" in message:

@@ -17,13 +17,13 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import tempfile
 import zlib
 from pathlib import Path
 
 from edgesnn.children import ending, last_words
 from edgesnn.errors import EdgesnnError, RunnerError
 from edgesnn.resources import cache_folder
+from edgesnn.scratch import ScratchFolder
 
 PACKAGE = "onnxruntime-web"
 VERSION = "1.30.0"
@@ -86,8 +86,8 @@ def fetch(source: Path | None = None) -> Path:
     target = _folder()
     try:
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent) as name:
-            work = Path(name)
+        with ScratchFolder("download", target.parent) as scratch:
+            work = scratch.path
             if source is None:
                 source = _unpacked(work)
             made = work / "made"

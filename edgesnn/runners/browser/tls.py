@@ -5,10 +5,9 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import ssl
-import tempfile
-from pathlib import Path
 
 from edgesnn.errors import missing_extra
+from edgesnn.scratch import ScratchFolder
 
 _DAYS = 2
 
@@ -54,8 +53,8 @@ def session_certificate(host: str) -> tuple[ssl.SSLContext, str]:
     )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     # Python's ssl takes certificates from files only; the folder is private and gone at the end of the block.
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "session.pem"
+    with ScratchFolder("tls") as scratch:
+        path = scratch.path / "session.pem"
         path.touch(mode=0o600)
         path.write_bytes(
             key.private_bytes(

@@ -163,7 +163,7 @@ def _candidates() -> Iterator[Path]:
     on_path = shutil.which("python3.10")
     if on_path is not None:
         yield Path(on_path)
-    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    pyenv = Path(os.environ.get("PYENV_ROOT") or (resources.home() or Path("/")) / ".pyenv")
     yield from sorted(pyenv.glob("versions/3.10*/bin/python3.10"), reverse=True)
     uv = shutil.which("uv")
     if uv is not None:

@@ -10,8 +10,8 @@ from edgesnn.runners.remote import adb_client
 from edgesnn.runners.remote import build as remote_build
 from edgesnn.runners.remote.adb_client import BASE, AdbLink
 from edgesnn.runners.remote.address import Address
+from edgesnn.runners.remote.link import DeviceLink
 from edgesnn.runners.remote.runner import Identity, RemoteRunner
-from edgesnn.runners.remote.session import DeviceLink
 
 #: Android's words for its thermal status (``PowerManager.THERMAL_STATUS_*``).
 THERMAL_WORDS = ("none", "light", "moderate", "severe", "critical", "emergency", "shutdown")
@@ -37,6 +37,7 @@ class AdbRunner(RemoteRunner):
 
     name: ClassVar[str] = "adb"
     summary: ClassVar[str] = "the C engine on an Android phone over adb, exact: adb:SERIAL?cpus=big"
+    extra_options: ClassVar[tuple[str, ...]] = ("transport",)
 
     @classmethod
     def missing(cls) -> str | None:
@@ -49,7 +50,8 @@ class AdbRunner(RemoteRunner):
             UsageError: Several phones are attached and none was named.
             RunnerError: There is none, or it is not ready.
         """
-        return AdbLink(adb_client.choose_phone(address.device).serial, address.folder or BASE)
+        phone = adb_client.choose_phone(address.device, address.option("transport"))
+        return AdbLink(phone, address.folder or BASE)
 
     def identify(self, link: DeviceLink) -> Identity:
         """Ask the phone for its properties.

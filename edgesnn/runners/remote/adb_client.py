@@ -1,21 +1,23 @@
 """The ``adb`` program as a subprocess: which phones are there, and the way to one of them.
 
 Every call names the phone (``-s SERIAL``) and has a deadline. adb's exit code alone proves nothing (version
-29 answers 0 when the transport drops), so what matters is proven by hashes and end markers.
+29 answers 0 when the transport drops), so what matters is proven by hashes and marks (`DeviceLink`).
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import socket
 import subprocess
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgesnn.errors import RunnerError, UsageError
-from edgesnn.runners.remote.session import SHELL_S, DeviceLink, Finished
+from edgesnn.runners.remote.link import SHELL_S, DeviceLink, Finished, printable, reading
 
 #: Names another adb.
 ADB_VARIABLE = "EDGESNN_ADB"
@@ -24,12 +26,25 @@ SERVER_PORT, SERVER_PORT_VARIABLE = 5037, "ANDROID_ADB_SERVER_PORT"
 SERVER_S, DEVICES_S = 30.0, 15.0
 BASE = "/data/local/tmp"
 INSTALL = f"install it (apt install adb, or Android's platform tools), or name it by {ADB_VARIABLE}"
-_LINE = re.compile(r"^(\S+)\s+(no permissions|\S+)(?:\s+(.*))?$")
+#: The words for a state (AOSP, ``adb.cpp``, `to_string(ConnectionState)`), and those of older versions.
+STATES = frozenset(
+    ("device", "offline", "unauthorized", "authorizing", "connecting", "detached", "bootloader", "fastbootd")
+    + ("host", "recovery", "rescue", "sideload", "unknown")
+)
+#: The facts that follow a state, as ``key:value`` (AOSP, ``transport.cpp``, `append_transport`).
+_FACTS = re.compile(r"\s(?=(?:usb|product|model|device|features|transport_id):)")
+_DENIED = "no permissions"
+#: A phone without a serial number says so.
+NO_SERIAL = "(no serial number)"
+#: What adb says of itself, on stdout in some versions, above and below the header.
+_OWN_WORDS = re.compile(
+    r"\s*(?:\*|-\s|List of devices|adb:|(?:adb )?error:|warning:|adb server )", re.IGNORECASE
+)
 _REMEDIES = {
     "unauthorized": "unlock the phone and accept this computer's key, then try again",
     "authorizing": "unlock the phone and accept this computer's key, then try again",
     "offline": "unplug it and plug it in again, or: adb reconnect",
-    "no permissions": "add udev rules for it (apt install android-sdk-platform-tools-common)",
+    _DENIED: "add udev rules for it (apt install android-sdk-platform-tools-common)",
     "recovery": "start the phone normally",
     "sideload": "start the phone normally",
     "bootloader": "start the phone normally",
@@ -44,11 +59,26 @@ class AdbDevice:
         serial: Its serial number, or address for wireless adb.
         state: adb's word; ``device`` is ready.
         model: Its model, or None where adb does not tell.
+        transport: adb's number for this connection, or None where adb does not tell.
+        alone: Whether no other phone has the same serial number.
     """
 
     serial: str
     state: str
     model: str | None
+    transport: str | None = None
+    alone: bool = True
+
+    @property
+    def name(self) -> str:
+        """What a target calls it: its serial number, and its transport where that is not enough."""
+        unclear = self.transport is not None and (not self.alone or self.serial == NO_SERIAL)
+        return f"{self.serial}?transport={self.transport}" if unclear else self.serial
+
+    @property
+    def selection(self) -> tuple[str, ...]:
+        """How adb is told that it is meant."""
+        return ("-s", self.serial) if self.name == self.serial else ("-t", self.transport or "")
 
     @property
     def trouble(self) -> str | None:
@@ -92,14 +122,25 @@ def phones() -> list[AdbDevice]:
     listed = run(["devices", "-l"], seconds=DEVICES_S)
     if listed.code != 0:
         raise RunnerError("adb cannot list its devices", actual=(listed.err or listed.out).strip()[-300:])
-    found = []
-    for line in listed.out.splitlines():
-        match = _LINE.match(line.strip())
-        if match is None or line.startswith(("List of", "*")):
-            continue
-        facts = dict(pair.split(":", 1) for pair in (match[3] or "").split() if ":" in pair)
-        found.append(AdbDevice(match[1], match[2], facts.get("model")))
-    return found
+    found = [phone for phone in map(read_line, listed.out.splitlines()) if phone is not None]
+    serials = Counter(phone.serial for phone in found)
+    return [replace(phone, alone=serials[phone.serial] == 1) for phone in found]
+
+
+def read_line(line: str) -> AdbDevice | None:
+    """The phone of one line of ``adb devices -l``; None for what adb says besides.
+
+    A serial number is everything before the last known word for a state: names of wireless debugging hold
+    spaces. A word that is not known counts as a state only before facts.
+    """
+    if _OWN_WORDS.match(line):
+        return None
+    head, *facts = _FACTS.split(line.strip())
+    found = re.match(rf"(.*\S)\s+({_DENIED})\b", head) or re.match(r"(.*\S)\s+(\S+)$", head)
+    if found is None or not (facts or found[2] in (*STATES, _DENIED)):
+        return None
+    known = dict(fact.split(":", 1) for fact in facts)
+    return AdbDevice(found[1], found[2], known.get("model"), known.get("transport_id"))
 
 
 def list_phones() -> list[AdbDevice]:
@@ -115,39 +156,46 @@ def list_phones() -> list[AdbDevice]:
     return found
 
 
-def choose_phone(serial: str | None) -> AdbDevice:
+def choose_phone(serial: str | None, transport: str | None = None) -> AdbDevice:
     """The phone that was named, or the only one that is there.
 
+    Args:
+        serial: Its serial number, or None.
+        transport: adb's number for its connection, or None.
+
     Raises:
-        UsageError: Several are there and none was named.
+        UsageError: Several are there and none was named, or several have the name.
         RunnerError: None is there, or it is unauthorized, offline, or otherwise not ready.
     """
     found = phones()
-    if serial is None:
-        if not found:
-            raise RunnerError(
-                "no phone is attached",
-                remedy="enable USB debugging on the phone and plug it in, or: adb connect HOST:PORT",
-            )
-        if len(found) > 1:
-            raise UsageError(
-                "several phones are attached and none was named",
-                actual=", ".join(f"{p.serial} ({p.state})" for p in found),
-                remedy=f"name one: --target adb:{found[0].serial}",
-            )
-        chosen = found[0]
-    else:
-        named = [phone for phone in found if phone.serial == serial]
-        if not named:
-            raise RunnerError(
-                f"phone '{serial}' is not attached",
-                actual=", ".join(p.serial for p in found) or "no phone",
-                remedy=f"adb connect {serial}" if ":" in serial else "see: edgesnn list devices",
-            )
-        chosen = named[0]
+    named = [
+        phone for phone in found if serial in (None, phone.serial) and transport in (None, phone.transport)
+    ]
+    unnamed = serial is None and transport is None
+    if not found and unnamed:
+        raise RunnerError(
+            "no phone is attached",
+            remedy="enable USB debugging on the phone and plug it in, or: adb connect HOST:PORT",
+        )
+    if not named:
+        wanted = f"phone '{serial}'" if transport is None else f"phone '{serial or ''}?transport={transport}'"
+        raise RunnerError(
+            f"{wanted} is not attached",
+            actual=", ".join(p.name for p in found) or "no phone",
+            remedy=f"adb connect {serial}" if serial and ":" in serial else "see: edgesnn list devices",
+        )
+    if len(named) > 1:
+        raise UsageError(
+            "several phones are attached and none was named"
+            if unnamed
+            else f"{len(named)} phones have the serial number '{serial}'",
+            actual=", ".join(f"{p.name} ({p.state})" for p in named),
+            remedy=f"name one: --target {shlex.quote(f'adb:{named[0].name}')}",
+        )
+    chosen = named[0]
     if chosen.trouble is not None:
         state, _, remedy = chosen.trouble.partition(": ")
-        raise RunnerError(f"phone '{chosen.serial}' is {state}", remedy=remedy)
+        raise RunnerError(f"phone '{chosen.name}' is {state}", remedy=remedy)
     return chosen
 
 
@@ -155,27 +203,23 @@ class AdbLink(DeviceLink):
     """The way to one phone.
 
     Args:
-        serial: The phone.
+        phone: The phone.
         base: Folder on it in which sessions make theirs.
     """
 
-    def __init__(self, serial: str, base: str = BASE) -> None:
-        self.serial = serial
-        self.who = f"phone '{serial}'"
+    def __init__(self, phone: AdbDevice, base: str = BASE) -> None:
+        self.phone = phone
+        self.who = f"phone '{phone.name}'"
         self.base = base
 
-    def shell(self, command: str, *, seconds: float = SHELL_S) -> Finished:
-        done = run(["-s", self.serial, "shell", "-T", command], seconds=seconds)
-        trouble = _transport_trouble(done.err)
-        if trouble is not None:
-            raise self.gone() or RunnerError(f"{self.who} cannot be reached", actual=trouble)
-        return done
+    def exchange(self, line: str, *, seconds: float, stdin: int | bytes | None = None) -> Finished:
+        return run([*self.phone.selection, "shell", "-T", line], seconds=seconds, stdin=stdin)
 
     def push(self, local: Path, remote: str, *, seconds: float) -> None:
-        done = run(["-s", self.serial, "push", str(local), remote], seconds=seconds)
+        done = run([*self.phone.selection, "push", str(local), remote], seconds=seconds)
         if done.code == 0:
             return
-        said = (done.err + done.out).strip().replace(str(local), local.name)[-300:]
+        said = printable((done.err + done.out).replace(str(local), local.name))
         if "No space left" in said:
             raise RunnerError(
                 f"{self.who} is full",
@@ -184,20 +228,28 @@ class AdbLink(DeviceLink):
             )
         raise self.gone() or RunnerError(f"cannot push '{local.name}' to {self.who}", actual=said)
 
-    def start(self, command: str) -> subprocess.Popen[bytes]:
-        """Start a command on the phone with a clean stream in both directions."""
+    def open_stream(self, line: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [_adb(), "-s", self.serial, "shell", "-T", command],
+            [_adb(), *self.phone.selection, "shell", "-T", line],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C is for us: the phone is told in order
         )
 
+    def trouble(self, whole: Finished) -> RunnerError | None:
+        """What adb itself says begins with its name, or with ``error``."""
+        said = next((line for line in whole.err.splitlines() if line.startswith(("error: ", "adb: "))), None)
+        if said is None:
+            return None
+        return self.gone() or RunnerError(
+            f"{self.who} cannot be reached", actual=said.partition(": ")[2].strip()
+        )
+
     def gone(self) -> RunnerError | None:
         try:
-            choose_phone(self.serial)
-        except RunnerError as error:
+            choose_phone(self.phone.serial, None if self.phone.alone else self.phone.transport)
+        except (RunnerError, UsageError) as error:
             return RunnerError(
                 f"{self.who} went away in the middle",
                 actual=error.what,
@@ -210,20 +262,32 @@ class AdbLink(DeviceLink):
 
 
 def properties(link: DeviceLink) -> dict[str, str]:
-    """Android's properties of a phone by name."""
-    listed = link.shell("getprop").out
-    return dict(re.findall(r"^\[([^\]]+)\]: \[([^\]]*)\]", listed, re.MULTILINE))
+    """Android's properties of a phone by name; their lines have a form of their own, which needs no marks.
+
+    Raises:
+        RunnerError: The phone cannot be reached, or its shell does not list them.
+    """
+    whole = link.exchange("getprop", seconds=SHELL_S)
+    found = dict(re.findall(r"^\[([^\]]+)\]: \[([^\]]*)\]", whole.out, re.MULTILINE))
+    if not found:
+        raise link.unanswered(whole)
+    return found
 
 
-def run(arguments: list[str], *, seconds: float) -> Finished:
+def run(arguments: list[str], *, seconds: float, stdin: int | bytes | None = None) -> Finished:
     """Run adb to its end.
+
+    Args:
+        arguments: What follows its name.
+        seconds: Deadline.
+        stdin: What it reads: bytes, or an open file; None for nothing.
 
     Raises:
         RunnerError: It is missing, or the deadline passed.
     """
     try:
         done = subprocess.run(
-            [_adb(), *arguments], stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds, check=False
+            [_adb(), *arguments], **reading(stdin), capture_output=True, timeout=seconds, check=False
         )
     except subprocess.TimeoutExpired:
         raise RunnerError(
@@ -262,11 +326,3 @@ def _start_server() -> None:
         raise RunnerError("adb's server does not start", limit=f"{SERVER_S:g} s") from None
     except OSError as error:
         raise RunnerError("adb cannot be started", actual=error.strerror, remedy=INSTALL) from None
-
-
-def _transport_trouble(stderr: str) -> str | None:
-    """What adb itself complained of; None when the words are the command's."""
-    for line in stderr.splitlines():
-        if line.startswith(("error: ", "adb: ")):
-            return line.partition(": ")[2].strip()
-    return None

@@ -69,7 +69,7 @@ def parse_address(text: str | None, extra: tuple[str, ...] = ()) -> Address:
     if cpus not in CLUSTERS:
         parse_cpus(cpus)
     folder = found.get("folder")
-    if folder is not None and not folder.startswith("/"):
+    if folder is not None and not (folder.startswith("/") and folder.isprintable()):
         raise UsageError("'folder' must be a whole path on the device", actual=folder)
     return Address(
         device=device or None,

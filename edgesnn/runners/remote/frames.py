@@ -27,6 +27,7 @@ PAYLOAD_MAX = 64 << 20
 REQUEST_MAX = 16 << 20
 _HEADER = struct.Struct("<4sIIII")
 _CHUNK = 1 << 16
+_SKIPPED_KEPT = 4096
 
 
 class Command(IntEnum):
@@ -83,10 +84,18 @@ class RemoteFrameReader:
     Args:
         pipe: The output of the process that leads to the device; its file descriptor is read.
         who: The device, for errors.
+        after: The mark behind which the frames begin; what stands before it is passed over.
+
+    Attributes:
+        begun: Whether the mark was seen.
+        skipped: The end of what stood before it.
     """
 
-    def __init__(self, pipe: IO[bytes], who: str) -> None:
+    def __init__(self, pipe: IO[bytes], who: str, after: bytes = b"") -> None:
         self._who = who
+        self._after = after
+        self.begun = not after
+        self.skipped = b""
         self._chunks: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._buffer = bytearray()
         self._digest = hashlib.sha256()
@@ -106,7 +115,7 @@ class RemoteFrameReader:
         Raises:
             RunnerError: The deadline passed, or what came is no frame.
         """
-        if not self._fill(_HEADER.size, deadline):
+        if not self._begin(deadline) or not self._fill(_HEADER.size, deadline):
             return None
         magic, kind, sequence, length, crc = _HEADER.unpack_from(self._buffer)
         if magic != MAGIC or length > PAYLOAD_MAX:
@@ -125,6 +134,18 @@ class RemoteFrameReader:
     def join(self, seconds: float) -> None:
         """Wait for the thread after the other end was closed."""
         self._thread.join(seconds)
+
+    def _begin(self, deadline: float) -> bool:
+        """Pass over what stands before the mark."""
+        while not self.begun:
+            before, found, rest = bytes(self._buffer).partition(self._after)
+            self.begun = bool(found)
+            kept = 0 if found else len(self._after) - 1  # the mark may come in pieces
+            self.skipped = (self.skipped + before[: len(before) - kept])[-_SKIPPED_KEPT:]
+            self._buffer = bytearray(rest if found else before[len(before) - kept :])
+            if not found and not self._fill(len(self._buffer) + 1, deadline):
+                return False
+        return True
 
     def _fill(self, size: int, deadline: float) -> bool:
         while len(self._buffer) < size and not self._ended:

@@ -30,7 +30,8 @@ from edgesnn.runners.host import ProgramRunner, check_batch, check_window, not_o
 from edgesnn.runners.remote.address import Address, parse_address
 from edgesnn.runners.remote.build import find_binary, machine_named
 from edgesnn.runners.remote.frames import Command, Reply
-from edgesnn.runners.remote.session import Answer, DeviceLink, DeviceSession
+from edgesnn.runners.remote.link import DeviceLink
+from edgesnn.runners.remote.session import Answer, DeviceSession
 from edgesnn.runners.remote.state import choose_cpus, names_of
 from edgesnn.runners.remote.watch import DeviceWatch, read_state
 

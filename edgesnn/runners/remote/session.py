@@ -9,18 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import re
 import secrets
 import shlex
 import struct
 import subprocess
-import tempfile
 import threading
 import time
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
 
-from edgesnn.closing import Closing
 from edgesnn.errors import RunnerError
 from edgesnn.runners.remote.build import Binary
 from edgesnn.runners.remote.frames import (
@@ -32,69 +29,22 @@ from edgesnn.runners.remote.frames import (
     Reply,
     encode,
 )
+from edgesnn.runners.remote.link import DeviceLink, Finished, printable
+from edgesnn.scratch import ScratchFolder
 
 #: Folders of sessions begin with this (``REMOTE_PREFIX``).
 PREFIX = "edgesnn-"
 PROGRAM, ENGINE = "program.snn", "snn_remote"
-#: Deadlines in seconds: a shell command, the program's start, its end, a call beside its computing time.
-SHELL_S, START_S, END_S, ANSWER_S = 20.0, 60.0, 10.0, 30.0
+#: Deadlines in seconds: the program's start, its end, a call beside its computing time.
+START_S, END_S, ANSWER_S = 60.0, 10.0, 30.0
 #: A push may take this long and a second more for every `PUSH_BYTES_PER_S`.
 PUSH_S, PUSH_BYTES_PER_S = 30.0, 200_000
 _STDERR_KEPT = 4096
+#: Exit codes of a shell that found a program and could not execute it, or did not find it (POSIX).
+_NOT_EXECUTED = (126, 127)
 #: What a pipe takes without a reader, at least (POSIX systems: 64 KiB; macOS may give 16).
 _PIPE_BYTES = 16_000
 _DONE = struct.Struct("<32sQQ")
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """A command that ran on the device.
-
-    Attributes:
-        code: Its exit code, as far as the transport knows.
-        out: What it wrote.
-        err: What it complained of.
-    """
-
-    code: int
-    out: str
-    err: str
-
-
-class DeviceLink(Closing, Protocol):
-    """The way to one device.
-
-    Attributes:
-        who: The device in messages, for example ``phone 0123``.
-        base: The folder on it in which sessions make theirs.
-    """
-
-    who: str
-    base: str
-
-    def shell(self, command: str, *, seconds: float = SHELL_S) -> Finished:
-        """Run a command by the device's shell.
-
-        Raises:
-            RunnerError: The device cannot be reached, or the deadline passed.
-        """
-        ...
-
-    def push(self, local: Path, remote: str, *, seconds: float) -> None:
-        """Copy a file to the device.
-
-        Raises:
-            RunnerError: It did not arrive.
-        """
-        ...
-
-    def start(self, command: str) -> subprocess.Popen[bytes]:
-        """Start a command whose input and output are ours, byte for byte."""
-        ...
-
-    def gone(self) -> RunnerError | None:
-        """Why the device cannot be reached now, or None when it can."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +84,7 @@ class DeviceSession:
         self._process: subprocess.Popen[bytes] | None = None
         self._reader: RemoteFrameReader | None = None
         self._complaint = bytearray()
+        self._mark = b""
         self._sequence = 0
         self._broken = False
         try:
@@ -249,15 +200,15 @@ class DeviceSession:
         made = self.link.shell(f"mkdir -m 700 {shlex.quote(self.folder)}")
         if made.code != 0:
             raise self._cannot("make a folder", made)
-        with tempfile.TemporaryDirectory(prefix="edgesnn-push-") as name:
-            copy = Path(name) / PROGRAM
+        with ScratchFolder("push") as scratch:
+            copy = scratch.path / PROGRAM
             copy.write_bytes(program)
             for local, remote in ((copy, PROGRAM), (binary.path, ENGINE)):
                 seconds = PUSH_S + local.stat().st_size / PUSH_BYTES_PER_S
                 self.link.push(local, f"{self.folder}/{remote}", seconds=seconds)
         folder = shlex.quote(self.folder)
         checked = self.link.shell(f"cd {folder} && chmod 700 {ENGINE} && sha256sum {PROGRAM} {ENGINE}")
-        sums = [line.split()[0] for line in checked.out.splitlines() if line.split()]
+        sums = re.findall(r"^([0-9a-f]{64})\b", checked.out, re.MULTILINE)
         wanted = [hashlib.sha256(program).hexdigest(), binary.sha256]
         if checked.code != 0 or sums != wanted:
             if checked.code != 0 and not sums:
@@ -272,11 +223,11 @@ class DeviceSession:
     def _start(self, kernels: str | None) -> None:
         folder = shlex.quote(self.folder)
         run = f"exec ./{ENGINE} {PROGRAM} {shlex.quote(kernels or '-')} {folder}"
-        process = self.link.start(f"cd {folder} && {run}")
+        process, mark = self.link.start(f"cd {folder} && {run}")
         if process.stdout is None or process.stderr is None:
             raise RunnerError("the way to the device has no output")
-        self._process = process
-        self._reader = RemoteFrameReader(process.stdout, self.link.who)
+        self._process, self._mark = process, mark
+        self._reader = RemoteFrameReader(process.stdout, self.link.who, after=mark)
         threading.Thread(target=self._listen, args=(process,), daemon=True).start()
         text = self.call(Command.HELLO, seconds=START_S).frames[0].payload.decode("utf-8", "replace")
         self.hello = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
@@ -305,7 +256,14 @@ class DeviceSession:
         if self._process is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 code = self._process.wait(2.0)
-        said = self._complaint.decode("utf-8", "replace").strip()
+        before, marked, own = bytes(self._complaint).rpartition(self._mark)
+        said = printable(own.decode("utf-8", "replace"))
+        reader = self._reader
+        if reader is not None and not reader.begun and code not in _NOT_EXECUTED:
+            outside = (reader.skipped, before if marked else own)
+            return self.link.unanswered(
+                Finished(code or 0, *(text.decode("utf-8", "replace") for text in outside))
+            )
         refused = any(word in said for word in ("not executable", "Exec format", "cannot execute"))
         remedy = "run it again; a phone that is short of memory kills what runs in the background"
         if refused:
@@ -314,12 +272,12 @@ class DeviceSession:
             remedy = f"'{self.link.base}' does not let programs run; name another: ?folder=PATH"
         return RunnerError(
             f"the engine on {self.link.who} {'cannot be started' if refused else 'died'}",
-            actual=f"exit code {code}" + (f": {said[-300:]}" if said else ""),
+            actual=f"exit code {code}" + (f": {said}" if said else ""),
             remedy=remedy,
         )
 
     def _cannot(self, what: str, finished: Finished) -> RunnerError:
-        said = (finished.err or finished.out).strip()[-300:]
+        said = printable(finished.err) or printable(finished.out)
         return RunnerError(f"cannot {what} on {self.link.who}", actual=said or f"exit code {finished.code}")
 
     def _stop(self, process: subprocess.Popen[bytes], *, kill: bool) -> None:
@@ -346,7 +304,7 @@ class DeviceSession:
         folder, pid = shlex.quote(self.folder), self.hello.get("pid", "")
         kill = f'[ "$(readlink /proc/{pid}/cwd)" = {folder} ] && kill -9 {pid}; ' if pid.isdigit() else ""
         try:
-            done = self.link.shell(f"{kill}rm -rf {folder}; [ ! -e {folder} ] && echo removed")
+            done = self.link.shell(f"{kill}rm -rf {folder}; [ -e {folder} ] || echo removed")
         except RunnerError:
             return None  # nobody answers: the next session on this device removes it
         if "removed" in done.out:

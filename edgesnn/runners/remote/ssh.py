@@ -8,8 +8,8 @@ from edgesnn.errors import UsageError
 from edgesnn.runners.remote import build as remote_build
 from edgesnn.runners.remote import ssh_client
 from edgesnn.runners.remote.address import Address
+from edgesnn.runners.remote.link import DeviceLink
 from edgesnn.runners.remote.runner import Identity, RemoteRunner
-from edgesnn.runners.remote.session import DeviceLink
 from edgesnn.runners.remote.ssh_client import BASE, SshLink
 
 #: Where a board says what it is: the device tree's model, a PC's product name, the processor.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shlex
 import shutil
 import subprocess
@@ -15,7 +16,8 @@ import tempfile
 from pathlib import Path
 
 from edgesnn.errors import RunnerError
-from edgesnn.runners.remote.session import SHELL_S, DeviceLink, Finished
+from edgesnn.runners.remote.link import KEEP_QUIET, DeviceLink, Finished, printable, reading
+from edgesnn.scratch import ScratchFolder
 
 #: Names a configuration in place of the user's.
 CONFIG_VARIABLE = "EDGESNN_SSH_CONFIG"
@@ -62,7 +64,8 @@ class SshLink(DeviceLink):
         self.base = base
         self._host = host
         # Short: the path of a socket may hold about a hundred bytes.
-        self._private = tempfile.mkdtemp(prefix="edgesnn-ssh-")
+        self._scratch = ScratchFolder("ssh")
+        self._private = str(self._scratch.path)
         self._options = [
             *(["-F", config] if config else []),
             *(["-p", port] if port else []),
@@ -83,26 +86,27 @@ class SshLink(DeviceLink):
         Raises:
             RunnerError: The board cannot be reached or does not let us in.
         """
-        said = self.shell("echo reached").out
-        if "reached" not in said:
-            raise RunnerError(f"{self.who} runs no commands", actual=said.strip()[:200] or "it said nothing")
-
-    def shell(self, command: str, *, seconds: float = SHELL_S) -> Finished:
-        return self._run(command, None, seconds)
+        token = secrets.token_hex(8)
+        said = self.shell("read line; echo $line", stdin=f"{token}\n".encode()).out.strip()
+        if said != token:
+            raise RunnerError(
+                f"the shell of {self.who} reads what is meant for a command",
+                actual=printable(said) or "nothing was left",
+                remedy=KEEP_QUIET,
+            )
 
     def push(self, local: Path, remote: str, *, seconds: float) -> None:
         with local.open("rb") as source:
-            done = self._run(f"cat > {shlex.quote(remote)}", source.fileno(), seconds)
+            done = self.shell(f"cat > {shlex.quote(remote)}", seconds=seconds, stdin=source.fileno())
         if done.code != 0:
-            said = done.err.strip()[-300:]
+            said = printable(done.err)
             if "No space left" in said:
                 raise RunnerError(f"{self.who} is full", actual=f"{local.stat().st_size} bytes to push")
             raise RunnerError(f"cannot push '{local.name}' to {self.who}", actual=said)
 
-    def start(self, command: str) -> subprocess.Popen[bytes]:
-        """Start a command on the board with a clean stream in both directions."""
+    def open_stream(self, line: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            self._command(command),
+            self._command(line),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -125,19 +129,19 @@ class SshLink(DeviceLink):
                 timeout=_CLOSE_S,
                 check=False,
             )
-        shutil.rmtree(self._private, ignore_errors=True)
+        self._scratch.close()
 
     def _command(self, command: str) -> list[str]:
         return ["ssh", *self._options, "--", self._host, command]
 
-    def _run(self, command: str, stdin: int | None, seconds: float) -> Finished:
+    def exchange(self, line: str, *, seconds: float, stdin: int | bytes | None = None) -> Finished:
         # The shared connection stays in the background with the error output of whoever made it: a file
         # takes it, as a pipe would not end.
         with tempfile.TemporaryFile() as errors:
             try:
                 done = subprocess.run(
-                    self._command(command),
-                    stdin=subprocess.DEVNULL if stdin is None else stdin,
+                    self._command(line),
+                    **reading(stdin),
                     stdout=subprocess.PIPE,
                     stderr=errors,
                     timeout=seconds,
@@ -149,15 +153,15 @@ class SshLink(DeviceLink):
                 raise RunnerError("ssh cannot be started", actual=error.strerror, remedy=INSTALL) from None
             errors.seek(0)
             complaint = errors.read().decode("utf-8", "replace")
-        if done.returncode == TROUBLE:
-            raise self._trouble(complaint)
         return Finished(done.returncode, done.stdout.decode("utf-8", "replace"), complaint)
 
-    def _trouble(self, complaint: str) -> RunnerError:
-        said = complaint.strip().splitlines()
+    def trouble(self, whole: Finished) -> RunnerError | None:
+        if whole.code != TROUBLE:
+            return None
+        said = printable((whole.err.strip().splitlines() or [""])[-1])
         for words, what, remedy in _HINTS:
-            if words in complaint:
+            if words in whole.err:
                 return RunnerError(
-                    f"{self.who} {what}", actual=said[-1][:200], remedy=remedy.replace("HOST", self._host)
+                    f"{self.who} {what}", actual=said, remedy=remedy.replace("HOST", self._host)
                 )
-        return RunnerError(f"{self.who} cannot be reached", actual=(said[-1] if said else "")[:200] or None)
+        return RunnerError(f"{self.who} cannot be reached", actual=said or None)

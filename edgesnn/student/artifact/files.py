@@ -6,7 +6,6 @@ import io
 import json
 import os
 import pickle
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from edgesnn.errors import ArtifactError, ConfigError, OutputError
+from edgesnn.scratch import ScratchFolder
 from edgesnn.student.artifact.evaluate import EvalDocuments
 from edgesnn.student.config import SnnConfig
 from edgesnn.student.model import registry
@@ -80,16 +80,16 @@ def write_artifact(
         METADATA_FILE: (json.dumps(metadata, indent=2, allow_nan=False) + "\n").encode("utf-8"),
     }
     try:
-        with tempfile.TemporaryDirectory(prefix=".artifact-", dir=directory) as temporary:
+        with ScratchFolder("artifact", directory) as scratch:
             for name, content in contents.items():
-                with (Path(temporary) / name).open("wb") as stream:
+                with (scratch.path / name).open("wb") as stream:
                     stream.write(content)
                     stream.flush()
                     os.fsync(stream.fileno())
             (directory / METADATA_FILE).unlink(missing_ok=True)
             (directory / TRIMMING_FILE).unlink(missing_ok=True)
             for name in contents:
-                os.replace(Path(temporary) / name, directory / name)
+                os.replace(scratch.path / name, directory / name)
     except OSError as error:
         raise OutputError(
             f"cannot write the artifact to '{directory}'", actual=error.strerror or str(error)

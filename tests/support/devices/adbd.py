@@ -75,6 +75,7 @@ class Phone:
         self.free_bytes = None  #: a push beyond this fails
         self.damage = False  #: whether a byte of every push changes
         self.garble = False  #: whether a byte of everything that programs write changes
+        self.before = self.after = ""  #: what its shell does of its own, before and after a command
         self.running = {}  #: processes by number, with their command
         self._lock = threading.Lock()
         self._connections = set()
@@ -151,13 +152,16 @@ class Phone:
         command = command.replace(TMP, f"{self.root}{TMP}")
         if self.emulator:
             command = command.replace("exec ./", f"exec {self.emulator} -L {self.root} ./")
+        # in a shell of its own, as its last words come after an `exec` too
+        own = f'(eval "$LINE"){self.after}' if self.after else 'eval "$LINE"'
+        line = f"{self.before}\n{own}" if self.before or self.after else command
         process = subprocess.Popen(
-            ["/bin/sh", "-c", command],
+            ["/bin/sh", "-c", line],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=self.root,
-            env={**os.environ, "PATH": f"{self.root}/bin:{os.environ['PATH']}"},
+            env={**os.environ, "LINE": command, "PATH": f"{self.root}/bin:{os.environ['PATH']}"},
             start_new_session=True,
             bufsize=0,
         )

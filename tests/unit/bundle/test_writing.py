@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from edgesnn import export_student
-from edgesnn.bundle import writer
 from edgesnn.bundle.bundle import Bundle
 from edgesnn.bundle.writer import new_folder
 from edgesnn.errors import ArtifactError, ExportError, OutputError, TextError
@@ -137,7 +136,7 @@ def test_a_read_only_parent_is_a_clear_error(artifact, exporter, tmp_path, monke
     def refuse(prefix, dir):
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(writer.tempfile, "mkdtemp", refuse)
+    monkeypatch.setattr("edgesnn.scratch.tempfile.mkdtemp", refuse)
     with pytest.raises(OutputError, match="cannot write '.*bundle': Permission denied"):
         export_student(artifact, tmp_path / "bundle", ["fake"])
     assert left(tmp_path) == []

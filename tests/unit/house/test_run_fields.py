@@ -40,6 +40,7 @@ OTHERS_IN = {
     ("cli/train.py", "values"): "options of a student's architecture",
     ("profiler/budgets/profile.py", "changes"): "what is changed in a profile",
     ("profiler/power/uncertainty.py", "found"): "shares by component",
+    ("reports/formats/junit.py", "case"): "an element of XML",
     ("reports/html/charts/bars.py", "found"): "a chip's energies, as its file has them",
     ("reports/html/charts/bars.py", "row"): "a chip's energies, as its file has them",
 }

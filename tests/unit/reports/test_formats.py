@@ -9,7 +9,7 @@ from jsonschema import Draft202012Validator, validate
 from edgesnn.reports.comparing.compare import base_sides, compare_runs
 from edgesnn.reports.comparing.result import compare_schema, comparison_document
 from edgesnn.reports.formats.dashboards import bencher, smaller_is_better
-from edgesnn.reports.formats.junit import junit
+from edgesnn.reports.formats.junit import junit, tell_apart
 from edgesnn.reports.formats.markdown import escape, markdown
 from tests.support.run_documents import Device, changed, session_of
 
@@ -67,6 +67,34 @@ def test_junit_is_what_its_parser_counts(strict, tmp_path):
     names = {case.name for case in cases if any(type(r).__name__ == "Failure" for r in case.result)}
     assert {"parity.mismatches", "budget parity_mismatches"} <= names
     assert ("comparison (head only)" in names) is strict
+
+
+def cases_of(text):
+    return [(case.get("classname"), case.get("name")) for case in ET.fromstring(text).iter("testcase")]
+
+
+@pytest.mark.parametrize("part", ["profile", "engine", "target", "model"])
+def test_cases_of_one_name_are_told_apart_as_suites_are(part):
+    boards = [BOARD, changed(BOARD, **{part: "another"})]
+    sessions = [session_of(board, 1) for board in boards]
+    worse = [session_of(boards[0], 2), session_of(changed(boards[1], model_bytes=2 * 10**6), 2)]
+    text = junit(compare_runs(base_sides(sessions), worse))
+    cases = cases_of(text)
+    assert len(cases) == len(set(cases)) and len({where for where, _ in cases}) == 2
+    suites = ET.fromstring(text).findall("testsuite")
+    assert {where for where, _ in cases} == {suite.get("name") for suite in suites}
+    (failed,) = [case for case in ET.fromstring(text).iter("testcase")
+                 if case.find("failure") is not None and case.get("name") == "size.model"]  # fmt: skip
+    assert "another" in failed.get("classname")
+
+
+def test_cases_that_would_still_be_twins_are_numbered():
+    names = ["a", "b", "a", "a (2)", "a"]
+    root = ET.fromstring(
+        "<s>" + "".join(f"<testcase classname='c' name='{name}'/>" for name in names) + "</s>"
+    )
+    tell_apart(root)
+    assert [case.get("name") for case in root] == ["a", "b", "a (2)", "a (2) (2)", "a (3)"]
 
 
 def test_the_document_fits_its_schema():

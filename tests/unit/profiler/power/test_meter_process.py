@@ -107,7 +107,7 @@ def test_a_second_process_cannot_have_the_same_meter(scratch, supply):
 
 def test_a_killed_process_is_an_error_and_leaves_neither_file_nor_pseudo_terminal(scratch):
     with MeterProcess("sim:ina228") as meter:
-        assert list(scratch.rglob("edgesnn-twin-*"))
+        assert list(scratch.rglob(".twin.edgesnn-*"))
         os.kill(meter.pid, signal.SIGKILL)
         assert "died" in last_word(meter).what
         with pytest.raises(MeterError, match="died"):
