@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from edgesnn.api import export_student
-from edgesnn.bundle import writer
 from edgesnn.bundle.bundle import Bundle
 from edgesnn.bundle.writer import new_folder
 from edgesnn.errors import ArtifactError, ExportError, OutputError, TextError
