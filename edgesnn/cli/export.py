@@ -77,13 +77,10 @@ def summary(bundle: Bundle) -> dict[str, Any]:
 
 def render(out: CommandOutput, bundle: Bundle) -> None:
     """Show what was written and what the integers cost."""
-    from rich.table import Table
+    from edgesnn.cli.tables import Sheet, numbers, words
 
     manifest = bundle.manifest
-    files = Table(title=f"bundle {bundle.path}", title_justify="left")
-    files.add_column("file")
-    files.add_column("format, form")
-    files.add_column("bytes", justify="right")
+    files = Sheet(f"bundle {bundle.path}", words("file"), words("format, form", 1), numbers("bytes"))
     roles = {
         file: f"{export}, {role}"
         for export, entry in manifest.exports.items()

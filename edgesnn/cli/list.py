@@ -54,17 +54,19 @@ def list_(
 
 def _show(items: list[dict[str, Any]], output: CommandOutput) -> None:
     """A table with one column per key, those left out in which nothing stands, then the reasons below it."""
-    from rich.table import Table
     from rich.text import Text
+
+    from edgesnn.cli.tables import Sheet, names, words
 
     if not items:
         output.print("nothing")
         return
     columns = [key for key in items[0] if key not in REASONS and any(item.get(key) for item in items)]
     troubled = any(item.get(reason) for item in items for reason in REASONS)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in [*columns, *(["state"] if troubled else [])]:
-        table.add_column(column, overflow="fold", no_wrap=column in ("name", "state"))
+    # the first and the last stay: the name, and the state or what it is; the rest goes from the right
+    ranked = [words(column, place) for place, column in enumerate(columns[1:], 1)]
+    last = [names("state")] if troubled else []
+    table = Sheet("", names(columns[0]), *ranked, *last, ruled=False)
     for item in items:
         state = "failed" if item.get("error") else "missing" if item.get("missing") else "ready"
         cells = [*(_cell(item.get(column)) for column in columns), *([state] if troubled else [])]

@@ -69,7 +69,7 @@ class CommandOutput:
             parts: A table, or parts of a line: text, and pairs of text and style.
         """
         if not self.json_mode:
-            self.stdout.print(_line(*parts), highlight=False)
+            self.stdout.print(_line(*parts), highlight=False, crop=False)
 
     def note(self, text: str) -> None:
         """Say something beside the result, on stderr; silent in JSON mode and when not a terminal."""

@@ -369,11 +369,11 @@ def _print_line(progress: Progress) -> None:
 
 
 def _render(trained: Trained, output: CommandOutput) -> None:
-    from rich.table import Table
+    from edgesnn.cli.tables import Sheet, words
 
     results = trained.metadata["training_results"]
     quality = results["eval"]
-    table = Table(title=f"student in {trained.directory}", show_header=False)
+    table = Sheet(f"student in {trained.directory}", words(""), words(""), header=False)
     table.add_row("parameters", f"{trained.metadata['student_params']:,}")
     table.add_row("steps", f"{results['steps']:,}")
     table.add_row("final loss", f"{results['final_loss']:.4f} nats per token")

@@ -112,16 +112,15 @@ def loss_line(loss: Loss) -> str:
 
 def show_summary(out: CommandOutput, title: str, summary: StreamSummary, loss: Loss, simulated: bool) -> None:
     """Results as a table."""
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, show_header=False, title_justify="left")
-    table.title = Text(f"{title}  {SIMULATED}" if simulated else title, style="bold")
-    table.add_column()
-    table.add_column()
+    from edgesnn.cli.tables import Sheet, words
+
+    head = Text(f"{title}  {SIMULATED}" if simulated else title, style="bold")
+    table = Sheet(head, words(""), words(""), ruled=False, header=False)
     for name, value in summary_rows(summary):
-        table.add_row(name, Text(value))
-    table.add_row("samples", Text(loss_line(loss)))
+        table.add_row(name, value)
+    table.add_row("samples", loss_line(loss))
     out.print(table)
     for reason in loss.reasons:
         out.print(Text(f"  {reason}"))
