@@ -11,8 +11,9 @@ from edgesnn.cli.output import CommandOutput, JsonFlag, session
 
 SCHEMA = "edgesnn.list/1"
 NONE = "-"
-REASONS = ("missing", "error")
-STYLES = {"ready": "", "missing": "yellow", "failed": "red"}
+#: Keys that stand in the column of the state and below the table.
+REASONS = ("missing", "present", "error")
+STYLES = {"ready": "", "missing": "yellow", "not present": "dim", "failed": "red"}
 
 
 class Listing(StrEnum):
@@ -62,19 +63,28 @@ def _show(items: list[dict[str, Any]], output: CommandOutput) -> None:
         output.print("nothing")
         return
     columns = [key for key in items[0] if key not in REASONS and any(item.get(key) for item in items)]
-    troubled = any(item.get(reason) for item in items for reason in REASONS)
+    troubled = any(_state(item) != "ready" for item in items)
     # the first and the last stay: the name, and the state or what it is; the rest goes from the right
     ranked = [words(column, place) for place, column in enumerate(columns[1:], 1)]
     last = [names("state")] if troubled else []
     table = Sheet("", names(columns[0]), *ranked, *last, ruled=False)
     for item in items:
-        state = "failed" if item.get("error") else "missing" if item.get("missing") else "ready"
+        state = _state(item)
         cells = [*(_cell(item.get(column)) for column in columns), *([state] if troubled else [])]
         table.add_row(*(Text(cell, style=STYLES[state]) for cell in cells))
     output.print(table)
     for item in items:
         if item.get("missing"):
-            output.print(Text(f"{item['name']}: {item['missing']}", style=STYLES["missing"]))
+            output.print(Text(f"{item['name']}: {item['missing']}", style=STYLES[_state(item)]))
+
+
+def _state(item: dict[str, Any]) -> str:
+    """Whether an item can be used; a part that this machine does without is not missing."""
+    if item.get("error"):
+        return "failed"
+    if item.get("missing"):
+        return "missing" if item.get("present", True) else "not present"
+    return "ready"
 
 
 def _cell(value: Any) -> str:

@@ -381,11 +381,13 @@ class Meter(Instrument, Protocol):
         name: Name on the command line, before the colon of an address.
         summary: One line for ``edgesnn list meters``.
         driver_status: How far the driver was checked.
+        built_in: Whether it is a part of this machine, which has it or does without.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     driver_status: ClassVar[DriverStatus]
+    built_in: ClassVar[bool] = False
 
     def __init__(self, address: MeterAddress) -> None: ...
 

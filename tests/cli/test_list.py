@@ -12,7 +12,7 @@ KEYS = {
     "exporters": {"name", "summary", "missing", "package", "error"},
     "profiles": {"name", "windows", "gates", "error"},
     "devices": {"name", "description", "runners", "limits", "missing", "error"},
-    "meters": {"name", "kind", "status", "description", "missing", "package", "error"},
+    "meters": {"name", "kind", "status", "description", "missing", "present", "package", "error"},
     "chips": {"name", "description", "limits", "unsure", "error"},
 }
 
