@@ -91,7 +91,7 @@ def test_an_installed_edgesnn_names_the_packages_of_its_own_metadata(monkeypatch
     lines += ["pyvisa>=1; extra == 'dev'"]
     monkeypatch.setattr(doctor, "__file__", str(tmp_path / "edgesnn" / "cli" / "doctor.py"))
     monkeypatch.setattr(doctor.metadata, "requires", lambda name: lines)
-    assert doctor.requirements() == {"typer": [], "torch": ["train"], "pyvisa": ["dev", "scpi"]}
+    assert doctor.requirements() == {"typer": [], "torch": ["train"], "pyvisa": ["scpi", "dev"]}
 
 
 @pytest.mark.parametrize("name", ["battery", "rapl"])
