@@ -50,6 +50,10 @@ def baseline(
 
     Times and energies gate from five sessions on; counts and bits from the first. The history shows steps,
     and the drift of the newest sessions against the first since the last accepted change.
+
+    Examples:
+        edgesnn baseline update runs --baselines baselines
+        edgesnn baseline show --check
     """
     with session("baseline", json_mode) as out:
         if action not in ACTIONS:

@@ -79,6 +79,10 @@ def compare(
     Counts and bits compare exactly. Times and energies gate when the windows of both took turns in one
     session, or the base holds at least five sessions; otherwise they are shown as information. Exit codes: 0
     nothing got worse, 3 a regression or a failed budget, 6 something required could not be decided.
+
+    Examples:
+        edgesnn compare baselines runs
+        edgesnn compare old.json new.json --threshold times=3% --markdown summary.md
     """
     with session("compare", json_mode) as out:
         from edgesnn.api.comparing import compare_runs

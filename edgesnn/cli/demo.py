@@ -42,6 +42,10 @@ def demo(
 
     Needs no torch, no device and no network. The verdicts are printed; the exit code is 0 when the whole
     chain worked, whatever this computer's speed.
+
+    Examples:
+        edgesnn demo
+        edgesnn demo -o tried
     """
     with session("demo", json_mode) as out:
         from edgesnn import resources

@@ -46,6 +46,10 @@ def doctor(
     the device under test, only with `--ask-meters`. What a machine need not have, such as a battery, is not
     missing but not present. The exit code is 0 whatever is missing: not everyone needs everything. With
     `--json`, the field `missing` counts what is.
+
+    Examples:
+        edgesnn doctor
+        edgesnn doctor --install lava
     """
     with session("doctor", as_json) as output:
         if install is not None:

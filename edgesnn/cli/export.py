@@ -38,6 +38,10 @@ def export(
 
     The bundle holds the program, the files of each format, the tokenizer, held-out text and a manifest with
     hashes, the proof that nothing overflows, and what the integers cost on text.
+
+    Examples:
+        edgesnn export reference -o bundle
+        edgesnn export artifacts/mine -o bundle --format c,onnx --force
     """
     with session("export", json_mode) as out:
         from edgesnn.api.students import export_student, format_reasons

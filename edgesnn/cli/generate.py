@@ -33,6 +33,10 @@ def generate(
 
     The same bundle, prompt, options and seed give the same text on every target that runs the integer
     program.
+
+    Examples:
+        edgesnn generate bundle "Remind me to call"
+        edgesnn generate bundle - --temperature 0.7 --top-k 40 --seed 7 < prompt.txt
     """
     with session("generate", json_mode) as out:
         from edgesnn.api.generation import generate_text

@@ -28,8 +28,22 @@ class Listing(StrEnum):
     CHIPS = "chips"
 
 
+#: What each kind is, for who does not know the words yet.
+KINDS = {
+    Listing.TARGETS: "what --target takes: devices and runners",
+    Listing.RUNNERS: "ways to execute a bundle",
+    Listing.EXPORTERS: "formats that edgesnn export writes",
+    Listing.PROFILES: "what is measured, and the limits",
+    Listing.DEVICES: "devices that ship with edgesnn, and phones that adb sees",
+    Listing.METERS: "power meters that are attached, and their drivers",
+    Listing.CHIPS: "neuromorphic chips for edgesnn map",
+}
+
+
 def list_(
-    what: Annotated[Listing, typer.Argument(help="What to list.", show_default=False)],
+    what: Annotated[
+        Listing | None, typer.Argument(help="What to list; without it, what can be listed.")
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """List targets, runners, exporters, profiles, devices, meters or chips.
@@ -39,8 +53,18 @@ def list_(
     sees, with their state. Meters that are attached stand first, by serial number; nothing is opened. The
     status of a driver says how far it was checked: on the instrument (HARDWARE), by an independent program
     that accepts its twin (FOREIGN CLIENT), or by our twin alone (TWIN ONLY).
+
+    Examples:
+        edgesnn list targets
+        edgesnn list meters --json
     """
     with session("list", as_json) as output:
+        if what is None:
+            items = [{"name": kind.value, "description": text} for kind, text in KINDS.items()]
+            output.document(SCHEMA, {"what": None, "items": items})
+            _show(items, output)
+            output.print("\nsee: edgesnn list NAME")
+            return
         from edgesnn.api.listing import list_available
 
         items = list_available(what.value)

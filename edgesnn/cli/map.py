@@ -36,6 +36,9 @@ def map(
 
     Exit code 3 when it does not fit; every limit that it breaks is named at once. What is ESTIMATED or
     ASSUMED of the chip is shown as such.
+
+    Examples:
+        edgesnn map bundle --chip loihi2
     """
     with session("map", json_mode) as out:
         from edgesnn.api.bundles import open_bundle

@@ -182,7 +182,7 @@ def folded(text: Text, width: int) -> Text:
         start, plain, cuts = 0, line.plain, []
         while cell_len(plain[start:]) > width:
             start = _break(plain, start, width)
-            cuts.append(start)
+            cuts += [start] if start < len(plain) else []
         for piece in line.divide(cuts):
             piece.rstrip()
             lines.append(piece)

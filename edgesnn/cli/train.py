@@ -198,6 +198,10 @@ def train(
 
     The teacher is asked once; its answers lie in the teacher cache and are used again. Run the same command
     after an interruption: both the teacher and the training go on where they stopped.
+
+    Examples:
+        edgesnn train --teacher-model none --num-steps 200
+        edgesnn train --preset reference --output-dir artifacts/mine
     """
     values = {key: value for key, value in locals().items() if key not in ("context", "json")}
     with session("train", json) as output:

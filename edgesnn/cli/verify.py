@@ -31,6 +31,10 @@ def verify(
     """Compare targets with the golden interpreter: sequence, step and prefill, alone and in batches.
 
     Exit code 3 when a single logit differs; the first layer that differs is named.
+
+    Examples:
+        edgesnn verify bundle
+        edgesnn verify bundle --target native --target onnxruntime --tokens 500
     """
     with session("verify", json_mode) as out:
         from edgesnn.api.bundles import open_bundle

@@ -35,6 +35,14 @@ def test_every_listing_is_a_document_and_a_table(edgesnn_here, what):
     assert all(item["name"] in table.stdout for item in listed.document["items"])
 
 
+def test_list_alone_shows_what_can_be_listed(edgesnn_here):
+    shown = edgesnn_here("list")
+    assert shown.exit_code == 0
+    assert all(kind in shown.stdout for kind in KEYS)
+    document = edgesnn_here("list", "--json").document
+    assert document["what"] is None and {item["name"] for item in document["items"]} == set(KEYS)
+
+
 def test_the_cpu_and_every_runner_are_targets(edgesnn_here):
     targets = {item["name"]: item for item in edgesnn_here("list", "targets", "--json").document["items"]}
     runners = [item["name"] for item in edgesnn_here("list", "runners", "--json").document["items"]]

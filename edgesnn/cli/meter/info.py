@@ -19,6 +19,9 @@ def info(meter: Address, json_mode: JsonFlag = False) -> None:
 
     Says its model, serial number, firmware, what it can do, how accurate it is and by whose word, and
     whether a calibration is in use.
+
+    Examples:
+        edgesnn meter info sim:ppk2
     """
     with session("meter info", json_mode) as out:
         from edgesnn.meters.calibration import points as calibration

@@ -87,6 +87,11 @@ def profile(
 
     Exit codes: 0 every required budget holds, 3 one is exceeded, 4 the device failed or contradicts itself,
     6 one could not be decided. Of several records the worst counts, in the order 5, 3, 4, 2, 1, 6, 0.
+
+    Examples:
+        edgesnn profile bundle
+        edgesnn profile bundle --target native --profile quick --details
+        edgesnn profile bundle --meter sim:ppk2 -o runs/mine.json
     """
     with session("profile", json_mode) as out:
         from edgesnn.api.options import ProfileOptions
