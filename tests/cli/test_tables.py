@@ -171,7 +171,7 @@ def every_sheet(edgesnn_here, monkeypatch, tmp_path):
     record = RunRecord.model_validate(page_records.document(power=True))
     found += [show._layers_table(record), show._operations_table(record)]
     found += [show._energy_parts_table(record.energy), show._constants_table(record.energy)]
-    return [*found, show._uncertainty_table(record.power), show._power_windows_table(record.power)]
+    return [*found, show._uncertainty_table(record.power), show._power_windows_table(record.power, True)]
 
 
 def test_every_table_is_whole_without_a_terminal_and_cuts_no_figure_on_one(every_sheet, shown):

@@ -57,6 +57,8 @@ def render(out: CommandOutput, record: RunRecord, *, details: bool) -> None:
         f"{device.threads} thread{'s' if device.threads > 1 else ''}), program {model.program_hash[:12]}, "
         f"T = {model.timesteps}, context window {model.context_window}\n"
     )
+    if record.power is not None:
+        _render_losses(out, record.power)
     out.print(_budgets_table(record, details))
     if record.latency is not None:
         out.print(_latency_table(record, details))
@@ -66,7 +68,7 @@ def render(out: CommandOutput, record: RunRecord, *, details: bool) -> None:
         if details and record.power.uncertainty:
             out.print(_uncertainty_table(record.power))
         if details or any(window.invalid for window in record.power.windows):
-            out.print(_power_windows_table(record.power))
+            out.print(_power_windows_table(record.power, details))
     if record.activity is not None and details:
         out.print(_layers_table(record))
         out.print(_operations_table(record))
@@ -123,9 +125,11 @@ def _render_notes(out: CommandOutput, record: RunRecord) -> None:
             out.print(f"  {_families(names)}: {reason}")
     verdict = record.verdict
     code = f" (exit code {verdict.exit_code}), {judged(record.budgets)}"
-    out.print("\nverdict: ", coloured(verdict.verdict), code)
+    if verdict.reasons:
+        out.print(("\nin the way of the verdict", "bold"))
     for reason in verdict.reasons:
         out.print(f"  {reason}")
+    out.print("\nverdict: ", coloured(verdict.verdict), code)
 
 
 def judged(budgets: Sequence[Budget]) -> str:
@@ -216,10 +220,27 @@ def _uncertainty_table(power: Power) -> Sheet:
     return table
 
 
-def _power_windows_table(power: Power) -> Sheet:
+def _render_losses(out: CommandOutput, power: Power) -> None:
+    """Why samples of the meter are missing, above all that must stay on the screen."""
+    from edgesnn.cli.meter.losses import grouped
+
+    told = power.loss.get("reasons")
+    for reason in grouped(map(str, told if isinstance(told, list) else ())):
+        out.print(("meter:", "dim"), f" {reason}")
+
+
+def _power_windows_table(power: Power, details: bool) -> Sheet:
+    """Every window with details, else some of those that do not count."""
+    from edgesnn.cli.meter.losses import MOST_LINES
+
     title = f"metered windows, found by {power.rung}{_simulated_mark(power)}"
+    chosen = [(n, one) for n, one in enumerate(power.windows, 1) if details or one.invalid]
+    if not details:
+        shown = "" if len(chosen) <= MOST_LINES else f", the first {MOST_LINES} of them"
+        title += f": {len(chosen)} of {len(power.windows)} do not count{shown}; --details has all"
+        chosen = chosen[:MOST_LINES]
     table = _table(title, "window", "seconds", "mean mW", "peak mW", "lost", "verdict", "why")
-    for number, window in enumerate(power.windows, 1):
+    for number, window in chosen:
         means = ("-" if value is None else f"{value:.4g}" for value in (window.mean_mw, window.peak_mw))
         verdict = coloured("INVALID") if window.invalid else "valid"
         lost = f"{window.lost_share:.2%}"
