@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-PATIENCE_S = 10.0
+PATIENCE_S = 5.0
 """How long the hub may take to answer at all."""
 
 
