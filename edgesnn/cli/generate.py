@@ -40,6 +40,7 @@ def generate(
     """
     with session("generate", json_mode) as out:
         from edgesnn.api.generation import generate_text
+        from edgesnn.api.runners import engine_notes
         from edgesnn.cli.console import visible
         from edgesnn.text.sampling import SamplingOptions
 
@@ -50,6 +51,7 @@ def generate(
         prompt_tokens: list[int] = []
         tokens: list[int] = []
         written: list[str] = []
+        out.tell_engine(target, model)
         pieces = generate_text(
             model,
             text,
@@ -79,6 +81,7 @@ def generate(
                 "text": "".join(written),
                 "tokens": tokens,
                 "target": target,
+                "notes": engine_notes(target, model),
                 "start_to_first_token_ms": first_ms,
             },
         )

@@ -124,8 +124,10 @@ def profile(
             profile_everything(out, bundle[0], output, options)
             return
         if interleave:
+            out.tell_engine(options.target, bundle[0])
             profile_in_turns(out, bundle, output, options, seed)
             return
+        out.tell_engine(options.target, bundle[0])
         simulated = meter is not None and meter.startswith("sim:")
         with LiveView(out, output, simulated=simulated) as view:
             run = profile_bundle(
