@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from shutil import get_terminal_size
 from typing import Annotated, Any
 
 import typer
@@ -44,6 +45,8 @@ COMMANDS: dict[str, str] = {
 FOLDERS = frozenset({"meter", "profile"})
 
 PROGRAM = "edgesnn"
+#: So wide a terminal gets rich's help, which cuts words where it has less room.
+RICH_COLUMNS = 100
 #: The variable by which a shell asks for completions.
 COMPLETE = "_EDGESNN_COMPLETE"
 DESCRIPTION = (
@@ -86,13 +89,14 @@ def build_app(selected: str | None) -> typer.Typer:
     Args:
         selected: The command to import; the others are there by name and line of help.
     """
-    styled = selected is not None and sys.stdout is not None and sys.stdout.isatty()
+    wide = sys.stdout is not None and sys.stdout.isatty() and get_terminal_size().columns >= RICH_COLUMNS
+    styled = selected is not None and wide
     app = typer.Typer(
         help=DESCRIPTION,
         epilog=EPILOG,
         pretty_exceptions_enable=False,
-        # Rich's help cuts words to its columns and imports a Markdown parser: a pipe and the overview, asked
-        # for most, do without.
+        # Rich's help cuts words to its columns and imports a Markdown parser: a pipe, a narrow terminal and
+        # the overview, asked for most, do without.
         rich_markup_mode="rich" if styled else None,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
