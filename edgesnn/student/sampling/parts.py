@@ -1,0 +1,246 @@
+"""What a sampling run has on disk: one file a batch while it runs, text and rows when it ends.
+
+A part appears whole or not at all, and says everything about its batch, so a run that was killed goes on
+behind its last one and ends with the same files as one that was not.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgesnn.errors import OutputError, TrainingError
+from edgesnn.student.sampling.decoding import Answer
+from edgesnn.student.teacher.aggregate import Targets
+from edgesnn.student.teacher.align import Aligner
+from edgesnn.student.teacher.cache import MANIFEST_FILE, CachedText, CacheKey, TeacherCache
+from edgesnn.student.teacher.passes import cache_arrays
+from edgesnn.student.teacher.trimming import TrimmedVocabulary
+from edgesnn.student.text.data import record_document
+from edgesnn.whole_files import make_folder, write_whole
+
+ANSWERS_FILE = "answers.jsonl"
+ROWS_FOLDER = "rows"
+SETTINGS_FILE = "sample.json"
+_PARTS = "parts"
+_TEXT = ("ids", "lengths", "doc_bytes", "positions")
+
+
+@dataclass(frozen=True, slots=True)
+class PartCount:
+    """What a part holds.
+
+    Attributes:
+        answers: Answers.
+        tokens: Tokens of the teacher in them, the end included.
+        positions: Positions with a row of the teacher.
+        cut: Answers that met the limit.
+    """
+
+    answers: int
+    tokens: int
+    positions: int
+    cut: int
+
+
+class SampleFolder:
+    """One run's folder.
+
+    Args:
+        directory: The folder.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.answers, self.rows = directory / ANSWERS_FILE, directory / ROWS_FOLDER
+
+    def claim(self, settings: dict[str, Any]) -> None:
+        """Begin a run here, or go on with it.
+
+        Raises:
+            TrainingError: Another run's answers lie here.
+            OutputError: The folder cannot be written.
+        """
+        path = self.directory / SETTINGS_FILE
+        if path.is_file():
+            try:
+                stored = json.loads(path.read_text(encoding="utf-8"))["settings"]
+            except (ValueError, KeyError, TypeError):
+                stored = {}
+            differing = [name for name, value in settings.items() if stored.get(name) != value]
+            if differing:
+                raise TrainingError(
+                    f"the answers in '{self.directory}' belong to another run",
+                    actual="differing: " + ", ".join(differing),
+                    remedy="name another folder, or delete this one",
+                )
+            return
+        if self.answers.exists() or self.rows.exists():
+            raise TrainingError(
+                f"'{self.directory}' holds answers of an unknown run", remedy="name another folder"
+            )
+        self._write_settings(settings, complete=False)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every prompt is answered and everything written."""
+        path = self.directory / SETTINGS_FILE
+        return path.is_file() and bool(json.loads(path.read_text(encoding="utf-8")).get("complete"))
+
+    def count(self, number: int) -> PartCount | None:
+        """What a part holds, None where it is not there.
+
+        Raises:
+            TrainingError: It is damaged.
+        """
+        if not self._part(number).is_file():
+            return None
+        with self._opened(number) as arrays:
+            return PartCount(*(int(value) for value in arrays["counts"]))
+
+    def write(self, number: int, records: Sequence[tuple[str, str]], answers: Sequence[Answer], aligner: Aligner) -> PartCount:
+        """Write a part.
+
+        Args:
+            number: Of the batch.
+            records: Prompt and response of each answer.
+            answers: The answers.
+            aligner: Cuts them as training does.
+
+        Raises:
+            OutputError: The disk is full; older parts are as they were.
+        """
+        ids, lengths, doc_bytes, places, rows = [], [], [], [], []
+        length = 0
+        for (prompt, response), answer in zip(records, answers, strict=True):
+            for part, segment in enumerate(aligner.segments([record_document(prompt, response)])):
+                if len(segment.student) < 2:
+                    continue
+                if part == 0:
+                    known, taken = _known(answer, segment.native, segment.rows)
+                    places.append(length + segment.places[known])
+                    rows.append(_rows(answer.targets, taken))
+                ids.append(segment.student)
+                lengths.append(len(segment.student))
+                doc_bytes.append(segment.doc_bytes)
+                length += len(segment.student)
+        targets = Targets.join(rows)
+        counts = PartCount(
+            len(answers),
+            sum(len(answer.tokens) + int(answer.ended) for answer in answers),
+            len(targets.tail_logp),
+            sum(not answer.ended for answer in answers),
+        )
+        lines = "".join(
+            json.dumps({"prompt": prompt, "response": response}, ensure_ascii=False) + "\n"
+            for prompt, response in records
+        )
+        buffer = io.BytesIO()
+        np.savez(
+            buffer,
+            answers=np.frombuffer(lines.encode("utf-8"), np.uint8),
+            counts=np.array([counts.answers, counts.tokens, counts.positions, counts.cut]),
+            ids=np.concatenate(ids),
+            lengths=np.array(lengths),
+            doc_bytes=np.array(doc_bytes),
+            positions=np.concatenate(places),
+            **{field.name: getattr(targets, field.name) for field in fields(Targets)},
+        )
+        write_whole(self._part(number), buffer.getvalue())
+        return counts
+
+    def assemble(self, numbers: Sequence[int], key: CacheKey, trimmed: TrimmedVocabulary) -> None:
+        """Make the text and the rows of the parts that are there.
+
+        Args:
+            numbers: Of the parts, in the order of the text.
+            key: What the rows belong to.
+            trimmed: The student's vocabulary.
+
+        Raises:
+            TrainingError: A part is damaged.
+            OutputError: The disk is full; the parts are as they were.
+        """
+        if not numbers:
+            return
+        text: dict[str, list[NDArray[Any]]] = {name: [] for name in _TEXT}
+        lines, length = [], 0
+        for number in numbers:
+            with self._opened(number) as arrays:
+                for name in _TEXT:
+                    text[name].append(arrays[name] + (length if name == "positions" else 0))
+                length += len(arrays["ids"])
+                lines.append(arrays["answers"].tobytes())
+        joined = {name: np.concatenate(values) for name, values in text.items()}
+        starts = np.zeros(len(joined["lengths"]) + 1, np.int64)
+        np.cumsum(joined["lengths"], out=starts[1:])
+        (self.rows / MANIFEST_FILE).unlink(missing_ok=True)
+        cache = TeacherCache.create(
+            self.rows, key, CachedText(joined["ids"], starts, joined["doc_bytes"], joined["positions"]), trimmed
+        )
+        for number in numbers:
+            with self._opened(number) as arrays:
+                cache.append(
+                    cache_arrays(Targets(**{field.name: arrays[field.name] for field in fields(Targets)}))
+                )
+        write_whole(self.answers, b"".join(lines))
+
+    def finish(self, settings: dict[str, Any]) -> None:
+        """Say that every prompt is answered, and remove the parts."""
+        self._write_settings(settings, complete=True)
+        shutil.rmtree(self.directory / _PARTS, ignore_errors=True)
+
+    def lines(self, numbers: Sequence[int]) -> Iterator[dict[str, str]]:
+        """Records of some parts."""
+        for number in numbers:
+            with self._opened(number) as arrays:
+                for line in arrays["answers"].tobytes().decode("utf-8").splitlines():
+                    yield json.loads(line)
+
+    def _part(self, number: int) -> Path:
+        return self.directory / _PARTS / f"{number:06d}.npz"
+
+    def _opened(self, number: int) -> Any:
+        path = self._part(number)
+        try:
+            return np.load(path, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise TrainingError(
+                f"the part '{path.name}' of '{self.directory}' is damaged",
+                actual=f"{type(error).__name__}: {error}"[:160],
+                remedy="delete it and run again: its prompts are asked again",
+            ) from None
+
+    def _write_settings(self, settings: dict[str, Any], *, complete: bool) -> None:
+        make_folder(self.directory)
+        content = {"schema": "edgesnn.sample-folder/1", "complete": complete, "settings": settings}
+        write_whole(
+            self.directory / SETTINGS_FILE, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode()
+        )
+
+
+def _known(
+    answer: Answer, native: NDArray[np.int32], rows: NDArray[np.int64]
+) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Which scored places of a segment the answer has a distribution for, and its number in the answer.
+
+    A teacher can spell a text in another way than its tokenizer does; behind the first such place it was asked
+    about a context that training does not have.
+    """
+    shared = min(len(native), len(answer.native))
+    differing = np.flatnonzero(native[:shared] != answer.native[:shared])
+    same = int(differing[0]) if differing.size else shared
+    known = (rows < same) & np.isin(rows, answer.places)
+    return known, np.searchsorted(answer.places, rows[known])
+
+
+def _rows(targets: Targets, taken: NDArray[np.int64]) -> Targets:
+    return Targets(**{field.name: getattr(targets, field.name)[taken] for field in fields(Targets)})
