@@ -77,7 +77,9 @@ class Answering:
         self._ends = np.array(teacher.chat.end_ids(), np.int64)
         special = {teacher.tokenizer.token_id(token) for token in teacher.tokenizer.specials()}
         banned = self._piece == NO_TOKEN
-        banned[sorted(special - {*teacher.chat.end_ids()})] = True  # the chat format's own belong in no answer
+        banned[sorted(special - {*teacher.chat.end_ids()})] = (
+            True  # the chat format's own belong in no answer
+        )
         banned[self._ends] = False
         self._banned = torch.from_numpy(banned).to(device)
         self._prefix = SharedPrefix(teacher)
@@ -142,7 +144,7 @@ class Answering:
         for step in range(self._limit):
             chosen = draw(logits, context, self._banned, u[alive, step], self._settings)
             said = self._targets(logits, chosen, np.zeros(len(alive), bool))
-            for row in np.flatnonzero(open_rows):
+            for row in np.flatnonzero(open_rows).tolist():
                 tokens[alive[row]].append(int(chosen[row]))
                 rows[alive[row]].append(said.slice(row, row + 1))
             open_rows &= ~np.isin(chosen, self._ends)
@@ -175,7 +177,9 @@ class Answering:
         logits, output = self._readout(ids, torch.from_numpy(index).to(device), **state)
         return logits, model_state(output)
 
-    def _go_on(self, following: Tensor, context: Tensor, past: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
+    def _go_on(
+        self, following: Tensor, context: Tensor, past: dict[str, Any]
+    ) -> tuple[Tensor, dict[str, Any]]:
         """Logits behind one more token; a teacher that keeps nothing reads all of it again."""
         if past:
             logits, output = self._readout(following, None, use_cache=True, **past)
@@ -184,7 +188,9 @@ class Answering:
         last = torch.arange(rows, device=context.device) * width + width - 1
         return self._readout(context, last, use_cache=False)[0], {}
 
-    def _targets(self, logits: Tensor, native: NDArray[np.integer], at_prompt_end: NDArray[np.bool_]) -> Targets:
+    def _targets(
+        self, logits: Tensor, native: NDArray[np.integer], at_prompt_end: NDArray[np.bool_]
+    ) -> Targets:
         student = np.where(at_prompt_end, _ASSISTANT, np.maximum(self._piece[native], 0))
         device = self._teacher.device
         targets = self._aggregate(

@@ -9,15 +9,16 @@ from __future__ import annotations
 import io
 import json
 import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Container, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgesnn.errors import OutputError, TrainingError
+from edgesnn.errors import TrainingError
+from edgesnn.npz import arrays_from
 from edgesnn.student.sampling.decoding import Answer
 from edgesnn.student.teacher.aggregate import Targets
 from edgesnn.student.teacher.align import Aligner
@@ -30,7 +31,10 @@ from edgesnn.whole_files import make_folder, write_whole
 ANSWERS_FILE = "answers.jsonl"
 ROWS_FOLDER = "rows"
 SETTINGS_FILE = "sample.json"
+SCHEMA = "edgesnn.sample-folder/1"
 _PARTS = "parts"
+_PART_LIMIT = 1 << 32
+_TARGETS = tuple(field.name for field in fields(Targets))
 _TEXT = ("ids", "lengths", "doc_bytes", "positions")
 
 
@@ -49,6 +53,12 @@ class PartCount:
     tokens: int
     positions: int
     cut: int
+
+    @classmethod
+    def sum(cls, parts: Iterable[PartCount]) -> PartCount:
+        """What several parts hold."""
+        parts = list(parts)
+        return cls(*(sum(getattr(part, field.name) for part in parts) for field in fields(cls)))
 
 
 class SampleFolder:
@@ -69,12 +79,8 @@ class SampleFolder:
             TrainingError: Another run's answers lie here.
             OutputError: The folder cannot be written.
         """
-        path = self.directory / SETTINGS_FILE
-        if path.is_file():
-            try:
-                stored = json.loads(path.read_text(encoding="utf-8"))["settings"]
-            except (ValueError, KeyError, TypeError):
-                stored = {}
+        if (self.directory / SETTINGS_FILE).is_file():
+            stored = self.settings()
             differing = [name for name, value in settings.items() if stored.get(name) != value]
             if differing:
                 raise TrainingError(
@@ -87,13 +93,17 @@ class SampleFolder:
             raise TrainingError(
                 f"'{self.directory}' holds answers of an unknown run", remedy="name another folder"
             )
-        self._write_settings(settings, complete=False)
+        self._write_settings(settings, None)
 
-    @property
-    def complete(self) -> bool:
-        """Whether every prompt is answered and everything written."""
-        path = self.directory / SETTINGS_FILE
-        return path.is_file() and bool(json.loads(path.read_text(encoding="utf-8")).get("complete"))
+    def settings(self) -> dict[str, Any]:
+        """What the run was told, nothing where there is none."""
+        settings = self._described().get("settings")
+        return settings if isinstance(settings, dict) else {}
+
+    def made(self) -> PartCount | None:
+        """What a finished run has made, None where it is not finished."""
+        made = self._described().get("made")
+        return PartCount(**made) if made else None
 
     def count(self, number: int) -> PartCount | None:
         """What a part holds, None where it is not there.
@@ -103,10 +113,11 @@ class SampleFolder:
         """
         if not self._part(number).is_file():
             return None
-        with self._opened(number) as arrays:
-            return PartCount(*(int(value) for value in arrays["counts"]))
+        return PartCount(*(int(value) for value in self._read(number, ("counts",))["counts"]))
 
-    def write(self, number: int, records: Sequence[tuple[str, str]], answers: Sequence[Answer], aligner: Aligner) -> PartCount:
+    def write(
+        self, number: int, records: Sequence[tuple[str, str]], answers: Sequence[Answer], aligner: Aligner
+    ) -> PartCount:
         """Write a part.
 
         Args:
@@ -174,57 +185,83 @@ class SampleFolder:
         text: dict[str, list[NDArray[Any]]] = {name: [] for name in _TEXT}
         lines, length = [], 0
         for number in numbers:
-            with self._opened(number) as arrays:
-                for name in _TEXT:
-                    text[name].append(arrays[name] + (length if name == "positions" else 0))
-                length += len(arrays["ids"])
-                lines.append(arrays["answers"].tobytes())
+            arrays = self._read(number, ("answers", *_TEXT))
+            for name in _TEXT:
+                text[name].append(arrays[name] + (length if name == "positions" else 0))
+            length += len(arrays["ids"])
+            lines.append(arrays["answers"].tobytes())
         joined = {name: np.concatenate(values) for name, values in text.items()}
         starts = np.zeros(len(joined["lengths"]) + 1, np.int64)
         np.cumsum(joined["lengths"], out=starts[1:])
         (self.rows / MANIFEST_FILE).unlink(missing_ok=True)
         cache = TeacherCache.create(
-            self.rows, key, CachedText(joined["ids"], starts, joined["doc_bytes"], joined["positions"]), trimmed
+            self.rows,
+            key,
+            CachedText(joined["ids"], starts, joined["doc_bytes"], joined["positions"]),
+            trimmed,
         )
         for number in numbers:
-            with self._opened(number) as arrays:
-                cache.append(
-                    cache_arrays(Targets(**{field.name: arrays[field.name] for field in fields(Targets)}))
-                )
+            cache.append(cache_arrays(Targets(**self._read(number, _TARGETS))))
         write_whole(self.answers, b"".join(lines))
 
-    def finish(self, settings: dict[str, Any]) -> None:
+    def finish(self, settings: dict[str, Any], made: PartCount) -> None:
         """Say that every prompt is answered, and remove the parts."""
-        self._write_settings(settings, complete=True)
+        self._write_settings(settings, made)
         shutil.rmtree(self.directory / _PARTS, ignore_errors=True)
 
     def lines(self, numbers: Sequence[int]) -> Iterator[dict[str, str]]:
         """Records of some parts."""
         for number in numbers:
-            with self._opened(number) as arrays:
-                for line in arrays["answers"].tobytes().decode("utf-8").splitlines():
-                    yield json.loads(line)
+            text = self._read(number, ("answers",))["answers"].tobytes().decode("utf-8")
+            for line in text.split("\n")[:-1]:
+                yield json.loads(line)
 
     def _part(self, number: int) -> Path:
         return self.directory / _PARTS / f"{number:06d}.npz"
 
-    def _opened(self, number: int) -> Any:
+    def _read(self, number: int, names: Container[str] | None = None) -> dict[str, NDArray[Any]]:
+        """Arrays of a part, checked against their checksums."""
         path = self._part(number)
         try:
-            return np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+            with path.open("rb") as stream:
+                return arrays_from(stream, _PART_LIMIT, names)
+        except (OSError, ValueError) as error:
             raise TrainingError(
                 f"the part '{path.name}' of '{self.directory}' is damaged",
-                actual=f"{type(error).__name__}: {error}"[:160],
+                actual=str(error)[:160],
                 remedy="delete it and run again: its prompts are asked again",
             ) from None
 
-    def _write_settings(self, settings: dict[str, Any], *, complete: bool) -> None:
+    def _described(self) -> dict[str, Any]:
+        """Content of the folder's own account, nothing where it has none."""
+        try:
+            content = json.loads((self.directory / SETTINGS_FILE).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
+    def _write_settings(self, settings: dict[str, Any], made: PartCount | None) -> None:
         make_folder(self.directory)
-        content = {"schema": "edgesnn.sample-folder/1", "complete": complete, "settings": settings}
+        content = {"schema": SCHEMA, "settings": settings, "made": asdict(made) if made else None}
         write_whole(
             self.directory / SETTINGS_FILE, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode()
         )
+
+
+def sampled_teacher(folder: str) -> str:
+    """Name of the teacher whose answers a folder holds.
+
+    Raises:
+        TrainingError: It is no folder of sampled answers.
+    """
+    described = SampleFolder(Path(folder)).settings()
+    if "teacher" not in described:
+        raise TrainingError(
+            f"'{folder}' holds no sampled answers",
+            actual=f"no {SETTINGS_FILE}",
+            remedy="run 'edgesnn sample' first",
+        )
+    return str(described["teacher"])
 
 
 def _known(
@@ -232,8 +269,8 @@ def _known(
 ) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
     """Which scored places of a segment the answer has a distribution for, and its number in the answer.
 
-    A teacher can spell a text in another way than its tokenizer does; behind the first such place it was asked
-    about a context that training does not have.
+    A teacher can spell a text in another way than its tokenizer does; behind the first such place it was
+    asked about a context that training does not have.
     """
     shared = min(len(native), len(answer.native))
     differing = np.flatnonzero(native[:shared] != answer.native[:shared])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from edgesnn.student.sampling.prompts import Prompts, batches
 from edgesnn.student.teacher.align import Aligner
 from edgesnn.student.teacher.loading import Teacher, trim_for
 from edgesnn.student.teacher.passes import PassSettings, cache_key
+from edgesnn.student.teacher.trimming import TrimmedVocabulary
 from edgesnn.student.text.data import record_document
 
 
@@ -60,7 +62,9 @@ class SampleSettings:
         """
         for name in ("answers", "max_new_tokens", "batch_size", "k"):
             if getattr(self, name) < 1:
-                raise UsageError(f"{name.replace('_', ' ')} out of range", actual=getattr(self, name), limit=">= 1")
+                raise UsageError(
+                    f"{name.replace('_', ' ')} out of range", actual=getattr(self, name), limit=">= 1"
+                )
         if self.seed < 0:
             raise UsageError("seed out of range", actual=self.seed, limit=">= 0")
 
@@ -148,7 +152,9 @@ def sample_answers(
     chat = teacher.chat
     room = teacher.context - len(chat.before) - len(chat.between) - settings.max_new_tokens
     too_long = {number for number, ids in enumerate(native) if len(ids) > room or not len(ids)}
-    planned = batches([len(ids) for ids in native], settings.answers, settings.batch_size, settings.seed, too_long)
+    planned = batches(
+        [len(ids) for ids in native], settings.answers, settings.batch_size, settings.seed, too_long
+    )
     if not planned:
         raise TrainingError(
             "no prompt fits the teacher's context",
@@ -156,45 +162,97 @@ def sample_answers(
             limit=f"prompt, chat format and {settings.max_new_tokens} tokens of an answer",
             remedy="lower --max-new-tokens",
         )
-    total = sum(map(len, planned))
-    aligner = Aligner(teacher, trimmed, settings.max_length)
-    counts: dict[int, PartCount] = {}
-    started, fresh, fresh_answers = time.monotonic(), 0, 0
-    if not folder.complete:
-        counts = {n: c for n in range(len(planned)) if (c := folder.count(n)) is not None}
-        answering = Answering(
-            teacher,
-            trimmed,
+    done = folder.made()
+    if done is not None:
+        return Sampled(
+            directory=directory, too_long=len(too_long), complete=True, tokens_per_s=0.0, **asdict(done)
+        )
+    run = _Run(teacher, trimmed, prompts, native, planned, folder, settings, on_progress)
+    try:
+        rate = run.ask(seconds)
+    finally:  # also on Ctrl-C: what is there can be trained on
+        total = run.join()
+    complete = len(run.counts) == len(planned)
+    if complete:
+        folder.finish(described, total)
+    return Sampled(
+        directory=directory, too_long=len(too_long), complete=complete, tokens_per_s=rate, **asdict(total)
+    )
+
+
+@dataclass(slots=True)
+class _Run:
+    """The batches of a run, asked and joined."""
+
+    teacher: Teacher
+    trimmed: TrimmedVocabulary
+    prompts: Prompts
+    native: list[NDArray[np.int32]]
+    planned: list[list[int]]
+    folder: SampleFolder
+    settings: SampleSettings
+    on_progress: OnSample | None
+    counts: dict[int, PartCount] = field(default_factory=dict)
+
+    def ask(self, seconds: float | None) -> float:
+        """Ask what is not asked yet; tokens per second."""
+        settings, started, fresh, answered = self.settings, time.monotonic(), 0, 0
+        numbers = range(len(self.planned))
+        self.counts = {n: count for n in numbers if (count := self.folder.count(n)) is not None}
+        total = sum(map(len, self.planned))
+        aligner = Aligner(self.teacher, self.trimmed, settings.max_length)
+        with Answering(
+            self.teacher,
+            self.trimmed,
             k=settings.k,
             tau=settings.tau,
             settings=settings.draw,
             limit=settings.max_new_tokens,
-        )
-        try:
-            with answering:
-                for number, batch in enumerate(planned):
-                    if number in counts:
-                        continue
-                    if seconds is not None and time.monotonic() - started > seconds:
-                        break
-                    asked = np.stack([native[answer // settings.answers] for answer in batch])
-                    answers = answering(asked, _draws(settings, batch))
-                    records = [
-                        (prompts.texts[n // settings.answers], teacher.tokenizer.decode(answer.tokens).strip())
-                        for n, answer in zip(batch, answers, strict=True)
-                    ]
-                    counts[number] = folder.write(number, records, answers, aligner)
-                    fresh += counts[number].tokens
-                    fresh_answers += len(batch)
-                    if on_progress is not None:
-                        on_progress(_progress(counts, total, fresh, fresh_answers, started))
-        finally:  # also on Ctrl-C: what is there can be trained on
-            rate = fresh / max(time.monotonic() - started, 1e-9)
-            done = sorted(counts)
-            documents = [record_document(r["prompt"], r["response"]) for r in folder.lines(done)]
-            pass_settings = PassSettings(k=settings.k, tau=settings.tau, max_length=settings.max_length)
-            key = cache_key(teacher, trimmed, documents, pass_settings, min(settings.k, trimmed.student_size))
-            folder.assemble(done, key, trimmed)
-            if len(done) == len(planned):
-                folder.finish({**described})
-    return _sampled(folder, counts, len(too_long), rate if fresh else 0.0)
+        ) as answering:
+            for number in (n for n in numbers if n not in self.counts):
+                if seconds is not None and time.monotonic() - started >= seconds:
+                    break
+                batch = self.planned[number]
+                draws = [uniforms(settings.seed, n, settings.max_new_tokens) for n in batch]
+                answers = answering(
+                    np.stack([self.native[n // settings.answers] for n in batch]), np.stack(draws)
+                )
+                records = [
+                    (
+                        self.prompts.texts[n // settings.answers],
+                        self.teacher.tokenizer.decode(answer.tokens).strip(),
+                    )
+                    for n, answer in zip(batch, answers, strict=True)
+                ]
+                count = self.counts[number] = self.folder.write(number, records, answers, aligner)
+                fresh, answered = fresh + count.tokens, answered + count.answers
+                taken = max(time.monotonic() - started, 1e-9)
+                if self.on_progress is not None:
+                    done = PartCount.sum(self.counts.values())
+                    left = (total - done.answers) * taken / answered
+                    self.on_progress(SampleProgress(done.answers, total, done.tokens, fresh / taken, left))
+        return fresh / max(time.monotonic() - started, 1e-9)
+
+    def join(self) -> PartCount:
+        """Make text and rows of the parts that are there."""
+        done = sorted(self.counts)
+        documents = [record_document(line["prompt"], line["response"]) for line in self.folder.lines(done)]
+        passed = PassSettings(k=self.settings.k, tau=self.settings.tau, max_length=self.settings.max_length)
+        k = min(self.settings.k, self.trimmed.student_size)
+        key = cache_key(self.teacher, self.trimmed, documents, passed, k)
+        self.folder.assemble(done, key, self.trimmed)
+        return PartCount.sum(self.counts.values())
+
+
+def _described(teacher: Teacher, trimming: str, prompts: Prompts, settings: SampleSettings) -> dict[str, Any]:
+    """What decides a run's answers, as plain data."""
+    text = hashlib.sha256("\0".join(prompts.texts).encode("utf-8", "surrogatepass")).hexdigest()
+    return {
+        "teacher": teacher.name,
+        "teacher_files": teacher.files,
+        "teacher_dtype": str(teacher.dtype).removeprefix("torch."),
+        "chat": json.loads(json.dumps(asdict(teacher.chat))),
+        "prompts": text,
+        "trimming": trimming,
+        **asdict(settings),
+    }

@@ -15,6 +15,7 @@ from edgesnn.student.teacher.readout import model_state
 from edgesnn.student.teacher.source import resolve_teacher, weight_bytes
 from edgesnn.text.causality import probes
 
+
 class HuggingFaceModel:
     """The contract of `edgesnn.profiler.quality.reference.CausalModel` over transformers.
 

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from edgesnn.student.teacher.loading import Teacher
 
-
 _STATES = ("past_key_values", "cache_params", "state")
 """What models call the state that they hand out and take back."""
 
