@@ -181,10 +181,12 @@ class Answering:
         self, following: Tensor, context: Tensor, past: dict[str, Any]
     ) -> tuple[Tensor, dict[str, Any]]:
         """Logits behind one more token; a teacher that keeps nothing reads all of it again."""
+        rows, width = context.shape
         if past:
             logits, output = self._readout(following, None, use_cache=True, **past)
-            return logits, model_state(output)
-        rows, width = context.shape
+            if len(logits) == rows:
+                return logits, model_state(output)
+            # transformers' RWKV mixes the rows of a batch when it steps: it reads all of it again
         last = torch.arange(rows, device=context.device) * width + width - 1
         return self._readout(context, last, use_cache=False)[0], {}
 

@@ -30,12 +30,15 @@ from edgesnn.whole_files import make_folder, write_whole
 
 ANSWERS_FILE = "answers.jsonl"
 ROWS_FOLDER = "rows"
+WHOLE_FILE = "whole.npy"
+"""In the folder of the rows: bool ``[segments]``, whether all of a segment's scored places have one."""
+
 SETTINGS_FILE = "sample.json"
 SCHEMA = "edgesnn.sample-folder/1"
 _PARTS = "parts"
 _PART_LIMIT = 1 << 32
 _TARGETS = tuple(field.name for field in fields(Targets))
-_TEXT = ("ids", "lengths", "doc_bytes", "positions")
+_TEXT = ("ids", "lengths", "doc_bytes", "positions", "whole")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,16 +132,18 @@ class SampleFolder:
         Raises:
             OutputError: The disk is full; older parts are as they were.
         """
-        ids, lengths, doc_bytes, places, rows = [], [], [], [], []
+        ids, lengths, doc_bytes, places, rows, whole = [], [], [], [], [], []
         length = 0
         for (prompt, response), answer in zip(records, answers, strict=True):
             for part, segment in enumerate(aligner.segments([record_document(prompt, response)])):
                 if len(segment.student) < 2:
                     continue
+                whole.append(False)
                 if part == 0:
                     known, taken = _known(answer, segment.native, segment.rows)
                     places.append(length + segment.places[known])
                     rows.append(_rows(answer.targets, taken))
+                    whole[-1] = bool(len(known)) and bool(known.all())
                 ids.append(segment.student)
                 lengths.append(len(segment.student))
                 doc_bytes.append(segment.doc_bytes)
@@ -163,6 +168,7 @@ class SampleFolder:
             lengths=np.array(lengths),
             doc_bytes=np.array(doc_bytes),
             positions=np.concatenate(places),
+            whole=np.array(whole),
             **{field.name: getattr(targets, field.name) for field in fields(Targets)},
         )
         write_whole(self._part(number), buffer.getvalue())
@@ -202,6 +208,9 @@ class SampleFolder:
         )
         for number in numbers:
             cache.append(cache_arrays(Targets(**self._read(number, _TARGETS))))
+        buffer = io.BytesIO()
+        np.save(buffer, joined["whole"])
+        write_whole(self.rows / WHOLE_FILE, buffer.getvalue())
         write_whole(self.answers, b"".join(lines))
 
     def finish(self, settings: dict[str, Any], made: PartCount) -> None:

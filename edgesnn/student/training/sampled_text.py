@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgesnn.errors import TrainingError
+from edgesnn.npz import array_from
 from edgesnn.student.artifact.evaluate import EvalDocuments
 from edgesnn.student.config import TrainConfig
-from edgesnn.student.sampling.parts import ANSWERS_FILE, ROWS_FOLDER
+from edgesnn.student.sampling.parts import ANSWERS_FILE, ROWS_FOLDER, WHOLE_FILE
 from edgesnn.student.teacher.cache import TeacherCache
 from edgesnn.student.text.data import split_held_out
 from edgesnn.student.text.reading import ReadText, read_documents
@@ -28,11 +29,13 @@ class SampledText:
     Attributes:
         read: Its documents.
         cache: The teacher's rows.
+        whole: bool, whether all of a segment's scored places have a row.
         held: int64, numbers of the segments that are held out.
     """
 
     read: ReadText
     cache: TeacherCache
+    whole: NDArray[np.bool_]
     held: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
     def documents(self) -> list[list[int]]:
@@ -69,7 +72,15 @@ def open_sampled(folder: Path, config: TrainConfig) -> SampledText:
             limit=f"{config.max_length}, of this run",
             remedy=f"give --max-length {key['max_length']}",
         )
-    return SampledText(read_documents(folder / ANSWERS_FILE), cache)
+    try:
+        whole = array_from((folder / ROWS_FOLDER / WHOLE_FILE).read_bytes())
+    except (OSError, ValueError) as error:
+        raise TrainingError(
+            f"the sampled answers in '{folder}' are damaged",
+            actual=f"{WHOLE_FILE}: {error}",
+            remedy="sample them again",
+        ) from None
+    return SampledText(read_documents(folder / ANSWERS_FILE), cache, whole)
 
 
 def hold_out(sampled: Sequence[SampledText], tokens: int) -> EvalDocuments:
@@ -93,9 +104,9 @@ def hold_out(sampled: Sequence[SampledText], tokens: int) -> EvalDocuments:
         for document, segments in zip(answers.read.documents, answers.documents(), strict=True):
             if document.group in held:
                 numbers += segments
-                if len(segments) == 1 and count < tokens and (piece := _whole(answers.cache, segments[0])):
-                    pieces.append(piece)
-                    count += len(piece.ids)
+                if len(segments) == 1 and answers.whole[segments[0]] and count < tokens:
+                    pieces.append(_scored(answers.cache, segments[0]))
+                    count += len(pieces[-1].ids)
         answers.held = np.array(numbers, np.int64)
     if not pieces:
         raise TrainingError(
@@ -111,13 +122,11 @@ def hold_out(sampled: Sequence[SampledText], tokens: int) -> EvalDocuments:
 _JOINED = ("ids", "doc_bytes", "teacher_top1", "teacher_logp", "teacher_native_logp")
 
 
-def _whole(cache: TeacherCache, segment: int) -> EvalDocuments | None:
-    """A segment with the teacher's answers, None where they end before it does."""
+def _scored(cache: TeacherCache, segment: int) -> EvalDocuments:
+    """A segment with the teacher's answers."""
     text = cache.text
     a, b = int(text.doc_starts[segment]), int(text.doc_starts[segment + 1])
     first, last = np.searchsorted(text.positions, [a, b])
-    if first == last or int(text.positions[last - 1]) != b - 1:
-        return None
     return EvalDocuments(
         np.asarray(text.ids[a:b]),
         np.array([0, b - a]),
