@@ -123,26 +123,20 @@ def sample_teacher(
     """
     if find_spec("torch") is None:
         raise missing_extra("torch", "train", "sampling a teacher")
-    import torch
+    from edgesnn.student.sampling import SampleSettings, sample_file
 
-    from edgesnn.student.sampling import SampleSettings, sample_answers
-    from edgesnn.student.sampling.prompts import read_prompts
-    from edgesnn.student.teacher.loading import load_teacher
-
-    asked = read_prompts(Path(prompts), None if exclude is None else Path(exclude))
-    if threads is not None:
-        torch.set_num_threads(threads)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    teacher = load_teacher(teacher_model, device=device, dtype=dtype, system=system_prompt)
-    made = sample_answers(
-        teacher,
-        asked,
+    return sample_file(
+        teacher_model,
+        Path(prompts),
         Path(directory),
         settings or SampleSettings(),
+        exclude=None if exclude is None else Path(exclude),
+        system_prompt=system_prompt,
+        dtype=dtype,
+        threads=threads,
         seconds=seconds,
         on_progress=on_progress,
     )
-    return asked, made
 
 
 def student_folder(student: str | os.PathLike[str]) -> Path:

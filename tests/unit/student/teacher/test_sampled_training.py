@@ -36,7 +36,9 @@ def sampled(teacher, tmp_path_factory):
             teacher,
             PROMPTS,
             folder,
-            SampleSettings(max_new_tokens=1, batch_size=8, vocab_size=330, k=16, max_length=48, seed=seed),
+            SampleSettings(
+                FLAT, max_new_tokens=1, batch_size=8, vocab_size=330, k=16, max_length=48, seed=seed
+            ),
         )
         folders.append(folder)
     return folders
