@@ -204,9 +204,8 @@ def test_ctrl_c_keeps_what_was_recorded(twin, tmp_path):
     record = start(tmp_path, "record", f"ina228:{port}", "-o", "a.npz", "--json")
     part = tmp_path / "a.npz.part"
     wait_for(lambda: part.exists() and part.stat().st_size, "the segment")
-    time.sleep(
-        patience(0.5)
-    )  # some samples: it may not be none, and nothing outside tells when the first is there
+    # some samples: it may not be none, and nothing outside tells when the first is there
+    time.sleep(patience(0.5))
     record.send_signal(signal.SIGINT)
     code, out, err = finish(record)
     assert code == 0, err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import abstractmethod
 
 import numpy as np
 
@@ -27,7 +28,7 @@ def asleep_ns() -> int:
 
 
 class HostCounter(Meter):
-    """Base of the meters that poll this machine; a subclass gives ``name``, `_sample` and ``open``.
+    """Base of the meters that poll this machine; a subclass gives ``name``, `_begin`, `_sample` and ``open``.
 
     Args:
         address: Which counter, and its options.
@@ -130,13 +131,13 @@ class HostCounter(Meter):
     def close(self) -> None:
         self._streaming = self._opened = False
 
+    @abstractmethod
     def _begin(self) -> None:
         """Take the first reading."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _sample(self, now_ns: int) -> Block | None:
         """One sample from the last reading until now, or None when nothing is new."""
-        raise NotImplementedError
 
     def _now_s(self) -> float:
         return (self._last_ns - self._start_ns) / 1e9

@@ -23,7 +23,7 @@ from edgesnn.student.teacher.prefix import SharedPrefix
 from edgesnn.student.teacher.readout import ChosenReadout
 from edgesnn.student.teacher.soundness import not_numbers_error
 from edgesnn.student.teacher.trimming import TrimmedVocabulary
-from edgesnn.student.text.data import Document
+from edgesnn.student.text.data import Document, documents_digest
 from edgesnn.text.tokenizer import ASSISTANT, SPECIAL_TOKENS
 
 
@@ -300,15 +300,11 @@ def cache_key(
     k: int,
 ) -> CacheKey:
     """What a cache of a text belongs to."""
-    text = hashlib.sha256()
-    for document in documents:
-        for part in document.parts:
-            text.update(repr(part).encode("utf-8", "surrogatepass") + b"\0")
     chat = json.dumps(asdict(teacher.chat), sort_keys=True)
     return CacheKey(
         teacher=teacher.name,
         teacher_files=teacher.files,
-        text=text.hexdigest(),
+        text=documents_digest(documents),
         tokenizer=hashlib.sha256(teacher.tokenizer_json.encode("utf-8")).hexdigest(),
         chat=hashlib.sha256(chat.encode()).hexdigest(),
         trimming=trimmed.sha256,

@@ -104,6 +104,15 @@ def by_hash(documents: Sequence[Document]) -> list[Document]:
     return sorted(documents, key=lambda document: (_digest(document.group), document.group))
 
 
+def documents_digest(documents: Sequence[Document]) -> str:
+    """SHA-256 of a text, as a teacher's cache is keyed by it."""
+    text = hashlib.sha256()
+    for document in documents:
+        for part in document.parts:
+            text.update(repr(part).encode("utf-8", "surrogatepass") + b"\0")
+    return text.hexdigest()
+
+
 def split_held_out(documents: Sequence[Document]) -> tuple[list[Document], list[Document]]:
     """Hold out ``HELD_OUT_SHARE`` of the groups, chosen by hash: (training, held out).
 

@@ -20,7 +20,7 @@ from edgesnn.student.teacher.retention import eval_arrays
 from edgesnn.student.teacher.rows import CacheReader, JoinedReaders
 from edgesnn.student.teacher.source import resolve_teacher
 from edgesnn.student.text.batches import encode_documents, make_corpus
-from edgesnn.student.text.data import Document
+from edgesnn.student.text.data import Document, documents_digest
 from edgesnn.student.training.preparation import OnRead, Prepared, read_split, require_text
 from edgesnn.student.training.sampled_text import hold_out, open_sampled
 from edgesnn.text.tokenizer import END_OF_TEXT, SPECIAL_TOKENS, USER, TextTokenizer
@@ -112,15 +112,6 @@ def _same_vocabulary(caches: Sequence[TeacherCache]) -> None:
 
 def _limit(config: TrainConfig, name: str) -> int:
     return config.eval_tokens if name == HELD_OUT_CACHE else config.teacher_tokens or 0
-
-
-def documents_digest(documents: Sequence[Document]) -> str:
-    """SHA-256 of a text, as a cache is keyed by it."""
-    text = hashlib.sha256()
-    for document in documents:
-        for part in document.parts:
-            text.update(repr(part).encode("utf-8", "surrogatepass") + b"\0")
-    return text.hexdigest()
 
 
 def _finished(
