@@ -190,9 +190,7 @@ def train(
         bool,
         typer.Option("--export-onnx", help="Export to student.onnx when done.", rich_help_panel=_RUN),
     ] = False,
-    fp16: Annotated[
-        bool, typer.Option("--fp16", help="Store matrices as float16.", rich_help_panel=_RUN)
-    ] = False,
+    fp16: Annotated[bool, typer.Option("--fp16", help="Store as float16.", rich_help_panel=_RUN)] = False,
     no_git_tracking: Annotated[
         bool, typer.Option("--no-git-tracking", help="Leave the git commit out.", rich_help_panel=_RUN)
     ] = False,

@@ -104,7 +104,7 @@ class Answering:
 
     @torch.no_grad()
     def __call__(self, prompts: NDArray[np.int32], u: NDArray[np.float64]) -> list[SampledAnswer]:
-        """SampledAnswer a batch.
+        """Answer a batch.
 
         Args:
             prompts: int32 ``[B, L]``, native ids of prompts of one length.

@@ -185,5 +185,5 @@ def test_killed_five_times_the_command_ends_with_the_same_files_and_trains(teach
     finally:
         teacher_folder.with_name("gone").rename(teacher_folder)
     assert trained["training_results"]["teacher_positions"] == document["positions"]
-    assert trained["training_results"]["eval"]["retention"] is not None
-    assert trained["training_config"]["sampled"] == ["killed"]
+    assert trained["training_results"]["eval"]["teacher_top1"] is not None
+    assert trained["config"]["sampled"] == ["killed"]
