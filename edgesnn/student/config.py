@@ -60,6 +60,7 @@ class TrainConfig(BaseModel):
     output_dir: str = "artifacts/snn_student"
     dataset: str = "synthetic"
     dataset_path: str | None = None
+    sampled: tuple[str, ...] = ()
     eval_path: str | None = None
     eval_tokens: int = Field(20_000, ge=1)
     vocab_size: int = Field(4096, ge=259, le=65_536)
@@ -107,12 +108,19 @@ class TrainConfig(BaseModel):
     def _consistent(self) -> TrainConfig:
         if self.warmup_steps > self.num_steps:
             raise ValueError(f"warmup_steps ({self.warmup_steps}) exceeds num_steps ({self.num_steps})")
+        if self.sampled and self.teacher_model is None:
+            raise ValueError("sampled answers have a teacher: name it in teacher_model")
         if self.integer_share > self.freeze_share:
             raise ValueError(
                 f"integer_share ({self.integer_share}) exceeds freeze_share ({self.freeze_share}): "
                 "the integer forward pass needs frozen norms"
             )
         return self
+
+    @property
+    def sampled_alone(self) -> bool:
+        """Whether folders of sampled answers are all of the training text."""
+        return bool(self.sampled) and self.dataset_path is None
 
     @property
     def weights(self) -> tuple[float, float]:
@@ -137,6 +145,7 @@ class TrainConfig(BaseModel):
         for key in ("output_dir", "dataset_path", "eval_path", "teacher_model", "teacher_cache"):
             if data[key] is not None and PurePath(data[key]).is_absolute():
                 data[key] = PurePath(data[key]).name
+        data["sampled"] = [PurePath(folder).name for folder in data["sampled"]]
         return data
 
     def identity(self) -> dict[str, Any]:

@@ -39,9 +39,10 @@ def describe_run(
     """
     portable = config.portable()
     cache = prepared.cache
-    teacher = None if cache is None else str(cache.cache.manifest["key"]["teacher"])
+    teacher = None if cache is None else str(cache.key["teacher"])
     architecture = registry.find(config.architecture)
-    dataset = config.dataset if config.dataset_path is None else PurePath(config.dataset_path).name
+    paths = [*([] if config.dataset_path is None else [config.dataset_path]), *config.sampled]
+    dataset = ", ".join(PurePath(path).name for path in paths) or config.dataset
     return {
         "model_type": architecture.model_type,
         "architecture_version": architecture.version,
@@ -81,7 +82,7 @@ def describe_tokenizer(config: TrainConfig, prepared: Prepared) -> dict[str, Any
     described: dict[str, Any] = {"file": "tokenizer.json", "kind": "byte-level-bpe"}
     if prepared.cache is None:
         return {**described, "name": None}
-    key = prepared.cache.cache.manifest["key"]
+    key = prepared.cache.key
     return {
         **described,
         "name": key["teacher"],

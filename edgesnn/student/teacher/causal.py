@@ -11,11 +11,9 @@ from numpy.typing import NDArray
 
 from edgesnn.errors import MissingExtraError, UserError
 from edgesnn.student.teacher.loading import Teacher, load_teacher
+from edgesnn.student.teacher.readout import model_state
 from edgesnn.student.teacher.source import resolve_teacher, weight_bytes
 from edgesnn.text.causality import probes
-
-_STATES = ("past_key_values", "cache_params", "state")
-"""What models call the state that they hand out and take back."""
 
 
 class HuggingFaceModel:
@@ -81,7 +79,7 @@ class HuggingFaceModel:
         """Logits of the last token; what the model hands out as its state goes into its next call."""
         answer = self._model(input_ids=torch.tensor([ids]), use_cache=self.cached, **self._past)
         if self.cached:
-            self._past = {name: answer[name] for name in _STATES if answer.get(name) is not None}
+            self._past = model_state(answer)
         return answer.logits[0, -1].float()
 
     def _steps_agree(self) -> bool:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from edgesnn.errors import TrainingError
 from edgesnn.student.teacher.aggregate import Aggregator, Targets
@@ -23,6 +20,7 @@ from edgesnn.student.teacher.align import Aligner, ContextSegment
 from edgesnn.student.teacher.cache import MANIFEST_FILE, CachedText, CacheKey, TeacherCache
 from edgesnn.student.teacher.loading import Teacher
 from edgesnn.student.teacher.prefix import SharedPrefix
+from edgesnn.student.teacher.readout import ChosenReadout
 from edgesnn.student.teacher.soundness import not_numbers_error
 from edgesnn.student.teacher.trimming import TrimmedVocabulary
 from edgesnn.student.text.data import Document, documents_digest
@@ -100,17 +98,17 @@ def run_teacher(
         OutputError: The disk is full; the cache is usable as far as it got.
     """
     k = min(settings.k, trimmed.student_size)
-    key = _key(teacher, trimmed, documents, settings, k)
+    key = cache_key(teacher, trimmed, documents, settings, k)
     existing = TeacherCache.open(directory, key) if (directory / MANIFEST_FILE).is_file() else None
     if existing is not None and existing.complete:
         return existing
     segments = plan(teacher, trimmed, documents, settings)
-    cache = existing or TeacherCache.create(directory, key, _text(segments), trimmed)
+    cache = existing or TeacherCache.create(directory, key, cached_text(segments), trimmed)
     started, first, tokens = time.monotonic(), cache.done, 0
     with TeacherPass(teacher, trimmed, k=k, tau=settings.tau, batch_tokens=settings.batch_tokens) as answer:
         for chunk in chunks(segments, settings.chunk_positions, cache.done):
             targets = answer(chunk)
-            cache.append(_arrays(targets))
+            cache.append(cache_arrays(targets))
             tokens += sum(len(segment.native) for segment in chunk)
             if on_progress is not None:
                 seconds = max(time.monotonic() - started, 1e-9)
@@ -169,8 +167,7 @@ class TeacherPass:
     """A teacher made ready for answering; as a context it leaves the teacher as it was.
 
     Hidden states are read out only where a position is scored; what all segments of a batch begin with (the
-    system text) is run once. On a CPU the readout's product is taken in float32 from bfloat16 factors: its
-    result is not rounded to bfloat16.
+    system text) is run once.
 
     Args:
         teacher: The teacher.
@@ -195,19 +192,15 @@ class TeacherPass:
             prompt_end=SPECIAL_TOKENS.index(ASSISTANT),
             device=teacher.device,
         )
-        self._index: Tensor = torch.zeros(1, dtype=torch.int64, device=teacher.device)
         self._prefix = SharedPrefix(teacher)
-        self._precision = _exact_readout(teacher)
+        self._readout = ChosenReadout(teacher)
 
     def __enter__(self) -> TeacherPass:
-        self._precision.__enter__()
-        head = self._teacher.model.get_output_embeddings()  # type: ignore[operator]
-        self._hook = head.register_forward_pre_hook(self._select)
+        self._readout.__enter__()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._hook.remove()
-        self._precision.__exit__(None, None, None)
+        self._readout.__exit__(*exception)
 
     def __call__(self, segments: Sequence[ContextSegment]) -> Targets:
         """Answer segments; the positions of the result are in the order of the segments."""
@@ -240,11 +233,10 @@ class TeacherPass:
         device = self._teacher.device
         try:
             past = self._prefix.states(segments[0].native[:shared], len(segments)) if shared else {}
-            self._index = torch.from_numpy(flat).to(device)
-            rows = torch.from_numpy(ids).to(device)
-            logits = self._teacher.model(input_ids=rows, **(past or {"use_cache": False})).logits
+            rows, index = torch.from_numpy(ids).to(device), torch.from_numpy(flat).to(device)
+            logits, _ = self._readout(rows, index, **(past or {"use_cache": False}))
             targets = self._aggregate(
-                logits.reshape(-1, logits.shape[-1]),
+                logits,
                 torch.from_numpy(np.concatenate([s.native[s.rows] for s in segments]).astype(np.int64)).to(
                     device
                 ),
@@ -267,31 +259,6 @@ class TeacherPass:
             )
         return targets
 
-    def _select(self, head: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-        hidden = arguments[0].flatten(0, 1)[self._index][None]
-        return (hidden.to(next(head.parameters()).dtype), *arguments[1:])
-
-
-@contextmanager
-def _exact_readout(teacher: Teacher) -> Iterator[None]:
-    """Let a bfloat16 teacher on a CPU read out in float32."""
-    model: Any = teacher.model
-    if teacher.device.type != "cpu" or teacher.dtype != torch.bfloat16:
-        yield
-        return
-    head = model.get_output_embeddings()
-    model.set_output_embeddings(copy.deepcopy(head).float())
-    backend: Any = getattr(torch.backends.mkldnn, "matmul", None)
-    before = getattr(backend, "fp32_precision", None)
-    if before is not None:
-        backend.fp32_precision = "bf16"
-    try:
-        yield
-    finally:
-        model.set_output_embeddings(head)
-        if before is not None:
-            backend.fp32_precision = before
-
 
 def _batches(segments: Sequence[ContextSegment], order: list[int], budget: int) -> Iterator[list[int]]:
     """Segments of similar length, so many that padding included they stay within the budget."""
@@ -307,12 +274,14 @@ def _batches(segments: Sequence[ContextSegment], order: list[int], budget: int) 
         yield batch
 
 
-def _arrays(targets: Targets) -> dict[str, NDArray[Any]]:
+def cache_arrays(targets: Targets) -> dict[str, NDArray[Any]]:
+    """Targets under the names that a cache has for them."""
     arrays = {field.name: getattr(targets, field.name) for field in fields(Targets)}
     return {**arrays, "teacher_top1": targets.topk_ids[:, 0]}
 
 
-def _text(segments: Sequence[ContextSegment]) -> CachedText:
+def cached_text(segments: Sequence[ContextSegment]) -> CachedText:
+    """Segments one after another."""
     starts = np.zeros(len(segments) + 1, np.int64)
     np.cumsum([len(segment.student) for segment in segments], out=starts[1:])
     return CachedText(
@@ -323,13 +292,14 @@ def _text(segments: Sequence[ContextSegment]) -> CachedText:
     )
 
 
-def _key(
+def cache_key(
     teacher: Teacher,
     trimmed: TrimmedVocabulary,
     documents: Sequence[Document],
     settings: PassSettings,
     k: int,
 ) -> CacheKey:
+    """What a cache of a text belongs to."""
     chat = json.dumps(asdict(teacher.chat), sort_keys=True)
     return CacheKey(
         teacher=teacher.name,

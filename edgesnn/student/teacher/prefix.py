@@ -25,22 +25,26 @@ class SharedPrefix:
 
     Args:
         teacher: The teacher.
+
+    Attributes:
+        begin: int32, native ids with which every question begins.
+        usable: Whether its keys and values can be kept.
     """
 
     def __init__(self, teacher: Teacher) -> None:
         self._teacher = teacher
         self._kept: tuple[bytes, Any] | None = None
         # the chat format's begin, less one token, so that something is left to predict the first position
-        self._begin = np.array(teacher.chat.before[:-1], np.int32)
-        self._usable = len(self._begin) >= SHORTEST and self._splits()
+        self.begin = np.array(teacher.chat.before[:-1], np.int32)
+        self.usable = len(self.begin) >= SHORTEST and self._splits()
 
     def length(self, segments: Sequence[ContextSegment]) -> int:
         """Native ids that all segments begin with and that need not be run for each."""
-        return len(self._begin) if all(self.begins(segment) for segment in segments) else 0
+        return len(self.begin) if all(self.begins(segment) for segment in segments) else 0
 
     def begins(self, segment: ContextSegment) -> bool:
         """Whether a segment begins with the chat format and can share it."""
-        return self._usable and np.array_equal(segment.native[: len(self._begin)], self._begin)
+        return self.usable and np.array_equal(segment.native[: len(self.begin)], self.begin)
 
     def states(self, prefix: NDArray[np.int32], rows: int) -> dict[str, Any]:
         """Arguments that let the teacher go on behind a prefix in every row of a batch."""

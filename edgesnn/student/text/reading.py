@@ -101,13 +101,7 @@ def read_documents(path: Path) -> ReadText:
     Raises:
         TrainingError: The file is missing, unreadable, no text, malformed or empty.
     """
-    if not path.is_file():
-        raise TrainingError(f"no data set at '{path}'", actual="missing file")
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise TrainingError(f"cannot read '{path}'", actual=error.strerror) from None
-    text, suffix, name = _decoded(raw, path), path.suffix.lower(), path.name
+    text, suffix, name = read_text(path), path.suffix.lower(), path.name
     delimiter = _delimiter(text)
     documents: list[Document] = []
     if not text.strip():
@@ -127,6 +121,21 @@ def read_documents(path: Path) -> ReadText:
     if not documents:
         raise TrainingError(f"the data set '{path}' is empty", remedy="give a file with text in it")
     return ReadText(name, form, documents)
+
+
+def read_text(path: Path) -> str:
+    """The text of a file in UTF-8, or in what the mark at its begin says, with line feeds alone.
+
+    Raises:
+        TrainingError: The file is missing, unreadable or no text.
+    """
+    if not path.is_file():
+        raise TrainingError(f"no text at '{path}'", actual="missing file")
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise TrainingError(f"cannot read '{path}'", actual=error.strerror) from None
+    return _decoded(raw, path)
 
 
 def _decoded(raw: bytes, path: Path) -> str:

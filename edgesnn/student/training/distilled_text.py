@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from edgesnn.errors import TrainingError
 from edgesnn.student.artifact.evaluate import EvalDocuments
 from edgesnn.student.config import TrainConfig
@@ -15,11 +17,12 @@ from edgesnn.student.teacher.cache import MANIFEST_FILE, TeacherCache
 from edgesnn.student.teacher.loading import Teacher, load_teacher, trim_for
 from edgesnn.student.teacher.passes import PassProgress, PassSettings, run_teacher
 from edgesnn.student.teacher.retention import eval_arrays
-from edgesnn.student.teacher.rows import CacheReader
+from edgesnn.student.teacher.rows import CacheReader, JoinedReaders
 from edgesnn.student.teacher.source import resolve_teacher
 from edgesnn.student.text.batches import encode_documents, make_corpus
 from edgesnn.student.text.data import Document, documents_digest
 from edgesnn.student.training.preparation import OnRead, Prepared, read_split, require_text
+from edgesnn.student.training.sampled_text import hold_out, open_sampled
 from edgesnn.text.tokenizer import END_OF_TEXT, SPECIAL_TOKENS, USER, TextTokenizer
 
 CACHE_DIRECTORY = "teacher_cache"
@@ -61,20 +64,50 @@ def prepare_distilled(
         OutputError: The disk is full; what the teacher has answered so far is kept.
     """
     train, held, sources = read_split(config, on_read)
-    texts = {HELD_OUT_CACHE: held, TRAIN_CACHE: train}
+    sampled = [open_sampled(Path(name), config) for name in config.sampled]
+    for answers in sampled:
+        if on_read is not None:
+            on_read(answers.read)
+    sources += tuple(answers.read.as_dict() for answers in sampled)
     folder = Path(config.teacher_cache) if config.teacher_cache else directory / CACHE_DIRECTORY
+    texts = {name: text for name, text in ((HELD_OUT_CACHE, held), (TRAIN_CACHE, train)) if text}
     caches = {name: _finished(config, folder / name, texts[name], _limit(config, name)) for name in texts}
     if any(cache is None for cache in caches.values()):
         caches.update(_ask(config, folder, texts, on_teacher, teacher))
-    reader = CacheReader(folder / TRAIN_CACHE, config.temperature)
-    vocabularies = {cache.manifest["key"]["trimming"] for cache in caches.values() if cache is not None}
-    if len(vocabularies) > 1:
-        raise TrainingError(
-            f"the caches in '{folder}' have different vocabularies", remedy="delete the older one"
-        )
-    held_cache = caches[HELD_OUT_CACHE] or TeacherCache.open(folder / HELD_OUT_CACHE)
-    joined = _join(config, reader, EvalDocuments(**eval_arrays(held_cache)), train)
+    opened = [cache or TeacherCache.open(folder / name) for name, cache in caches.items()]
+    _same_vocabulary([*opened, *(answers.cache for answers in sampled)])
+    if held:
+        held_out = EvalDocuments(**eval_arrays(TeacherCache.open(folder / HELD_OUT_CACHE)))
+    else:
+        held_out = hold_out(sampled, config.eval_tokens)
+    encoded: list[list[int]] = []
+    readers = []
+    if train:
+        readers.append(CacheReader(folder / TRAIN_CACHE, config.temperature))
+        encoded = _encoded(config, readers[0], train)
+    for answers in sampled:
+        kept, place = answers.kept(), sum(map(len, encoded))
+        readers.append(CacheReader(answers.cache.directory, config.temperature, place, np.concatenate(kept)))
+        encoded += [answers.cache.text.ids[places].tolist() for places in kept]
+    joined = _join(config, JoinedReaders(readers), held_out, encoded)
     return replace(joined, sources=sources)
+
+
+def _same_vocabulary(caches: Sequence[TeacherCache]) -> None:
+    """Refuse rows of different vocabularies, or of different lengths, in one run.
+
+    Raises:
+        TrainingError: There are some.
+    """
+    for name in ("trimming", "k"):
+        found = {cache.manifest["key"][name]: cache.directory for cache in caches}
+        if len(found) > 1:
+            raise TrainingError(
+                "the teacher's rows have different "
+                + ("vocabularies" if name == "trimming" else "numbers of tokens"),
+                actual=", ".join(f"'{folder}'" for folder in found.values()),
+                remedy="make them with one --vocab-size and one teacher",
+            )
 
 
 def _limit(config: TrainConfig, name: str) -> int:
@@ -145,17 +178,21 @@ def _device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _join(
-    config: TrainConfig, reader: CacheReader, held_out: EvalDocuments, documents: Sequence[Document]
-) -> Prepared:
+def _encoded(config: TrainConfig, reader: CacheReader, documents: Sequence[Document]) -> list[list[int]]:
+    """Ids of a text: as the teacher was asked, then what it was not asked about."""
     text, tokenizer = reader.cache.text, reader.cache.trimmed.tokenizer
     bounds = text.doc_starts.tolist()
     cached = [text.ids[a:b].tolist() for a, b in zip(bounds, bounds[1:], strict=False)]
-    rest = _unasked(documents, cached, tokenizer) if config.teacher_tokens else []
-    corpus = make_corpus([*cached, *rest], config.max_length)
+    return [*cached, *(_unasked(documents, cached, tokenizer) if config.teacher_tokens else [])]
+
+
+def _join(
+    config: TrainConfig, readers: JoinedReaders, held_out: EvalDocuments, encoded: Sequence[Sequence[int]]
+) -> Prepared:
+    corpus = make_corpus(encoded, config.max_length)
     require_text(corpus, config)
     digest = hashlib.sha256(corpus.ids.tobytes() + held_out.ids.tobytes()).hexdigest()
-    return Prepared(tokenizer, corpus, held_out, digest, reader)
+    return Prepared(readers.trimmed.tokenizer, corpus, held_out, digest, readers)
 
 
 def _unasked(

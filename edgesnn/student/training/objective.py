@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from edgesnn.student.config import TrainConfig
-from edgesnn.student.teacher.rows import CacheReader
+from edgesnn.student.teacher.rows import JoinedReaders
 from edgesnn.student.text.batches import Batch
 from edgesnn.student.training.distil_loss import distil_loss
 
@@ -26,7 +26,7 @@ class Distillation:
         config: Temperature and weights.
     """
 
-    def __init__(self, cache: CacheReader | None, config: TrainConfig) -> None:
+    def __init__(self, cache: JoinedReaders | None, config: TrainConfig) -> None:
         self._cache = cache
         self._tau = config.temperature
         self._ce, self._kd = config.weights

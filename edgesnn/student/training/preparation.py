@@ -11,7 +11,7 @@ from typing import Any
 from edgesnn.errors import TrainingError
 from edgesnn.student.artifact.evaluate import EvalDocuments, make_slice
 from edgesnn.student.config import TrainConfig
-from edgesnn.student.teacher.rows import CacheReader
+from edgesnn.student.teacher.rows import JoinedReaders
 from edgesnn.student.text.batches import Corpus, encode_documents, make_corpus
 from edgesnn.student.text.bpe import learn_cached
 from edgesnn.student.text.data import Document, by_hash, split_held_out
@@ -36,7 +36,7 @@ class Prepared:
     corpus: Corpus
     held_out: EvalDocuments
     digest: str
-    cache: CacheReader | None = None
+    cache: JoinedReaders | None = None
     sources: tuple[dict[str, Any], ...] = ()
 
 
@@ -50,18 +50,23 @@ def read_split(
     """Read the text of a run.
 
     Returns:
-        Training documents, held-out ones by hash, and what each file was read as.
+        Training documents, held-out ones by hash, and what each file was read as; folders of sampled answers
+        are not among them.
 
     Raises:
         TrainingError: The text is missing, empty, too short or unusable.
     """
-    texts = [load_documents(config.dataset, config.dataset_path)]
+    texts = [] if config.sampled_alone else [load_documents(config.dataset, config.dataset_path)]
     if config.eval_path is not None:
         texts.append(read_documents(Path(config.eval_path)))
     for text in texts:
         if on_read is not None:
             on_read(text)
-    parts = [text.documents for text in texts] if len(texts) == 2 else split_held_out(texts[0].documents)
+    parts = [text.documents for text in texts]
+    if config.sampled_alone:
+        parts.insert(0, [])
+    if config.eval_path is None:
+        parts = [[], []] if config.sampled_alone else list(split_held_out(parts[0]))
     return parts[0], by_hash(parts[1]), tuple(text.as_dict() for text in texts)
 
 

@@ -316,7 +316,7 @@ class TrainingRun:
             "best_step": None if best is None else best["step"],
             "spike_rates": rates,
             "train_tokens": len(self.prepared.corpus.ids),
-            "teacher_positions": None if self.prepared.cache is None else self.prepared.cache.cache.done,
+            "teacher_positions": None if self.prepared.cache is None else self.prepared.cache.positions,
             "epochs": self.stream.epoch,
             "wall_seconds": round(self.seconds["wall"], 1),
             "cpu_seconds": round(self.seconds["cpu"], 1),
@@ -329,9 +329,7 @@ class TrainingRun:
                 metadata,
                 self.prepared.tokenizer,
                 self.prepared.held_out,
-                trimming=None
-                if self.prepared.cache is None
-                else self.prepared.cache.cache.trimmed.to_bytes(),
+                trimming=None if self.prepared.cache is None else self.prepared.cache.trimmed.to_bytes(),
             )
             phases = {"norms frozen": self.config.freeze_at}
             if self.exponent is not None:
