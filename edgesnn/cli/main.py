@@ -43,7 +43,7 @@ COMMANDS: dict[str, str] = {
     "help": "Show the help of a command.",
 }
 
-FOLDERS = frozenset({"meter", "profile"})
+FOLDERS = frozenset({"meter", "profile", "train"})
 
 PROGRAM = "edgesnn"
 #: So wide a terminal gets rich's help, which cuts words where it has less room.
