@@ -131,16 +131,7 @@ def resolve_target(text: str) -> list[str]:
         UsageError: There is no such target.
         DeviceError: It exists, but none of its runners can run here.
     """
-    if text.endswith(".toml"):
-        candidates = load_toml(find_target(text), Target).runners
-    else:
-        name = parse_target(text).name
-        if name in files("targets", "devices"):
-            candidates = load_toml(find_target(name), Target).runners
-        elif name in plugins.names(plugins.RUNNERS):
-            candidates = [name]
-        else:
-            raise unknown("target", name, names())
+    candidates = _candidates(text)
     reasons = {candidate: why_not(candidate) for candidate in candidates}
     present = [candidate for candidate, reason in reasons.items() if reason is None]
     if not present:
@@ -150,3 +141,39 @@ def resolve_target(text: str) -> list[str]:
             remedy="see: edgesnn doctor",
         )
     return present
+
+
+def passed_over(text: str, taken: str | None = None) -> list[str]:
+    """One sentence for each faster runner of a target that cannot run here.
+
+    A slower engine is no silent matter: its times are others, though its bits are the same.
+
+    Args:
+        text: The target, as `resolve_target` takes it.
+        taken: The runner that is used; the fastest that can run where it is left out.
+
+    Raises:
+        UsageError: There is no such target.
+    """
+    candidates = _candidates(text)
+    reasons = {candidate: why_not(candidate) for candidate in candidates}
+    taken = taken or next((one for one in candidates if reasons[one] is None), None)
+    if taken not in candidates:
+        return []
+    return [
+        f"target '{text}' runs on {taken}, not on {faster}, its faster engine: {reasons[faster]}"
+        for faster in candidates[: candidates.index(taken)]
+        if reasons[faster] is not None
+    ]
+
+
+def _candidates(text: str) -> list[str]:
+    """The runners behind a target, the fastest first, whether they can run here or not."""
+    if text.endswith(".toml"):
+        return load_toml(find_target(text), Target).runners
+    name = parse_target(text).name
+    if name in files("targets", "devices"):
+        return load_toml(find_target(name), Target).runners
+    if name in plugins.names(plugins.RUNNERS):
+        return [name]
+    raise unknown("target", name, names())

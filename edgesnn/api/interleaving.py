@@ -33,7 +33,7 @@ from edgesnn.record.model import Parity
 from edgesnn.record.provenance import collect_provenance
 from edgesnn.record.timing import Interleaving, RatioFigure, Role, WarmUp
 from edgesnn.runners.base import Runner, RunnerOptions
-from edgesnn.targets import parse_target, resolve_target
+from edgesnn.targets import parse_target, passed_over, resolve_target
 from edgesnn.text.tokenizer import load_tokenizer
 
 ROLES: tuple[Role, Role] = ("A", "B")
@@ -134,13 +134,14 @@ def profile_interleaved(
     order = interleaved_order(profile.workload.windows, seed)
     workload = profile.workload.model_copy(update={"windows": order.count("A")})
     bundles = [open_bundle(one) for one in (a, b)]
+    kind = _runner_of_both(target, bundles)
     plan = _Plan(
         target=target,
-        kind=_runner_of_both(target, bundles),
+        kind=kind,
         profile=profile.model_copy(update={"workload": workload}),
         options=RunnerOptions(threads=asked.threads, address=parse_target(target).address),
         allow_unmeasured=asked.allow_unmeasured,
-        notes=notes,
+        notes=[*notes, *passed_over(target, kind.name)],
         on_progress=on_progress,
     )
     with ExitStack() as stack:

@@ -172,6 +172,7 @@ def _meters() -> list[Item]:
             "status": statuses[found.name],
             "description": f"{found.description} on {found.port}",
             "missing": found.trouble,
+            "present": True,
             "package": None,
             "error": None,
         }
@@ -184,6 +185,7 @@ def _meters() -> list[Item]:
             "status": driver.status,
             "description": driver.summary,
             "missing": driver.missing,
+            "present": not (driver.built_in and driver.missing),
             "package": driver.package,
             "error": driver.error,
         }

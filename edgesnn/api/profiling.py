@@ -35,7 +35,7 @@ from edgesnn.record.model import Parity
 from edgesnn.record.provenance import collect_provenance
 from edgesnn.record.timing import Comparison
 from edgesnn.runners.base import Capability, Runner, RunnerOptions, Screen
-from edgesnn.targets import names, parse_target, resolve_target
+from edgesnn.targets import names, parse_target, passed_over, resolve_target
 from edgesnn.text.tokenizer import load_tokenizer
 
 #: Label, quantity and unit of what a device's own screen shows.
@@ -126,6 +126,7 @@ def _measured(
     profile, notes = profile_for(asked)
     bundle = open_bundle(bundle)
     runner_class = runner_of(target, bundle)
+    notes = [*notes, *passed_over(target, runner_class.name)]
     tokenizer = load_tokenizer(bundle.file(TOKENIZER_NAME))
     beside = None
     if asked.reference is not None:  # first: it is the part that most easily fails

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
+
 from edgesnn import plugins
+from edgesnn.api.bundles import open_bundle
 from edgesnn.api.options import Progress
 from edgesnn.bundle.bundle import Bundle
+from edgesnn.errors import EdgesnnError
 from edgesnn.runners.base import Capability, Runner, Screen
-from edgesnn.targets import resolve_target
+from edgesnn.targets import passed_over, resolve_target
 
 
 def export_of(runner: type[Runner]) -> str | None:
@@ -39,6 +44,19 @@ def runner_misses(runner: type[Runner], bundle: Bundle) -> str | None:
     if export is not None and not bundle.has_export(export):
         return f"the bundle holds no format '{export}': export it again with --format {export}"
     return runner.missing()
+
+
+def engine_notes(target: str, model: str | os.PathLike[str]) -> list[str]:
+    """Where a target runs a bundle or an artifact on a slower engine than it would rather take, and why.
+
+    Raises:
+        UsageError: There is no such target.
+    """
+    found = passed_over(target)
+    if found:
+        with suppress(EdgesnnError):  # an artifact, which is exported for the fastest runner that can run
+            found = passed_over(target, runner_of(target, open_bundle(model)).name)
+    return found
 
 
 def runner_of(target: str, bundle: Bundle) -> type[Runner]:

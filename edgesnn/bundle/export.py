@@ -99,6 +99,7 @@ def write_bundle(
                     digest,
                     tokenizer=source.tokenizer,
                     end_of_text=source.text.get("end_of_text"),
+                    prompt_template=source.text.get("prompt_template"),
                 ),
                 folder,
             )

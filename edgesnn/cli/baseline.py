@@ -13,8 +13,7 @@ from edgesnn.errors import GateError, UsageError
 from edgesnn.names import unknown
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
+    from edgesnn.cli.tables import Sheet
     from edgesnn.reports.baseline import Baseline
     from edgesnn.reports.comparing.result import Key
     from edgesnn.reports.history import LevelChange, SessionDrift
@@ -51,6 +50,10 @@ def baseline(
 
     Times and energies gate from five sessions on; counts and bits from the first. The history shows steps,
     and the drift of the newest sessions against the first since the last accepted change.
+
+    Examples:
+        edgesnn baseline update runs --baselines baselines
+        edgesnn baseline show --check
     """
     with session("baseline", json_mode) as out:
         if action not in ACTIONS:
@@ -136,18 +139,25 @@ def _document(one: Baseline, cut: list[LevelChange], slow: list[SessionDrift]) -
     }
 
 
-def _list_table(found: list[Baseline]) -> Table:
-    from rich.table import Table
-    from rich.text import Text
+def _list_table(found: list[Baseline]) -> Sheet:
+    from edgesnn.cli.tables import Sheet, names, numbers, words
 
-    table = Table(title="baselines", title_justify="left")
-    for column in ("model", "target", "engine", "meter", "profile", "sessions", "history", "latest"):
-        table.add_column(column, overflow="fold")
+    table = Sheet(
+        "baselines",
+        words("model"),
+        names("target"),
+        words("engine", 5),
+        words("meter", 4),
+        words("profile", 1),
+        numbers("sessions"),
+        numbers("history", 3),
+        names("latest", 2),
+    )
     for one in found:
         key = one.key
         latest = one.sessions[-1].created if one.sessions else "-"
         cells = (key.model, key.target, key.engine, key.meter, key.profile, str(len(one.current())))
-        table.add_row(*map(Text, (*cells, str(len(one.sessions)), latest)))
+        table.add_row(*cells, str(len(one.sessions)), latest)
     return table
 
 
@@ -167,21 +177,20 @@ def _show(out: CommandOutput, one: Baseline, cut: list[LevelChange], slow: list[
         out.print((drift.sentence(), "bold red" if drift.worse else "dim"))
 
 
-def _history_table(one: Baseline) -> Table:
-    from rich.table import Table
-    from rich.text import Text
-
+def _history_table(one: Baseline) -> Sheet:
+    from edgesnn.cli.tables import Sheet, names, numbers
     from edgesnn.reports.formats.wording import number
     from edgesnn.reports.history import session_means
 
     metrics = list(dict.fromkeys(name for session in one.sessions for name in session.series))
-    table = Table(title="history, geometric means", title_justify="left")
-    for column in ("", "created", "commit", "program", *metrics):
-        table.add_column(column, overflow="fold", justify="right" if column in metrics else "left")
+    columns = (numbers(""), names("created", 1), names("commit", 2), names("program", len(metrics) + 3))
+    # the further to the right, the sooner a narrow terminal does without
+    figures = (numbers(metric, place + 2 if place else 0) for place, metric in enumerate(metrics))
+    table = Sheet("history, geometric means", *columns, *figures)
     for place, run in enumerate(one.sessions):
         cells = [str(place + 1), run.created, (run.commit or "-")[:10], run.program_hash[:10]]
         for metric in metrics:
             _, means = session_means([run], metric)
             cells.append(number(math.exp(means[0])) if len(means) else "-")
-        table.add_row(*map(Text, cells))
+        table.add_row(*cells)
     return table

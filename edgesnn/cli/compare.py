@@ -13,8 +13,7 @@ from edgesnn.cli.output import CommandOutput, JsonFlag, session
 from edgesnn.errors import OutputError
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
+    from edgesnn.cli.tables import Sheet
     from edgesnn.reports.comparing.result import RunComparison, TargetComparison
 
 _COLOURS = {
@@ -31,8 +30,6 @@ _COLOURS = {
     "PASS": "green",
 }
 _MOST_TABLES = 20
-#: So that a narrow terminal folds names before it hides what matters.
-_LEAST_WIDTHS = {"base": 9, "head": 9, "change": 18, "outcome": 14}
 
 
 def compare(
@@ -82,6 +79,10 @@ def compare(
     Counts and bits compare exactly. Times and energies gate when the windows of both took turns in one
     session, or the base holds at least five sessions; otherwise they are shown as information. Exit codes: 0
     nothing got worse, 3 a regression or a failed budget, 6 something required could not be decided.
+
+    Examples:
+        edgesnn compare baselines runs
+        edgesnn compare old.json new.json --threshold times=3% --markdown summary.md
     """
     with session("compare", json_mode) as out:
         from edgesnn.api.comparing import compare_runs
@@ -170,10 +171,10 @@ def _render_target(out: CommandOutput, target: TargetComparison, details: bool) 
         out.print(f"  changed: {', '.join(change.what for change in target.changed)}")
 
 
-def _metrics_table(target: TargetComparison, details: bool) -> Table:
-    from rich.table import Table
+def _metrics_table(target: TargetComparison, details: bool) -> Sheet:
     from rich.text import Text
 
+    from edgesnn.cli.tables import Sheet, numbers, words
     from edgesnn.reports.formats.wording import (
         SIGNS,
         change_text,
@@ -183,17 +184,15 @@ def _metrics_table(target: TargetComparison, details: bool) -> Table:
         threshold_text,
     )
 
-    table = Table(title="metrics", title_justify="left")
-    columns = ["metric", "base", "head", "change", "outcome"]
-    for column in [*columns, *(["counts from", "evidence"] if details else [])]:
-        left = column in ("metric", "outcome", "evidence")
-        table.add_column(
-            column,
-            justify="left" if left else "right",
-            no_wrap=column in ("base", "head", "change"),
-            min_width=_LEAST_WIDTHS.get(column),
-            overflow="fold",
-        )
+    table = Sheet(
+        "metrics",
+        words("metric"),
+        numbers("base", 2),
+        numbers("head", 1),
+        numbers("change"),
+        words("outcome"),
+        *([numbers("counts from", 3), words("evidence", 4)] if details else []),
+    )
     for metric in target.metrics:
         if not (metric.gates or metric.unit_of_n or details):
             continue
@@ -213,15 +212,13 @@ def _metrics_table(target: TargetComparison, details: bool) -> Table:
     return table
 
 
-def _budgets_table(target: TargetComparison) -> Table:
-    from rich.table import Table
+def _budgets_table(target: TargetComparison) -> Sheet:
     from rich.text import Text
 
+    from edgesnn.cli.tables import Sheet, names, words
     from edgesnn.reports.formats.wording import budget_text
 
-    table = Table(title="budgets of the head", title_justify="left")
-    for column in ("budget", "value and limit", "verdict"):
-        table.add_column(column, overflow="fold")
+    table = Sheet("budgets of the head", words("budget"), words("value and limit", 1), names("verdict"))
     for budget in target.budgets:
         if budget.required:
             verdict = budget.verdict + (" (excused)" if budget.excused else "")

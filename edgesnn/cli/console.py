@@ -17,6 +17,8 @@ from rich.segment import Segment
 _CONTROL = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
+#: A width that no line has.
+_NO_EDGE = 100_000
 
 
 def visible(text: str) -> str:
@@ -27,16 +29,32 @@ def visible(text: str) -> str:
 class PlainConsole(Console):
     """A console that takes text as it is; style comes from `rich.text.Text` alone.
 
+    Where nobody watches there is no edge: nothing is folded or cut, whatever the environment says.
+
     Args:
         file: Where it writes.
         stderr: Whether that is standard error.
     """
 
     def __init__(self, file: TextIO, *, stderr: bool = False) -> None:
-        super().__init__(file=file, stderr=stderr, soft_wrap=not file.isatty(), markup=False, emoji=False)
+        self.watched = file.isatty()
+        super().__init__(
+            file=file,
+            stderr=stderr,
+            soft_wrap=not self.watched,
+            markup=False,
+            emoji=False,
+            width=None if self.watched else _NO_EDGE,
+            height=None if self.watched else _NO_EDGE,
+        )
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """Rich's segments, control characters in their text made visible."""
         for segment in super().render(renderable, options):
             told = segment.control is not None or segment.text.isprintable()
             yield segment if told else Segment(visible(segment.text), segment.style)
+
+
+def is_watched(console: Console) -> bool:
+    """Whether a console is a terminal, which has an edge; not whether it shows colours."""
+    return console.watched if isinstance(console, PlainConsole) else console.is_terminal

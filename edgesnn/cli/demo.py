@@ -42,6 +42,10 @@ def demo(
 
     Needs no torch, no device and no network. The verdicts are printed; the exit code is 0 when the whole
     chain worked, whatever this computer's speed.
+
+    Examples:
+        edgesnn demo
+        edgesnn demo -o tried
     """
     with session("demo", json_mode) as out:
         from edgesnn import resources
@@ -193,17 +197,17 @@ def _profile(out: CommandOutput, bundle_path: Path, folder: Path, verified: list
 
 def _engines(out: CommandOutput, records: list[RunRecord]) -> None:
     """One row an engine. Accuracy is the first one's: the others have the same bits."""
-    from rich.table import Table
+    from edgesnn.cli.tables import Sheet, names, numbers
 
-    table = Table(title="every engine, one program", title_justify="left", box=None, pad_edge=False)
-    for column in ("\nengine", *(title for title, _ in _ENGINE_COLUMNS), "\nverdict"):
-        left = column in ("\nengine", "\nverdict")
-        table.add_column(column, justify="left" if left else "right", no_wrap=True)
+    # the further to the right, the sooner a narrow terminal does without
+    figures = (numbers(title, place) for place, (title, _) in enumerate(_ENGINE_COLUMNS))
+    columns = (names("\nengine"), *figures, names("\nverdict"))
+    table = Sheet("every engine, one program", *columns, ruled=False)
     for record in records:
-        numbers = [
+        cells = [
             _number(records[0] if name == "accuracy.top1" else record, name) for _, name in _ENGINE_COLUMNS
         ]
-        table.add_row(record.device.runner, *numbers, record.verdict.verdict)
+        table.add_row(record.device.runner, *cells, record.verdict.verdict)
     out.print(table)
     out.print(
         "The meter is a simulated PPK2 on a simulated device: its energy tries the chain and says nothing\n"
@@ -234,11 +238,10 @@ def _generate(bundle_path: Path) -> str:
 
 
 def _summary(out: CommandOutput, record: RunRecord, steps: dict[str, float]) -> None:
-    from rich.table import Table
+    from edgesnn.cli.tables import Sheet, names, words
 
-    table = Table(title="what this computer measured", title_justify="left")
-    for column in ("", "value", "kind", "how"):
-        table.add_column(column, overflow="fold")
+    columns = (words(""), names("value"), names("kind", 1), words("how", 2))
+    table = Sheet("what this computer measured", *columns)
     rows = (
         ("one token, full context, p95", "latency.p95"),
         ("prompt to first token, p95", "first_token.p95"),

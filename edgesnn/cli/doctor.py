@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import platform
+import re
 import sys
+import tomllib
 from dataclasses import asdict
 from importlib import metadata
-from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -21,10 +23,10 @@ from edgesnn.scratch import ScratchFolder
 SCHEMA = "edgesnn.doctor/1"
 MINIMUM_PYTHON = (3, 11)
 
-#: The packages that edgesnn cannot do without, by import name.
-CORE_PACKAGES = ("numpy", "onnx", "onnxruntime", "safetensors", "tokenizers", "psutil", "scipy")
 REINSTALL = "pip install --force-reinstall edgesnn"
-TRAIN_EXTRA = "pip install 'edgesnn[train]'"
+#: Who uses edgesnn does without the tools with which it is made.
+DEVELOPMENT = "dev"
+_REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)(?:.*;.*\bextra *== *['\"]([^'\"]+)['\"])?")
 
 
 def doctor(
@@ -41,8 +43,13 @@ def doctor(
     """Say what is missing for each runner, exporter, meter and training, one remedy per line.
 
     Meters that are attached and permitted are asked for their firmware; where asking could cut the supply of
-    the device under test, only with `--ask-meters`. The exit code is 0 whatever is missing: not everyone
-    needs everything. With `--json`, the field `missing` counts what is.
+    the device under test, only with `--ask-meters`. What a machine need not have, such as a battery, is not
+    missing but not present. The exit code is 0 whatever is missing: not everyone needs everything. With
+    `--json`, the field `missing` counts what is.
+
+    Examples:
+        edgesnn doctor
+        edgesnn doctor --install lava
     """
     with session("doctor", as_json) as output:
         if install is not None:
@@ -53,16 +60,13 @@ def doctor(
         output.document(SCHEMA, {"missing": missing, "checks": [asdict(check) for check in checks]})
         if as_json:
             return
-        from rich.table import Table
         from rich.text import Text
 
-        table = Table(box=None, pad_edge=False, show_header=False)
-        table.add_column()
-        table.add_column(no_wrap=True)
-        table.add_column(overflow="fold")
+        from edgesnn.cli.tables import Sheet, names, words
+
+        table = Sheet("", names(""), words(""), words(""), ruled=False, header=False)
         for check in checks:
-            mark = Text("ok", style="green") if check.ok else Text("missing", style="yellow")
-            table.add_row(mark, Text(f"{check.area} {check.name}"), Text(check.found))
+            table.add_row(Text(*_mark(check)), f"{check.area} {check.name}", check.found)
         output.print(table)
         output.print("")
         for check in checks:
@@ -79,14 +83,13 @@ def examine(ask_meters: bool = False) -> list[Check]:
     """
     return [
         _python(),
-        *(_package("package", name, REINSTALL) for name in CORE_PACKAGES),
+        *_packages(),
         *(_data(kind) for kind in resources.KINDS),
         _cache(),
         _locks(),
         *(_plugin("runner", plugin) for plugin in plugins.available(plugins.RUNNERS)),
         *(_plugin("exporter", plugin) for plugin in plugins.available(plugins.EXPORTERS)),
         *meter_checks(ask_meters),
-        _package("training", "torch", TRAIN_EXTRA),
     ]
 
 
@@ -112,13 +115,52 @@ def _python() -> Check:
     return Check("python", "version", ok, found, None if ok else f"install Python {needed} or newer")
 
 
-def _package(area: str, name: str, remedy: str) -> Check:
-    if find_spec(name) is None:
-        return Check(area, name, False, "not installed", remedy)
+def _mark(check: Check) -> tuple[str, str]:
+    """The state of a check in a word, and its colour."""
+    if not check.ok:
+        return "missing", "yellow"
+    return ("ok", "green") if check.present else ("not present", "dim")
+
+
+def requirements() -> dict[str, list[str]]:
+    """Every package that edgesnn names, with the extras that bring it: none for one that is always there.
+
+    A checkout is asked itself: what was installed may be older.
+    """
+    project = Path(__file__).parents[2] / "pyproject.toml"
+    if project.is_file():
+        table = tomllib.loads(project.read_text(encoding="utf-8"))["project"]
+        extras = table.get("optional-dependencies", {})
+        lines = [(line, None) for line in table["dependencies"]]
+        lines += [(line, extra) for extra, named in extras.items() for line in named]
+    else:
+        lines = [(line, None) for line in metadata.requires(plugins.DISTRIBUTION) or ()]
+    found: dict[str, list[str]] = {}
+    for line, given in lines:
+        if match := _REQUIREMENT.match(line):
+            extra = given or match[2]
+            found.setdefault(match[1], []).extend([extra] if extra else [])
+    return found
+
+
+def _packages() -> list[Check]:
+    """One line for each package, those first that are always needed, the tools of development last."""
+    named = requirements().items()
+    ordered = sorted(named, key=lambda one: (bool(one[1]), one[1] == [DEVELOPMENT]))
+    return [_package(name, extras) for name, extras in ordered]
+
+
+def _package(name: str, extras: list[str]) -> Check:
+    area = "extra" if extras else "package"
+    brought = f" ({', '.join(extras)})" if extras else ""
     try:
-        return Check(area, name, True, metadata.version(name))
+        return Check(area, name, True, f"{metadata.version(name)}{brought}")
     except metadata.PackageNotFoundError:
-        return Check(area, name, True, "version unknown")
+        remedy = f"pip install '{plugins.DISTRIBUTION}[{extras[0]}]'" if extras else REINSTALL
+    found = f"not installed ({remedy})"
+    if extras == [DEVELOPMENT]:
+        return Check(area, name, True, found, present=False)
+    return Check(area, name, False, found, remedy)
 
 
 def _data(kind: resources.Kind) -> Check:

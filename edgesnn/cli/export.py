@@ -38,6 +38,10 @@ def export(
 
     The bundle holds the program, the files of each format, the tokenizer, held-out text and a manifest with
     hashes, the proof that nothing overflows, and what the integers cost on text.
+
+    Examples:
+        edgesnn export reference -o bundle
+        edgesnn export artifacts/mine -o bundle --format c,onnx --force
     """
     with session("export", json_mode) as out:
         from edgesnn.api.students import export_student, format_reasons
@@ -77,13 +81,10 @@ def summary(bundle: Bundle) -> dict[str, Any]:
 
 def render(out: CommandOutput, bundle: Bundle) -> None:
     """Show what was written and what the integers cost."""
-    from rich.table import Table
+    from edgesnn.cli.tables import Sheet, numbers, words
 
     manifest = bundle.manifest
-    files = Table(title=f"bundle {bundle.path}", title_justify="left")
-    files.add_column("file")
-    files.add_column("format, form")
-    files.add_column("bytes", justify="right")
+    files = Sheet(f"bundle {bundle.path}", words("file"), words("format, form", 1), numbers("bytes"))
     roles = {
         file: f"{export}, {role}"
         for export, entry in manifest.exports.items()

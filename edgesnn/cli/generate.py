@@ -33,9 +33,14 @@ def generate(
 
     The same bundle, prompt, options and seed give the same text on every target that runs the integer
     program.
+
+    Examples:
+        edgesnn generate bundle "Remind me to call"
+        edgesnn generate bundle - --temperature 0.7 --top-k 40 --seed 7 < prompt.txt
     """
     with session("generate", json_mode) as out:
         from edgesnn.api.generation import generate_text
+        from edgesnn.api.runners import engine_notes
         from edgesnn.cli.console import visible
         from edgesnn.text.sampling import SamplingOptions
 
@@ -46,6 +51,7 @@ def generate(
         prompt_tokens: list[int] = []
         tokens: list[int] = []
         written: list[str] = []
+        out.tell_engine(target, model)
         pieces = generate_text(
             model,
             text,
@@ -75,6 +81,7 @@ def generate(
                 "text": "".join(written),
                 "tokens": tokens,
                 "target": target,
+                "notes": engine_notes(target, model),
                 "start_to_first_token_ms": first_ms,
             },
         )

@@ -62,6 +62,10 @@ def init(
 
     The CI file goes to the top of the git repository, where CI looks for it. Nothing is replaced unless
     --force says so: a profile and baselines that are there are kept.
+
+    Examples:
+        edgesnn init
+        edgesnn init --ci gitlab --target native
     """
     with session("init", json_mode) as out:
         from edgesnn.targets import parse_target

@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from shutil import get_terminal_size
 from typing import Annotated, Any
 
 import typer
@@ -38,12 +39,17 @@ COMMANDS: dict[str, str] = {
     "demo": "Go the whole way on the reference student.",
     "meter": "Show, monitor, record, calibrate and simulate power meters.",
     "list": "List targets, devices, runners, meters, chips and more.",
-    "doctor": "Say what is missing: runners, exporters, meters, training.",
+    "doctor": "Say what is missing: packages, runners, exporters, meters.",
+    "help": "Show the help of a command.",
 }
 
-FOLDERS = frozenset({"meter", "profile"})
+FOLDERS = frozenset({"meter", "profile", "train"})
 
 PROGRAM = "edgesnn"
+#: So wide a terminal gets rich's help, which cuts words where it has less room.
+RICH_COLUMNS = 100
+#: The variable by which a shell asks for completions.
+COMPLETE = "_EDGESNN_COMPLETE"
 DESCRIPTION = (
     "Compile spiking language models to one integer program, run it with the same bits everywhere, "
     "and gate CI on what was measured."
@@ -84,13 +90,15 @@ def build_app(selected: str | None) -> typer.Typer:
     Args:
         selected: The command to import; the others are there by name and line of help.
     """
+    wide = sys.stdout is not None and sys.stdout.isatty() and get_terminal_size().columns >= RICH_COLUMNS
+    styled = selected is not None and wide
     app = typer.Typer(
         help=DESCRIPTION,
         epilog=EPILOG,
-        add_completion=False,
         pretty_exceptions_enable=False,
-        # Rich's help imports a Markdown parser: the overview, asked for most, does without.
-        rich_markup_mode="rich" if selected else None,
+        # Rich's help cuts words to its columns and imports a Markdown parser: a pipe, a narrow terminal and
+        # the overview, asked for most, do without.
+        rich_markup_mode="rich" if styled else None,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_options)
@@ -106,6 +114,18 @@ def build_app(selected: str | None) -> typer.Typer:
     return app
 
 
+def build_command(selected: str | None) -> Any:
+    """The application as typer runs it, its help in the house's form."""
+    from edgesnn.cli.help import dress
+
+    app = build_app(selected)
+    # Any: the command's class is typer's own or click's, by the version of typer.
+    group: Any = typer.main.get_command(app)
+    if selected is not None:
+        dress(group.commands[selected], plain=app.rich_markup_mode is None)
+    return group
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run one command line.
 
@@ -116,13 +136,15 @@ def run(arguments: Sequence[str]) -> int:
         The exit code.
     """
     arguments = list(arguments) or ["--help"]
-    selected = next((argument for argument in arguments if not argument.startswith("-")), None)
+    selected = _first_name(arguments)
+    if COMPLETE in os.environ:  # the shell asks what could follow: only a real command knows its options
+        typed = os.environ.get("_TYPER_COMPLETE_ARGS") or os.environ.get("COMP_WORDS") or ""
+        selected = next((one for one in [_first_name(typed.split()[1:])] if one in COMMANDS), None)
     options = arguments[: arguments.index("--")] if "--" in arguments else arguments
     try:
         if selected is not None and selected not in COMMANDS:
             raise unknown("command", selected, COMMANDS)
-        command = typer.main.get_command(build_app(selected))
-        outcome = command.main(arguments, prog_name=PROGRAM, standalone_mode=False)
+        outcome = build_command(selected).main(arguments, prog_name=PROGRAM, standalone_mode=False)
     except typer.TyperException as error:
         return _report(_usage_error(error), selected, "--json" in options)
     except EdgesnnError as error:
@@ -130,6 +152,11 @@ def run(arguments: Sequence[str]) -> int:
     except (typer.Abort, KeyboardInterrupt):
         return EXIT_INTERRUPTED
     return outcome if isinstance(outcome, int) else EXIT_OK
+
+
+def _first_name(arguments: Sequence[str]) -> str | None:
+    """The first word that is no option."""
+    return next((argument for argument in arguments if not argument.startswith("-")), None)
 
 
 def main() -> None:

@@ -11,10 +11,9 @@ from edgesnn.cli.output import CommandOutput, JsonFlag, session
 from edgesnn.errors import FitError
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from edgesnn.api.mapping import Mapping
     from edgesnn.chips.fit import Fit
+    from edgesnn.cli.tables import Sheet
 
 SCHEMA = "edgesnn.map/1"
 
@@ -37,6 +36,9 @@ def map(
 
     Exit code 3 when it does not fit; every limit that it breaks is named at once. What is ESTIMATED or
     ASSUMED of the chip is shown as such.
+
+    Examples:
+        edgesnn map bundle --chip loihi2
     """
     with session("map", json_mode) as out:
         from edgesnn.api.bundles import open_bundle
@@ -169,9 +171,10 @@ def _status(mapping: Mapping, key: str) -> tuple[str, str]:
     return "" if number is None else f" {number.status}", "yellow"
 
 
-def _usage_table(mapping: Mapping) -> Table:
-    from rich.table import Table
+def _usage_table(mapping: Mapping) -> Sheet:
     from rich.text import Text
+
+    from edgesnn.cli.tables import Sheet, numbers, words
 
     keys = {
         "neurons": "neurons_per_core",
@@ -179,47 +182,46 @@ def _usage_table(mapping: Mapping) -> Table:
         "axons in": "axons_in_per_core",
         "axons out": "axons_out_per_core",
     }
-    table = Table(title="the fullest core", title_justify="left")
-    for column in ("", "largest", "limit", "all cores"):
-        table.add_column(column, justify="left" if column == "" else "right")
+    columns = (words(""), numbers("largest"), numbers("limit"), numbers("all cores", 1))
+    table = Sheet("the fullest core", *columns)
     for use in mapping.fit.usage:
         limit = Text.assemble(f"{use.limit:,}", _status(mapping, f"limits.{keys[use.what]}"))
         table.add_row(use.what, f"{use.largest:,}", limit, f"{use.total:,}")
     return table
 
 
-def _populations_table(found: Fit) -> Table:
-    from rich.table import Table
-    from rich.text import Text
+def _populations_table(found: Fit) -> Sheet:
+    from edgesnn.cli.tables import Sheet, names, numbers, words
 
-    columns = (
-        "population",
-        "kind",
-        "neurons",
-        "fan-in",
-        "synapses",
-        "bytes",
-        "cores",
-        "delayed",
-        "stock LIF",
+    table = Sheet(
+        "populations",
+        words("population"),
+        names("kind", 5),
+        numbers("neurons"),
+        numbers("fan-in", 4),
+        numbers("synapses", 1),
+        numbers("bytes", 2),
+        numbers("cores"),
+        numbers("delayed", 6),
+        numbers("stock LIF", 3),
     )
-    table = Table(title="populations", title_justify="left")
-    for column in columns:
-        table.add_column(column, justify="left" if column in ("population", "kind") else "right")
     for part in found.populations:
         stock = "-" if part.stock is None else "yes" if part.stock else "no"
-        numbers = (part.neurons, part.fan_in, part.synapses, part.synapse_bytes, part.cores, part.delayed)
-        table.add_row(Text(part.name), part.kind, *(f"{number:,}" for number in numbers), stock)
+        figures = (part.neurons, part.fan_in, part.synapses, part.synapse_bytes, part.cores, part.delayed)
+        table.add_row(part.name, part.kind, *(f"{number:,}" for number in figures), stock)
     return table
 
 
-def _attention_table(found: Fit) -> Table:
-    from rich.table import Table
-    from rich.text import Text
+def _attention_table(found: Fit) -> Sheet:
+    from edgesnn.cli.tables import Sheet, numbers, words
 
-    table = Table(title="attention, apart (cores ESTIMATED from memory)", title_justify="left")
-    for column in ("attention", "fast weights", "bytes with rings", "cores"):
-        table.add_column(column, justify="left" if column == "attention" else "right")
+    columns = (
+        words("attention"),
+        numbers("fast weights", 2),
+        numbers("bytes with rings", 1),
+        numbers("cores"),
+    )
+    table = Sheet("attention, apart (cores ESTIMATED from memory)", *columns)
     for part in found.attentions:
-        table.add_row(Text(part.name), f"{part.states:,}", f"{part.state_bytes:,}", f"{part.cores:,}")
+        table.add_row(part.name, f"{part.states:,}", f"{part.state_bytes:,}", f"{part.cores:,}")
     return table

@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -69,7 +70,7 @@ class CommandOutput:
             parts: A table, or parts of a line: text, and pairs of text and style.
         """
         if not self.json_mode:
-            self.stdout.print(_line(*parts), highlight=False)
+            self.stdout.print(_line(*parts), highlight=False, crop=False)
 
     def note(self, text: str) -> None:
         """Say something beside the result, on stderr; silent in JSON mode and when not a terminal."""
@@ -79,6 +80,13 @@ class CommandOutput:
     def warn(self, text: str) -> None:
         """Say on stderr what the user should know even when nobody watches."""
         self.stderr.print(_line(("warning:", "yellow"), f" {text}"), highlight=False)
+
+    def tell_engine(self, target: str, model: Path) -> None:
+        """Say on stderr where a target runs on a slower engine than it would rather take, and why."""
+        from edgesnn.api.runners import engine_notes
+
+        for sentence in engine_notes(target, model):
+            self.warn(sentence)
 
     def progress(self) -> Progress:
         """A progress display on stderr that shows nothing when stderr is no terminal."""

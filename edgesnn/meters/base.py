@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from edgesnn.meters.address import MeterAddress
     from edgesnn.meters.samples.accuracy import MeterAccuracy
 
-#: No instrument measures so many amperes, volts or watts: overflow marks such as 9.91E37 (SCPI-99, volume 1,
-#: 7.2.1.4) are larger.
+#: No instrument measures so much; overflow marks such as 9.91E37 (SCPI-99, volume 1, 7.2.1.4) are larger.
 LARGEST = 1e9
 
 FloatArray = npt.NDArray[np.float64]
@@ -149,8 +148,7 @@ class Loss:
         missing: Samples known to be missing: gaps in counters, frame numbers or time stamps.
         suspected: Samples that should have come by the host's clock and are not explained by ``missing``.
         discarded_bytes: Bytes that belonged to no sample (framing was lost, checksum failed).
-        undetectable: Losses that the protocol cannot show are below this many samples in a row; None if it
-            shows all.
+        undetectable: Losses that do not show are below this many samples in a row; None where all show.
         reasons: What happened, one sentence each, in order.
     """
 
@@ -381,11 +379,13 @@ class Meter(Instrument, Protocol):
         name: Name on the command line, before the colon of an address.
         summary: One line for ``edgesnn list meters``.
         driver_status: How far the driver was checked.
+        built_in: Whether it is a part of this machine, which has it or does without.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     driver_status: ClassVar[DriverStatus]
+    built_in: ClassVar[bool] = False
 
     def __init__(self, address: MeterAddress) -> None: ...
 

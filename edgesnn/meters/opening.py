@@ -26,6 +26,7 @@ class MeterDriver:
         missing: Why it cannot be used here, or None.
         package: Where it comes from.
         error: Why it does not load, or None.
+        built_in: Whether it is of a part of this machine.
     """
 
     name: str
@@ -34,6 +35,7 @@ class MeterDriver:
     missing: str | None
     package: str
     error: str | None
+    built_in: bool = False
 
 
 def open_meter(text: str) -> CalibratedMeter:
@@ -92,10 +94,21 @@ def drivers() -> tuple[MeterDriver, ...]:
             missing = error.sentence()
         listed.append(
             MeterDriver(
-                plugin.name, driver.summary, driver.driver_status.value, missing, plugin.distribution, None
+                plugin.name,
+                driver.summary,
+                driver.driver_status.value,
+                missing,
+                plugin.distribution,
+                None,
+                is_built_in(driver),
             )
         )
     return tuple(listed)
+
+
+def is_built_in(driver: type[Meter]) -> bool:
+    """Whether a driver is of a part of this machine; one that derives from nothing need not say so."""
+    return bool(getattr(driver, "built_in", False))
 
 
 def _split(address: MeterAddress) -> tuple[MeterAddress, bool]:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-PATIENCE_S = 10.0
+PATIENCE_S = 5.0
 """How long the hub may take to answer at all."""
 
 
@@ -50,10 +50,11 @@ def hub_answers(endpoint: str) -> bool:
     from huggingface_hub import get_session
 
     answered = threading.Event()
+    session = get_session()  # here, because what it imports takes a busy machine seconds: not the hub's
 
     def ask() -> None:
         try:
-            get_session().head(endpoint, timeout=PATIENCE_S)
+            session.head(endpoint, timeout=PATIENCE_S)
         except Exception:  # whatever is wrong with the way there, it is not to be had
             return
         answered.set()

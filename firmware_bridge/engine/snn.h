@@ -67,7 +67,7 @@ extern const snn_kernels snn_kernels_swar;      /* two 16-bit lanes in a 32-bit 
 extern const snn_kernels snn_kernels_vector;    /* GNU vector extensions, 16 bytes */
 
 /* What to give when nothing better is known. */
-#if defined(__GNUC__) && (defined(__SSE2__) || defined(__ARM_NEON))
+#if defined(__GNUC__) && (defined(__SSE2__) || defined(__ARM_NEON) || defined(__wasm_simd128__))
 #define SNN_KERNELS_DEFAULT (&snn_kernels_vector)
 #else
 #define SNN_KERNELS_DEFAULT (&snn_kernels_swar)

@@ -1,5 +1,8 @@
 """``edgesnn doctor``."""
 
+import re
+import tomllib
+
 import pytest
 
 from edgesnn import plugins, targets
@@ -7,6 +10,7 @@ from edgesnn.cli import doctor
 from edgesnn.cli.meter import doctor as doctor_meters
 from edgesnn.errors import MeterBusyError, MeterTimeoutError
 from edgesnn.meters.base import Found, MeterCapability, MeterInfo
+from tests.conftest import ROOT
 
 
 def test_it_looks_at_everything_and_exits_0_and_what_is_missing_alone_has_a_remedy(edgesnn):
@@ -15,16 +19,101 @@ def test_it_looks_at_everything_and_exits_0_and_what_is_missing_alone_has_a_reme
     document = finished.document
     assert document["schema"] == "edgesnn.doctor/1"
     areas = {check["area"] for check in document["checks"]}
-    assert areas == {"python", "package", "data", "folder", "runner", "exporter", "meter", "training"}
+    assert areas == {"python", "package", "data", "folder", "runner", "exporter", "meter", "extra"}
     assert document["missing"] == sum(not check["ok"] for check in document["checks"])
     assert all((check["remedy"] is None) == check["ok"] for check in document["checks"])
+    assert all(check["present"] or check["ok"] for check in document["checks"])
 
 
-def test_without_torch_training_is_missing_with_one_remedy(monkeypatch, capsys):
-    real = doctor.find_spec
-    monkeypatch.setattr(doctor, "find_spec", lambda name: None if name == "torch" else real(name))
+def pyproject():
+    return tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+
+
+@pytest.fixture
+def not_installed(monkeypatch):
+    """Hides packages from doctor: ``not_installed(*names)``."""
+    real, hidden = doctor.metadata.version, set()
+
+    def version(name):
+        if name in hidden:
+            raise doctor.metadata.PackageNotFoundError(name)
+        return real(name)
+
+    monkeypatch.setattr(doctor.metadata, "version", version)
+    return hidden.update
+
+
+def test_every_package_of_every_extra_has_a_line(capsys):
     doctor.doctor(ask_meters=False, as_json=False)
-    assert "training torch: pip install 'edgesnn[train]'" in capsys.readouterr().out
+    lines = capsys.readouterr().out.splitlines()
+    project = pyproject()
+    named = {("package", one, None) for one in project["dependencies"]}
+    named |= {
+        ("extra", one, extra) for extra, all_ in project["optional-dependencies"].items() for one in all_
+    }
+    for area, line, extra in named:
+        name = re.match(r"[\w.-]+", line)[0]
+        (shown,) = [one for one in lines if f" {area} {name} " in f"{one} "]
+        assert extra is None or extra in shown or "not installed" in shown
+        assert re.search(r"\d|not installed \(pip install 'edgesnn\[\w+\]'\)", shown)
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("torch", "extra torch: pip install 'edgesnn[train]'"),
+        ("ai-edge-litert", "extra ai-edge-litert: pip install 'edgesnn[tflite]'"),
+        ("matplotlib", "extra matplotlib: pip install 'edgesnn[train]'"),
+        ("pydantic", "package pydantic: pip install --force-reinstall edgesnn"),
+    ],
+)
+def test_a_package_that_is_not_installed_is_missing_with_one_remedy(not_installed, capsys, name, what):
+    not_installed([name])
+    doctor.doctor(ask_meters=False, as_json=False)
+    assert capsys.readouterr().out.count(what) == 1
+
+
+def test_the_tools_of_development_are_not_missing_where_they_are_not(not_installed):
+    not_installed(["mypy", "hypothesis"])
+    found = {check.name: check for check in doctor.examine()}
+    for name in ("mypy", "hypothesis"):
+        check = found[name]
+        assert (check.ok, check.present, check.remedy) == (True, False, None)
+        assert check.found == "not installed (pip install 'edgesnn[dev]')"
+
+
+def test_an_installed_edgesnn_names_the_packages_of_its_own_metadata(monkeypatch, tmp_path):
+    lines = [
+        "typer>=0.28",
+        "torch>=2.6; extra == 'train'",
+        'pyvisa>=1 ; python_version > "3" and extra == "scpi"',
+    ]
+    lines += ["pyvisa>=1; extra == 'dev'"]
+    monkeypatch.setattr(doctor, "__file__", str(tmp_path / "edgesnn" / "cli" / "doctor.py"))
+    monkeypatch.setattr(doctor.metadata, "requires", lambda name: lines)
+    assert doctor.requirements() == {"typer": [], "torch": ["train"], "pyvisa": ["scpi", "dev"]}
+
+
+@pytest.mark.parametrize("name", ["battery", "rapl"])
+def test_a_machine_without_battery_and_counters_misses_nothing(monkeypatch, name):
+    from edgesnn.api import listing
+    from edgesnn.cli import list as list_command
+
+    driver = plugins.load_meter(name)
+    monkeypatch.setattr(driver, "missing", classmethod(lambda cls: "this machine has none"))
+    (check,) = [one for one in doctor_meters.meter_checks(False) if one.name == name]
+    assert (check.ok, check.present, check.remedy) == (True, False, None)
+    assert doctor._mark(check)[0] == "not present"
+    (item,) = [one for one in listing.list_available("meters") if one["name"] == name]
+    assert (item["missing"], item["present"]) == ("this machine has none", False)
+    assert list_command._state(item) == "not present"
+
+
+def test_a_counter_that_may_not_be_read_has_its_own_remedy_and_a_full_battery_needs_none():
+    denied = doctor_meters._troubled("rapl:0", "cannot read it; remedy: sudo chmod", built_in=True)
+    assert (denied.ok, denied.present, denied.remedy) == (False, True, "sudo chmod")
+    idle = doctor_meters._troubled("battery:0", "it does not feed the machine now: Full", built_in=True)
+    assert (idle.ok, idle.present, idle.remedy) == (True, False, None)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ KEYS = {
     "exporters": {"name", "summary", "missing", "package", "error"},
     "profiles": {"name", "windows", "gates", "error"},
     "devices": {"name", "description", "runners", "limits", "missing", "error"},
-    "meters": {"name", "kind", "status", "description", "missing", "package", "error"},
+    "meters": {"name", "kind", "status", "description", "missing", "present", "package", "error"},
     "chips": {"name", "description", "limits", "unsure", "error"},
 }
 
@@ -33,6 +33,14 @@ def test_every_listing_is_a_document_and_a_table(edgesnn_here, what):
     table = edgesnn_here("list", what)
     assert table.exit_code == 0
     assert all(item["name"] in table.stdout for item in listed.document["items"])
+
+
+def test_list_alone_shows_what_can_be_listed(edgesnn_here):
+    shown = edgesnn_here("list")
+    assert shown.exit_code == 0
+    assert all(kind in shown.stdout for kind in KEYS)
+    document = edgesnn_here("list", "--json").document
+    assert document["what"] is None and {item["name"] for item in document["items"]} == set(KEYS)
 
 
 def test_the_cpu_and_every_runner_are_targets(edgesnn_here):

@@ -98,7 +98,7 @@ def test_the_demo_runs_without_torch_and_leaves_the_folder_to_the_user(program, 
     run(program, "demo", cwd=tmp_path)
     checks = json.loads(run(program, "doctor", "--json", cwd=tmp_path))["checks"]
     (torch,) = [check for check in checks if check["name"] == "torch"]
-    assert torch["found"] == "not installed"
+    assert torch["found"] == "not installed (pip install 'edgesnn[train]')"
     missing = {check["name"]: check for check in checks if not check["ok"]}
     named = {check["name"] for check in missing.values() if check["area"] != "meter"}
     assert {"litert", "tflite", "torch"} <= named

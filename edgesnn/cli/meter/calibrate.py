@@ -60,6 +60,9 @@ def calibrate(
 
     The correction is kept by serial number and used by every command from then on; each range of the
     instrument needs its own point. `...?calibration=no` in an address leaves it aside.
+
+    Examples:
+        edgesnn meter calibrate 'ppk2?voltage=3.3' --resistor 100 --tolerance 0.1
     """
     with session("meter calibrate", json_mode) as out:
         from edgesnn.meters.calibration import points as calibration

@@ -13,7 +13,10 @@ from edgesnn.cli.meter.simulate import simulate
 meter = typer.Typer(
     help="Show, monitor, record, calibrate and simulate power meters. Every command takes --json.\n\n"
     "A meter is named by one address: NAME, NAME:SERIAL or NAME:PORT, with options after a question mark, "
-    "for example 'ppk2:/dev/ttyACM0?voltage=3.7', 'sim:ppk2?voltage=3.7' or 'replay:trace.npz'.",
+    "for example 'ppk2:/dev/ttyACM0?voltage=3.7', 'sim:ppk2?voltage=3.7' or 'replay:trace.npz'.\n\n"
+    "Examples:\n"
+    "    edgesnn meter info sim:ppk2\n"
+    "    edgesnn meter record 'ppk2?voltage=3.7' -o trace.npz -d 10\n",
     no_args_is_help=True,
 )
 meter.command("info", short_help="Say what an instrument is and how accurate.")(info)

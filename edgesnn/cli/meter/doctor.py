@@ -20,11 +20,12 @@ class Check:
 
     Attributes:
         area: What it belongs to: ``python``, ``package``, ``data``, ``runner``, ``exporter``, ``meter``,
-            ``training``.
+            ``extra``.
         name: Its name.
-        ok: Whether nothing is missing.
+        ok: Whether nothing is missing that somebody could want to have.
         found: What is there, for example a version, or what is wrong.
         remedy: What to do about it; None where all is well.
+        present: Whether it is there at all: a machine without a battery is as it should be.
     """
 
     area: str
@@ -32,6 +33,7 @@ class Check:
     ok: bool
     found: str
     remedy: str | None = None
+    present: bool = True
 
 
 def meter_checks(ask: bool) -> list[Check]:
@@ -52,9 +54,13 @@ def _driver(plugin: plugins.Plugin) -> Check:
     if plugin.error is not None:
         what, _, remedy = plugin.error.partition("; remedy: ")
         return Check("meter", plugin.name, False, what, remedy or f"reinstall '{plugin.distribution}'")
+    from edgesnn.meters.opening import is_built_in
+
     driver = plugins.load_meter(plugin.name)
     reason = driver.missing()
     if reason is not None:
+        if is_built_in(driver):
+            return Check("meter", plugin.name, True, reason, present=False)
         what, _, remedy = reason.partition(": ")
         return Check("meter", plugin.name, False, what, remedy or what)
     return Check("meter", plugin.name, True, f"ready, {driver.driver_status.value}")
@@ -80,6 +86,7 @@ def _attached(name: str, ask: bool) -> list[Check]:
     """The instruments of one driver, with their firmware where they may be asked."""
     from edgesnn.meters.address import MeterAddress
     from edgesnn.meters.base import MeterCapability
+    from edgesnn.meters.opening import is_built_in
 
     driver = plugins.load_meter(name)
     if driver.missing() is not None:
@@ -87,7 +94,7 @@ def _attached(name: str, ask: bool) -> list[Check]:
     checks = []
     for found in driver.discover():
         if found.trouble is not None:
-            checks.append(Check("meter", found.address, False, found.trouble, _RULES))
+            checks.append(_troubled(found.address, found.trouble, is_built_in(driver)))
             continue
         try:
             meter = driver(MeterAddress.parse(found.address))
@@ -107,3 +114,11 @@ def _attached(name: str, ask: bool) -> list[Check]:
             firmware = f"firmware {info.firmware}" if info.firmware else "tells no firmware"
             checks.append(Check("meter", found.address, True, f"{info.model}, {firmware}"))
     return checks
+
+
+def _troubled(address: str, trouble: str, built_in: bool) -> Check:
+    """What was found and cannot be opened: a port has its rule, a counter of this machine its own remedy."""
+    if not built_in:
+        return Check("meter", address, False, trouble, _RULES)
+    what, _, remedy = trouble.partition("; remedy: ")
+    return Check("meter", address, not remedy, what, remedy or None, present=bool(remedy))

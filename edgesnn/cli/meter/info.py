@@ -19,6 +19,9 @@ def info(meter: Address, json_mode: JsonFlag = False) -> None:
 
     Says its model, serial number, firmware, what it can do, how accurate it is and by whose word, and
     whether a calibration is in use.
+
+    Examples:
+        edgesnn meter info sim:ppk2
     """
     with session("meter info", json_mode) as out:
         from edgesnn.meters.calibration import points as calibration
@@ -61,13 +64,19 @@ def info(meter: Address, json_mode: JsonFlag = False) -> None:
 
 
 def _accuracy(out: CommandOutput, accuracy: MeterAccuracy) -> None:
-    from rich.table import Table
     from rich.text import Text
 
+    from edgesnn.cli.tables import Sheet, names, numbers
+
     kind = "promised limits" if accuracy.kind.value == "bound" else "standard deviations, typical only"
-    table = Table(title=Text(f"accuracy ({kind})"), title_justify="left", box=None, pad_edge=False)
-    for column in ("range", "up to", "gain", "offset", "resolution"):
-        table.add_column(column, justify="left" if column == "range" else "right")
+    columns = (
+        names("range"),
+        numbers("up to"),
+        numbers("gain"),
+        numbers("offset", 1),
+        numbers("resolution", 2),
+    )
+    table = Sheet(f"accuracy ({kind})", *columns, ruled=False)
     for one in accuracy.ranges:
         table.add_row(
             one.name,

@@ -52,6 +52,9 @@ def monitor(
     """Show power as it is drawn: band from lowest to highest, so that no spike is lost, statistics, markers.
 
     Where stderr is no terminal nothing is drawn; the summary at the end comes all the same.
+
+    Examples:
+        edgesnn meter monitor 'sim:ppk2?voltage=3.7' --duration 5
     """
     with session("meter monitor", json_mode) as out:
         from edgesnn.meters.capture import Plan, capture

@@ -55,6 +55,9 @@ def record(
 
     Memory does not grow with the length. Ctrl-C ends the recording and keeps it; so does any failure. The
     file is read by `replay:FILE`, by `numpy.load`, and by `edgesnn.meters.files.recording`.
+
+    Examples:
+        edgesnn meter record 'sim:ppk2?voltage=3.7' -o trace.npz -d 10
     """
     with session("meter record", json_mode) as out:
         from edgesnn.meters.capture import Plan, capture

@@ -111,20 +111,20 @@ def loss_line(loss: Loss) -> str:
 
 
 def show_summary(out: CommandOutput, title: str, summary: StreamSummary, loss: Loss, simulated: bool) -> None:
-    """Results as a table."""
-    from rich.table import Table
+    """Results as a table, below why samples are lost: the results stay on the screen."""
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, show_header=False, title_justify="left")
-    table.title = Text(f"{title}  {SIMULATED}" if simulated else title, style="bold")
-    table.add_column()
-    table.add_column()
+    from edgesnn.cli.meter.losses import grouped
+    from edgesnn.cli.tables import Sheet, words
+
+    head = Text(f"{title}  {SIMULATED}" if simulated else title, style="bold")
+    table = Sheet(head, words(""), words(""), ruled=False, header=False)
     for name, value in summary_rows(summary):
-        table.add_row(name, Text(value))
-    table.add_row("samples", Text(loss_line(loss)))
+        table.add_row(name, value)
+    table.add_row("samples", loss_line(loss))
+    for reason in grouped(loss.reasons):
+        out.print(Text(f"  {reason}", style="dim"))
     out.print(table)
-    for reason in loss.reasons:
-        out.print(Text(f"  {reason}"))
     if summary.saturated:
         out.print(
             Text(
@@ -138,10 +138,12 @@ def nothing_measured(driver: str, results: Sequence[tuple[StreamSummary, Loss]])
     """The error where no sample counts, with what the meter says of it; None where one does."""
     if any(summary.samples for summary, _ in results):
         return None
+    from edgesnn.cli.meter.losses import grouped
+
     said = [summary.reason or "" for summary, _ in results[:1]]
     said += [reason for _, loss in results for reason in loss.reasons]
     kind = RecordingError if driver in ("csv", "replay") else MeterError
-    return kind("nothing was measured", actual="; ".join(said[:4]) or "no sample came")
+    return kind("nothing was measured", actual="; ".join(grouped(said, 4)) or "no sample came")
 
 
 def summary_rows(summary: StreamSummary) -> list[tuple[str, str]]:

@@ -59,6 +59,10 @@ def simulate(
     It speaks the instrument's own protocol, draws a load whose energy is known, keeps what the host does not
     fetch in a buffer as small as the real one, and can be damaged on purpose. At the end it tells the truth:
     what was really drawn while it was last streamed from. The port and the next command are on stderr.
+
+    Examples:
+        edgesnn meter simulate ppk2 --seconds 60
+        edgesnn meter simulate ina228 --load constant:50m --link /tmp/ina
     """
     with session("meter simulate", json_mode) as out:
         from edgesnn.meters.sim import RunningTwin

@@ -87,6 +87,11 @@ def profile(
 
     Exit codes: 0 every required budget holds, 3 one is exceeded, 4 the device failed or contradicts itself,
     6 one could not be decided. Of several records the worst counts, in the order 5, 3, 4, 2, 1, 6, 0.
+
+    Examples:
+        edgesnn profile bundle
+        edgesnn profile bundle --target native --profile quick --details
+        edgesnn profile bundle --meter sim:ppk2 -o runs/mine.json
     """
     with session("profile", json_mode) as out:
         from edgesnn.api.options import ProfileOptions
@@ -119,8 +124,10 @@ def profile(
             profile_everything(out, bundle[0], output, options)
             return
         if interleave:
+            out.tell_engine(options.target, bundle[0])
             profile_in_turns(out, bundle, output, options, seed)
             return
+        out.tell_engine(options.target, bundle[0])
         simulated = meter is not None and meter.startswith("sim:")
         with LiveView(out, output, simulated=simulated) as view:
             run = profile_bundle(

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING
 from edgesnn.errors import UsageError
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from edgesnn.api.all_targets import AllProfiled
     from edgesnn.api.interleaving import Interleaved
     from edgesnn.api.options import ProfileOptions, Progress
     from edgesnn.cli.output import CommandOutput
+    from edgesnn.cli.tables import Sheet
     from edgesnn.record.files import RunData
     from edgesnn.record.model import RunRecord
 
@@ -221,17 +220,15 @@ def _render_turns(
     out.print(f"exit code {code}: the worse of the two verdicts; the ratio does not gate")
 
 
-def _summary(columns: dict[str, tuple[RunRecord | None, int]]) -> Table:
+def _summary(columns: dict[str, tuple[RunRecord | None, int]]) -> Sheet:
     """One column per record, by its title: the record, or None where it failed, and the exit code."""
-    from rich.table import Table
-
     from edgesnn.cli.profile.show import coloured
+    from edgesnn.cli.tables import Sheet, numbers, words
     from edgesnn.record.quantities import QUANTITIES
 
-    table = Table(title="profiles", title_justify="left")
-    table.add_column("", overflow="fold")
-    for title in columns:
-        table.add_column(title, justify="right", overflow="fold")
+    # the first stands longest: the fastest target, or A
+    ranked = (numbers(title, place) for place, title in enumerate(columns))
+    table = Sheet("profiles", words(""), *ranked)
     found = [record for record, _ in columns.values()]
     engines = ["-" if r is None else f"{r.device.engine} {r.device.engine_version}" for r in found]
     table.add_row("engine", *engines)

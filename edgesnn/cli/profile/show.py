@@ -12,9 +12,9 @@ from edgesnn.cli.output import CommandOutput
 from edgesnn.errors import InternalError
 
 if TYPE_CHECKING:
-    from rich.table import Table
     from rich.text import Text
 
+    from edgesnn.cli.tables import Sheet
     from edgesnn.record.counts import Energy
     from edgesnn.record.model import RunRecord
     from edgesnn.record.power import Power
@@ -29,6 +29,16 @@ _COLOURS = {
     "REPORTED": "dim",
 }
 _UNSURE = "yellow"
+#: Columns of text that folds, and of text that does not; the others hold figures.
+_WORDS = ("", "budget", "why", "how", "layer", "op", "engine")
+_NAMES = ("verdict", "kind", "target")
+#: Which columns a narrow terminal does without, the highest first; those that are not here always stay.
+_RANKS = {
+    "how": 9, "why": 9, "kind": 8, "min": 7, "p90": 6, "effective n": 5, "n": 4, "p99": 3, "max": 2, "p50": 1,
+    "engine": 8, "p95 ms": 7, "seconds": 5, "peak mW": 4, "lost": 3, "mean mW": 1, "limit": 1, "neurons": 3,
+    "silent neurons": 2, "spikes/token": 1, "dense": 2, "effective": 1, "unit": 1, "reference": 2,
+    "student": 1,
+}  # fmt: skip
 
 
 def render(out: CommandOutput, record: RunRecord, *, details: bool) -> None:
@@ -47,6 +57,8 @@ def render(out: CommandOutput, record: RunRecord, *, details: bool) -> None:
         f"{device.threads} thread{'s' if device.threads > 1 else ''}), program {model.program_hash[:12]}, "
         f"T = {model.timesteps}, context window {model.context_window}\n"
     )
+    if record.power is not None:
+        _render_losses(out, record.power)
     out.print(_budgets_table(record, details))
     if record.latency is not None:
         out.print(_latency_table(record, details))
@@ -56,7 +68,7 @@ def render(out: CommandOutput, record: RunRecord, *, details: bool) -> None:
         if details and record.power.uncertainty:
             out.print(_uncertainty_table(record.power))
         if details or any(window.invalid for window in record.power.windows):
-            out.print(_power_windows_table(record.power))
+            out.print(_power_windows_table(record.power, details))
     if record.activity is not None and details:
         out.print(_layers_table(record))
         out.print(_operations_table(record))
@@ -113,9 +125,11 @@ def _render_notes(out: CommandOutput, record: RunRecord) -> None:
             out.print(f"  {_families(names)}: {reason}")
     verdict = record.verdict
     code = f" (exit code {verdict.exit_code}), {judged(record.budgets)}"
-    out.print("\nverdict: ", coloured(verdict.verdict), code)
+    if verdict.reasons:
+        out.print(("\nin the way of the verdict", "bold"))
     for reason in verdict.reasons:
         out.print(f"  {reason}")
+    out.print("\nverdict: ", coloured(verdict.verdict), code)
 
 
 def judged(budgets: Sequence[Budget]) -> str:
@@ -140,7 +154,7 @@ def _families(names: list[str]) -> str:
     return ", ".join(found[0] if len(found) == 1 else f"{family}.*" for family, found in families.items())
 
 
-def _budgets_table(record: RunRecord, details: bool) -> Table:
+def _budgets_table(record: RunRecord, details: bool) -> Sheet:
     table = _table("budgets", "budget", "value", "limit", "verdict", *(["why"] if details else []))
     for budget in record.budgets:
         if budget.limit is None and budget.quantity.value is None:
@@ -163,7 +177,7 @@ def _why(budget: Budget) -> str:
     return budget.quantity.reason or budget.quantity.how or ""
 
 
-def _latency_table(record: RunRecord, details: bool) -> Table:
+def _latency_table(record: RunRecord, details: bool) -> Sheet:
     from edgesnn.record.quantities import SUMMARIES
 
     columns = ("min", "p50", "p90", "p95", "p99", "max") if details else ("p50", "p95", "max")
@@ -180,7 +194,7 @@ def _latency_table(record: RunRecord, details: bool) -> Table:
     return table
 
 
-def _rows_table(group: QuantityGroup, record: RunRecord, details: bool) -> Table:
+def _rows_table(group: QuantityGroup, record: RunRecord, details: bool) -> Sheet:
     from edgesnn.record.quantities import GROUPS, QuantityGroup
 
     by_table = group is QuantityGroup.ENERGY and record.energy is not None
@@ -193,7 +207,7 @@ def _rows_table(group: QuantityGroup, record: RunRecord, details: bool) -> Table
     return table
 
 
-def _uncertainty_table(power: Power) -> Table:
+def _uncertainty_table(power: Power) -> Sheet:
     """What each component alone makes of the uncertainty, as printed by JCGM 100, 6.1: a budget."""
     from edgesnn.record.quantities import QUANTITIES
 
@@ -206,10 +220,27 @@ def _uncertainty_table(power: Power) -> Table:
     return table
 
 
-def _power_windows_table(power: Power) -> Table:
+def _render_losses(out: CommandOutput, power: Power) -> None:
+    """Why samples of the meter are missing, above all that must stay on the screen."""
+    from edgesnn.cli.meter.losses import grouped
+
+    told = power.loss.get("reasons")
+    for reason in grouped(map(str, told if isinstance(told, list) else ())):
+        out.print(("meter:", "dim"), f" {reason}")
+
+
+def _power_windows_table(power: Power, details: bool) -> Sheet:
+    """Every window with details, else some of those that do not count."""
+    from edgesnn.cli.meter.losses import MOST_LINES
+
     title = f"metered windows, found by {power.rung}{_simulated_mark(power)}"
+    chosen = [(n, one) for n, one in enumerate(power.windows, 1) if details or one.invalid]
+    if not details:
+        shown = "" if len(chosen) <= MOST_LINES else f", the first {MOST_LINES} of them"
+        title += f": {len(chosen)} of {len(power.windows)} do not count{shown}; --details has all"
+        chosen = chosen[:MOST_LINES]
     table = _table(title, "window", "seconds", "mean mW", "peak mW", "lost", "verdict", "why")
-    for number, window in enumerate(power.windows, 1):
+    for number, window in chosen:
         means = ("-" if value is None else f"{value:.4g}" for value in (window.mean_mw, window.peak_mw))
         verdict = coloured("INVALID") if window.invalid else "valid"
         lost = f"{window.lost_share:.2%}"
@@ -221,7 +252,7 @@ def _simulated_mark(power: Power) -> str:
     return ", SIMULATED" if power.kind == "SIMULATED" else ""
 
 
-def _layers_table(record: RunRecord) -> Table:
+def _layers_table(record: RunRecord) -> Sheet:
     table = _table("spikes per layer", "layer", "neurons", "spike rate", "spikes/token", "silent neurons")
     for layer in record.activity.layers if record.activity is not None else []:
         table.add_row(
@@ -234,7 +265,7 @@ def _layers_table(record: RunRecord) -> Table:
     return table
 
 
-def _operations_table(record: RunRecord) -> Table:
+def _operations_table(record: RunRecord) -> Sheet:
     table = _table("synaptic operations per token", "op", "kind", "effective", "dense", "share")
     for op in record.activity.ops if record.activity is not None else []:
         share = op.effective / op.dense if op.dense else 0.0
@@ -243,7 +274,7 @@ def _operations_table(record: RunRecord) -> Table:
     return table
 
 
-def _energy_parts_table(energy: Energy) -> Table:
+def _energy_parts_table(energy: Energy) -> Sheet:
     from edgesnn.record.quantities import GROUPS, QuantityGroup
 
     found = {f"energy_estimate.{estimate.name}": estimate for estimate in energy.estimates}
@@ -256,14 +287,14 @@ def _energy_parts_table(energy: Energy) -> Table:
     return table
 
 
-def _constants_table(energy: Energy) -> Table:
+def _constants_table(energy: Energy) -> Sheet:
     table = _table(f"constants of table {energy.table}", "", "pJ", "kind", "how")
     for key, number in energy.constants.items():
         table.add_row(key, f"{number.value:g}", number.status, number.source)
     return table
 
 
-def _comparisons_table(record: RunRecord) -> Table:
+def _comparisons_table(record: RunRecord) -> Sheet:
     table = _table("other engines, forward pass", "target", "engine", "p50 ms", "p95 ms", "this run / it")
     for row in record.comparisons:
         engine = row.engine or "-"
@@ -271,10 +302,8 @@ def _comparisons_table(record: RunRecord) -> Table:
     return table
 
 
-def _reference_table(record: RunRecord) -> Table:
+def _reference_table(record: RunRecord) -> Sheet:
     """The reference of a record beside its student: one row per figure, with the ratio where there is one."""
-    from rich.table import Table
-
     found = record.reference
     if found is None:
         raise InternalError("the record has no reference", remedy="this is a bug")
@@ -282,9 +311,7 @@ def _reference_table(record: RunRecord) -> Table:
         f"reference {found.name} ({found.engine}, {found.dtype}, {found.threads} "
         f"thread{'s' if found.threads > 1 else ''}), on {found.documents} documents"
     )
-    table = Table(title=title, title_justify="left")
-    for column in ("", "reference", "student", "ratio"):
-        table.add_column(column, justify="right" if column else "left", overflow="fold")
+    table = _table(title, "", "reference", "student", "ratio")
     cached = "" if found.kv_cache else ", no KV cache"
     own, whole = found.quantities, record.quantities
     rows = (
@@ -304,14 +331,12 @@ def _figure(quantity: Quantity) -> str:
     return "-" if quantity.value is None else f"{quantity.value:,.4g}"
 
 
-def _table(title: str, *columns: str) -> Table:
-    from rich.table import Table
+def _table(title: str, *columns: str) -> Sheet:
+    """A sheet by its headings: which of them are text, and in which order they go where room is short."""
+    from edgesnn.cli.tables import Sheet, names, numbers, words
 
-    table = Table(title=title, title_justify="left")
-    left = ("", "budget", "verdict", "why", "how", "kind", "layer", "op", "target", "engine")
-    for column in columns:
-        table.add_column(column, justify="left" if column in left else "right", overflow="fold")
-    return table
+    kinds = {**dict.fromkeys(_WORDS, words), **dict.fromkeys(_NAMES, names)}
+    return Sheet(title, *(kinds.get(one, numbers)(one, _RANKS.get(one, 0)) for one in columns))
 
 
 def coloured(verdict: str) -> Text:

@@ -36,6 +36,7 @@ class HostCounter(Meter):
     """
 
     name = ""
+    built_in = True
     usual_hz = 10.0
 
     def __init__(self, address: MeterAddress, *, clock: Clock | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Where the page for phones is served: ``browser[:[https://]HOST[:PORT]]``, and how a person gets there."""
+"""Where the page is served, ``browser[:onnxruntime][:[https://]HOST[:PORT]]``, and how one gets there."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ from dataclasses import dataclass
 
 from edgesnn.errors import RunnerError, UsageError, missing_extra
 
-_GRAMMAR = "browser, browser:HOST, browser:HOST:PORT, browser:https or browser:https://HOST:PORT"
+_GRAMMAR = (
+    "browser, browser:HOST, browser:HOST:PORT, browser:https or browser:https://HOST:PORT; "
+    "browser:onnxruntime, browser:onnxruntime:HOST and so on for the other engine"
+)
+#: The word that asks for the ONNX files in ONNX Runtime instead of the program in the C engine.
+ONNXRUNTIME = "onnxruntime"
 #: An address that documentation owns (RFC 5737). Nothing is sent to it: the routing table is asked.
 _ELSEWHERE = ("192.0.2.1", 9)
 
@@ -60,6 +65,19 @@ def parse_place(address: str | None) -> Place:
     return Place(host, port, tls)
 
 
+def split_engine(address: str | None) -> tuple[bool, str | None]:
+    """Which engine an address asks for.
+
+    Args:
+        address: What follows ``browser:``, or None.
+
+    Returns:
+        Whether it is ONNX Runtime, and the address without that word.
+    """
+    word, _, rest = (address or "").partition(":")
+    return (True, rest or None) if word == ONNXRUNTIME else (False, address)
+
+
 def with_https(target: str) -> str:
     """The same target, served over https.
 
@@ -72,8 +90,10 @@ def with_https(target: str) -> str:
     name, _, address = target.partition(":")
     if name != "browser":
         raise UsageError("--https is for the page that phones open", actual=target, limit="--target browser")
-    address = address.removeprefix("https://").removeprefix("http://")
-    return "browser:https" if address in ("", "http", "https") else f"browser:https://{address}"
+    onnx, place = split_engine(address)
+    place = (place or "").removeprefix("https://").removeprefix("http://")
+    engine = f"browser:{ONNXRUNTIME}" if onnx else "browser"
+    return f"{engine}:https" if place in ("", "http", "https") else f"{engine}:https://{place}"
 
 
 def _host_and_port(rest: str, whole: str) -> tuple[str, int]:

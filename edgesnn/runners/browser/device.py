@@ -7,18 +7,12 @@ from typing import Any
 
 from edgesnn.bundle.bundle import Bundle
 from edgesnn.errors import RunnerError
-from edgesnn.program.ops import Attend
 from edgesnn.program.program import Program
-from edgesnn.program.state import state_tensors
 from edgesnn.runners.base import DeviceInfo, RunnerOptions
-from edgesnn.runners.browser import assets as browser_assets
+from edgesnn.runners.browser.engines import PageEngine
 from edgesnn.runners.browser.phone import BrowserPhone
 from edgesnn.runners.browser.server import PAGE, Served, read_served
-from edgesnn.runners.onnxruntime.guard import check_onnx
 
-#: The export whose files the page runs, and their forms.
-EXPORT = "onnx"
-_ROLES = ("step", "sequence", "prefill")
 MS_PER_NS = 1e-6
 #: Round trips of one clock comparison; the shortest counts.
 PINGS = 12
@@ -26,67 +20,38 @@ PINGS = 12
 _LOAD_S = 120.0
 
 
-def served_files(bundle: Bundle) -> dict[str, Served]:
+def served_files(bundle: Bundle, engine: PageEngine) -> dict[str, Served]:
     """Everything that the page may fetch, by path below the token.
 
     Raises:
-        BundleError: The bundle has no int8 ONNX files, or a file reaches outside itself.
-        RunnerError: The files of onnxruntime-web are not to be had.
+        BundleError: The bundle lacks the engine's files, or a file reaches outside itself.
+        RunnerError: The engine is not to be had.
     """
     files = {path.name: read_served(path) for path in sorted(PAGE.iterdir()) if path.is_file()}
-    found = browser_assets.assets()
-    for name in browser_assets.FILES:
-        files[f"ort/{name}"] = read_served(found[name], found.get(f"{name}.gz"))
-    for role in _ROLES:
-        path = bundle.export_file(EXPORT, role)
-        served = read_served(path)
-        check_onnx(served.content, path.name)
-        files[f"model/{role}.onnx"] = served
-    return files
+    return files | engine.files(bundle)
 
 
-def state_layout(program: Program) -> list[dict[str, Any]]:
-    """The state tensors with where a token's part goes: rings as ``[head, first slot, slots]``."""
-    rings = {
-        op.name: [[head, first, size] for head, (first, size) in enumerate(op.rings) if size > 0]
-        for op in program.all(Attend)
-    }
-    return [
-        {
-            "name": tensor.name,
-            "kind": tensor.kind,
-            "shape": list(tensor.shape),
-            "rings": rings.get(tensor.op, []),
-        }
-        for tensor in state_tensors(program)
-    ]
-
-
-def welcome(phone: BrowserPhone, bundle: Bundle, program: Program, options: RunnerOptions) -> DeviceInfo:
-    """Tell a phone what it will run, load the step graph there and describe the device.
+def welcome(
+    phone: BrowserPhone, bundle: Bundle, program: Program, options: RunnerOptions, engine: PageEngine
+) -> DeviceInfo:
+    """Tell a phone what it will run, load the model there and describe the device.
 
     Raises:
         PhoneGone: The page was closed meanwhile.
         RunnerError: The connection gives no threads, the browser refused the model, or another one arrived.
     """
     facts = phone.facts
-    if options.threads > 1 and not facts.cross_origin_isolated:
-        raise RunnerError(
-            "this connection gives the browser no threads",
-            actual=f"{options.threads} threads asked for",
-            limit=1,
-            remedy="use --https, or --threads 1",
-        )
+    engine.check(options.threads, facts.cross_origin_isolated)
     phone.tell(
         "welcome",
         model=bundle.name,
-        engine=f"{browser_assets.PACKAGE} {browser_assets.VERSION}",
-        logit_unit=1 / program.logit_scale,
-        state=state_layout(program),
+        runs=engine.kind,
+        engine=f"{engine.engine} {engine.version}",
         threads=options.threads,
+        **engine.describe(program),
     )
-    answer, _ = phone.ask("load", role="step", silence_s=_LOAD_S)
-    file = bundle.manifest.exports[EXPORT].files["step"]
+    answer, _ = phone.ask("load", silence_s=_LOAD_S)
+    file = engine.model_file(bundle)
     wanted, found = bundle.manifest.files[file].sha256, answer.digest("model_sha256")
     if found != wanted:
         raise RunnerError("another model arrived on the phone", actual=found, limit=wanted)
@@ -94,9 +59,10 @@ def welcome(phone: BrowserPhone, bundle: Bundle, program: Program, options: Runn
     if threads != options.threads:
         raise RunnerError("the browser runs another number of threads", actual=threads, limit=options.threads)
     details: dict[str, Any] = {
-        "format": EXPORT,
+        "format": engine.format,
         "provider": "WASM",
         "threads": threads,
+        "kernels": answer.text("kernels", 40),
         "user_agent": facts.user_agent,
         "model": facts.model,
         "system": facts.system,
@@ -115,8 +81,8 @@ def welcome(phone: BrowserPhone, bundle: Bundle, program: Program, options: Runn
     keep_bound(details, phone.host_offset_ns(PINGS)[1])
     return DeviceInfo(
         device=facts.device,
-        engine=browser_assets.PACKAGE,
-        engine_version=browser_assets.VERSION,
+        engine=engine.engine,
+        engine_version=engine.version,
         simulated=False,
         clock_hz=1e6 / facts.timer_step_us,
         load_ms=answer.number("load_ms", 0, 1e9),

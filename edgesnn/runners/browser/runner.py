@@ -1,4 +1,4 @@
-"""Runner ``browser``: a phone opens a page of this computer and runs the bundle's int8 ONNX in WebAssembly.
+"""Runner ``browser``: a phone opens a page of this computer and runs the bundle in WebAssembly.
 
 One session takes one phone; further ones are told to wait and try again. Several phones at once are several
 commands, each with an address and a record of its own.
@@ -31,9 +31,9 @@ from edgesnn.runners.base import (
     Watchful,
     Window,
 )
-from edgesnn.runners.browser import assets as browser_assets
-from edgesnn.runners.browser.address import parse_place, qr_lines
-from edgesnn.runners.browser.device import EXPORT, MS_PER_NS, PINGS, keep_bound, served_files, welcome
+from edgesnn.runners.browser.address import parse_place, qr_lines, split_engine
+from edgesnn.runners.browser.device import MS_PER_NS, PINGS, keep_bound, served_files, welcome
+from edgesnn.runners.browser.engines import OnnxRuntimeEngine, WasmEngine
 from edgesnn.runners.browser.phone import BrowserPhone, PhoneGone
 from edgesnn.runners.browser.protocol import calls_per_sample, group_sizes
 from edgesnn.runners.browser.server import PhoneServer
@@ -45,10 +45,14 @@ _SHOW_S = 0.2
 
 
 class BrowserRunner(ProgramRunner, Watchful, Screen):
-    """The integer program in onnxruntime-web, in a worker of the page that a phone opened."""
+    """The integer program in a worker of the page that a phone opened.
+
+    It runs ``program.snn`` in the C engine; the address ``onnxruntime`` asks for the bundle's ONNX files in
+    onnxruntime-web instead.
+    """
 
     name: ClassVar[str] = "browser"
-    summary: ClassVar[str] = "a phone's browser: ONNX Runtime in WebAssembly, int8, exact"
+    summary: ClassVar[str] = "a phone's browser: the C engine in WebAssembly, exact"
     capabilities: ClassVar[frozenset[Capability]] = frozenset(
         {
             Capability.STEP,
@@ -61,7 +65,6 @@ class BrowserRunner(ProgramRunner, Watchful, Screen):
             Capability.REMOTE,
         }
     )
-    export: ClassVar[str] = EXPORT
     #: How long a person has to open the page, seconds.
     wait_s: ClassVar[float] = 300.0
 
@@ -78,21 +81,24 @@ class BrowserRunner(ProgramRunner, Watchful, Screen):
         for package in ("websockets", "segno"):
             if find_spec(package) is None:
                 return f"{package} is not installed; remedy: pip install 'edgesnn[phone]'"
-        return browser_assets.missing()
+        return None
 
     def open(self, bundle: Bundle, options: RunnerOptions) -> DeviceInfo:
-        """Serve the page, say where it is, wait for a phone and load the step graph there.
+        """Serve the page, say where it is, wait for a phone and load the model there.
 
         Raises:
-            BundleError: The bundle has no int8 ONNX files, or a file reaches outside itself.
+            BundleError: ONNX Runtime is asked for and the bundle has no int8 ONNX files, or a file reaches
+                outside itself.
             UsageError: The address is none.
             MissingExtraError: A package for the page is not installed.
             RunnerError: The page cannot be served, no phone came, or its browser refused the model.
         """
         self._program = program = bundle.program()
-        place = parse_place(options.address)
+        onnx, address = split_engine(options.address)
+        engine = OnnxRuntimeEngine() if onnx else WasmEngine()
+        place = parse_place(address)
         context, fingerprint = session_certificate(place.host) if place.tls else (None, None)
-        self._server = PhoneServer(place, served_files(bundle), context)
+        self._server = PhoneServer(place, served_files(bundle, engine), context)
         self._announce(self._server.url, fingerprint)
         deadline = time.monotonic() + self.wait_s
         while True:
@@ -105,7 +111,7 @@ class BrowserRunner(ProgramRunner, Watchful, Screen):
                 )
             self._open_phone = phone  # from here on it is told how the session ends
             try:
-                info = welcome(phone, bundle, program, options)
+                info = welcome(phone, bundle, program, options, engine)
             except PhoneGone as gone:
                 self._open_phone = None
                 self._server.release(phone)

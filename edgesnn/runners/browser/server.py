@@ -45,6 +45,7 @@ _TYPES = {
     ".svg": "image/svg+xml",
     ".wasm": "application/wasm",
     ".onnx": "application/octet-stream",
+    ".snn": "application/octet-stream",
 }
 _HELLO_SECONDS = 10.0
 _CLOSE_SECONDS = 2.0

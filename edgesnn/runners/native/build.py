@@ -47,7 +47,10 @@ AVX512 = (
 )
 #: Compilers that build it, the best first.
 COMPILERS = ("zig", "clang", "gcc", "cc")
-_REMEDY = "pip install ziglang, or install gcc or clang; or use another target, such as onnxruntime"
+_REMEDY = (
+    "apt install gcc, or pip install ziglang, or name a compiler with EDGESNN_CC; "
+    "or use another target, such as onnxruntime"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ def engine_files():
 
 
 @pytest.fixture(scope="session")
-def chrome(engine_files):
+def chrome():
     """One headless Chromium for all tests; every tab has cookies and storage of its own."""
     if chromium() is None:
         pytest.skip("there is no Chromium: apt-get install chromium")

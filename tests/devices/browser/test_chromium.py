@@ -88,8 +88,8 @@ def command(chrome, tmp_path, *arguments):
 
 @pytest.fixture(scope="session")
 def reference(tmp_path_factory):
-    """The reference student, exported for browsers."""
-    return export_student(ROOT / "reference", tmp_path_factory.mktemp("phone") / "bundle", ["onnx"])
+    """The reference student: the page needs no export of it."""
+    return export_student(ROOT / "reference", tmp_path_factory.mktemp("phone") / "bundle", [])
 
 
 def test_profile_of_the_reference_student_ends_with_every_bit_equal_and_the_verdict_on_the_phone(
@@ -112,7 +112,7 @@ def test_profile_of_the_reference_student_ends_with_every_bit_equal_and_the_verd
     assert record["verdict"]["verdict"] == "PASS"
     assert record["latency"]["clock"] == "device"
     device = record["device"]
-    assert (device["engine"], device["runner"]) == ("onnxruntime-web", "browser")
+    assert (device["engine"], device["runner"]) == ("native-wasm", "browser")
     details = device["details"]
     assert details["secure_context"] is True and details["cross_origin_isolated"] is True
     assert details["timer_step_us"] > 0 and details["clock_bound_ms"] > 0
@@ -122,8 +122,11 @@ def test_profile_of_the_reference_student_ends_with_every_bit_equal_and_the_verd
         socket.create_connection((urlsplit(url).hostname, urlsplit(url).port), timeout=patience())
 
 
-def test_verify_says_exact_here_and_on_the_phone(chrome, bundle, tmp_path):
-    arguments = ("verify", bundle.path, "--target", "browser:127.0.0.1", "--tokens", "1", "--json")
+@pytest.mark.parametrize("engine", ["", "onnxruntime:"])
+def test_verify_says_exact_here_and_on_the_phone(chrome, bundle, tmp_path, engine, request):
+    if engine:
+        request.getfixturevalue("engine_files")
+    arguments = ("verify", bundle.path, "--target", f"browser:{engine}127.0.0.1", "--tokens", "1", "--json")
     with command(chrome, tmp_path, *arguments) as (process, tab, _):
         said = tab.wait_for("EXACT")
         stdout, _ = process.communicate(timeout=patience())
@@ -152,8 +155,9 @@ def test_plain_http_has_a_coarse_timer_and_one_thread_and_the_same_bits(chrome, 
     assert all(window.started_ns < window.ended_ns for window in windows)
 
 
+@pytest.mark.usefixtures("engine_files")
 def test_https_allows_threads_and_the_certificate_is_the_announced_one(chrome, bundle, plain):
-    with on_phone(chrome, bundle, f"https://{plain}", threads=2) as (runner, _, device):
+    with on_phone(chrome, bundle, f"onnxruntime:https://{plain}", threads=2) as (runner, _, device):
         assert device.details["cross_origin_isolated"] is True and device.details["threads"] == 2
         assert device.details["timer_step_us"] < 100
         port = runner._server.place.port
@@ -235,9 +239,13 @@ def test_a_model_that_the_browser_refuses_is_told_on_both_sides(chrome, bundle, 
     from edgesnn.runners.browser import device as browser_device
     from edgesnn.runners.browser import runner as browser
 
-    def spoilt(given):
-        files = browser_device.served_files(given)
-        return files | {"model/step.onnx": browser_server.Served(b"no model", "application/octet-stream")}
+    def spoilt(given, engine):
+        files = browser_device.served_files(given, engine)
+        return files | {
+            f"model/{engine.model_file(given)}": browser_server.Served(
+                b"no model", "application/octet-stream"
+            )
+        }
 
     monkeypatch.setattr(browser, "served_files", spoilt)
     with opening(bundle) as (_, url, device):
@@ -277,6 +285,21 @@ def test_the_clock_of_the_phone_runs_with_this_computers_within_its_bound(phone)
     assert ticks == sorted(ticks) and ticks[0] > 0
 
 
+def test_a_browser_without_simd_runs_the_other_module_to_the_same_bits(chrome, bundle):
+    golden = Golden(bundle.program()).sequence(IDS[None, :20])[0]
+    with opening(bundle) as (runner, url, device):
+        page = runner._server._files["engine/engine.js"]
+        spoilt = page.content.replace(
+            b"return WebAssembly.validate(", b"return false && WebAssembly.validate("
+        )
+        assert spoilt != page.content
+        runner._server._files["engine/engine.js"] = browser_server.Served(spoilt, page.kind)
+        tab = chrome.phone(url)
+        assert device.result(patience()).details["kernels"] == "swar"
+        np.testing.assert_array_equal(runner.sequence(IDS[None, :20]).logits[0], golden)
+        tab.close()
+
+
 def test_bundles_without_onnx_files_are_named(bundle, tmp_path):
     from tests.support.bundles import copied_bundle, manifest_of, write_manifest
 
@@ -284,6 +307,7 @@ def test_bundles_without_onnx_files_are_named(bundle, tmp_path):
     manifest = manifest_of(folder)
     del manifest["exports"]["onnx"]
     write_manifest(folder, manifest)
-    with pytest.raises(Exception, match="format 'onnx'") as caught, opening(Bundle(folder)):
+    address = "onnxruntime:127.0.0.1"
+    with pytest.raises(Exception, match="format 'onnx'") as caught, opening(Bundle(folder), address):
         pass
     assert caught.value.exit_code == 1

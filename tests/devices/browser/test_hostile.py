@@ -27,7 +27,7 @@ IDS = np.arange(40) % 280
 def small_page(monkeypatch):
     """A page without the engine's 14 MB: these tests never run it."""
     files = {"index.html": Served(b"<p>page</p>", "text/html"), "big.wasm": Served(bytes(1 << 26), "x/y")}
-    monkeypatch.setattr(browser, "served_files", lambda bundle: files)
+    monkeypatch.setattr(browser, "served_files", lambda bundle, engine: files)
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def get(url, path, headers=None):
 def test_an_honest_phone_becomes_the_device(joined):
     runner, phone, device = joined()
     assert device.device == "Android 14 Pixel 8, Chrome 156"
-    assert device.engine == "onnxruntime-web" and device.clock_hz == 10_000
+    assert device.engine == "native-wasm" and device.clock_hz == 10_000
     assert device.details["timer_step_us"] == 100.0 and device.details["secure_context"] is False
     assert device.details["clock_bound_ms"] >= 0.1
     assert runner.step(np.array([3])).logits.shape == (1, 280)
@@ -156,7 +156,7 @@ def test_a_bad_greeting_is_refused_and_the_next_phone_is_taken(waiting, bundle, 
     code, reason = PythonPhone(url, bundle, hello).closed()
     assert code == 4002 and "no answer" in reason
     phone = PythonPhone(url, bundle)
-    assert device.result(patience()).engine == "onnxruntime-web"
+    assert device.result(patience()).engine == "native-wasm"
     phone.close()
 
 
@@ -176,7 +176,7 @@ def test_a_phone_that_leaves_before_it_is_ready_makes_room_for_another(waiting, 
         phone.thread.join(0.05)
         if not phone.thread.is_alive() and not device.done():
             phone = PythonPhone(url, bundle)
-    assert device.result(patience()).engine == "onnxruntime-web"
+    assert device.result(patience()).engine == "native-wasm"
     assert "waiting for another one" in capsys.readouterr().err
     phone.close()
 
@@ -269,11 +269,20 @@ def test_another_model_on_the_phone_is_refused(waiting, bundle):
 
 
 def test_threads_over_plain_http_are_refused_with_the_way_out(bundle):
-    with opening(bundle, threads=2) as (_, url, device):
+    with opening(bundle, "onnxruntime:127.0.0.1", threads=2) as (_, url, device):
         phone = PythonPhone(url, bundle)
         with pytest.raises(RunnerError, match="no threads") as caught:
             device.result(patience())
         assert "--https" in caught.value.remedy
+        phone.close()
+
+
+def test_threads_of_the_c_engine_are_refused_with_the_way_out(bundle):
+    with opening(bundle, threads=2) as (_, url, device):
+        phone = PythonPhone(url, bundle)
+        with pytest.raises(RunnerError, match="on one thread") as caught:
+            device.result(patience())
+        assert "onnxruntime" in caught.value.remedy
         phone.close()
 
 

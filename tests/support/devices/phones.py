@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 
 import numpy as np
 
+from edgesnn.bundle.bundle import PROGRAM_NAME
 from edgesnn.runners.base import RunnerOptions
 from edgesnn.runners.browser.runner import BrowserRunner
 from tests.support.patience import patience
@@ -114,8 +115,9 @@ class PythonPhone:
         vocab = self.bundle.program().vocab_size
         match command["type"]:
             case "load":
-                entry = self.bundle.manifest.files[self.bundle.manifest.exports["onnx"].files["step"]]
-                loaded = {"load_ms": 20.0, "download_ms": 5.0, "wasm_bytes": 14_239_897, "threads": 1}
+                entry = self.bundle.manifest.files[PROGRAM_NAME]
+                loaded = {"load_ms": 20.0, "download_ms": 5.0, "wasm_bytes": 27_253, "threads": 1}
+                loaded["kernels"] = "vector"
                 return {"model_sha256": entry.sha256, **loaded}, b""
             case "now":
                 return {"now_ms": 1234.5}, b""

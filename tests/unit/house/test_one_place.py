@@ -63,6 +63,15 @@ def only_closes(node):
     [
         # scratch.py lies below locks.py, and asks only whether the holder of a temporary file is alive
         pytest.param(lambda: imports(LOCKS) - {"scratch.py"}, "locks.py", id="locks of files"),
+        pytest.param(
+            lambda: {
+                path.as_posix()
+                for path, node in nodes(ast.ImportFrom)
+                if node.module == "rich.table" or (node.module == "rich" and node.names[0].name == "table")
+            },
+            "cli/tables.py",
+            id="tables",
+        ),
         pytest.param(lambda: says(COMPILERS.__contains__), "toolchain.py", id="C compilers"),
         pytest.param(
             lambda: {path.as_posix() for path, node in nodes(ast.FunctionDef) if only_closes(node)},

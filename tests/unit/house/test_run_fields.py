@@ -37,7 +37,7 @@ OTHERS = {
 OTHERS_IN = {
     ("api/listing.py", "one"): "a budget, as a profile's file has it",
     ("cli/profile/show.py", "parts"): "the uncertainty's components and their unit",
-    ("cli/train.py", "values"): "options of a student's architecture",
+    ("cli/train/command.py", "values"): "options of a student's architecture",
     ("profiler/budgets/profile.py", "changes"): "what is changed in a profile",
     ("profiler/power/uncertainty.py", "found"): "shares by component",
     ("reports/formats/junit.py", "case"): "an element of XML",

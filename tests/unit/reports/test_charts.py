@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgesnn.record.counts import Energy
+from edgesnn.reports.html.charts.bars import COLOURS, _stacked, apart, energy_figure
 from edgesnn.reports.html.charts.envelope import of_series, reduce
 from edgesnn.reports.html.charts.latency import latency_figures
 from edgesnn.reports.html.charts.power import power_figures
@@ -14,6 +16,7 @@ from edgesnn.reports.html.charts.scales import Axis, span
 from edgesnn.reports.html.charts.svg import envelope_marks
 from edgesnn.reports.html.charts.trend import TrendPoint, trend_figure
 from edgesnn.reports.html.values import interval, limit, moment, number, signed_percent
+from tests.conftest import ROOT
 from tests.support import page_records as records
 
 FINITE = st.floats(-1e12, 1e12)
@@ -151,3 +154,40 @@ def test_a_trend_of_many_runs_is_an_envelope_and_keeps_its_highest_run():
     assert len(drawn) < 120_000
     for heights in numbers_of(drawn, "band"):
         assert min(heights) < 40 < sorted(heights)[5]
+
+
+def energy_of(count):
+    """Estimates of that many parts, each larger than the one before."""
+    found = records._energy()
+    for estimate in found["estimates"]:
+        estimate["parts_uj"] = {f"part {k}": 0.1 * (k + 1) for k in range(count)}
+        estimate["total_uj"] = sum(estimate["parts_uj"].values())
+    return Energy.model_validate(found)
+
+
+@pytest.mark.parametrize("count", [1, 5, 6, 7, 13, 40])
+def test_no_two_parts_of_the_energy_share_a_colour_and_all_are_named(count):
+    page = str(energy_figure(energy_of(count)))
+    keys = re.findall(r"k-part-\d+", page)
+    assert len(keys) == len(set(keys)) == min(count, COLOURS)
+    names = {f"part {k}" for k in range(count)}
+    legend = page[page.index("k-part-0") : page.index("<table")]
+    assert names <= set(re.findall(r"part \d+", legend))
+    own, rest = apart([f"part {k}" for k in range(count)], [{f"part {k}": k + 1.0 for k in range(count)}])
+    assert len(own) + len(rest) == count and rest == [f"part {k}" for k in range(len(rest))]
+    assert len(rest) != 1  # one alone needs no word for others
+
+
+def test_the_parts_of_a_bar_are_as_long_as_their_sum_whatever_shares_a_colour():
+    bars = _stacked(
+        {f"part {k}": 1.0 for k in range(9)}, {"part 8": "part-0"}, [f"part {k}" for k in range(8)]
+    )
+    assert [(style, value) for style, value, _ in bars] == [("part-0", 1.0), ("part-5", 8.0)]
+    assert "part 3 1\N{NARROW NO-BREAK SPACE}µJ" in bars[1][2]
+
+
+def test_the_sheet_of_styles_has_every_colour_once():
+    style = (ROOT / "edgesnn" / "reports" / "html" / "style.css").read_text("utf-8")
+    for block in re.findall(r"--p0:[^}\n]*", style):
+        colours = re.findall(r"--p\d: (#\w+)", block)
+        assert len(colours) == len(set(colours)) == COLOURS

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 torch = pytest.importorskip("torch", reason="needs the `train` extra")
 
-from edgesnn.cli.train import train  # noqa: E402
+from edgesnn.cli.train.command import train  # noqa: E402
 from edgesnn.student.training import trainer  # noqa: E402
 
 pytestmark = pytest.mark.torch

@@ -27,6 +27,9 @@ from edgesnn.reports.html.values import number, percent, unit, with_kind, with_u
 BREAK_EVEN_RATE = 0.06
 #: Bars in one chart; more layers are told in its table.
 MOST_BARS = 48
+#: Colours of parts that an eye tells apart; the last one is grey, for what has none of its own.
+COLOURS = 6
+_OTHER = f"part-{COLOURS - 1}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,22 +152,51 @@ def spike_figure(activity: Activity, base: Activity | None) -> Safe | None:
     )
 
 
+def apart(parts: Sequence[str], stacks: Sequence[Mapping[str, float]]) -> tuple[list[str], list[str]]:
+    """Parts that have a colour of their own, and the smallest ones, which share the last colour.
+
+    Args:
+        parts: All parts, in the order of the stack.
+        stacks: Value by part, for each bar; a part is as large as its largest share of a bar.
+    """
+    if len(parts) <= COLOURS:
+        return list(parts), []
+
+    def share(part: str) -> float:
+        return max(stack.get(part, 0.0) / (sum(stack.values()) or 1.0) for stack in stacks)
+
+    own = set(sorted(parts, key=share, reverse=True)[: COLOURS - 1])
+    return [part for part in parts if part in own], [part for part in parts if part not in own]
+
+
+def _stacked(
+    values: Mapping[str, float], styles: Mapping[str, str], rest: Sequence[str]
+) -> tuple[tuple[str, float, str], ...]:
+    """The parts of one bar: those with a colour of their own, then the others together."""
+    shown = [
+        (style, values[part], f"{part}: {with_unit(values[part], 'uJ')}")
+        for part, style in styles.items()
+        if part in values
+    ]
+    others = {part: values[part] for part in rest if part in values}
+    if others:
+        hint = ", ".join(f"{part} {with_unit(value, 'uJ')}" for part, value in others.items())
+        shown.append(
+            (_OTHER, sum(others.values()), f"together {with_unit(sum(others.values()), 'uJ')}: {hint}")
+        )
+    return tuple(shown)
+
+
 def energy_figure(energy: Energy) -> Safe | None:
     """The estimated energies of a token, part by part."""
     estimates = [(one.name.replace("_", " "), one) for one in energy.estimates]
     parts = list(dict.fromkeys(part for _, one in estimates for part in one.parts_uj))
     if not parts:
         return None
-    styles = {part: f"part-{index % 6}" for index, part in enumerate(parts)}
+    own, rest = apart(parts, [one.parts_uj for _, one in estimates])
+    styles = {part: f"part-{index}" for index, part in enumerate(own)}
     bars = [
-        Bar(
-            name,
-            tuple(
-                (styles[part], value, f"{part}: {with_unit(value, 'uJ')}")
-                for part, value in one.parts_uj.items()
-            ),
-            with_unit(one.total_uj, "uJ"),
-        )
+        Bar(name, _stacked(one.parts_uj, styles, rest), with_unit(one.total_uj, "uJ"))
         for name, one in estimates
     ]
     rows = [
@@ -180,7 +212,10 @@ def energy_figure(energy: Energy) -> Safe | None:
         + ", ".join(f"{name} {with_unit(one.total_uj, 'uJ')}" for name, one in estimates)
         + ".",
         lambda width: draw_bars(bars, width, f"µJ per token, ESTIMATED by table {energy.table[:60]}"),
-        legend(*((f"k-{styles[part]}", part) for part in parts)),
+        legend(
+            *((f"k-{style}", part) for part, style in styles.items()),
+            *([(f"k-{_OTHER}", f"the {len(rest)} smallest: {', '.join(rest)}")] if rest else []),
+        ),
         data_table(head, [*rows, totals], what="parts of each estimate, ESTIMATED"),
     )
 

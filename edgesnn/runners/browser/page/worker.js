@@ -1,7 +1,6 @@
 // The device: a socket to the computer and the model, in a thread that the screen does not disturb.
 
 import { Sha256 } from "./sha256.js";
-import { download, Student } from "./student.js";
 import { callTime, nextTask, timerStep } from "./timing.js";
 
 const FRAME_BYTES = 1 << 19;
@@ -10,7 +9,6 @@ const PAINT_MS = 250;
 
 let socket;
 let base;
-let ort;
 let student;
 let step;
 let spec;
@@ -106,31 +104,22 @@ async function timed(call) {
   return [{ elapsed_ms }, student.integers(logits)];
 }
 
+/** A form that takes all ids at once; what it needs before and after is not timed. */
+async function whole(form, ids) {
+  await student.ready(form);
+  const answer = await timed(() => student[form](ids));
+  student.done?.();
+  return answer;
+}
+
 const COMMANDS = {
-  async load({ id, role }) {
+  async load({ id }) {
     const beat = pulse(id, 0);
-    const before = performance.now();
-    const wasm = await download(new URL("ort/ort-wasm-simd-threaded.wasm", base).href, (size) =>
-      beat(size, { loaded: size }),
-    );
-    ort = await import(new URL("ort/ort.wasm.min.mjs", base).href);
-    const download_ms = performance.now() - before;
-    ort.env.wasm.wasmPaths = new URL("ort/", base).href;
-    ort.env.wasm.wasmBinary = wasm;
-    ort.env.wasm.numThreads = spec.threads;
-    ort.env.logLevel = "error";
-    student = new Student(ort, base, spec);
-    const { sha256, took } = await student.load(role, (size) => beat(size, { loaded: size }));
+    const { open } = await import(spec.runs === "wasm" ? "./wasm.js" : "./onnx.js");
+    let facts;
+    [student, facts] = await open(base, spec, (size) => beat(size, { loaded: size }));
     show("loaded");
-    return [
-      {
-        model_sha256: sha256,
-        load_ms: took,
-        download_ms,
-        wasm_bytes: wasm.length,
-        threads: ort.env.wasm.numThreads,
-      },
-    ];
+    return [facts];
   },
 
   async reset() {
@@ -140,15 +129,9 @@ const COMMANDS = {
 
   step: ({ ids }) => timed(() => student.step(ids[0])),
 
-  async sequence({ ids }) {
-    await student.session("sequence");
-    return timed(() => student.sequence(ids));
-  },
+  sequence: ({ ids }) => whole("sequence", ids),
 
-  async prefill({ ids }) {
-    await student.session("prefill");
-    return timed(() => student.prefill(ids));
-  },
+  prefill: ({ ids }) => whole("prefill", ids),
 
   async calibrate({ ids }) {
     student.reset();

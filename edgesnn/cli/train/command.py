@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edgesnn.cli.output import CommandOutput, JsonFlag, session
+from edgesnn.cli.train.view import render, run
 from edgesnn.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
     from edgesnn.student.config import TrainConfig
-    from edgesnn.student.teacher import PassProgress
-    from edgesnn.student.training.progress import Progress, Trained
+    from edgesnn.student.training.progress import Trained
 
 _DATA, _MODEL, _NEURON, _LOOP, _RUN = "Data", "Architecture", "Neurons", "Training", "Run"
 _TEACHER = "Teacher"
@@ -200,6 +199,10 @@ def train(
 
     The teacher is asked once; its answers lie in the teacher cache and are used again. Run the same command
     after an interruption: both the teacher and the training go on where they stopped.
+
+    Examples:
+        edgesnn train --teacher-model none --num-steps 200
+        edgesnn train --preset reference --output-dir artifacts/mine
     """
     values = {key: value for key, value in locals().items() if key not in ("context", "json")}
     with session("train", json) as output:
@@ -209,11 +212,11 @@ def train(
             if (source := context.get_parameter_source(key)) is not None and source.name != "DEFAULT"
         }
         config = make_config(values, explicit)
-        trained = _run(config, output)
+        trained = run(config, output)
         if values["export_onnx"]:
             _export(trained, output)
         output.document("edgesnn.train/1", {"directory": config.portable()["output_dir"], **trained.metadata})
-        _render(trained, output)
+        render(trained, output)
 
 
 def make_config(values: dict[str, Any], explicit: set[str]) -> TrainConfig:
@@ -301,54 +304,6 @@ def _shift_channels(fraction: float, dim: int) -> int:
     return int(fraction * dim)
 
 
-def _run(config: TrainConfig, output: CommandOutput) -> Trained:
-    """Train with a live display on a terminal and plain lines elsewhere."""
-    from edgesnn.api.students import train_student
-
-    if output.json_mode or not sys.stderr.isatty():
-        return train_student(
-            config,
-            _print_line,
-            on_teacher=_print_teacher,
-            on_read=lambda text: print(text.sentence(), file=sys.stderr, flush=True),
-        )
-    with output.progress() as display:
-        tasks: dict[str, Any] = {}
-        rate = ""
-
-        def ask(name: str, progress: PassProgress) -> None:
-            task = tasks.setdefault(name, display.add_task(f"teacher, {name}", total=None, detail=""))
-            detail = f"{progress.positions_per_s:,.0f} positions/s"
-            display.update(task, completed=progress.done, total=progress.total, detail=detail)
-
-        def show(progress: Progress) -> None:
-            nonlocal rate
-            if "training" not in tasks:
-                tasks["training"] = display.add_task("training", total=config.num_steps, detail="")
-            if progress.spike_rate is not None:
-                rate = f"  spikes {100 * progress.spike_rate:.1f} %"
-            detail = (
-                f"loss {progress.loss:.4f}  lr {progress.lr:.2e}{rate}  {progress.tokens_per_s:,.0f} tokens/s"
-            )
-            display.update(tasks["training"], completed=progress.step, detail=detail)
-
-        return train_student(
-            config,
-            show,
-            on_teacher=ask,
-            on_read=lambda text: display.console.print(text.sentence(), markup=False, highlight=False),
-        )
-
-
-def _print_teacher(name: str, progress: PassProgress) -> None:
-    print(
-        f"teacher, {name}: {progress.done:,}/{progress.total:,} positions  "
-        f"{progress.positions_per_s:,.0f} positions/s  {progress.seconds_left:.0f} s left",
-        file=sys.stderr,
-        flush=True,
-    )
-
-
 def _export(trained: Trained, output: CommandOutput) -> None:
     """Compile the student and put ``student.onnx`` beside it; the whole bundle lies in ``bundle``."""
     from edgesnn.api.students import export_student
@@ -360,40 +315,3 @@ def _export(trained: Trained, output: CommandOutput) -> None:
     )
     write_whole(trained.directory / "student.onnx", (bundle.path / "student.onnx").read_bytes())
     output.note(f"student.onnx and bundle written to {trained.directory}")
-
-
-def _print_line(progress: Progress) -> None:
-    if not progress.logged:
-        return
-    rate = "" if progress.spike_rate is None else f"  spikes {100 * progress.spike_rate:.1f} %"
-    print(
-        f"step {progress.step}/{progress.num_steps}  loss {progress.loss:.4f}  lr {progress.lr:.2e}{rate}  "
-        f"{progress.tokens_per_s:,.0f} tokens/s  {progress.seconds_left:.0f} s left",
-        file=sys.stderr,
-        flush=True,
-    )
-
-
-def _render(trained: Trained, output: CommandOutput) -> None:
-    from rich.table import Table
-
-    results = trained.metadata["training_results"]
-    quality = results["eval"]
-    table = Table(title=f"student in {trained.directory}", show_header=False)
-    table.add_row("parameters", f"{trained.metadata['student_params']:,}")
-    table.add_row("steps", f"{results['steps']:,}")
-    table.add_row("final loss", f"{results['final_loss']:.4f} nats per token")
-    if quality["bits_per_byte"] is not None:
-        table.add_row("held-out text", f"{quality['bits_per_byte']:.4f} bits per byte")
-    table.add_row("held-out top-1", f"{100 * quality['top1']:.1f} % of {quality['tokens']:,} tokens")
-    for label, scored in (("float", quality), ("integer", results["integer_eval"])):
-        if scored is not None and scored.get("retention") is not None:
-            table.add_row(f"retention, {label}", f"{100 * scored['retention']:.1f} % of the teacher's top-1")
-    if results["integer_eval"] is not None and quality["bits_per_byte"]:
-        cost = 100 * (results["integer_eval"]["bits_per_byte"] / quality["bits_per_byte"] - 1)
-        table.add_row("cost of the integers", f"{cost:+.2f} % bits per byte")
-    output.print(table)
-
-
-if __name__ == "__main__":
-    typer.run(train)

@@ -1,5 +1,6 @@
 // The bundle's graphs in onnxruntime-web, and the care for the state between tokens (docs/onnx.md).
 
+import { download } from "./download.js";
 import { Sha256 } from "./sha256.js";
 
 /** The state tensors of one context, all 0 or 1, int8. */
@@ -52,30 +53,23 @@ class State {
   }
 }
 
-/** Fetch a file, telling how many bytes came. */
-export async function download(url, tell) {
-  const response = await fetch(url, { cache: "no-store" });
-  if (!response.ok) throw new Error(`${url.split("/").pop()}: ${response.status}`);
-  const reader = response.body.getReader();
-  const parts = [];
-  let size = 0;
-  for (;;) {
-    const { done, value } = await reader.read();
-    if (done) break;
-    parts.push(value);
-    size += value.length;
-    tell(size);
-  }
-  const whole = new Uint8Array(size);
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
+/** Fetch ONNX Runtime and the step graph: the student, and what the computer wants to know. */
+export async function open(base, spec, tell) {
+  const before = performance.now();
+  const wasm = await download(new URL("ort/ort-wasm-simd-threaded.wasm", base).href, tell);
+  const ort = await import(new URL("ort/ort.wasm.min.mjs", base).href);
+  const download_ms = performance.now() - before;
+  ort.env.wasm.wasmPaths = new URL("ort/", base).href;
+  ort.env.wasm.wasmBinary = wasm;
+  ort.env.wasm.numThreads = spec.threads;
+  ort.env.logLevel = "error";
+  const student = new OnnxStudent(ort, base, spec);
+  const { sha256, took } = await student.load("step", tell);
+  const facts = { model_sha256: sha256, load_ms: took, download_ms, wasm_bytes: wasm.length };
+  return [student, { ...facts, threads: ort.env.wasm.numThreads, kernels: "onnxruntime" }];
 }
 
-export class Student {
+class OnnxStudent {
   constructor(ort, base, spec) {
     this.ort = ort;
     this.base = base;
@@ -99,7 +93,7 @@ export class Student {
     return { sha256: new Sha256().update(model).hex(), took };
   }
 
-  async session(role) {
+  async ready(role) {
     if (!this.sessions[role]) await this.load(role, () => {});
     return this.sessions[role];
   }
@@ -118,12 +112,12 @@ export class Student {
 
   /** A whole sequence; the context is left alone. */
   async sequence(ids) {
-    return (await (await this.session("sequence")).run({ input_ids: this.tensor(ids) })).logits.data;
+    return (await (await this.ready("sequence")).run({ input_ids: this.tensor(ids) })).logits.data;
   }
 
   /** A whole sequence whose state `step` continues; logits of the last token. */
   async prefill(ids) {
-    const results = await (await this.session("prefill")).run({ input_ids: this.tensor(ids) });
+    const results = await (await this.ready("prefill")).run({ input_ids: this.tensor(ids) });
     this.state.load(results);
     return results.logits.data;
   }

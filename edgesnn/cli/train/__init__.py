@@ -1,0 +1,1 @@
+"""``edgesnn train``: the command, and what it shows."""
