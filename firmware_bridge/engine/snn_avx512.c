@@ -162,11 +162,27 @@ static inline void score_slots(uint64_t q, const uint64_t *k, uint32_t slots, ui
     }
 }
 
+/* Sixty-four unsigned 16-bit sums, in the order that unpacking left, to the first `width` of out. */
+static inline void store_sums(int32_t *out, __m512i low, __m512i high, uint32_t width) {
+    const __m512i first = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11);
+    const __m512i second = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
+    const uint64_t lanes = width < 64 ? ((uint64_t)1 << width) - 1 : ~(uint64_t)0;
+    __m512i half[2];
+    uint32_t i;
+    half[0] = _mm512_permutex2var_epi64(low, first, high);
+    half[1] = _mm512_permutex2var_epi64(low, second, high);
+    for (i = 0; i < 4; i++) {
+        __m256i part =
+            i % 2 == 0 ? _mm512_castsi512_si256(half[i / 2]) : _mm512_extracti64x4_epi64(half[i / 2], 1);
+        _mm512_mask_storeu_epi32(out + 16 * i, (__mmask16)(lanes >> (16 * i)), _mm512_cvtepu16_epi32(part));
+    }
+}
+
 static void attend(const uint64_t *q, const uint64_t *k, const uint64_t *v, uint32_t slots, uint32_t words,
                    uint32_t channels, uint32_t *scores, int32_t *out) {
-    uint32_t most = (uint32_t)_mm_popcnt_u64(q[0]), run, j = 0, i;
-    __m512i sums[2];
-    __m512i low, high;
+    const __m512i zero = _mm512_setzero_si512();
+    uint32_t most = (uint32_t)_mm_popcnt_u64(q[0]), run, j = 0;
+    __m512i low = zero, high = zero;
     if (words != 1 || most * slots > 65535) {
         snn_kernels_reference.attend(q, k, v, slots, words, channels, scores, out);
         return;
@@ -176,7 +192,6 @@ static void attend(const uint64_t *q, const uint64_t *k, const uint64_t *v, uint
         return;
     }
     score_slots(q[0], k, slots, scores);
-    sums[0] = sums[1] = _mm512_setzero_si512();
     run = 255 / most; /* so many scores fit a byte */
     while (j < slots) {
         uint32_t end = slots - j < run ? slots : j + run;
@@ -190,19 +205,49 @@ static void attend(const uint64_t *q, const uint64_t *k, const uint64_t *v, uint
             j++;
         }
         bytes = _mm512_add_epi8(bytes, others);
-        sums[0] = _mm512_add_epi16(sums[0], _mm512_cvtepu8_epi16(_mm512_castsi512_si256(bytes)));
-        sums[1] = _mm512_add_epi16(sums[1], _mm512_cvtepu8_epi16(_mm512_extracti64x4_epi64(bytes, 1)));
+        low = _mm512_add_epi16(low, _mm512_unpacklo_epi8(bytes, zero));
+        high = _mm512_add_epi16(high, _mm512_unpackhi_epi8(bytes, zero));
     }
-    for (i = 0; i < 2 && 32 * i < channels; i++) {
-        uint32_t left = channels - 32 * i;
-        __mmask16 first = left < 16 ? (__mmask16)((1u << left) - 1u) : (__mmask16)0xFFFF;
-        __mmask16 second = left < 16   ? 0
-                           : left < 32 ? (__mmask16)((1u << (left - 16)) - 1u)
-                                       : (__mmask16)0xFFFF;
-        low = _mm512_cvtepu16_epi32(_mm512_castsi512_si256(sums[i]));
-        high = _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(sums[i], 1));
-        _mm512_mask_storeu_epi32(out + 32 * i, first, low);
-        _mm512_mask_storeu_epi32(out + 32 * i + 16, second, high);
+    store_sums(out, low, high, channels);
+}
+
+/* A row of sums is one register; two rows are interleaved and added by one multiply-add. */
+static void attend_sums(const uint64_t *q, const uint64_t *k, const uint64_t *v, const uint64_t *old_k,
+                        const uint64_t *old_v, uint32_t words, uint32_t channels, uint8_t *sums,
+                        int32_t *out) {
+    const __m512i ones = _mm512_set1_epi8(1), zero = _mm512_setzero_si512();
+    uint32_t score = 0, w, b;
+    for (w = 0; w < words; w++) score += (uint32_t)_mm_popcnt_u64(q[w] & k[w]);
+    for (b = 0; b < words; b++, sums += (size_t)channels * 64, out += 64) {
+        __m512i own = _mm512_maskz_mov_epi8(v[b], _mm512_set1_epi8((char)score));
+        __m512i low = _mm512_unpacklo_epi8(own, zero), high = _mm512_unpackhi_epi8(own, zero);
+        uint8_t *rows = sums;
+        for (w = 0; w < words; w++, rows += 64 * 64) {
+            uint64_t left = q[w];
+            while (left != 0) {
+                __m512i x = _mm512_load_si512(rows + 64 * _tzcnt_u64(left)), y = zero;
+                left &= left - 1;
+                if (left != 0) y = _mm512_load_si512(rows + 64 * _tzcnt_u64(left));
+                left &= left - 1; /* nothing stays nothing */
+                low = _mm512_add_epi16(low, _mm512_maddubs_epi16(_mm512_unpacklo_epi8(x, y), ones));
+                high = _mm512_add_epi16(high, _mm512_maddubs_epi16(_mm512_unpackhi_epi8(x, y), ones));
+            }
+        }
+        store_sums(out, low, high, channels - 64 * b);
+        rows = sums;
+        for (w = 0; w < words; w++, rows += 64 * 64) {
+            uint64_t left = old_k[w];
+            for (; left != 0; left &= left - 1) {
+                uint8_t *row = rows + 64 * _tzcnt_u64(left);
+                __m512i x = _mm512_load_si512(row);
+                _mm512_store_si512(row, _mm512_mask_sub_epi8(x, old_v[b], x, ones));
+            }
+            for (left = k[w]; left != 0; left &= left - 1) {
+                uint8_t *row = rows + 64 * _tzcnt_u64(left);
+                __m512i x = _mm512_load_si512(row);
+                _mm512_store_si512(row, _mm512_mask_add_epi8(x, v[b], x, ones));
+            }
+        }
     }
 }
 
@@ -305,6 +350,6 @@ static int32_t logits(const int8_t *table, const uint8_t *packed, uint32_t rank,
     return before > largest ? before : largest;
 }
 
-const snn_kernels snn_kernels_avx512 = {"avx512", events, linear,       lif, attend,
-                                        project,  logits, packed_bytes, pack};
+const snn_kernels snn_kernels_avx512 = {"avx512",    events,  linear, lif,          attend,
+                                        attend_sums, project, logits, packed_bytes, pack};
 #endif

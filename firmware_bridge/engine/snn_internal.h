@@ -22,6 +22,12 @@ enum {
 #define SNN_MEMBRANE_MAX 8388607
 #define SNN_RESIDUAL_MAX 131071
 #define SNN_BLOCK        256u /* logits that snn_top looks at together */
+#define SNN_HEAD_WORDS   4u   /* of the widest head: 255 channels */
+
+/* Windows whose heads keep running sums. Below, visiting every slot of the ring costs less; above, a sum
+ * could leave its byte. */
+#define SNN_SUMS_LEAST 41u
+#define SNN_SUMS_MOST  256u
 
 /* One op with its inputs resolved and its buffer planned. Offsets of values are bytes per token of a chunk.
  */
@@ -70,7 +76,7 @@ struct snn_context {
     uint32_t *events; /* row offsets of active inputs, vector after vector */
     uint32_t *starts; /* where each vector's events start */
     uint32_t *scores; /* of one attention window, padded */
-    uint64_t *head;   /* q of one head */
+    uint64_t *head;   /* q, k and v of one head, SNN_HEAD_WORDS each */
     int32_t *sums;    /* of a projection */
     int16_t *inputs;  /* of a projection */
     int32_t *block;   /* SNN_BLOCK logits */
@@ -92,6 +98,13 @@ struct snn_kernels {
      * slots + 64 words. */
     void (*attend)(const uint64_t *q, const uint64_t *k, const uint64_t *v, uint32_t slots, uint32_t words,
                    uint32_t channels, uint32_t *scores, int32_t *out);
+    /* The same for a head that keeps sums uint8 [words][channels][64] of its ring, sums[w][i][c] = how many
+     * slots have bit i in k and bit 64 w + c in v: out = q . sums + popcount(q & k) * v for the token itself;
+     * then the slot that leaves is taken off the sums and the token added. No sum leaves a byte and out fits
+     * 16 bits. */
+    void (*attend_sums)(const uint64_t *q, const uint64_t *k, const uint64_t *v, const uint64_t *old_k,
+                        const uint64_t *old_v, uint32_t words, uint32_t channels, uint8_t *sums,
+                        int32_t *out);
     /* out[c] = sum over j of x[j] * weight[j][c]. */
     void (*project)(const int16_t *x, uint32_t rows, const int8_t *weight, uint32_t columns, int32_t *out);
     /* out[i] = table[first + i] . codes; codes are padded with zeros to a multiple of 64. Gives the largest.
@@ -112,6 +125,19 @@ static inline uint64_t snn_aligned(uint64_t bytes) {
 
 /* Row length of a stored current: a multiple of 64 bytes. */
 static inline uint32_t snn_row(uint32_t channels) { return (channels + 15u) / 16u * 16u; }
+
+static inline int snn_has_sums(int32_t window) {
+    return (uint32_t)window >= SNN_SUMS_LEAST && (uint32_t)window <= SNN_SUMS_MOST;
+}
+
+/* Bytes of one head's running sums at one timestep. */
+static inline size_t snn_sums_bytes(uint32_t channels) { return (size_t)snn_words(channels) * channels * 64; }
+
+/* The state of an Attend: keys, values [T][slots][words] of this many bytes each, then the sums of the heads
+ * that have them, timestep after timestep. */
+static inline uint64_t snn_ring_bytes(const snn_op *op, uint32_t timesteps) {
+    return snn_aligned((uint64_t)timesteps * op->slots * snn_words((uint32_t)op->numbers[0]) * 8);
+}
 
 /* trunc(value / 2**shift), by magnitude: `>>` of a negative number would round down. */
 static inline int32_t snn_trunc(int32_t value, uint32_t shift) {

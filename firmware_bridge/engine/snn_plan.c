@@ -33,7 +33,11 @@ static uint64_t place(const snn_model *model, uint32_t index, uint64_t bytes) {
 static uint64_t state_bytes(const snn_op *op, uint32_t timesteps) {
     if (op->kind == SNN_SHIFT) return snn_aligned((uint64_t)timesteps * snn_words(op->channels) * 8);
     if (op->kind == SNN_ATTEND) {
-        return snn_aligned((uint64_t)timesteps * op->slots * snn_words((uint32_t)op->numbers[0]) * 8) * 2;
+        uint64_t sums = 0;
+        uint32_t h;
+        for (h = 0; h < op->count; h++) sums += snn_has_sums(op->left[h]) ? 1u : 0u;
+        return snn_ring_bytes(op, timesteps) * 2 +
+               sums * timesteps * snn_sums_bytes((uint32_t)op->numbers[0]);
     }
     return 0;
 }
@@ -152,7 +156,7 @@ static snn_status parts_of(const snn_model *model, uint32_t chunk, uint64_t size
     sizes[3] = snn_aligned((vectors * model->rows_max + 64) * 4);
     sizes[4] = snn_aligned((vectors + 1) * 4);
     sizes[5] = snn_aligned(((uint64_t)model->window + 64) * 4);
-    sizes[6] = 64;
+    sizes[6] = snn_aligned(3 * SNN_HEAD_WORDS * 8);
     sizes[7] = snn_aligned((uint64_t)snn_row(model->width_max) * 4);
     sizes[8] = sizes[7];
     sizes[9] = SNN_BLOCK * 4 + (uint64_t)chunk * snn_aligned(model->rank);

@@ -53,6 +53,26 @@ static void reference_attend(const uint64_t *q, const uint64_t *k, const uint64_
     }
 }
 
+static int32_t bit_at(const uint64_t *bits, uint32_t i) { return (int32_t)(bits[i / 64] >> (i % 64) & 1u); }
+
+static void reference_attend_sums(const uint64_t *q, const uint64_t *k, const uint64_t *v,
+                                  const uint64_t *old_k, const uint64_t *old_v, uint32_t words,
+                                  uint32_t channels, uint8_t *sums, int32_t *out) {
+    int32_t score = 0;
+    uint32_t w, i, c;
+    for (w = 0; w < words; w++) score += (int32_t)snn_popcount(q[w] & k[w]);
+    for (c = 0; c < channels; c++) out[c] = score * bit_at(v, c);
+    for (w = 0; w < words; w++) {
+        uint32_t first = 64 * w, width = channels - first < 64 ? channels - first : 64;
+        for (i = 0; i < channels; i++, sums += 64) {
+            for (c = 0; bit_at(q, i) && c < width; c++) out[first + c] += sums[c];
+            for (c = 0; bit_at(old_k, i) && c < width; c++)
+                sums[c] = (uint8_t)(sums[c] - bit_at(old_v, first + c));
+            for (c = 0; bit_at(k, i) && c < width; c++) sums[c] = (uint8_t)(sums[c] + bit_at(v, first + c));
+        }
+    }
+}
+
 static void reference_project(const int16_t *x, uint32_t rows, const int8_t *weight, uint32_t columns,
                               int32_t *out) {
     uint32_t j, c;
@@ -78,13 +98,6 @@ static int32_t reference_logits(const int8_t *table, const uint8_t *packed, uint
 }
 
 const snn_kernels snn_kernels_reference = {
-    "reference",
-    snn_events,
-    reference_linear,
-    reference_lif,
-    reference_attend,
-    reference_project,
-    reference_logits,
-    NULL,
-    NULL,
+    "reference",           snn_events,        reference_linear, reference_lif, reference_attend,
+    reference_attend_sums, reference_project, reference_logits, NULL,          NULL,
 };

@@ -86,6 +86,52 @@ static void swar_attend(const uint64_t *q, const uint64_t *k, const uint64_t *v,
     }
 }
 
+/* Adds v's bits (`minus` 0) to the rows of sums that k names, or takes them off (all ones). No byte of a row
+ * overflows, so nothing is carried between them; a row may be the 32-bit words that it is always read as. */
+static void swar_enter(const uint64_t *k, uint64_t v, uint32_t words, uint32_t *sums, uint32_t minus) {
+    uint32_t bits[16], w, i;
+    for (i = 0; i < 16; i++) bits[i] = (swar_spread((uint32_t)(v >> (4 * i))) ^ minus) - minus;
+    for (w = 0; w < words && v != 0; w++, sums += 64 * 16) {
+        uint64_t left = k[w];
+        for (; left != 0; left &= left - 1) {
+            uint32_t *row = sums + (size_t)snn_lowest(left) * 16;
+            for (i = 0; i < 16; i++) row[i] += bits[i];
+        }
+    }
+}
+
+/* Sixty-four channels in 32 words: even and odd bytes of a row as 16-bit lanes. */
+static void swar_attend_sums(const uint64_t *q, const uint64_t *k, const uint64_t *v, const uint64_t *old_k,
+                             const uint64_t *old_v, uint32_t words, uint32_t channels, uint8_t *sums,
+                             int32_t *out) {
+    uint32_t score = 0, w, b, i;
+    for (w = 0; w < words; w++) score += snn_popcount(q[w] & k[w]);
+    for (b = 0; b < words; b++, sums += (size_t)channels * 64, out += 64) {
+        uint32_t *rows = (uint32_t *)(void *)sums, even[16], odd[16], width = channels - 64 * b;
+        for (i = 0; i < 16; i++) {
+            uint32_t own = swar_spread((uint32_t)(v[b] >> (4 * i))) * score; /* a score fits a byte */
+            even[i] = own & 0x00FF00FFu;
+            odd[i] = own >> 8 & 0x00FF00FFu;
+        }
+        for (w = 0; w < words; w++) {
+            uint64_t left = q[w];
+            for (; left != 0; left &= left - 1) {
+                const uint32_t *row = rows + (64 * w + snn_lowest(left)) * 16;
+                for (i = 0; i < 16; i++) {
+                    even[i] += row[i] & 0x00FF00FFu;
+                    odd[i] += row[i] >> 8 & 0x00FF00FFu;
+                }
+            }
+        }
+        for (i = 0; i < 64 && i < width; i++) {
+            uint32_t lanes = i % 2 == 0 ? even[i / 4] : odd[i / 4];
+            out[i] = (int32_t)(i % 4 < 2 ? lanes & 0xFFFFu : lanes >> 16);
+        }
+        swar_enter(old_k, old_v[b], words, rows, 0xFFFFFFFFu);
+        swar_enter(k, v[b], words, rows, 0);
+    }
+}
+
 static void swar_project(const int16_t *x, uint32_t rows, const int8_t *weight, uint32_t columns,
                          int32_t *out) {
     uint32_t j, c;
@@ -118,5 +164,6 @@ static int32_t swar_logits(const int8_t *table, const uint8_t *packed, uint32_t 
 }
 
 const snn_kernels snn_kernels_swar = {
-    "swar", snn_events, swar_linear, swar_lif, swar_attend, swar_project, swar_logits, NULL, NULL,
+    "swar",           snn_events,   swar_linear, swar_lif, swar_attend,
+    swar_attend_sums, swar_project, swar_logits, NULL,     NULL,
 };

@@ -1,24 +1,19 @@
-/* Kernels with GNU vector extensions, for 16, 32 or 64 bytes a vector: compile with -DSNN_VECTOR_BYTES=32
- * -DSNN_VECTOR_KERNELS=snn_kernels_avx2 -DSNN_VECTOR_NAME='"avx2"' -mavx2 and so on. */
+/* Kernels with GNU vector extensions of 16 bytes: SSE2, NEON and whatever else the compiler makes of them. */
 #if defined(__GNUC__)
 #include "snn_internal.h"
 
-#ifndef SNN_VECTOR_BYTES
-#define SNN_VECTOR_BYTES   16
-#define SNN_VECTOR_KERNELS snn_kernels_vector
-#define SNN_VECTOR_NAME    "vector"
-#endif
-
-#define LANES16      (SNN_VECTOR_BYTES / 2)
-#define LANES32      (SNN_VECTOR_BYTES / 4)
+#define LANES16      8u
+#define LANES32      4u
 #define ROWS_MAX     256u /* 256 * 127 fits int16 */
 #define ACCUMULATORS 8u
 
-typedef int8_t i8_t __attribute__((vector_size(SNN_VECTOR_BYTES / 2)));
-typedef int8_t i8q_t __attribute__((vector_size(SNN_VECTOR_BYTES / 4)));
-typedef int16_t i16_t __attribute__((vector_size(SNN_VECTOR_BYTES)));
-typedef int32_t i32_t __attribute__((vector_size(SNN_VECTOR_BYTES)));
-typedef uint32_t u32_t __attribute__((vector_size(SNN_VECTOR_BYTES)));
+typedef int8_t i8_t __attribute__((vector_size(8)));
+typedef int8_t i8q_t __attribute__((vector_size(4)));
+typedef int16_t i16_t __attribute__((vector_size(16)));
+typedef int32_t i32_t __attribute__((vector_size(16)));
+typedef uint32_t u32_t __attribute__((vector_size(16)));
+typedef uint16_t u16_t __attribute__((vector_size(16)));
+typedef uint8_t u8_t __attribute__((vector_size(16)));
 
 static inline i16_t wide16(const int8_t *p) {
     i8_t bytes;
@@ -109,10 +104,7 @@ static void vector_linear(const int8_t *weight, uint32_t columns, const uint32_t
 
 /* Lanes that are -1 or 0 to bits. */
 static inline uint32_t bits_of(i32_t fired) {
-#if defined(__AVX2__) && SNN_VECTOR_BYTES == 32
-    typedef float f32_t __attribute__((vector_size(32)));
-    return (uint32_t)__builtin_ia32_movmskps256((f32_t)fired);
-#elif defined(__SSE2__) && SNN_VECTOR_BYTES == 16
+#if defined(__SSE2__)
     typedef float f32_t __attribute__((vector_size(16)));
     return (uint32_t)__builtin_ia32_movmskps((f32_t)fired);
 #else
@@ -133,10 +125,13 @@ static void vector_lif(const snn_op *op, const int32_t *current, size_t stride, 
         u32_t bias = (u32_t)vector_load(op->right + c);
         for (t = 0; t < timesteps; t++) {
             u32_t drive = ((u32_t)vector_load(current + t * stride + c) << 6) + bias;
-            i32_t scaled = (i32_t)((u32_t)membrane * n), fired, low;
-            /* trunc(x / 256): 255 is added to a negative x before the shift that rounds down */
-            scaled = (i32_t)((u32_t)scaled + ((u32_t)(scaled >> 31) >> 24)) >> 8;
-            membrane = (i32_t)((u32_t)scaled + drive);
+            i32_t fired, low;
+            if (t > 0) { /* trunc(x / 256): 255 is added to a negative x before the shift that rounds down */
+                i32_t scaled = (i32_t)((u32_t)membrane * n);
+                scaled = (i32_t)((u32_t)scaled + ((u32_t)(scaled >> 31) >> 24)) >> 8;
+                drive += (u32_t)scaled;
+            }
+            membrane = (i32_t)drive;
             low = membrane < floor;
             membrane = (membrane & ~low) | (floor & low);
             fired = membrane > threshold;
@@ -151,8 +146,6 @@ static void vector_lif(const snn_op *op, const int32_t *current, size_t stride, 
 #define B16(x) B4(x), B4(x + 0xFF0000u), B4(x + 0xFF000000u), B4(x + 0xFFFF0000u)
 /* Four bits to four bytes of 0 or 255. */
 static const uint32_t masks[16] = {B16(0u)};
-
-typedef uint8_t u8_t __attribute__((vector_size(16)));
 
 static inline u8_t mask_of(uint32_t bits) {
     uint32_t four[4] = {masks[bits & 15u], masks[bits >> 4 & 15u], masks[bits >> 8 & 15u],
@@ -191,6 +184,66 @@ static void vector_attend(const uint64_t *q, const uint64_t *k, const uint64_t *
     for (w = 0; w < words; w++) {
         uint32_t left = channels - w * 64;
         add_word(v + w, scores, slots, words, left < 64 ? left : 64, out + w * 64);
+    }
+}
+
+static inline u8_t vector_bytes(const uint8_t *p) {
+    u8_t value;
+    memcpy(&value, p, sizeof value);
+    return value;
+}
+
+/* Adds v's bits to the rows of sums that k names, or takes them off: a mask of them is -1 a lane. */
+static void vector_enter(const uint64_t *k, uint64_t v, uint32_t words, uint8_t *sums, int leaves) {
+    u8_t bits[4];
+    uint32_t w, p;
+    for (p = 0; p < 4; p++) {
+        bits[p] = mask_of((uint32_t)(v >> (16 * p)) & 0xFFFFu);
+        if (!leaves) bits[p] = -bits[p];
+    }
+    for (w = 0; w < words && v != 0; w++, sums += 64 * 64) {
+        uint64_t left = k[w];
+        for (; left != 0; left &= left - 1) {
+            uint8_t *row = sums + (size_t)snn_lowest(left) * 64;
+            for (p = 0; p < 4; p++) {
+                u8_t sum = vector_bytes(row + 16 * p) + bits[p];
+                memcpy(row + 16 * p, &sum, sizeof sum);
+            }
+        }
+    }
+}
+
+/* Even and odd bytes of a row are summed in 16-bit lanes of their own. */
+static void vector_attend_sums(const uint64_t *q, const uint64_t *k, const uint64_t *v, const uint64_t *old_k,
+                               const uint64_t *old_v, uint32_t words, uint32_t channels, uint8_t *sums,
+                               int32_t *out) {
+    uint32_t score = 0, w, b, p, i;
+    for (w = 0; w < words; w++) score += snn_popcount(q[w] & k[w]);
+    for (b = 0; b < words; b++, sums += (size_t)channels * 64, out += 64) {
+        u16_t even[4], odd[4];
+        uint16_t lanes[2][32];
+        uint32_t width = channels - 64 * b;
+        for (p = 0; p < 4; p++) {
+            u8_t own = mask_of((uint32_t)(v[b] >> (16 * p)) & 0xFFFFu) & ((u8_t){0} + (uint8_t)score);
+            even[p] = (u16_t)own & 0xFF;
+            odd[p] = (u16_t)own >> 8;
+        }
+        for (w = 0; w < words; w++) {
+            uint64_t left = q[w];
+            for (; left != 0; left &= left - 1) {
+                const uint8_t *row = sums + (64 * w + snn_lowest(left)) * (size_t)64;
+                for (p = 0; p < 4; p++) {
+                    u16_t pairs = (u16_t)vector_bytes(row + 16 * p);
+                    even[p] += pairs & 0xFF;
+                    odd[p] += pairs >> 8;
+                }
+            }
+        }
+        memcpy(lanes[0], even, sizeof even);
+        memcpy(lanes[1], odd, sizeof odd);
+        for (i = 0; i < 64 && i < width; i++) out[i] = lanes[i % 2][i / 2];
+        vector_enter(old_k, old_v[b], words, sums, 1);
+        vector_enter(k, v[b], words, sums, 0);
     }
 }
 
@@ -244,9 +297,9 @@ static int32_t vector_logits(const int8_t *table, const uint8_t *packed, uint32_
     return largest;
 }
 
-const snn_kernels SNN_VECTOR_KERNELS = {
-    SNN_VECTOR_NAME, snn_events,    vector_linear, vector_lif, vector_attend,
-    vector_project,  vector_logits, NULL,          NULL,
+const snn_kernels snn_kernels_vector = {
+    "vector",           snn_events,     vector_linear, vector_lif, vector_attend,
+    vector_attend_sums, vector_project, vector_logits, NULL,       NULL,
 };
 #else
 typedef int snn_vector_needs_gnu_extensions;

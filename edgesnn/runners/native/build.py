@@ -91,15 +91,10 @@ def units() -> tuple[_Unit, ...]:
     made = [_Unit(source, (), source.removesuffix(".c") + ".o") for source in SOURCES]
     if platform.machine() in ("x86_64", "AMD64"):
         host = _Unit("snn_host.c", ("-DSNN_HAVE_AVX2", "-DSNN_HAVE_AVX512"), "snn_host.o")
-        avx2 = (
-            "-DSNN_VECTOR_BYTES=32",
-            "-DSNN_VECTOR_KERNELS=snn_kernels_avx2",
-            '-DSNN_VECTOR_NAME="avx2"',
-        )
         made = [
             *made[:-1],
             host,
-            _Unit("snn_vector.c", (*avx2, *AVX2), "snn_avx2.o"),
+            _Unit("snn_avx2.c", AVX2, "snn_avx2.o"),
             _Unit("snn_avx512.c", AVX512, "snn_avx512.o"),
         ]
     return tuple(made)

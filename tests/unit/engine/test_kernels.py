@@ -39,6 +39,7 @@ class Kernels(ctypes.Structure):
         ("linear", ctypes.CFUNCTYPE(None, AT, U32, AT, AT, U32, AT, ctypes.c_size_t)),
         ("lif", ctypes.CFUNCTYPE(None, ctypes.POINTER(Op), AT, ctypes.c_size_t, U32, AT)),
         ("attend", ctypes.CFUNCTYPE(None, AT, AT, AT, U32, U32, U32, AT, AT)),
+        ("attend_sums", ctypes.CFUNCTYPE(None, AT, AT, AT, AT, AT, U32, U32, AT, AT)),
         ("project", ctypes.CFUNCTYPE(None, AT, U32, AT, U32, AT)),
         ("logits", ctypes.CFUNCTYPE(None, AT, AT, U32, AT, U32, U32, AT)),
         ("packed_bytes", ctypes.CFUNCTYPE(ctypes.c_size_t, U32, U32)),
