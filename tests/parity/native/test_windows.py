@@ -30,7 +30,14 @@ def steps_of(engine, vocab, ids):
 def test_every_edge_of_the_windows_equals_golden_past_their_wrap(head_dim, density):
     """Past the largest window nearly every sum has been added to and taken off."""
     shape = RandomShape(
-        vocab=13, dim=head_dim * len(EDGES), depth=1, windows=EDGES, mlp=8, rank=4, timesteps=2, density=density
+        vocab=13,
+        dim=head_dim * len(EDGES),
+        depth=1,
+        windows=EDGES,
+        mlp=8,
+        rank=4,
+        timesteps=2,
+        density=density,
     )
     program = random_program(shape, 5)
     ids = np.random.default_rng(1).integers(0, 13, (1, 300)).astype(np.uint32)
