@@ -6,6 +6,7 @@ import ctypes
 import subprocess
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any
 
 import numpy as np
 
@@ -28,10 +29,12 @@ class DenseEngine:
     Args:
         data: The bytes of ``program.snn``.
         kernels: One of `dense_sets`.
+        plain: With attention and readout as they were before running sums and a table that is read ahead.
     """
 
-    def __init__(self, data: bytes, kernels: str) -> None:
+    def __init__(self, data: bytes, kernels: str, *, plain: bool = False) -> None:
         self.kernels = kernels
+        self.plain = plain
         self._library = ctypes.CDLL(str(self._build()))
         self._library.dense_prefill.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p)
         self._library.dense_step.argtypes = (ctypes.c_uint32, ctypes.c_void_p)
@@ -47,6 +50,9 @@ class DenseEngine:
         command = [*compiler.command, *native_build.FLAGS, f"-I{sources}"]
         wide = native_build.AVX512 if self.kernels == "avx512" else native_build.AVX2
         own = [f"-DBASE=snn_kernels_{self.kernels}", f"-DDENSE_{self.kernels.upper()}"]
+        if self.plain:
+            command += ["-DSNN_SUMS_MOST=0u"]
+            own += ["-DDENSE_PLAIN"]
         units = [*native_build.units()]
         objects = []
         for unit in units:
@@ -54,12 +60,16 @@ class DenseEngine:
                 continue
             objects.append(folder / unit.object)
             subprocess.run(
-                [*command, *unit.flags, "-c", sources / unit.source, "-o", objects[-1]], check=True
+                [*command, *self._flags(unit), "-c", sources / unit.source, "-o", objects[-1]], check=True
             )
         objects.append(folder / "dense.o")
         subprocess.run([*command, "-std=gnu11", *wide, *own, "-c", SOURCE, "-o", objects[-1]], check=True)
         subprocess.run([*compiler.command, "-shared", *objects, "-o", folder / "dense.so"], check=True)
         return folder / "dense.so"
+
+    def _flags(self, unit: Any) -> tuple[str, ...]:
+        """The portable vectors of the plain engine are compiled for AVX2, as that set once was."""
+        return native_build.AVX2 if self.plain and unit.source == "snn_vector.c" else unit.flags
 
     def prefill(self, ids: np.ndarray, logits: np.ndarray) -> None:
         """A prompt uint32 ``[length]`` from an empty context; logits int32 ``[vocab]`` of its last token."""

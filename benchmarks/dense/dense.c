@@ -3,7 +3,9 @@
  * The engine's reader, LIF, attention, projections and readout stay (its best kernels for the processor);
  * only the linear layers are replaced, so a comparison shows what skipping silent inputs is worth, and both
  * give the same bits. Weights are packed once: four rows by one column in a word. Four timesteps share every
- * load. Not shipped; built by benchmarks/engine_dense.py with the native runner's compiler and flags.
+ * load. With -DDENSE_PLAIN attention and readout are as they were before the engine kept running sums and
+ * read its table ahead. Not shipped; built by benchmarks/engine_dense.py with the native runner's compiler
+ * and flags.
  */
 #include <immintrin.h>
 #include <stdlib.h>
@@ -14,6 +16,10 @@
 #define LAYERS_MAX 64
 #define QUAD       4u
 #define ARENA      ((size_t)64 << 20)
+
+/* Chunks of 16 tokens of 8 timesteps, layers of 2,048 inputs: more than any student has. */
+#define VECTORS_MAX 128
+#define ROWS_MAX    2048
 
 extern const snn_kernels BASE;
 
@@ -35,18 +41,16 @@ static void *wide_memory(size_t bytes) {
     return memory;
 }
 
-/* Spikes as bytes, where the engine keeps row offsets: a word of events holds four inputs. */
-static uint32_t spike_bytes(const uint64_t *bits, uint32_t words, uint32_t columns, uint32_t *events) {
-    uint8_t *out = (uint8_t *)events;
+/* Spikes as bytes: a word holds four inputs. */
+static void spike_bytes(const uint64_t *bits, uint32_t words, uint32_t *quads) {
+    uint8_t *out = (uint8_t *)quads;
     uint32_t w, i;
-    (void)columns;
     for (w = 0; w < words; w++) {
         for (i = 0; i < 8; i++, out += 8) {
             uint64_t eight = _pdep_u64(bits[w] >> (8 * i), 0x0101010101010101u);
             memcpy(out, &eight, 8);
         }
     }
-    return words * 64 / QUAD;
 }
 
 static int8_t *packed_of(const int8_t *weight, uint32_t rows, uint32_t columns) {
@@ -59,7 +63,8 @@ static int8_t *packed_of(const int8_t *weight, uint32_t rows, uint32_t columns) 
     if (arena == NULL) arena = wide_memory(ARENA);
     packed = arena + arena_used;
     arena_used += (size_t)rows * columns;
-    if (arena == NULL || arena_used > ARENA || layer_count == LAYERS_MAX || columns % 64 != 0) abort();
+    if (arena == NULL || arena_used > ARENA || layer_count == LAYERS_MAX) abort();
+    if (columns % 64 != 0 || rows % 64 != 0) abort();
     for (r = 0; r < rows; r++) {
         for (c = 0; c < columns; c++) { /* [64 columns][quad of rows][column][row] */
             size_t at =
@@ -134,18 +139,25 @@ static inline __attribute__((always_inline)) void block(const int8_t *packed, co
 }
 #endif
 
-static void linear(const int8_t *weight, uint32_t columns, const uint32_t *events, const uint32_t *starts,
-                   uint32_t vectors, int32_t *out, size_t stride) {
-    uint32_t quads = starts[1] - starts[0], c, v, i;
-    const int8_t *packed = packed_of(weight, quads * QUAD, columns);
+static uint32_t spikes_of_chunk[VECTORS_MAX][ROWS_MAX / QUAD];
+
+static void linear(const snn_layer *layer) {
+    uint32_t words = snn_words(layer->rows), quads = words * 64 / QUAD, columns = layer->columns, c, v, i;
+    uint32_t vectors = layer->tokens * layer->timesteps;
+    const int8_t *packed = packed_of(layer->weight, layer->rows, columns);
+    if (vectors > VECTORS_MAX || layer->rows > ROWS_MAX) abort();
+    for (v = 0; v < vectors; v++) {
+        const uint64_t *bits = layer->bits + v / layer->timesteps * layer->bits_stride;
+        spike_bytes(bits + (size_t)(v % layer->timesteps) * words, words, spikes_of_chunk[v]);
+    }
     for (c = 0; c < columns; c += 64, packed += (size_t)quads * 256) {
         for (v = 0; v < vectors; v += 4) {
             uint32_t n = vectors - v < 4 ? vectors - v : 4;
             const uint32_t *spikes[4];
             int32_t *rows[4];
             for (i = 0; i < n; i++) {
-                spikes[i] = events + starts[v + i];
-                rows[i] = out + (v + i) * stride + c;
+                spikes[i] = spikes_of_chunk[v + i];
+                rows[i] = layer->out + (v + i) * layer->stride + c;
             }
             if (n == 4) {
                 block(packed, spikes, quads, rows, 4);
@@ -167,8 +179,13 @@ int dense_open(const void *data, size_t size, uint32_t chunk) {
     if (copy == NULL) return SNN_E_MEMORY;
     memcpy(copy, data, size);
     dense = BASE;
-    dense.events = spike_bytes;
     dense.linear = linear;
+#if defined(DENSE_PLAIN) && defined(DENSE_AVX2)
+    dense.attend = snn_kernels_vector.attend;
+    dense.logits = snn_kernels_vector.logits;
+    dense.packed_bytes = NULL;
+    dense.pack = NULL;
+#endif
     layer_count = 0;
     arena_used = 0;
     snn_status status = snn_model_size(copy, size, &dense, &bytes);

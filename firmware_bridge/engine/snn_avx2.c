@@ -4,9 +4,9 @@
 #if defined(__AVX2__) && defined(__BMI__)
 #include <immintrin.h>
 
-#define ROWS_MAX    256u  /* 256 * 127 fits int16 */
-#define QUADS_MAX   260u  /* codes of the highest rank, 1040, four in a word */
-#define TABLE_AHEAD 4096u /* bytes of the table that are asked for ahead of the sum */
+#define GROUPS_AHEAD 2u    /* later groups of a chunk find most rows in the cache */
+#define QUADS_MAX    260u  /* codes of the highest rank, 1040, four in a word */
+#define TABLE_AHEAD  4096u /* bytes of the table that are asked for ahead of the sum */
 
 static inline __m256i load(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }
 
@@ -34,46 +34,81 @@ static inline void store32(int32_t *out, __m256i low, __m256i high, int add) {
     }
 }
 
-/* Two rows at a time: their bytes are interleaved, so that one multiply-add by ones widens and adds both. */
-static inline __attribute__((always_inline)) void
-add_rows(const int8_t *weight, const uint32_t *row_of, uint32_t count, int32_t *out, const uint32_t blocks) {
+/* Two rows at a time: their bytes are interleaved, so that one multiply-add by ones widens and adds both.
+ * While one block of a row's columns is added, the next is on its way. */
+static inline __attribute__((always_inline)) void add_rows(const int8_t *weight, size_t columns,
+                                                           const uint16_t *list, uint32_t count,
+                                                           __m256i *sums, const uint32_t blocks,
+                                                           const int ahead) {
     const __m256i ones = _mm256_set1_epi8(1), zero = _mm256_setzero_si256();
-    uint32_t done = 0, i, b;
-    do {
-        __m256i low[4], high[4];
-        uint32_t end = count - done < ROWS_MAX ? count : done + ROWS_MAX;
-        for (b = 0; b < blocks; b++) low[b] = high[b] = zero;
-        for (i = done; i < end; i += 2) {
-            const int8_t *one = weight + row_of[i], *two = weight + row_of[i + 1 < end ? i + 1 : i];
-            for (b = 0; b < blocks; b++) {
-                __m256i x = load(one + 32 * b), y = i + 1 < end ? load(two + 32 * b) : zero;
-                low[b] = _mm256_add_epi16(low[b], _mm256_maddubs_epi16(ones, _mm256_unpacklo_epi8(x, y)));
-                high[b] = _mm256_add_epi16(high[b], _mm256_maddubs_epi16(ones, _mm256_unpackhi_epi8(x, y)));
-            }
+    uint32_t i, b;
+    for (b = 0; b < 2 * blocks; b++) sums[b] = zero;
+    for (i = 0; i < count; i += 2) {
+        const int pair = i + 1 < count;
+        const int8_t *one = weight + list[i] * columns, *two = pair ? weight + list[i + 1] * columns : one;
+        for (b = 0; ahead && b < blocks; b += 2) {
+            _mm_prefetch((const char *)one + 32 * (blocks + b), _MM_HINT_T0);
+            _mm_prefetch((const char *)two + 32 * (blocks + b), _MM_HINT_T0);
         }
-        for (b = 0; b < blocks; b++) store32(out + 32 * b, low[b], high[b], done != 0);
-        done = end;
-    } while (done < count);
+        for (b = 0; b < blocks; b++) {
+            __m256i x = load(one + 32 * b), y = pair ? load(two + 32 * b) : zero;
+            __m256i low = _mm256_unpacklo_epi8(x, y), high = _mm256_unpackhi_epi8(x, y);
+            sums[2 * b] = _mm256_add_epi16(sums[2 * b], _mm256_maddubs_epi16(ones, low));
+            sums[2 * b + 1] = _mm256_add_epi16(sums[2 * b + 1], _mm256_maddubs_epi16(ones, high));
+        }
+    }
 }
 
-static void linear(const int8_t *weight, uint32_t columns, const uint32_t *row_of, const uint32_t *starts,
-                   uint32_t vectors, int32_t *out, size_t stride) {
-    uint32_t c = 0, v, e, i;
-    for (; c + 128 <= columns; c += 128) {
-        for (v = 0; v < vectors; v++)
-            add_rows(weight + c, row_of + starts[v], starts[v + 1] - starts[v], out + v * stride + c, 4);
-    }
-    for (; c + 32 <= columns; c += 32) {
-        for (v = 0; v < vectors; v++)
-            add_rows(weight + c, row_of + starts[v], starts[v + 1] - starts[v], out + v * stride + c, 1);
-    }
-    for (v = 0; v < vectors && c < columns; v++) {
-        int32_t *row = out + v * stride;
-        for (i = c; i < columns; i++) row[i] = 0;
-        for (e = starts[v]; e < starts[v + 1]; e++) {
-            for (i = c; i < columns; i++) row[i] += weight[(size_t)row_of[e] + i];
+/* `blocks` times thirty-two columns from `first` of one group of timesteps. */
+static inline __attribute__((always_inline)) void
+group_columns(const snn_layer *layer, uint32_t g, uint32_t first, const uint32_t blocks, const int ahead) {
+    const snn_part *part = layer->parts + layer->groups[g], *end = layer->parts + layer->groups[g + 1];
+    __m256i steps[SNN_GROUP][8], sums[8];
+    uint32_t count, t, b;
+    int32_t *out = snn_group_out(layer, g, &count) + first;
+    int add = 0;
+    memset(steps, 0, sizeof steps);
+    for (;; part++) {
+        if (part == end || part->count == 0) {
+            for (t = 0; t < count; t++) {
+                for (b = 0; b < blocks; b++)
+                    store32(out + t * layer->stride + 32 * b, steps[t][2 * b], steps[t][2 * b + 1], add);
+            }
+            if (part == end) return;
+            memset(steps, 0, sizeof steps);
+            add = 1;
+        } else {
+            __m256i *one = steps[part->first], *two = steps[part->second % SNN_GROUP];
+            add_rows(layer->weight + first, layer->columns, layer->list + part->start, part->count, sums,
+                     blocks, ahead);
+            for (b = 0; b < 2 * blocks; b++) one[b] = _mm256_add_epi16(one[b], sums[b]);
+            for (b = 0; part->second < SNN_GROUP && b < 2 * blocks; b++)
+                two[b] = _mm256_add_epi16(two[b], sums[b]);
         }
     }
+}
+
+static void linear(const snn_layer *layer) {
+    uint32_t groups = layer->tokens * snn_groups(layer->timesteps), c = 0, g, i;
+    snn_lists(layer, snn_events);
+    for (i = 0; i < snn_list_length(layer, GROUPS_AHEAD); i++) {
+        const char *row = (const char *)layer->weight + layer->list[i] * (size_t)layer->columns;
+        _mm_prefetch(row, _MM_HINT_T0);
+        _mm_prefetch(row + 64, _MM_HINT_T0);
+    }
+    for (; c + 128 <= layer->columns; c += 128) {
+        for (g = 0; g < groups; g++) {
+            if (g < GROUPS_AHEAD && c + 128 < layer->columns) {
+                group_columns(layer, g, c, 4, 1);
+            } else {
+                group_columns(layer, g, c, 4, 0);
+            }
+        }
+    }
+    for (; c + 32 <= layer->columns; c += 32) {
+        for (g = 0; g < groups; g++) group_columns(layer, g, c, 1, 0);
+    }
+    snn_linear_columns(layer, c);
 }
 
 /* Thirty-two channels at a time, so that their spikes of a timestep are one word. The product of the first
@@ -310,6 +345,6 @@ static int32_t logits(const int8_t *table, const uint8_t *packed, uint32_t rank,
     return other > largest ? other : largest;
 }
 
-const snn_kernels snn_kernels_avx2 = {"avx2",      snn_events, linear, lif,          attend,
-                                      attend_sums, project,    logits, packed_bytes, pack};
+const snn_kernels snn_kernels_avx2 = {"avx2",  linear, lif,          attend, attend_sums,
+                                      project, logits, packed_bytes, pack};
 #endif

@@ -27,7 +27,9 @@ enum {
 /* Windows whose heads keep running sums. Below, visiting every slot of the ring costs less; above, a sum
  * could leave its byte. */
 #define SNN_SUMS_LEAST 41u
-#define SNN_SUMS_MOST  256u
+#ifndef SNN_SUMS_MOST
+#define SNN_SUMS_MOST 256u
+#endif
 
 /* One op with its inputs resolved and its buffer planned. Offsets of values are bytes per token of a chunk.
  */
@@ -65,6 +67,30 @@ struct snn_model {
     uint64_t saved_bytes; /* of snn_save */
 };
 
+/* Timesteps that share the rows of a Linear. */
+#define SNN_GROUP 4u
+
+/* Some rows of a list of row numbers, to be added to one timestep of a group or to two. Without rows it says
+ * that all sums of the group must leave their 16 bits now. */
+typedef struct snn_part {
+    uint32_t start; /* in the list */
+    uint16_t count;
+    uint8_t first, second; /* timesteps in the group; second is SNN_GROUP where there is but one */
+} snn_part;
+
+/* A Linear over the tokens of a chunk, and what snn_lists makes of its spikes. */
+typedef struct snn_layer {
+    const int8_t *weight; /* [rows][columns] */
+    const uint64_t *bits; /* [tokens][timesteps][words of rows], a token every bits_stride words */
+    int32_t *out;         /* [tokens * timesteps][columns], a row every stride */
+    size_t bits_stride, stride;
+    uint32_t rows, columns, tokens, timesteps;
+    uint16_t *list;   /* row numbers, with room for a register behind the last */
+    snn_part *parts;  /* group after group */
+    uint32_t *groups; /* where the parts of each group start; [tokens * snn_groups(timesteps) + 1] */
+    uint64_t *masks;  /* scratch of snn_lists */
+} snn_layer;
+
 struct snn_context {
     const snn_model *model;
     uint32_t chunk;
@@ -73,8 +99,10 @@ struct snn_context {
     uint64_t filled;   /* slots of every ring that can hold a token, from 0: min(n, ring) until a restore */
     uint8_t *state;
     uint8_t *values;
-    uint32_t *events; /* row offsets of active inputs, vector after vector */
-    uint32_t *starts; /* where each vector's events start */
+    uint16_t *list; /* of the Linear at work: see snn_layer */
+    snn_part *parts;
+    uint32_t *groups;
+    uint64_t *masks;
     uint32_t *scores; /* of one attention window, padded */
     uint64_t *head;   /* q, k and v of one head, SNN_HEAD_WORDS each */
     int32_t *sums;    /* of a projection */
@@ -86,11 +114,8 @@ struct snn_context {
 /* Kernels. All arrays are exactly as long as their extents say unless a padding is named. */
 struct snn_kernels {
     const char *name;
-    /* Row offsets of the set bits; returns how many. May write 16 offsets behind the last. */
-    uint32_t (*events)(const uint64_t *bits, uint32_t words, uint32_t columns, uint32_t *events);
-    /* out[v][c] = sum over the events e of vector v of weight[e + c]; rows of out are `stride` apart. */
-    void (*linear)(const int8_t *weight, uint32_t columns, const uint32_t *events, const uint32_t *starts,
-                   uint32_t vectors, int32_t *out, size_t stride);
+    /* out[v][c] = sum over the set bits r of vector v of weight[r][c]. */
+    void (*linear)(const snn_layer *layer);
     /* Spikes of one token: bits [timesteps][words]. Rows of current are `stride` apart, 0 when all are equal.
      */
     void (*lif)(const snn_op *op, const int32_t *current, size_t stride, uint32_t timesteps, uint64_t *bits);
@@ -166,8 +191,29 @@ static inline uint32_t snn_lowest(uint64_t x) {
 #endif
 }
 
-/* The plain way of snn_kernels.events. */
-uint32_t snn_events(const uint64_t *bits, uint32_t words, uint32_t columns, uint32_t *events);
+/* Groups of timesteps of a token. */
+static inline uint32_t snn_groups(uint32_t timesteps) { return (timesteps + SNN_GROUP - 1) / SNN_GROUP; }
+
+/* Where the sums of a group of timesteps go, and how many timesteps it has. */
+static inline int32_t *snn_group_out(const snn_layer *layer, uint32_t group, uint32_t *steps) {
+    uint32_t per_token = snn_groups(layer->timesteps), step = group % per_token * SNN_GROUP;
+    *steps = layer->timesteps - step < SNN_GROUP ? layer->timesteps - step : SNN_GROUP;
+    return layer->out + ((size_t)(group / per_token) * layer->timesteps + step) * layer->stride;
+}
+
+/* Numbers of the set bits; returns how many. May write 64 bytes behind the last. */
+typedef uint32_t (*snn_events_of)(const uint64_t *bits, uint32_t words, uint16_t *rows);
+uint32_t snn_events(const uint64_t *bits, uint32_t words, uint16_t *rows);
+/* Most parts of a group, and bytes of the masks, for so many rows. */
+uint32_t snn_parts_max(uint32_t rows);
+size_t snn_masks_bytes(uint32_t rows);
+/* Fills list, parts and groups of a layer. */
+void snn_lists(const snn_layer *layer, snn_events_of events);
+/* Length of the lists of the first groups. */
+uint32_t snn_list_length(const snn_layer *layer, uint32_t groups);
+/* Columns [first, columns) of a layer: the equation itself, used by every kernel set for what its lanes
+ * leave. */
+void snn_linear_columns(const snn_layer *layer, uint32_t first);
 /* Bits [first, first + count) of a bit row, moved to bit 0; unused bits of the last word are 0. */
 void snn_bits(const uint64_t *bits, uint32_t first, uint32_t count, uint64_t *out);
 /* LIF of channels [first, channels): the equation itself, used by every kernel set for what its lanes leave.

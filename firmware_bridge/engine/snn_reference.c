@@ -28,17 +28,7 @@ static void reference_lif(const snn_op *op, const int32_t *current, size_t strid
     snn_lif_scalar(op, 0, current, stride, timesteps, bits);
 }
 
-static void reference_linear(const int8_t *weight, uint32_t columns, const uint32_t *events,
-                             const uint32_t *starts, uint32_t vectors, int32_t *out, size_t stride) {
-    uint32_t v, e, c;
-    for (v = 0; v < vectors; v++, out += stride) {
-        memset(out, 0, (size_t)columns * sizeof *out);
-        for (e = starts[v]; e < starts[v + 1]; e++) {
-            const int8_t *row = weight + events[e];
-            for (c = 0; c < columns; c++) out[c] += row[c];
-        }
-    }
-}
+static void reference_linear(const snn_layer *layer) { snn_linear_columns(layer, 0); }
 
 static void reference_attend(const uint64_t *q, const uint64_t *k, const uint64_t *v, uint32_t slots,
                              uint32_t words, uint32_t channels, uint32_t *scores, int32_t *out) {
@@ -98,6 +88,13 @@ static int32_t reference_logits(const int8_t *table, const uint8_t *packed, uint
 }
 
 const snn_kernels snn_kernels_reference = {
-    "reference",           snn_events,        reference_linear, reference_lif, reference_attend,
-    reference_attend_sums, reference_project, reference_logits, NULL,          NULL,
+    "reference",
+    reference_linear,
+    reference_lif,
+    reference_attend,
+    reference_attend_sums,
+    reference_project,
+    reference_logits,
+    NULL,
+    NULL,
 };

@@ -18,20 +18,6 @@ static uint8_t *counts_of(const snn_context *context, uint32_t index, uint32_t t
     return context->values + (size_t)op->value * context->chunk + token * (size_t)snn_aligned(op->channels);
 }
 
-uint32_t snn_events(const uint64_t *bits, uint32_t words, uint32_t columns, uint32_t *events) {
-    uint32_t *next = events;
-    uint32_t word;
-    for (word = 0; word < words; word++) {
-        uint64_t left = bits[word];
-        uint32_t base = word * 64 * columns;
-        while (left != 0) {
-            *next++ = base + snn_lowest(left) * columns;
-            left &= left - 1;
-        }
-    }
-    return (uint32_t)(next - events);
-}
-
 void snn_bits(const uint64_t *bits, uint32_t first, uint32_t count, uint64_t *out) {
     uint32_t words = snn_words(count), shift = first % 64, i;
     uint32_t last = (first + count - 1) / 64;
@@ -58,18 +44,22 @@ static void run_embed(snn_context *context, const snn_op *op, uint32_t token, in
 static void run_linear(snn_context *context, uint32_t index, uint32_t first, uint32_t count) {
     const snn_model *model = context->model;
     const snn_op *op = &model->ops[index];
-    uint32_t words = snn_words(op->width), vectors = 0, used = 0, token, t;
-    context->starts[0] = 0;
-    for (token = first; token < count; token++) {
-        const uint64_t *bits = spikes_of(context, op->first, token);
-        for (t = 0; t < model->timesteps; t++) {
-            used +=
-                model->kernels->events(bits + (size_t)t * words, words, op->channels, context->events + used);
-            context->starts[++vectors] = used;
-        }
-    }
-    model->kernels->linear(op->weight, op->channels, context->events, context->starts, vectors,
-                           current_of(context, index, first), snn_row(op->channels));
+    snn_layer layer;
+    if (first == count) return;
+    layer.weight = op->weight;
+    layer.bits = spikes_of(context, op->first, first);
+    layer.out = current_of(context, index, first);
+    layer.bits_stride = (size_t)snn_aligned((uint64_t)model->timesteps * snn_words(op->width) * 8) / 8;
+    layer.stride = snn_row(op->channels);
+    layer.rows = op->width;
+    layer.columns = op->channels;
+    layer.tokens = count - first;
+    layer.timesteps = model->timesteps;
+    layer.list = context->list;
+    layer.parts = context->parts;
+    layer.groups = context->groups;
+    layer.masks = context->masks;
+    model->kernels->linear(&layer);
 }
 
 static void run_shift(snn_context *context, uint32_t index, uint32_t token) {

@@ -2,8 +2,6 @@
  * Weights are added as unsigned bytes (w xor 0x80 = w + 128); 128 times the number of rows is taken off. */
 #include "snn_internal.h"
 
-#define ROWS_MAX 256u /* 256 * 255 fits 16 bits */
-
 static uint32_t swar_load(const int8_t *p) {
     uint32_t word;
     memcpy(&word, p, 4);
@@ -11,10 +9,11 @@ static uint32_t swar_load(const int8_t *p) {
 }
 
 /* Sixteen columns in eight registers: even and odd bytes of four words. */
-static void swar_add(const int8_t *weight, const uint32_t *events, uint32_t count, int32_t *out) {
+static void swar_add(const int8_t *weight, size_t columns, const uint16_t *list, uint32_t count,
+                     uint32_t sums[8]) {
     uint32_t even[4] = {0, 0, 0, 0}, odd[4] = {0, 0, 0, 0}, e, i;
     for (e = 0; e < count; e++) {
-        const int8_t *row = weight + events[e];
+        const int8_t *row = weight + list[e] * columns;
         uint32_t a = swar_load(row) ^ 0x80808080u, b = swar_load(row + 4) ^ 0x80808080u;
         uint32_t c = swar_load(row + 8) ^ 0x80808080u, d = swar_load(row + 12) ^ 0x80808080u;
         even[0] += a & 0x00FF00FFu;
@@ -27,28 +26,61 @@ static void swar_add(const int8_t *weight, const uint32_t *events, uint32_t coun
         odd[3] += d >> 8 & 0x00FF00FFu;
     }
     for (i = 0; i < 4; i++) {
-        out[4 * i] += (int32_t)(even[i] & 0xFFFFu) - (int32_t)(128 * count);
-        out[4 * i + 1] += (int32_t)(odd[i] & 0xFFFFu) - (int32_t)(128 * count);
-        out[4 * i + 2] += (int32_t)(even[i] >> 16) - (int32_t)(128 * count);
-        out[4 * i + 3] += (int32_t)(odd[i] >> 16) - (int32_t)(128 * count);
+        sums[2 * i] = even[i];
+        sums[2 * i + 1] = odd[i];
     }
 }
 
-static void swar_linear(const int8_t *weight, uint32_t columns, const uint32_t *events,
-                        const uint32_t *starts, uint32_t vectors, int32_t *out, size_t stride) {
-    uint32_t v, c, e, done, wide = columns / 16 * 16;
-    for (v = 0; v < vectors; v++, out += stride) {
-        memset(out, 0, (size_t)columns * sizeof *out);
-        for (c = 0; c < wide; c += 16) {
-            for (done = starts[v]; done < starts[v + 1]; done += ROWS_MAX) {
-                uint32_t left = starts[v + 1] - done;
-                swar_add(weight + c, events + done, left < ROWS_MAX ? left : ROWS_MAX, out + c);
-            }
-        }
-        for (e = starts[v]; e < starts[v + 1] && wide < columns; e++) {
-            for (c = wide; c < columns; c++) out[c] += weight[(size_t)events[e] + c];
-        }
+/* Sums of one timestep so far, and how many rows they hold. */
+typedef struct swar_step {
+    uint32_t sums[8], rows;
+} swar_step;
+
+static void swar_put(swar_step *step, int32_t *out, int add) {
+    int32_t bias = (int32_t)(128 * step->rows);
+    uint32_t i;
+    for (i = 0; i < 16; i++) {
+        uint32_t lanes = step->sums[i / 4 * 2 + i % 2];
+        int32_t sum = (int32_t)(i % 4 < 2 ? lanes & 0xFFFFu : lanes >> 16) - bias;
+        out[i] = add ? out[i] + sum : sum;
     }
+    memset(step, 0, sizeof *step);
+}
+
+static void swar_take(swar_step *step, const uint32_t sums[8], uint32_t rows) {
+    uint32_t i;
+    for (i = 0; i < 8; i++) step->sums[i] += sums[i];
+    step->rows += rows;
+}
+
+/* Sixteen columns from `first` of one group of timesteps. */
+static void swar_group(const snn_layer *layer, uint32_t g, uint32_t first) {
+    const snn_part *part = layer->parts + layer->groups[g], *end = layer->parts + layer->groups[g + 1];
+    swar_step steps[SNN_GROUP];
+    uint32_t sums[8], count, t;
+    int32_t *out = snn_group_out(layer, g, &count) + first;
+    int add = 0;
+    memset(steps, 0, sizeof steps);
+    for (; part < end; part++) {
+        if (part->count == 0) {
+            for (t = 0; t < count; t++) swar_put(&steps[t], out + t * layer->stride, add);
+            add = 1;
+            continue;
+        }
+        swar_add(layer->weight + first, layer->columns, layer->list + part->start, part->count, sums);
+        swar_take(&steps[part->first], sums, part->count);
+        if (part->second < SNN_GROUP) swar_take(&steps[part->second], sums, part->count);
+    }
+    for (t = 0; t < count; t++) swar_put(&steps[t], out + t * layer->stride, add);
+}
+
+static void swar_linear(const snn_layer *layer) {
+    uint32_t groups = layer->tokens * snn_groups(layer->timesteps), c, g;
+    snn_lists(layer, snn_events);
+    for (c = 0; c + 16 <= layer->columns; c += 16) {
+        for (g = 0; g < groups; g++) swar_group(layer, g, c);
+    }
+    snn_linear_columns(layer, c);
 }
 
 static void swar_lif(const snn_op *op, const int32_t *current, size_t stride, uint32_t timesteps,
@@ -164,6 +196,5 @@ static int32_t swar_logits(const int8_t *table, const uint8_t *packed, uint32_t 
 }
 
 const snn_kernels snn_kernels_swar = {
-    "swar",           snn_events,   swar_linear, swar_lif, swar_attend,
-    swar_attend_sums, swar_project, swar_logits, NULL,     NULL,
+    "swar", swar_linear, swar_lif, swar_attend, swar_attend_sums, swar_project, swar_logits, NULL, NULL,
 };

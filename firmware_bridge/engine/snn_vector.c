@@ -2,10 +2,8 @@
 #if defined(__GNUC__)
 #include "snn_internal.h"
 
-#define LANES16      8u
-#define LANES32      4u
-#define ROWS_MAX     256u /* 256 * 127 fits int16 */
-#define ACCUMULATORS 8u
+#define LANES16 8u
+#define LANES32 4u
 
 typedef int8_t i8_t __attribute__((vector_size(8)));
 typedef int8_t i8q_t __attribute__((vector_size(4)));
@@ -14,12 +12,6 @@ typedef int32_t i32_t __attribute__((vector_size(16)));
 typedef uint32_t u32_t __attribute__((vector_size(16)));
 typedef uint16_t u16_t __attribute__((vector_size(16)));
 typedef uint8_t u8_t __attribute__((vector_size(16)));
-
-static inline i16_t wide16(const int8_t *p) {
-    i8_t bytes;
-    memcpy(&bytes, p, sizeof bytes);
-    return __builtin_convertvector(bytes, i16_t);
-}
 
 static inline i32_t wide32(const int8_t *p) {
     i8q_t bytes;
@@ -33,73 +25,102 @@ static inline i32_t vector_load(const int32_t *p) {
     return value;
 }
 
-static inline void store16(int32_t *out, i16_t sums, int add) {
-    int16_t lanes[LANES16];
+#if !defined(__SSE2__)
+static inline i16_t wide16(const int8_t *p) {
+    i8_t bytes;
+    memcpy(&bytes, p, sizeof bytes);
+    return __builtin_convertvector(bytes, i16_t);
+}
+#endif
+
+/* Sixteen weights to two vectors of sums. Where the machine widens as it adds: columns in order. SSE2 does
+ * not; there pairs of bytes are summed as they stand, the lower 128 too high, and beside them the upper bytes
+ * alone. */
+static inline void vector_add(const int8_t *p, u16_t sums[2]) {
+#if defined(__SSE2__)
+    i16_t pairs;
+    memcpy(&pairs, p, sizeof pairs);
+    pairs ^= 0x80;
+    sums[0] += (u16_t)pairs;
+    sums[1] += (u16_t)(pairs >> 8);
+#else
+    sums[0] += (u16_t)wide16(p);
+    sums[1] += (u16_t)wide16(p + LANES16);
+#endif
+}
+
+/* The sixteen sums of `rows` rows, in order. */
+static inline void vector_put(const u16_t sums[2], uint32_t rows, int32_t *out, int add) {
+    int16_t lanes[2][LANES16];
     uint32_t i;
-    memcpy(lanes, &sums, sizeof lanes);
-    for (i = 0; i < LANES16; i++) out[i] = add ? out[i] + lanes[i] : lanes[i];
+#if defined(__SSE2__)
+    u16_t lower = sums[0] - (sums[1] << 8) - (uint16_t)(128u * rows);
+    memcpy(lanes[0], &lower, sizeof lower);
+    memcpy(lanes[1], &sums[1], sizeof sums[1]);
+    for (i = 0; i < 2 * LANES16; i++) out[i] = (add ? out[i] : 0) + lanes[i % 2][i / 2];
+#else
+    (void)rows;
+    memcpy(lanes, sums, sizeof lanes);
+    for (i = 0; i < 2 * LANES16; i++) out[i] = (add ? out[i] : 0) + lanes[i / LANES16][i % LANES16];
+#endif
 }
 
-/* Eight accumulators of int16 lanes stay in registers over up to 256 rows. */
-static void add_wide(const int8_t *weight, const uint32_t *events, uint32_t count, int32_t *out) {
-    uint32_t done = 0;
-    do {
-        i16_t a = {0}, b = {0}, c = {0}, d = {0}, e = {0}, f = {0}, g = {0}, h = {0};
-        uint32_t end = count - done < ROWS_MAX ? count : done + ROWS_MAX, i;
-        for (i = done; i < end; i++) {
-            const int8_t *row = weight + events[i];
-            a += wide16(row);
-            b += wide16(row + LANES16);
-            c += wide16(row + 2 * LANES16);
-            d += wide16(row + 3 * LANES16);
-            e += wide16(row + 4 * LANES16);
-            f += wide16(row + 5 * LANES16);
-            g += wide16(row + 6 * LANES16);
-            h += wide16(row + 7 * LANES16);
-        }
-        store16(out, a, done != 0);
-        store16(out + LANES16, b, done != 0);
-        store16(out + 2 * LANES16, c, done != 0);
-        store16(out + 3 * LANES16, d, done != 0);
-        store16(out + 4 * LANES16, e, done != 0);
-        store16(out + 5 * LANES16, f, done != 0);
-        store16(out + 6 * LANES16, g, done != 0);
-        store16(out + 7 * LANES16, h, done != 0);
-        done = end;
-    } while (done < count);
+/* Sums of one timestep so far, and how many rows they hold. */
+typedef struct vector_step {
+    u16_t sums[8];
+    uint32_t rows;
+} vector_step;
+
+static inline __attribute__((always_inline)) void vector_take(vector_step *step, const u16_t *sums,
+                                                              uint32_t rows, const uint32_t blocks) {
+    uint32_t b;
+    for (b = 0; b < 2 * blocks; b++) step->sums[b] += sums[b];
+    step->rows += rows;
 }
 
-static void add_narrow(const int8_t *weight, const uint32_t *events, uint32_t count, int32_t *out) {
-    uint32_t done = 0;
-    do {
-        i16_t a = {0};
-        uint32_t end = count - done < ROWS_MAX ? count : done + ROWS_MAX, i;
-        for (i = done; i < end; i++) a += wide16(weight + events[i]);
-        store16(out, a, done != 0);
-        done = end;
-    } while (done < count);
+/* `blocks` times sixteen columns from `first` of one group of timesteps. */
+static inline __attribute__((always_inline)) void vector_group(const snn_layer *layer, uint32_t g,
+                                                               uint32_t first, const uint32_t blocks) {
+    const snn_part *part = layer->parts + layer->groups[g], *end = layer->parts + layer->groups[g + 1];
+    const int8_t *weight = layer->weight + first;
+    vector_step steps[SNN_GROUP];
+    uint32_t count, t, b, i;
+    int32_t *out = snn_group_out(layer, g, &count) + first;
+    int add = 0;
+    memset(steps, 0, sizeof steps);
+    for (;; part++) {
+        if (part == end || part->count == 0) {
+            for (t = 0; t < count; t++) {
+                for (b = 0; b < blocks; b++)
+                    vector_put(steps[t].sums + 2 * b, steps[t].rows, out + t * layer->stride + 16 * b, add);
+            }
+            if (part == end) return;
+            memset(steps, 0, sizeof steps);
+            add = 1;
+        } else {
+            const uint16_t *list = layer->list + part->start;
+            u16_t sums[8] = {{0}, {0}, {0}, {0}, {0}, {0}, {0}, {0}};
+            for (i = 0; i < part->count; i++) {
+                const int8_t *row = weight + (size_t)list[i] * layer->columns;
+                __builtin_prefetch(row + 16 * blocks); /* the row's next columns, which are wanted next */
+                for (b = 0; b < blocks; b++) vector_add(row + 16 * b, sums + 2 * b);
+            }
+            vector_take(&steps[part->first], sums, part->count, blocks);
+            if (part->second < SNN_GROUP) vector_take(&steps[part->second], sums, part->count, blocks);
+        }
+    }
 }
 
-static void vector_linear(const int8_t *weight, uint32_t columns, const uint32_t *events,
-                          const uint32_t *starts, uint32_t vectors, int32_t *out, size_t stride) {
-    uint32_t c = 0, v, e, i;
-    for (; c + ACCUMULATORS * LANES16 <= columns; c += ACCUMULATORS * LANES16) {
-        for (v = 0; v < vectors; v++) {
-            add_wide(weight + c, events + starts[v], starts[v + 1] - starts[v], out + v * stride + c);
-        }
+static void vector_linear(const snn_layer *layer) {
+    uint32_t groups = layer->tokens * snn_groups(layer->timesteps), c = 0, g;
+    snn_lists(layer, snn_events);
+    for (; c + 64 <= layer->columns; c += 64) {
+        for (g = 0; g < groups; g++) vector_group(layer, g, c, 4);
     }
-    for (; c + LANES16 <= columns; c += LANES16) {
-        for (v = 0; v < vectors; v++) {
-            add_narrow(weight + c, events + starts[v], starts[v + 1] - starts[v], out + v * stride + c);
-        }
+    for (; c + 16 <= layer->columns; c += 16) {
+        for (g = 0; g < groups; g++) vector_group(layer, g, c, 1);
     }
-    for (v = 0; v < vectors && c < columns; v++) {
-        int32_t *row = out + v * stride;
-        for (i = c; i < columns; i++) row[i] = 0;
-        for (e = starts[v]; e < starts[v + 1]; e++) {
-            for (i = c; i < columns; i++) row[i] += weight[(size_t)events[e] + i];
-        }
-    }
+    snn_linear_columns(layer, c);
 }
 
 /* Lanes that are -1 or 0 to bits. */
@@ -298,8 +319,8 @@ static int32_t vector_logits(const int8_t *table, const uint8_t *packed, uint32_
 }
 
 const snn_kernels snn_kernels_vector = {
-    "vector",           snn_events,     vector_linear, vector_lif, vector_attend,
-    vector_attend_sums, vector_project, vector_logits, NULL,       NULL,
+    "vector",       vector_linear, vector_lif, vector_attend, vector_attend_sums,
+    vector_project, vector_logits, NULL,       NULL,
 };
 #else
 typedef int snn_vector_needs_gnu_extensions;

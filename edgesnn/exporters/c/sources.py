@@ -17,6 +17,7 @@ PARTS = (
     "snn_reader.c",
     "snn_ops.c",
     "snn_plan.c",
+    "snn_linear.c",
     "snn_run.c",
     "snn_state.c",
     "snn.c",

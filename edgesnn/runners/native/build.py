@@ -20,6 +20,7 @@ from edgesnn.toolchain import Compiler, build_once, fingerprint, host_compiler, 
 #: Sources of the engine in the order of compilation; ``snn_host.c`` is the part that knows a computer.
 SOURCES = (
     "snn.c",
+    "snn_linear.c",
     "snn_ops.c",
     "snn_plan.c",
     "snn_reader.c",
