@@ -34,6 +34,22 @@ static inline void store32(int32_t *out, __m256i low, __m256i high, int add) {
     }
 }
 
+/* Four numbers at a time, those behind the last set bit to be overwritten: most words have one turn, so that
+ * the processor guesses the end of the loop right. */
+static uint32_t events(const uint64_t *bits, uint32_t words, uint16_t *rows) {
+    uint16_t *next = rows;
+    uint32_t base, i;
+    for (base = 0; base < 64 * words; base += 64) {
+        uint64_t left = bits[base / 64];
+        uint16_t *end = next + _mm_popcnt_u64(left);
+        while (left != 0) {
+            for (i = 0; i < 4; i++, left = _blsr_u64(left)) *next++ = (uint16_t)(base + _tzcnt_u64(left));
+        }
+        next = end;
+    }
+    return (uint32_t)(next - rows);
+}
+
 /* Two rows at a time: their bytes are interleaved, so that one multiply-add by ones widens and adds both.
  * While one block of a row's columns is added, the next is on its way. */
 static inline __attribute__((always_inline)) void add_rows(const int8_t *weight, size_t columns,
@@ -89,9 +105,10 @@ group_columns(const snn_layer *layer, uint32_t g, uint32_t first, const uint32_t
 }
 
 static void linear(const snn_layer *layer) {
-    uint32_t groups = layer->tokens * snn_groups(layer->timesteps), c = 0, g, i;
-    snn_lists(layer, snn_events);
-    for (i = 0; i < snn_list_length(layer, GROUPS_AHEAD); i++) {
+    uint32_t groups = layer->tokens * snn_groups(layer->timesteps), ahead, c = 0, g, i;
+    snn_lists(layer, events);
+    ahead = snn_list_length(layer, GROUPS_AHEAD);
+    for (i = 0; i < ahead; i++) {
         const char *row = (const char *)layer->weight + layer->list[i] * (size_t)layer->columns;
         _mm_prefetch(row, _MM_HINT_T0);
         _mm_prefetch(row + 64, _MM_HINT_T0);

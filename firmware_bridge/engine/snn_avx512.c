@@ -6,7 +6,7 @@
 #include <immintrin.h>
 
 #ifndef SNN_COLUMN_BLOCKS
-#define SNN_COLUMN_BLOCKS 4u /* 256 columns at a time (docs/decisions/engine_kernels.md) */
+#define SNN_COLUMN_BLOCKS 2u /* 128 columns at a time (docs/decisions/engine_kernels.md) */
 #endif
 #define GROUPS_AHEAD 2u /* later groups of a chunk find most rows in the cache */
 
@@ -96,10 +96,11 @@ group_columns(const snn_layer *layer, uint32_t g, uint32_t first, const uint32_t
 }
 
 static void linear(const snn_layer *layer) {
-    uint32_t groups = layer->tokens * snn_groups(layer->timesteps), c = 0, g, i, b;
+    uint32_t groups = layer->tokens * snn_groups(layer->timesteps), ahead, c = 0, g, i, b;
     const uint32_t wide = SNN_COLUMN_BLOCKS * 64;
     snn_lists(layer, events);
-    for (i = 0; i < snn_list_length(layer, GROUPS_AHEAD); i++) {
+    ahead = snn_list_length(layer, GROUPS_AHEAD);
+    for (i = 0; i < ahead; i++) {
         const char *row = (const char *)layer->weight + layer->list[i] * (size_t)layer->columns;
         for (b = 0; b < SNN_COLUMN_BLOCKS; b++) _mm_prefetch(row + 64 * b, _MM_HINT_T0);
     }
@@ -126,21 +127,20 @@ static inline __attribute__((always_inline)) void lif_steps(const snn_op *op, co
     uint32_t half_words = snn_words(op->channels) * 4, c, t;
     for (c = 0; c + 16 <= op->channels; c += 16) {
         const __m512i threshold = _mm512_loadu_si512(op->left + c), bias = _mm512_loadu_si512(op->right + c);
-        __m512i membrane = _mm512_setzero_si512();
+        __m512i drive = _mm512_setzero_si512();
+        __mmask16 quiet = 0; /* where the membrane was not reset */
         uint8_t *out = (uint8_t *)bits + c / 8;
         for (t = 0; t < timesteps; t++, out += 2 * (size_t)half_words) {
-            __m512i drive =
-                _mm512_add_epi32(_mm512_slli_epi32(_mm512_loadu_si512(current + t * stride + c), 6), bias);
-            __mmask16 quiet;
+            __m512i x = _mm512_maskz_mullo_epi32(quiet, drive, n);
             uint16_t fired;
+            drive =
+                _mm512_add_epi32(_mm512_slli_epi32(_mm512_loadu_si512(current + t * stride + c), 6), bias);
             if (t > 0) { /* trunc(x / 256): 255 is added to a negative x before the shift that rounds down */
-                __m512i x = _mm512_mullo_epi32(membrane, n);
                 x = _mm512_mask_add_epi32(x, _mm512_movepi32_mask(x), x, up);
                 drive = _mm512_add_epi32(drive, _mm512_srai_epi32(x, 8));
             }
             if (clip) drive = _mm512_max_epi32(drive, floor);
             quiet = _mm512_cmple_epi32_mask(drive, threshold);
-            membrane = _mm512_maskz_mov_epi32(quiet, drive);
             fired = (uint16_t)~quiet;
             memcpy(out, &fired, 2);
         }

@@ -216,8 +216,8 @@ uint32_t snn_list_length(const snn_layer *layer, uint32_t groups);
 void snn_linear_columns(const snn_layer *layer, uint32_t first);
 /* Bits [first, first + count) of a bit row, moved to bit 0; unused bits of the last word are 0. */
 void snn_bits(const uint64_t *bits, uint32_t first, uint32_t count, uint64_t *out);
-/* LIF of channels [first, channels): the equation itself, used by every kernel set for what its lanes leave.
- */
+/* LIF of channels [first, channels), whose bits are 0 before: the equation itself, used by every kernel set
+ * for what its lanes leave. */
 void snn_lif_scalar(const snn_op *op, uint32_t first, const int32_t *current, size_t stride,
                     uint32_t timesteps, uint64_t *bits);
 /* Run tokens [0, count) of a chunk; ops from `tail` on only from token `first`; codes of token i go to

@@ -5,18 +5,15 @@ void snn_lif_scalar(const snn_op *op, uint32_t first, const int32_t *current, si
                     uint32_t timesteps, uint64_t *bits) {
     uint32_t words = snn_words(op->channels), n = (uint32_t)op->numbers[0], c, t;
     for (c = first; c < op->channels; c++) {
-        uint64_t bit = (uint64_t)1 << (c % 64);
         int32_t membrane = 0, threshold = op->left[c];
         for (t = 0; t < timesteps; t++) {
-            uint64_t *word = bits + (size_t)t * words + c / 64;
             uint32_t drive = 64u * (uint32_t)current[t * stride + c] + (uint32_t)op->right[c];
-            membrane = (int32_t)((uint32_t)snn_trunc((int32_t)((uint32_t)membrane * n), 8) + drive);
+            if (t > 0) drive += (uint32_t)((int32_t)((uint32_t)membrane * n) / 256);
+            membrane = (int32_t)drive;
             if (op->clip && membrane < -SNN_MEMBRANE_MAX) membrane = -SNN_MEMBRANE_MAX;
             if (membrane > threshold) {
                 membrane = 0; /* the upper saturation lies above every threshold: it cannot change a spike */
-                *word |= bit;
-            } else {
-                *word &= ~bit;
+                bits[(size_t)t * words + c / 64] |= (uint64_t)1 << (c % 64);
             }
         }
     }

@@ -39,10 +39,12 @@ typedef struct swar_step {
 static void swar_put(swar_step *step, int32_t *out, int add) {
     int32_t bias = (int32_t)(128 * step->rows);
     uint32_t i;
-    for (i = 0; i < 16; i++) {
-        uint32_t lanes = step->sums[i / 4 * 2 + i % 2];
-        int32_t sum = (int32_t)(i % 4 < 2 ? lanes & 0xFFFFu : lanes >> 16) - bias;
-        out[i] = add ? out[i] + sum : sum;
+    for (i = 0; i < 4; i++, out += 4) {
+        uint32_t even = step->sums[2 * i], odd = step->sums[2 * i + 1];
+        out[0] = (add ? out[0] : 0) + (int32_t)(even & 0xFFFFu) - bias;
+        out[1] = (add ? out[1] : 0) + (int32_t)(odd & 0xFFFFu) - bias;
+        out[2] = (add ? out[2] : 0) + (int32_t)(even >> 16) - bias;
+        out[3] = (add ? out[3] : 0) + (int32_t)(odd >> 16) - bias;
     }
     memset(step, 0, sizeof *step);
 }
@@ -174,24 +176,33 @@ static void swar_project(const int16_t *x, uint32_t rows, const int8_t *weight, 
     }
 }
 
+/* Four tokens share the load of a code. */
 static int32_t swar_logits(const int8_t *table, const uint8_t *packed, uint32_t rank, const int8_t *codes,
                            uint32_t first, uint32_t count, int32_t *out) {
     int32_t largest = INT32_MIN;
-    uint32_t i, j, quads = rank / 4 * 4;
+    uint32_t i, j;
     (void)packed;
     table += (size_t)first * rank;
-    for (i = 0; i < count; i++, table += rank) {
+    for (i = 0; i + 4 <= count; i += 4, table += (size_t)4 * rank) {
+        const int8_t *one = table, *two = one + rank, *three = two + rank, *four = three + rank;
         int32_t a = 0, b = 0, c = 0, d = 0;
-        for (j = 0; j < quads; j += 4) {
-            a += table[j] * codes[j];
-            b += table[j + 1] * codes[j + 1];
-            c += table[j + 2] * codes[j + 2];
-            d += table[j + 3] * codes[j + 3];
+        for (j = 0; j < rank; j++) {
+            int32_t code = codes[j];
+            a += one[j] * code;
+            b += two[j] * code;
+            c += three[j] * code;
+            d += four[j] * code;
         }
-        for (; j < rank; j++) a += table[j] * codes[j];
-        out[i] = a + b + c + d;
-        if (out[i] > largest) largest = out[i];
+        out[i] = a;
+        out[i + 1] = b;
+        out[i + 2] = c;
+        out[i + 3] = d;
     }
+    for (; i < count; i++, table += rank) {
+        out[i] = 0;
+        for (j = 0; j < rank; j++) out[i] += table[j] * codes[j];
+    }
+    for (i = 0; i < count; i++) largest = out[i] > largest ? out[i] : largest;
     return largest;
 }
 

@@ -2,10 +2,15 @@
 #if defined(__GNUC__)
 #include "snn_internal.h"
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 #define LANES16 8u
 #define LANES32 4u
 
 typedef int8_t i8_t __attribute__((vector_size(8)));
+typedef int16_t i16h_t __attribute__((vector_size(8)));
 typedef int8_t i8q_t __attribute__((vector_size(4)));
 typedef int16_t i16_t __attribute__((vector_size(16)));
 typedef int32_t i32_t __attribute__((vector_size(16)));
@@ -49,20 +54,29 @@ static inline void vector_add(const int8_t *p, u16_t sums[2]) {
 #endif
 }
 
+static inline void vector_put4(const int16_t *lanes, int32_t *out, int add) {
+    i16h_t half;
+    i32_t sums;
+    memcpy(&half, lanes, sizeof half);
+    sums = __builtin_convertvector(half, i32_t);
+    if (add) sums += vector_load(out);
+    memcpy(out, &sums, sizeof sums);
+}
+
 /* The sixteen sums of `rows` rows, in order. */
 static inline void vector_put(const u16_t sums[2], uint32_t rows, int32_t *out, int add) {
-    int16_t lanes[2][LANES16];
+    int16_t lanes[2 * LANES16];
     uint32_t i;
 #if defined(__SSE2__)
-    u16_t lower = sums[0] - (sums[1] << 8) - (uint16_t)(128u * rows);
-    memcpy(lanes[0], &lower, sizeof lower);
-    memcpy(lanes[1], &sums[1], sizeof sums[1]);
-    for (i = 0; i < 2 * LANES16; i++) out[i] = (add ? out[i] : 0) + lanes[i % 2][i / 2];
+    __m128i lower = (__m128i)(sums[0] - (sums[1] << 8) - (uint16_t)(128u * rows)), upper = (__m128i)sums[1];
+    __m128i first = _mm_unpacklo_epi16(lower, upper), second = _mm_unpackhi_epi16(lower, upper);
+    memcpy(lanes, &first, sizeof first);
+    memcpy(lanes + LANES16, &second, sizeof second);
 #else
     (void)rows;
     memcpy(lanes, sums, sizeof lanes);
-    for (i = 0; i < 2 * LANES16; i++) out[i] = (add ? out[i] : 0) + lanes[i / LANES16][i % LANES16];
 #endif
+    for (i = 0; i < 4; i++) vector_put4(lanes + 4 * i, out + 4 * i, add);
 }
 
 /* Sums of one timestep so far, and how many rows they hold. */
