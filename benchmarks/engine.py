@@ -7,8 +7,8 @@ runs ten tokens in turn, after the windows of attention are full, so that a nois
 alike. Turns end after ``--tokens``, or after ``--seconds`` where the machine is too busy for so many. A ratio
 is given of least times, and as the median of the ratios of a turn's least times. An ONNX step includes the
 host's care for its state. Beside them: the bytes that a token must read (rows of weights with a spike, and
-the readout's table), the bandwidth that this machine reads so many bytes with, and the share of that bound which
-the engine reaches.
+the readout's table), the bandwidth that this machine reads so many bytes with, and the share of that bound
+which the engine reaches.
 
 The dense competitor (``engine_dense.py``) is the same engine, its attention, LIF and readout included, with
 dense linear layers: VNNI or AVX2, four timesteps a load, spikes as bytes. *dense plain* has the attention and

@@ -5,6 +5,7 @@
 #include <immintrin.h>
 
 #define GROUPS_AHEAD 2u    /* later groups of a chunk find most rows in the cache */
+#define STEPS_MAX    8u    /* timesteps whose spikes a LIF holds in registers */
 #define QUADS_MAX    260u  /* codes of the highest rank, 1040, four in a word */
 #define TABLE_AHEAD  4096u /* bytes of the table that are asked for ahead of the sum */
 
@@ -50,29 +51,34 @@ static uint32_t events(const uint64_t *bits, uint32_t words, uint16_t *rows) {
     return (uint32_t)(next - rows);
 }
 
-/* Two rows at a time: their bytes are interleaved, so that one multiply-add by ones widens and adds both.
- * While one block of a row's columns is added, the next is on its way. */
+/* The bytes of two rows are interleaved, so that one multiply-add by ones widens and adds both. While one
+ * block of a row's columns is added, the next is on its way. Without `pair` there is but one row. */
+static inline __attribute__((always_inline)) void add_pair(const int8_t *one, const int8_t *two,
+                                                           __m256i *sums, const uint32_t blocks,
+                                                           const int ahead, const int pair) {
+    const __m256i ones = _mm256_set1_epi8(1);
+    uint32_t b;
+    for (b = 0; ahead && b < blocks; b += 2) {
+        _mm_prefetch((const char *)one + 32 * (blocks + b), _MM_HINT_T0);
+        if (pair) _mm_prefetch((const char *)two + 32 * (blocks + b), _MM_HINT_T0);
+    }
+    for (b = 0; b < blocks; b++) {
+        __m256i x = load(one + 32 * b), y = pair ? load(two + 32 * b) : _mm256_setzero_si256();
+        __m256i low = _mm256_unpacklo_epi8(x, y), high = _mm256_unpackhi_epi8(x, y);
+        sums[2 * b] = _mm256_add_epi16(sums[2 * b], _mm256_maddubs_epi16(ones, low));
+        sums[2 * b + 1] = _mm256_add_epi16(sums[2 * b + 1], _mm256_maddubs_epi16(ones, high));
+    }
+}
+
 static inline __attribute__((always_inline)) void add_rows(const int8_t *weight, size_t columns,
                                                            const uint16_t *list, uint32_t count,
                                                            __m256i *sums, const uint32_t blocks,
                                                            const int ahead) {
-    const __m256i ones = _mm256_set1_epi8(1), zero = _mm256_setzero_si256();
     uint32_t i, b;
-    for (b = 0; b < 2 * blocks; b++) sums[b] = zero;
-    for (i = 0; i < count; i += 2) {
-        const int pair = i + 1 < count;
-        const int8_t *one = weight + list[i] * columns, *two = pair ? weight + list[i + 1] * columns : one;
-        for (b = 0; ahead && b < blocks; b += 2) {
-            _mm_prefetch((const char *)one + 32 * (blocks + b), _MM_HINT_T0);
-            _mm_prefetch((const char *)two + 32 * (blocks + b), _MM_HINT_T0);
-        }
-        for (b = 0; b < blocks; b++) {
-            __m256i x = load(one + 32 * b), y = pair ? load(two + 32 * b) : zero;
-            __m256i low = _mm256_unpacklo_epi8(x, y), high = _mm256_unpackhi_epi8(x, y);
-            sums[2 * b] = _mm256_add_epi16(sums[2 * b], _mm256_maddubs_epi16(ones, low));
-            sums[2 * b + 1] = _mm256_add_epi16(sums[2 * b + 1], _mm256_maddubs_epi16(ones, high));
-        }
-    }
+    for (b = 0; b < 2 * blocks; b++) sums[b] = _mm256_setzero_si256();
+    for (i = 0; i + 1 < count; i += 2)
+        add_pair(weight + list[i] * columns, weight + list[i + 1] * columns, sums, blocks, ahead, 1);
+    if (i < count) add_pair(weight + list[i] * columns, NULL, sums, blocks, ahead, 0);
 }
 
 /* `blocks` times thirty-two columns from `first` of one group of timesteps. */
@@ -135,14 +141,14 @@ static inline __attribute__((always_inline)) void lif_steps(const snn_op *op, co
                                                             uint64_t *bits, const int clip) {
     const __m256i n = _mm256_set1_epi32(op->numbers[0]), floor = _mm256_set1_epi32(-SNN_MEMBRANE_MAX);
     size_t bytes = (size_t)snn_words(op->channels) * 8;
-    uint32_t c, part, t;
+    uint32_t fired[STEPS_MAX], c, lanes, t;
     for (c = 0; c + 32 <= op->channels; c += 32) {
-        uint8_t *out = (uint8_t *)bits + c / 8;
-        for (part = c; part < c + 32; part += 8, out++) {
-            const __m256i threshold = load(op->left + part), bias = load(op->right + part);
+        for (t = 0; t < timesteps; t++) fired[t] = 0;
+        for (lanes = 0; lanes < 32; lanes += 8) {
+            const __m256i threshold = load(op->left + c + lanes), bias = load(op->right + c + lanes);
             __m256i membrane = _mm256_setzero_si256();
             for (t = 0; t < timesteps; t++) {
-                __m256i drive = _mm256_slli_epi32(load(current + t * stride + part), 6), fired;
+                __m256i drive = _mm256_slli_epi32(load(current + t * stride + c + lanes), 6), spikes;
                 drive = _mm256_add_epi32(drive, bias);
                 if (t > 0) { /* trunc(x / 256): a negative x gets 255 before the shift rounds down */
                     __m256i x = _mm256_mullo_epi32(membrane, n);
@@ -150,16 +156,21 @@ static inline __attribute__((always_inline)) void lif_steps(const snn_op *op, co
                     drive = _mm256_add_epi32(drive, _mm256_srai_epi32(x, 8));
                 }
                 if (clip) drive = _mm256_max_epi32(drive, floor);
-                fired = _mm256_cmpgt_epi32(drive, threshold);
-                membrane = _mm256_andnot_si256(fired, drive);
-                out[t * bytes] = (uint8_t)_mm256_movemask_ps(_mm256_castsi256_ps(fired));
+                spikes = _mm256_cmpgt_epi32(drive, threshold);
+                membrane = _mm256_andnot_si256(spikes, drive);
+                fired[t] |= (uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(spikes)) << lanes;
             }
         }
+        for (t = 0; t < timesteps; t++) memcpy((uint8_t *)bits + t * bytes + c / 8, &fired[t], 4);
     }
 }
 
 static void lif(const snn_op *op, const int32_t *current, size_t stride, uint32_t timesteps, uint64_t *bits) {
     uint32_t words = snn_words(op->channels), t;
+    if (timesteps > STEPS_MAX) {
+        snn_kernels_vector.lif(op, current, stride, timesteps, bits);
+        return;
+    }
     if (op->channels % 64 != 0) {
         for (t = 0; t < timesteps; t++) bits[(size_t)t * words + words - 1] = 0;
     }

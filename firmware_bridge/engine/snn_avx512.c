@@ -41,29 +41,35 @@ static inline void store64(int32_t *out, __m512i low, __m512i high, int add) {
     }
 }
 
-/* Two rows at a time: their bytes are interleaved, so that one multiply-add by ones widens and adds both.
- * While one block of a row's columns is added, the next is on its way. */
+/* The bytes of two rows are interleaved, so that one multiply-add by ones widens and adds both. While one
+ * block of a row's columns is added, the next is on its way. Without `pair` there is but one row. */
+static inline __attribute__((always_inline)) void add_pair(const int8_t *one, const int8_t *two,
+                                                           __m512i *sums, const uint32_t blocks,
+                                                           const int ahead, const int pair) {
+    const __m512i ones = _mm512_set1_epi8(1);
+    uint32_t b;
+    for (b = 0; ahead && b < blocks; b += 1) {
+        _mm_prefetch((const char *)one + 64 * (blocks + b), _MM_HINT_T0);
+        if (pair) _mm_prefetch((const char *)two + 64 * (blocks + b), _MM_HINT_T0);
+    }
+    for (b = 0; b < blocks; b++) {
+        __m512i x = _mm512_loadu_si512(one + 64 * b),
+                y = pair ? _mm512_loadu_si512(two + 64 * b) : _mm512_setzero_si512();
+        __m512i low = _mm512_unpacklo_epi8(x, y), high = _mm512_unpackhi_epi8(x, y);
+        sums[2 * b] = _mm512_add_epi16(sums[2 * b], _mm512_maddubs_epi16(ones, low));
+        sums[2 * b + 1] = _mm512_add_epi16(sums[2 * b + 1], _mm512_maddubs_epi16(ones, high));
+    }
+}
+
 static inline __attribute__((always_inline)) void add_rows(const int8_t *weight, size_t columns,
                                                            const uint16_t *list, uint32_t count,
                                                            __m512i *sums, const uint32_t blocks,
                                                            const int ahead) {
-    const __m512i ones = _mm512_set1_epi8(1), zero = _mm512_setzero_si512();
     uint32_t i, b;
-    for (b = 0; b < 2 * blocks; b++) sums[b] = zero;
-    for (i = 0; i < count; i += 2) {
-        const int pair = i + 1 < count;
-        const int8_t *one = weight + list[i] * columns, *two = pair ? weight + list[i + 1] * columns : one;
-        for (b = 0; ahead && b < blocks; b++) {
-            _mm_prefetch((const char *)one + 64 * (blocks + b), _MM_HINT_T0);
-            _mm_prefetch((const char *)two + 64 * (blocks + b), _MM_HINT_T0);
-        }
-        for (b = 0; b < blocks; b++) {
-            __m512i x = _mm512_loadu_si512(one + 64 * b), y = pair ? _mm512_loadu_si512(two + 64 * b) : zero;
-            __m512i low = _mm512_unpacklo_epi8(x, y), high = _mm512_unpackhi_epi8(x, y);
-            sums[2 * b] = _mm512_add_epi16(sums[2 * b], _mm512_maddubs_epi16(ones, low));
-            sums[2 * b + 1] = _mm512_add_epi16(sums[2 * b + 1], _mm512_maddubs_epi16(ones, high));
-        }
-    }
+    for (b = 0; b < 2 * blocks; b++) sums[b] = _mm512_setzero_si512();
+    for (i = 0; i + 1 < count; i += 2)
+        add_pair(weight + list[i] * columns, weight + list[i + 1] * columns, sums, blocks, ahead, 1);
+    if (i < count) add_pair(weight + list[i] * columns, NULL, sums, blocks, ahead, 0);
 }
 
 /* `blocks` times sixty-four columns from `first` of one group of timesteps. */
