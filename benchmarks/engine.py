@@ -60,7 +60,7 @@ def read_bandwidth(size: int) -> float:
     loaded.snn_host_read.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
     memory = np.ones(size // 8, np.uint64)
     times = []
-    for _ in range(30):
+    for _ in range(300):
         started = time.perf_counter_ns()
         loaded.snn_host_read(memory.ctypes.data, len(memory))
         times.append(time.perf_counter_ns() - started)
@@ -237,9 +237,10 @@ def measure(vocab: int, tokens: int, seconds: float) -> dict[str, Any]:
             made = DenseEngine(data, name, plain=plain)
             same_logits(made, loaded[name], ids[:300], vocab)
             engines[f"{label} {name}, all logits"] = dense_step(made, vocab)
-    times = in_turns(engines, ids, tokens, seconds)
     must, spikes = token_bytes(program, ids)
     bandwidth = read_bandwidth(must)
+    times = in_turns(engines, ids, tokens, seconds)
+    bandwidth = max(bandwidth, read_bandwidth(must))  # least times meet the best that the machine did
     rows = []
     for name, values in times.items():
         own = name.split(",")[0].split()[-1]  # a native engine without a dense one of its set meets the best
