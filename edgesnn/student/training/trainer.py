@@ -9,6 +9,7 @@ import torch
 
 from edgesnn.student.config import TrainConfig
 from edgesnn.student.model import registry
+from edgesnn.student.training.memory import keep_freed_memory
 from edgesnn.student.training.objective import TokenLoss
 from edgesnn.student.training.preparation import OnRead, prepare
 from edgesnn.student.training.progress import OnProgress, Progress, Trained
@@ -35,7 +36,7 @@ def train_student(
     """Train a student and write its artifact.
 
     A run that was killed goes on from its last checkpoint when it is called again, with the same losses bit
-    for bit on the CPU.
+    for bit on the CPU. On Linux the process keeps the memory that steps free until it ends.
 
     Args:
         config: The run.
@@ -59,6 +60,7 @@ def train_student(
     """
     if config.threads is not None:
         torch.set_num_threads(config.threads)
+    keep_freed_memory()
     directory = Path(config.output_dir)
     registry.parse_options(registry.find(config.architecture), config.architecture_options)
     workers = join_workers(config)
