@@ -136,7 +136,9 @@ def train(
     warmup_steps: Annotated[int, typer.Option(help="Steps of linear warm-up.", rich_help_panel=_LOOP)] = 0,
     spike_rate: Annotated[
         float | None,
-        typer.Option(help="Share of spikes to stay below, 0.06 for example.", rich_help_panel=_LOOP),
+        typer.Option(
+            help="Share of spikes to stay below, reached at half of the steps.", rich_help_panel=_LOOP
+        ),
     ] = None,
     integer_share: Annotated[
         float,
@@ -305,6 +307,7 @@ def _run(config: TrainConfig, output: CommandOutput) -> Trained:
             _print_line,
             on_teacher=_print_teacher,
             on_read=lambda text: print(text.sentence(), file=sys.stderr, flush=True),
+            on_doubt=output.warn,
         )
     with output.progress() as display:
         tasks: dict[str, Any] = {}
@@ -331,6 +334,7 @@ def _run(config: TrainConfig, output: CommandOutput) -> Trained:
             show,
             on_teacher=ask,
             on_read=lambda text: display.console.print(text.sentence(), markup=False, highlight=False),
+            on_doubt=output.warn,
         )
 
 
@@ -379,6 +383,9 @@ def _render(trained: Trained, output: CommandOutput) -> None:
     table.add_row("final loss", f"{results['final_loss']:.4f} nats per token")
     if quality["bits_per_byte"] is not None:
         table.add_row("held-out text", f"{quality['bits_per_byte']:.4f} bits per byte")
+    native, whose = quality["perplexity"], "native token of the teacher"
+    found, whose = (quality["own_perplexity"], "own token") if native is None else (native, whose)
+    table.add_row("perplexity", f"{found:.2f} per {whose}")
     table.add_row("held-out top-1", f"{100 * quality['top1']:.1f} % of {quality['tokens']:,} tokens")
     for label, scored in (("float", quality), ("integer", results["integer_eval"])):
         if scored is not None and scored.get("retention") is not None:

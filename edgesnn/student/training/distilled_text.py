@@ -20,6 +20,7 @@ from edgesnn.student.teacher.source import resolve_teacher
 from edgesnn.student.text.batches import encode_documents, make_corpus
 from edgesnn.student.text.data import Document, documents_digest
 from edgesnn.student.training.preparation import OnRead, Prepared, read_split, require_text
+from edgesnn.text.chance import doubt_of_teacher
 from edgesnn.text.tokenizer import END_OF_TEXT, SPECIAL_TOKENS, USER, TextTokenizer
 
 CACHE_DIRECTORY = "teacher_cache"
@@ -74,7 +75,8 @@ def prepare_distilled(
         )
     held_cache = caches[HELD_OUT_CACHE] or TeacherCache.open(folder / HELD_OUT_CACHE)
     joined = _join(config, reader, EvalDocuments(**eval_arrays(held_cache)), train)
-    return replace(joined, sources=sources)
+    doubt = doubt_of_teacher(joined.held_out, joined.tokenizer.vocab_size)
+    return replace(joined, sources=sources, teacher_doubt=doubt)
 
 
 def _limit(config: TrainConfig, name: str) -> int:
