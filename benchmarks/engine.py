@@ -1,16 +1,20 @@
 """One token in the C engine against ONNX Runtime, one thread, all in turns.
 
-    python benchmarks/engine.py [--vocab 8192 49152] [--tokens 400] [--json | --markdown]
+    python benchmarks/engine.py [--vocab 8192 49152] [--tokens 400] [--seconds 60] [--json | --markdown]
 
-The student is a random program of the flagship's shape. Every engine runs ten tokens in turn, after the
-windows of attention are full, so that a noisy machine disturbs all of them alike; least and median are
-given, and ratios of medians within a turn. An ONNX step includes the host's care for its state. Beside them:
-the bytes that a token must read (rows of weights with a spike, and the readout's table), the bandwidth that
-this machine reads so many bytes with, and the share of that bound which the engine reaches.
+The student is a random program of the flagship's shape. Every engine of this processor's instruction sets
+runs ten tokens in turn, after the windows of attention are full, so that a noisy machine disturbs all of them
+alike. Turns end after ``--tokens``, or after ``--seconds`` where the machine is too busy for so many. A ratio
+is given of least times, and as the median of the ratios of a turn's least times. An ONNX step includes the
+host's care for its state. Beside them: the bytes that a token must read (rows of weights with a spike, and
+the readout's table), the bandwidth that this machine reads so many bytes with, and the share of that bound
+which the engine reaches.
 
-The dense competitor (``engine_dense.py``) is the same engine with dense linear layers: VNNI or AVX2, four
-timesteps a load, spikes as bytes. ``--markdown`` prints the tables of ``docs/performance.md``.
-Instructions are counted by ``engine_instructions.py``.
+The dense competitor (``engine_dense.py``) is the same engine, its attention, LIF and readout included, with
+dense linear layers: VNNI or AVX2, four timesteps a load, spikes as bytes. *dense plain* has the attention and
+the readout that the engine had before it kept running sums. Linear layers are also timed alone.
+``--markdown`` prints the tables of ``docs/performance.md``. Instructions are counted by
+``engine_instructions.py``.
 """
 
 from __future__ import annotations
@@ -28,6 +32,7 @@ from typing import Any
 
 import numpy as np
 from engine_dense import DenseEngine, dense_sets
+from engine_tables import markdown, report
 from onnx_step import float_student, machine, onnx_step
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -46,6 +51,7 @@ from tests.support.random_program import FLAGSHIP, random_program
 
 TURN = 10
 WARM = 300
+LEAST_TURNS = 3
 
 
 def read_bandwidth(size: int) -> float:
@@ -54,7 +60,7 @@ def read_bandwidth(size: int) -> float:
     loaded.snn_host_read.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
     memory = np.ones(size // 8, np.uint64)
     times = []
-    for _ in range(30):
+    for _ in range(300):
         started = time.perf_counter_ns()
         loaded.snn_host_read(memory.ctypes.data, len(memory))
         times.append(time.perf_counter_ns() - started)
@@ -90,34 +96,42 @@ def native_steps(engine: Engine, vocab: int) -> dict[str, Callable[[int], None]]
     return {"all logits": full, "best token": best}
 
 
+def dense_step(engine: DenseEngine, vocab: int) -> Callable[[int], None]:
+    logits = np.empty(vocab, np.int32)
+
+    def run(token: int, logits: np.ndarray = logits, address: int = logits.ctypes.data) -> None:
+        engine.step(token, address)
+
+    return run
+
+
 def in_turns(
-    engines: dict[str, Callable[[int], None]], ids: np.ndarray, tokens: int
-) -> dict[str, list[float]]:
-    """Microseconds of every token, engine by engine."""
+    engines: dict[str, Callable[[int], None]], ids: np.ndarray, tokens: int, seconds: float
+) -> dict[str, np.ndarray]:
+    """Microseconds ``[turns, TURN]`` of every token, engine by engine."""
     for token in ids[:WARM]:
         for run in engines.values():
             run(int(token))
     times: dict[str, list[float]] = {name: [] for name in engines}
-    for turn in range(max(3, tokens // TURN)):
+    end = time.monotonic() + seconds
+    for turn in range(max(LEAST_TURNS, tokens // TURN)):
+        if turn >= LEAST_TURNS and time.monotonic() > end:
+            break
         for name, run in engines.items():
             for i in range(TURN):
                 token = int(ids[(turn * TURN + i) % len(ids)])
                 started = time.perf_counter_ns()
                 run(token)
                 times[name].append((time.perf_counter_ns() - started) / 1e3)
-    return times
+    return {name: np.array(values).reshape(-1, TURN) for name, values in times.items()}
 
 
-def dense_step(engine: DenseEngine, logits: np.ndarray, token: int) -> None:
-    engine.step(token, logits.ctypes.data)
-
-
-def against_dense(name: str, times: dict[str, list[float]]) -> float | None:
-    """Least time of the dense kernel over this engine's: of the same instruction set where it has one."""
-    dense = [row for row in times if row.startswith("dense")]
-    same = [row for row in dense if row.split(",")[0].split()[1] in name]
-    chosen = (same or dense or [None])[0]
-    return None if chosen is None else round(min(times[chosen]) / min(times[name]), 2)
+def over(other: np.ndarray | None, this: np.ndarray) -> tuple[float, float] | None:
+    """How much longer the other takes: by least times, and the median over turns of their least times."""
+    if other is None:
+        return None
+    turns = np.median(other.min(axis=1) / this.min(axis=1))
+    return round(float(other.min() / this.min()), 2), round(float(turns), 2)
 
 
 def same_logits(dense: DenseEngine, native: Engine, ids: np.ndarray, vocab: int) -> None:
@@ -131,10 +145,37 @@ def same_logits(dense: DenseEngine, native: Engine, ids: np.ndarray, vocab: int)
     native.reset(1)
 
 
-def prefills(
-    engine: Engine, dense: DenseEngine | None, program: Program, vocab: int
-) -> dict[str, dict[str, float]]:
-    """Tokens per second of prompts of 64 and 512, native and ONNX int8 in turns.
+def linear_layers(data: bytes, ids: np.ndarray, tokens: int, vocab: int) -> list[dict[str, Any]]:
+    """Microseconds that a token spends in linear layers, the engine's and dense ones, in turns."""
+    rows = []
+    for kernels in dense_sets():
+        engines = {dense: DenseEngine(data, kernels, dense=dense, timed=True) for dense in (False, True)}
+        times: dict[bool, list[float]] = {False: [], True: []}
+        logits = np.empty(vocab, np.int32)
+        for turn in range(max(LEAST_TURNS, (WARM + tokens) // TURN)):
+            for dense, engine in engines.items():
+                engine.linear_us()
+                for i in range(TURN):
+                    engine.step(int(ids[(turn * TURN + i) % len(ids)]), logits.ctypes.data)
+                    if turn * TURN >= WARM or turn >= LEAST_TURNS:
+                        times[dense].append(engine.linear_us())
+        sparse, full = (np.array(times[dense]).reshape(-1, TURN) for dense in (False, True))
+        row = {
+            "kernels": kernels,
+            "native_us": round(float(sparse.min()), 1),
+            "dense_us": round(float(full.min()), 1),
+        }
+        rows.append({**row, "dense_over_it": over(full, sparse)})
+    return rows
+
+
+def fresh_prefill(engine: Engine, ids: np.ndarray) -> None:
+    engine.reset(1)
+    engine.prefill(ids)
+
+
+def prefills(program: Program, data: bytes, vocab: int, seconds: float) -> dict[str, dict[str, int]]:
+    """Tokens per second of prompts of 64 and 512: native sets, dense ones and ONNX int8 in turns.
 
     In CPU time of the thread: calls this long are interrupted on a machine with other work.
     """
@@ -144,28 +185,33 @@ def prefills(
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     model = build(program, "prefill", integer_numbers(program), {})[0]
     session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    table: dict[str, dict[str, float]] = {}
+    native = {name: Engine(data, name) for name in (dense_sets() or kernel_sets()[:1])}
+    dense = {name: DenseEngine(data, name) for name in dense_sets()}
+    logits = np.empty(vocab, np.int32)
+    table: dict[str, dict[str, int]] = {}
     for length in (64, 512):
         ids = np.random.default_rng(length).integers(0, vocab, (1, length))
-        unsigned, logits = ids.astype(np.uint32), np.empty(vocab, np.int32)
-        times: dict[str, list[float]] = {"native": [], "onnx int8": []}
-        for _ in range(8):
-            engine.reset(1)
-            started = time.thread_time()
-            engine.prefill(unsigned)
-            times["native"].append(time.thread_time() - started)
-            started = time.thread_time()
-            session.run(["logits"], {"input_ids": ids})
-            times["onnx int8"].append(time.thread_time() - started)
-            if dense is not None:
+        unsigned = ids.astype(np.uint32)
+        runs: dict[str, Callable[[], object]] = {}
+        for name, engine in native.items():
+            runs[f"native {name}"] = partial(fresh_prefill, engine, unsigned)
+        for name, made in dense.items():
+            runs[f"dense {name}"] = partial(made.prefill, unsigned[0], logits)
+        runs["onnx int8"] = partial(session.run, ["logits"], {"input_ids": ids})
+        times: dict[str, list[float]] = {name: [] for name in runs}
+        end = time.monotonic() + seconds
+        for turn in range(8):
+            if turn >= LEAST_TURNS and time.monotonic() > end:
+                break
+            for name, run in runs.items():
                 started = time.thread_time()
-                dense.prefill(unsigned[0], logits)
-                times.setdefault(f"dense {dense.kernels}", []).append(time.thread_time() - started)
+                run()
+                times[name].append(time.thread_time() - started)
         table[str(length)] = {name: round(length / min(values)) for name, values in times.items()}
     return table
 
 
-def measure(vocab: int, tokens: int) -> dict[str, Any]:
+def measure(vocab: int, tokens: int, seconds: float) -> dict[str, Any]:
     """Everything at one vocabulary size."""
     program = random_program(replace(FLAGSHIP, vocab=vocab))
     data, ids = to_bytes(program), np.random.default_rng(0).integers(0, vocab, 2000)
@@ -182,103 +228,59 @@ def measure(vocab: int, tokens: int) -> dict[str, Any]:
         for what, run in native_steps(engine, vocab).items():
             if what == "all logits" or name == kernel_sets()[0]:
                 engines[f"native {name}, {what}"] = run
-    dense = {name: DenseEngine(data, name) for name in dense_sets()}
-    logits = np.empty(vocab, np.int32)
-    for name, made in dense.items():
-        engines[f"dense {name}, all logits"] = partial(dense_step, made, logits)
     exact = Golden(program).step(ids[:1], State(program))
     for engine in loaded.values():
         np.testing.assert_array_equal(engine.sequence(ids[None, :1].astype(np.uint32))[0], exact)
         engine.reset(1)
-    for made in dense.values():
-        same_logits(made, next(iter(loaded.values())), ids[:300], vocab)
-    times = in_turns(engines, ids, tokens)
-    turns = {name: np.array(values).reshape(-1, TURN).min(axis=1) for name, values in times.items()}
+    for name in dense_sets():
+        for label, plain in (("dense", False), ("dense plain", True)):
+            made = DenseEngine(data, name, plain=plain)
+            same_logits(made, loaded[name], ids[:300], vocab)
+            engines[f"{label} {name}, all logits"] = dense_step(made, vocab)
     must, spikes = token_bytes(program, ids)
     bandwidth = read_bandwidth(must)
+    times = in_turns(engines, ids, tokens, seconds)
+    bandwidth = max(bandwidth, read_bandwidth(must))  # least times meet the best that the machine did
     rows = []
     for name, values in times.items():
+        own = name.split(",")[0].split()[-1]  # a native engine without a dense one of its set meets the best
+        kernels = own if own in dense_sets() else next(iter(dense_sets()), "")
         rows.append(
             {
                 "engine": name,
-                "min_us": round(min(values), 1),
+                "min_us": round(float(values.min()), 1),
                 "median_us": round(float(np.median(values)), 1),
-                "int8_over_it": round(float(np.median(turns["onnx int8"] / turns[name])), 2),
-                "float32_over_it": round(float(np.median(turns["onnx float32"] / turns[name])), 2),
-                "min_ratio_dense": against_dense(name, times),
-                "min_ratio_int8": round(min(times["onnx int8"]) / min(values), 2),
-                "min_ratio_float32": round(min(times["onnx float32"]) / min(values), 2),
+                "float32_over_it": over(times["onnx float32"], values),
+                "int8_over_it": over(times["onnx int8"], values),
+                "dense_over_it": over(times.get(f"dense {kernels}, all logits"), values),
+                "dense_plain_over_it": over(times.get(f"dense plain {kernels}, all logits"), values),
             }
         )
-    best = next(iter(loaded.values()))
-    best.reset(1)
+    for engine in loaded.values():
+        engine.close()
     return {
         "vocab": vocab,
+        "turns": len(times["onnx int8"]),
         "rows": rows,
         "row_additions": round(spikes),
         "bytes": must,
         "gigabytes_per_second": round(bandwidth, 1),
         "bound_us": round(must / bandwidth / 1e3, 1),
-        "prefill_tokens_per_second": prefills(best, next(iter(dense.values()), None), program, vocab),
+        "linear_layers": linear_layers(data, ids, tokens, vocab),
+        "prefill_tokens_per_second": prefills(program, data, vocab, seconds / 2),
     }
-
-
-def report(result: dict[str, Any]) -> None:
-    print(f"\nV = {result['vocab']}: {result['row_additions']} row additions a token;", end=" ")
-    print(f"{result['bytes'] / 1e6:.2f} MB to read at {result['gigabytes_per_second']} GB/s:", end=" ")
-    print(f"bound {result['bound_us']} us")
-    print(
-        f"{'engine':40} {'min us':>8} {'median':>8} {'int8 /':>7} {'fp32 /':>7} {'dense /':>7} {'bound':>9}"
-    )
-    for row in result["rows"]:
-        share = result["bound_us"] / row["min_us"]
-        ratios = " ".join(f"{row[f'min_ratio_{name}']:7.2f}" for name in ("int8", "float32", "dense"))
-        print(
-            f"{row['engine']:40} {row['min_us']:8.1f} {row['median_us']:8.1f} {ratios} {share:8.0%}", end=""
-        )
-        print(f"   (medians of turns: {row['int8_over_it']:.2f}, {row['float32_over_it']:.2f})")
-    for length, speeds in result["prefill_tokens_per_second"].items():
-        print(
-            f"prefill of {length}: "
-            + ", ".join(f"{name} {speed:,} tokens/s" for name, speed in speeds.items())
-        )
-
-
-def markdown(facts: dict[str, Any], bandwidths: str, results: list[dict[str, Any]]) -> None:
-    """The tables of docs/performance.md."""
-    print(", ".join(f"{key}: {value}" for key, value in facts.items()) + ". Read " + bandwidths + ".")
-    for result in results:
-        print(f"\n### One token, V = {result['vocab']:,}\n")
-        print(
-            f"{result['row_additions']} row additions a token; {result['bytes'] / 1e6:.2f} MB to read at "
-            f"{result['gigabytes_per_second']} GB/s: bound {result['bound_us']} us.\n"
-        )
-        print(
-            "| engine | least us | median us | ONNX float32 / it | ONNX int8 / it | dense / it | of bound |"
-        )
-        print("|---|---|---|---|---|---|---|")
-        for row in result["rows"]:
-            ratios = [row[f"min_ratio_{name}"] for name in ("float32", "int8", "dense")]
-            cells = [row["engine"], row["min_us"], row["median_us"], *ratios]
-            print("| " + " | ".join(map(str, cells)) + f" | {result['bound_us'] / row['min_us']:.0%} |")
-    columns = list(results[0]["prefill_tokens_per_second"]["64"])
-    print(f"\n### Prefill, tokens per second\n\n| V | prompt | {' | '.join(columns)} |")
-    print("|---|---|" + "---|" * len(columns))
-    for result in results:
-        for length, speeds in result["prefill_tokens_per_second"].items():
-            cells = " | ".join(f"{speeds[name]:,}" for name in columns)
-            print(f"| {result['vocab']:,} | {length} | {cells} |")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--vocab", type=int, nargs="+", default=[8192, 49_152])
     parser.add_argument("--tokens", type=int, default=400)
+    parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--markdown", action="store_true")
     arguments = parser.parse_args()
-    facts = {**machine(), "compiler": library()[1].name}
-    results = [measure(vocab, arguments.tokens) for vocab in arguments.vocab]
+    facts = {**machine(), "compiler": library()[1].name, "kernel sets": " ".join(kernel_sets())}
+    results = [measure(vocab, arguments.tokens, arguments.seconds) for vocab in arguments.vocab]
     if arguments.json:
         print(json.dumps({"machine": facts, "results": results}, indent=2))
         return

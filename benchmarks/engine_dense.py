@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import subprocess
+from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any
 
 import numpy as np
 
@@ -23,48 +25,76 @@ def dense_sets() -> list[str]:
 
 
 class DenseEngine:
-    """One program with dense linear layers; all else as in the native engine's best kernel set.
+    """One program with dense linear layers; all else as in the native engine's kernel set.
 
     Args:
         data: The bytes of ``program.snn``.
         kernels: One of `dense_sets`.
+        plain: With attention and readout as they were before running sums and a table that is read ahead.
+        dense: False for the engine's own linear layers, to be timed alone.
+        timed: Whether the time in linear layers is kept for `linear_us`.
     """
 
-    def __init__(self, data: bytes, kernels: str) -> None:
+    def __init__(
+        self, data: bytes, kernels: str, *, plain: bool = False, dense: bool = True, timed: bool = False
+    ) -> None:
         self.kernels = kernels
-        self._library = ctypes.CDLL(str(self._build()))
-        self._library.dense_prefill.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p)
-        self._library.dense_step.argtypes = (ctypes.c_uint32, ctypes.c_void_p)
-        if self._library.dense_open(data, ctypes.c_size_t(len(data)), ctypes.c_uint32(CHUNK)) != 0:
+        self._library = _load(kernels, plain)
+        self._engine = self._library.dense_open(data, len(data), CHUNK, dense, timed)
+        if self._engine < 0:
             raise SystemExit("the dense engine refused the program")
-        self.step = self._library.dense_step
 
-    def _build(self) -> Path:
-        compiler, sources = host_compiler(native_build.COMPILERS), resources.folder("engine")
-        if compiler is None:
-            raise SystemExit("no C compiler")
-        folder = Path(mkdtemp(prefix="edgesnn-dense-"))
-        command = [*compiler.command, *native_build.FLAGS, f"-I{sources}"]
-        wide = native_build.AVX512 if self.kernels == "avx512" else native_build.AVX2
-        own = [f"-DBASE=snn_kernels_{self.kernels}", f"-DDENSE_{self.kernels.upper()}"]
-        units = [*native_build.units()]
-        objects = []
-        for unit in units:
-            if unit.source == "snn_host.c":
-                continue
-            objects.append(folder / unit.object)
-            subprocess.run(
-                [*command, *unit.flags, "-c", sources / unit.source, "-o", objects[-1]], check=True
-            )
-        objects.append(folder / "dense.o")
-        subprocess.run([*command, "-std=gnu11", *wide, *own, "-c", SOURCE, "-o", objects[-1]], check=True)
-        subprocess.run([*compiler.command, "-shared", *objects, "-o", folder / "dense.so"], check=True)
-        return folder / "dense.so"
+    def step(self, token: int, logits: int) -> None:
+        """One token; ``logits`` is the address of int32 ``[vocab]``."""
+        self._library.dense_step(self._engine, token, logits)
+
+    def linear_us(self) -> float:
+        """Microseconds in timed linear layers of this kernel set since this was asked last."""
+        return float(self._library.dense_linear_ns()) / 1e3
 
     def prefill(self, ids: np.ndarray, logits: np.ndarray) -> None:
         """A prompt uint32 ``[length]`` from an empty context; logits int32 ``[vocab]`` of its last token."""
-        self._library.dense_prefill(ids.ctypes.data, len(ids), logits.ctypes.data)
+        self._library.dense_prefill(self._engine, ids.ctypes.data, len(ids), logits.ctypes.data)
 
     def reset(self) -> None:
         """Forget everything."""
-        self._library.dense_reset()
+        self._library.dense_reset(self._engine)
+
+
+@cache
+def _load(kernels: str, plain: bool) -> ctypes.CDLL:
+    loaded = ctypes.CDLL(str(_build(kernels, plain)))
+    at, size, u32 = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_uint32
+    loaded.dense_open.argtypes = (ctypes.c_char_p, size, u32, ctypes.c_int, ctypes.c_int)
+    loaded.dense_step.argtypes = (ctypes.c_int, u32, at)
+    loaded.dense_prefill.argtypes = (ctypes.c_int, at, size, at)
+    loaded.dense_linear_ns.restype = ctypes.c_uint64
+    return loaded
+
+
+def _build(kernels: str, plain: bool) -> Path:
+    compiler, sources = host_compiler(native_build.COMPILERS), resources.folder("engine")
+    if compiler is None:
+        raise SystemExit("no C compiler")
+    folder = Path(mkdtemp(prefix="edgesnn-dense-"))
+    command = [*compiler.command, *native_build.FLAGS, f"-I{sources}"]
+    wide = native_build.AVX512 if kernels == "avx512" else native_build.AVX2
+    own = [f"-DBASE=snn_kernels_{kernels}", f"-DDENSE_{kernels.upper()}"]
+    if plain:
+        command, own = [*command, "-DSNN_SUMS_MOST=0u"], [*own, "-DDENSE_PLAIN"]
+    objects = []
+    for unit in native_build.units():
+        if unit.source == "snn_host.c":
+            continue
+        objects.append(folder / unit.object)
+        flags = _flags(unit, plain)
+        subprocess.run([*command, *flags, "-c", sources / unit.source, "-o", objects[-1]], check=True)
+    objects.append(folder / "dense.o")
+    subprocess.run([*command, "-std=gnu11", *wide, *own, "-c", SOURCE, "-o", objects[-1]], check=True)
+    subprocess.run([*compiler.command, "-shared", *objects, "-o", folder / "dense.so"], check=True)
+    return folder / "dense.so"
+
+
+def _flags(unit: Any, plain: bool) -> tuple[str, ...]:
+    """The portable vectors of the plain engine are compiled for AVX2, as that set once was."""
+    return native_build.AVX2 if plain and unit.source == "snn_vector.c" else tuple(unit.flags)

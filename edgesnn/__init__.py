@@ -39,6 +39,7 @@ if TYPE_CHECKING:  # `PUBLIC` once more, as type checkers and editors read it; a
     from edgesnn.api.runs import Run as Run
     from edgesnn.api.runs import read_run as read_run
     from edgesnn.api.runs import write_run as write_run
+    from edgesnn.api.runtime.backend import SNNLLMBackend as SNNLLMBackend
     from edgesnn.api.students import compile_student as compile_student
     from edgesnn.api.students import export_student as export_student
     from edgesnn.api.students import format_reasons as format_reasons
@@ -80,6 +81,7 @@ PUBLIC = {
     "SamplingOptions": ("text.sampling", "How the next token is chosen."),
     "GeneratedText": ("api.generation", "Text that is being made."),
     "GeneratedToken": ("text.generate", "One piece of it."),
+    "SNNLLMBackend": ("api.runtime.backend", "A student as the language model of an agent."),
     "profile_bundle": ("api.profiling", "Measure a bundle on a target and judge it by a profile."),
     "profile_all": ("api.all_targets", "Measure a bundle on every target that is usable here."),
     "profile_interleaved": ("api.interleaving", "Measure two bundles on one target in turns."),

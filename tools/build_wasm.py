@@ -20,14 +20,18 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from edgesnn.exporters.c.sources import PARTS  # noqa: E402 - the one list of the engine's files
+
 ENGINE, WEB = ROOT / "firmware_bridge/engine", ROOT / "firmware_bridge/web"
 ZIG = "0.17.1"
-SOURCES = (
-    *(ENGINE / f"snn{part}.c" for part in ("_reader", "_ops", "_plan", "_run", "_state", "")),
-    *(ENGINE / f"snn_{kernels}.c" for kernels in ("reference", "swar", "vector")),
-    WEB / "engine.c",
+SOURCES = (*(ENGINE / name for name in PARTS if name.endswith(".c")), WEB / "engine.c")
+HEADERS = (
+    ENGINE / "snn.h",
+    *(ENGINE / name for name in PARTS if name.endswith(".h")),
+    WEB / "include/string.h",
 )
-HEADERS = (*(ENGINE / f"snn{part}.h" for part in ("", "_internal", "_reader")), WEB / "include/string.h")
 FLAGS = (
     "-target", "wasm32-freestanding", "-std=gnu99", "-O3", "-nostdlib", "-Wall", "-Wextra", "-Werror",
     "-fno-sanitize=undefined", "-Wl,--no-entry", "-Wl,--strip-all",

@@ -7,47 +7,18 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from edgesnn import plugins
 from edgesnn.api.bundles import bundle_of
 from edgesnn.api.options import Progress, silent
 from edgesnn.api.runners import export_of, runner_of
+from edgesnn.api.runtime.model import RunnerModel
 from edgesnn.bundle.bundle import TOKENIZER_NAME, Bundle
 from edgesnn.errors import TextError, UsageError
-from edgesnn.runners.base import Capability, Runner, RunnerOptions
+from edgesnn.runners.base import RunnerOptions
 from edgesnn.targets import parse_target, resolve_target
 from edgesnn.text.generate import GeneratedToken, generate
 from edgesnn.text.sampling import SamplingOptions
 from edgesnn.text.tokenizer import load_tokenizer
-
-
-class _RunnerModel:
-    """A runner as a language model of float logits."""
-
-    def __init__(self, runner: Runner, scale: float) -> None:
-        self._runner = runner
-        self._scale = scale
-
-    def prompt(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        """Start a new context; logits after the last token."""
-        if Capability.PREFILL in self._runner.capabilities:
-            return self._float(self._runner.prefill(ids[None, :]).logits[0])
-        self._runner.reset(1)
-        for token in ids[:-1]:
-            self._runner.step(token[None])
-        return self._float(self._runner.step(ids[-1:]).logits[0])
-
-    def next(self, token: int) -> npt.NDArray[np.float32]:
-        """Continue by one token; logits after it."""
-        return self._float(self._runner.step(np.array([token], np.int64)).logits[0])
-
-    def _float(self, logits: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-
-        if np.issubdtype(logits.dtype, np.integer):
-            return logits.astype(np.float32) * np.float32(self._scale)
-        return logits.astype(np.float32)
 
 
 class GeneratedText(Iterator[GeneratedToken]):
@@ -171,7 +142,7 @@ def _pieces(
         runner = stack.enter_context(runner_class())
         runner.open(bundle, RunnerOptions(address=parse_target(target).address))
         yield from generate(
-            _RunnerModel(runner, bundle.program().logit_scale),
+            RunnerModel(runner, bundle.program().logit_scale),
             tokenizer,
             ids,
             options,

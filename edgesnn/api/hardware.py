@@ -174,7 +174,9 @@ class SNNHardwareProfiler(Closing):
 
         Returns:
             ``accuracy`` (share of next tokens that were right, 0..1) with ``accuracy_interval`` (95 %,
-            documents drawn with replacement, or None), ``bits_per_byte``, ``retention`` or None,
+            documents drawn with replacement, or None), ``bits_per_byte``, ``perplexity`` per native token of
+            the teacher or None, ``own_perplexity`` per token of the student, ``retention`` or None,
+            ``teacher_doubt`` (why retention says nothing, or None),
             ``tokens``, ``documents``, ``text`` and ``kind``.
 
         Raises:
@@ -190,7 +192,10 @@ class SNNHardwareProfiler(Closing):
             "accuracy": result.top1,
             "accuracy_interval": result.top1_interval,
             "bits_per_byte": result.bits_per_byte,
+            "perplexity": result.perplexity,
+            "own_perplexity": result.own_perplexity,
             "retention": result.retention,
+            "teacher_doubt": result.teacher_doubt,
             "tokens": result.tokens,
             "documents": result.documents,
             "text": result.text,

@@ -15,12 +15,13 @@ from edgesnn.children import Child
 from edgesnn.errors import UsageError
 from edgesnn.profiler.budgets.profile import Workload
 from edgesnn.profiler.budgets.statistics import percentile
-from edgesnn.profiler.quality.accuracy import bootstrap_ratio
+from edgesnn.profiler.quality.accuracy import bootstrap_ratio, perplexity
 from edgesnn.profiler.quantities import percentile_quantity
 from edgesnn.program.golden import Golden
 from edgesnn.program.scoring import DocumentScores, score_documents
 from edgesnn.record.quantities import MEGABYTE, Quantities, absent, present
 from edgesnn.record.timing import Reference
+from edgesnn.text.chance import chance_on, near_chance
 
 MODULE = "edgesnn.api.reference_child"
 #: Student tokens of held-out text that a reference is scored on, at least, to the end of a document.
@@ -39,11 +40,13 @@ class MeasuredReference:
         report: The process's report.
         student: Scores of the student on the documents that the reference could read.
         threads: Threads inside one forward pass.
+        doubt: Why the reference is no better than token frequencies, or None.
     """
 
     report: dict[str, Any]
     student: DocumentScores
     threads: int
+    doubt: str | None = None
 
 
 def measure_reference(
@@ -96,7 +99,9 @@ def measure_reference(
     with Child(["-m", MODULE], what, given=given) as child:
         remedy = "raise --reference-timeout, or name a smaller model"
         report = child.expect("result", timeout_s, remedy=remedy, on_progress=on_progress)
-    return MeasuredReference(report, _score_student(bundle, part, report["scores"]), threads)
+    student = _score_student(bundle, part, report["scores"])
+    doubt = _doubt(part, report["scores"], bundle.program().vocab_size)
+    return MeasuredReference(report, student, threads, doubt)
 
 
 def reference_part(measured: MeasuredReference, quantities: Quantities) -> Reference:
@@ -113,7 +118,14 @@ def reference_part(measured: MeasuredReference, quantities: Quantities) -> Refer
     nats, sizes = np.array(scores["nats"]), np.array(scores["text_bytes"])
     hits = np.array(scores["hits"])
     shared = np.array([len(places) for places in scores["places"]])
+    tokens = np.array(scores["tokens"])
+    own, students = perplexity(nats, tokens), perplexity(student.nats, tokens)
+    native = f"exp(nats / native tokens of the reference), {on}"
     found: Quantities = {
+        "perplexity": present(own.value or 0.0, "choices", native, interval=own.interval, n=count),
+        "student_perplexity": present(
+            students.value or 0.0, "choices", f"golden, {native}", interval=students.interval, n=count
+        ),
         "bits_per_byte": present(
             float(nats.sum() / np.log(2) / sizes.sum()),
             "bits/byte",
@@ -146,6 +158,7 @@ def reference_part(measured: MeasuredReference, quantities: Quantities) -> Refer
             f"top-1 of the student over the reference's, {at}",
             interval=bootstrap_ratio(student.counted_hits, hits),
             n=count,
+            reason=measured.doubt,
         )
     else:
         reason = f"the reference's best token was never right at the {places} places that both share"
@@ -193,6 +206,21 @@ def _costs(report: dict[str, Any], quantities: Quantities) -> Quantities:
         else:
             found[name] = present(own.value / students.value, "ratio", what)
     return found
+
+
+def _doubt(part: EvalSlice, scores: dict[str, Any], vocab_size: int) -> str | None:
+    """Why the reference is no better than token frequencies on the documents that it could read."""
+    documents = part.documents()
+    chosen = [documents[number] for number in scores["documents"]]
+    shared = [ids[places] for ids, places in zip(chosen, scores["places"], strict=True)]
+    predicted = np.concatenate(shared)
+    if not len(predicted):
+        return None
+    size = int(np.sum(scores["text_bytes"]))
+    scored = np.concatenate([ids[1:] for ids in chosen])
+    chance = chance_on(scored, predicted, text_bytes=size, vocab_size=vocab_size)
+    bits = float(np.sum(scores["nats"]) / np.log(2) / size) if size else None
+    return near_chance(float(np.sum(scores["hits"]) / len(predicted)), bits, chance, "reference")
 
 
 def _score_student(bundle: Bundle, part: EvalSlice, scores: dict[str, Any]) -> DocumentScores:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from edgesnn.student.sampling.run import OnSample
     from edgesnn.student.training.distilled_text import OnTeacher
     from edgesnn.student.training.preparation import OnRead
-    from edgesnn.student.training.progress import OnProgress, Trained
+    from edgesnn.student.training.progress import OnDoubt, OnProgress, Trained
 
 #: Name of the student that ships with edgesnn.
 REFERENCE = "reference"
@@ -48,6 +48,7 @@ def train_student(
     *,
     on_teacher: OnTeacher | None = None,
     on_read: OnRead | None = None,
+    on_doubt: OnDoubt | None = None,
 ) -> Trained:
     """Distil a teacher, or text alone, into a student artifact.
 
@@ -58,6 +59,7 @@ def train_student(
         on_progress: Called after every step.
         on_teacher: Told how far the teacher is with each text.
         on_read: Told what the text was read as.
+        on_doubt: Told why the teacher is no better than token frequencies, where it is not.
 
     Returns:
         The artifact's folder and its metadata.
@@ -81,7 +83,9 @@ def train_student(
         raise missing_extra("torch", "train", "training")
     from edgesnn import student
 
-    return student.train_student(config, on_progress, on_teacher=on_teacher, on_read=on_read)
+    return student.train_student(
+        config, on_progress, on_teacher=on_teacher, on_read=on_read, on_doubt=on_doubt
+    )
 
 
 def sample_teacher(

@@ -16,6 +16,7 @@ COMMANDS = {
     "export": ("export_student",),
     "verify": ("verify_bundle",),
     "generate": ("generate_text",),
+    "chat": ("SNNLLMBackend",),
     "profile": ("profile_bundle", "profile_all", "profile_interleaved"),
     "map": ("map_bundle",),
     "compare": ("compare_runs",),
@@ -40,8 +41,8 @@ run.plot()          # latency, power, spike rates; needs pip install 'edgesnn[re
 A verb takes the path of a bundle (a string or any path object) or a bundle that is open. Nothing is printed:
 `on_progress`, where a function has it, is told a stage, the steps done and the steps in all. Everything that
 can go wrong is an `EdgesnnError` whose branches are the exit codes of the [command line](cli.md).
-`import edgesnn` loads nothing heavy; a name is imported when it is first used. `demo`, `doctor`, `init` and
-`sample` are for the shell alone.
+`import edgesnn` loads nothing heavy; a name is imported when it is first used. `demo`, `doctor`, `init`,
+`sample` and `serve` are for the shell alone.
 
 The examples run in a folder with the bundle of the reference student (`edgesnn export reference -o bundle`)
 and a run of it (`edgesnn profile bundle --profile quick -o run.json`). A test runs every one of them.

@@ -30,6 +30,8 @@ COMMANDS: dict[str, str] = {
     "export": "Compile a student artifact into a bundle that devices run.",
     "verify": "Compare every runnable target with golden, bit for bit.",
     "generate": "Write text with a bundle or an artifact, streamed.",
+    "chat": "Talk with a student in the terminal.",
+    "serve": "Answer HTTP requests as OpenAI's interface has them.",
     "profile": "Measure a bundle on a target and write a run record.",
     "map": "Set a student against a neuromorphic chip and its limits.",
     "compare": "Say what got worse against a base: the gate in CI.",
@@ -43,7 +45,7 @@ COMMANDS: dict[str, str] = {
     "help": "Show the help of a command.",
 }
 
-FOLDERS = frozenset({"meter", "profile", "train"})
+FOLDERS = frozenset({"chat", "meter", "profile", "serve", "train"})
 
 PROGRAM = "edgesnn"
 #: So wide a terminal gets rich's help, which cuts words where it has less room.

@@ -40,8 +40,20 @@ _FIRST_TOKEN = tuple(f"first_token.{key}" for key in SUMMARY_KEYS)
 _THROUGHPUT = ("throughput.generated", "throughput.windows_median", "throughput.prompt")
 _MEMORY = tuple(f"memory.{key}" for key in ("peak", "baseline", "loaded", "load_time", "cold_start"))
 _ACCURACY = tuple(
-    f"accuracy.{key}" for key in ("bits_per_byte", "teacher_bits_per_byte", "top1", "retention")
+    f"accuracy.{key}"
+    for key in (
+        "bits_per_byte",
+        "teacher_bits_per_byte",
+        "perplexity",
+        "teacher_perplexity",
+        "own_perplexity",
+        "top1",
+        "teacher_top1",
+        "retention",
+    )
 )
+#: Why a perplexity per native token is missing.
+NO_NATIVE_TOKENS = "nobody counted the tokens of a teacher's tokenizer on this text; see that per own token"
 _ACTIVITY = (
     "activity.spike_rate",
     "activity.activation_sparsity",
@@ -256,7 +268,8 @@ def accuracy_quantities(accuracy: AccuracyResult | Absent) -> Quantities:
         if value is None:
             found.update(missing([name], why or "the bundle says nothing of a teacher"))
         else:
-            found[name] = known(name, value, how, interval=interval, n=accuracy.documents)
+            doubt = accuracy.teacher_doubt if key in ("retention", "teacher_top1") else None
+            found[name] = known(name, value, how, interval=interval, n=accuracy.documents, reason=doubt)
 
     add("bits_per_byte", accuracy.bits_per_byte, how, accuracy.bits_per_byte_interval)
     add("top1", accuracy.top1, how, accuracy.top1_interval)
@@ -266,6 +279,34 @@ def accuracy_quantities(accuracy: AccuracyResult | Absent) -> Quantities:
         f"the teacher over its native tokens, as stored in the bundle; {accuracy.text}",
         accuracy.teacher_bits_per_byte_interval,
         accuracy.teacher_reason,
+    )
+    native = f"{accuracy.native_tokens} tokens of the teacher's tokenizer, {accuracy.text}"
+    add(
+        "perplexity",
+        accuracy.perplexity,
+        f"exp(nats of the text / native tokens): golden on {native}",
+        accuracy.perplexity_interval,
+        NO_NATIVE_TOKENS,
+    )
+    add(
+        "teacher_perplexity",
+        accuracy.teacher_perplexity,
+        f"exp(its nats / native tokens), as stored in the bundle: {native}",
+        accuracy.teacher_perplexity_interval,
+        accuracy.teacher_reason,
+    )
+    add(
+        "own_perplexity",
+        accuracy.own_perplexity,
+        f"exp(nats / own tokens): {how}",
+        accuracy.own_perplexity_interval,
+    )
+    add(
+        "teacher_top1",
+        accuracy.teacher_top1,
+        f"the teacher where its native tokens start, as stored in the bundle; {accuracy.text}",
+        None,
+        accuracy.retention_reason,
     )
     add(
         "retention",

@@ -41,6 +41,16 @@ class AccuracyResult:
             text, or None.
         teacher_bits_per_byte_interval: 95 % interval by document bootstrap, or None.
         teacher_reason: Why `teacher_bits_per_byte` is None; None when it is there.
+        perplexity: Exponential of all nats of the text over the native tokens that the teacher's tokenizer
+            writes it in, or None where nobody counted these.
+        perplexity_interval: 95 % interval by document bootstrap, or None.
+        own_perplexity: Exponential of the nats per token of the student's own vocabulary.
+        own_perplexity_interval: 95 % interval by document bootstrap, or None.
+        teacher_perplexity: Of the teacher per native token, or None.
+        teacher_perplexity_interval: 95 % interval by document bootstrap, or None.
+        native_tokens: Native tokens of the teacher's tokenizer, or None.
+        teacher_top1: Share of the places where retention looks that the teacher had right, or None.
+        teacher_doubt: Why the teacher is no better than token frequencies, or None.
         by_document: What the figures are sums of, ``[documents]`` each: ``bytes``, ``positions``, ``hits``,
             ``bits``; and ``counted_hits``, ``teacher_hits`` where retention is there.
     """
@@ -58,6 +68,15 @@ class AccuracyResult:
     teacher_bits_per_byte: float | None = None
     teacher_bits_per_byte_interval: tuple[float, float] | None = None
     teacher_reason: str | None = None
+    perplexity: float | None = None
+    perplexity_interval: tuple[float, float] | None = None
+    own_perplexity: float | None = None
+    own_perplexity_interval: tuple[float, float] | None = None
+    teacher_perplexity: float | None = None
+    teacher_perplexity_interval: tuple[float, float] | None = None
+    native_tokens: int | None = None
+    teacher_top1: float | None = None
+    teacher_doubt: str | None = None
     by_document: Mapping[str, npt.NDArray[np.generic]] = field(
         default_factory=dict, compare=False, repr=False
     )

@@ -111,11 +111,35 @@ class State:
             self.tensors[name][...] = new[name]
         self.count += 1
 
-    def load(self, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Replace the whole state by what a prefill gave."""
+    def load(self, tensors: Mapping[str, npt.NDArray[Any]], count: int = 0) -> None:
+        """Replace the whole state by what a prefill gave, or by another state at its ``count``."""
         for name, array in self.tensors.items():
             array[...] = tensors[name]
-        self.count = 0
+        self.count = count
+
+    def flat(self, program: Program, sequence: int) -> SpikeArray:
+        """One sequence as the C engine keeps it: all tensors behind each other, in order of the ops."""
+        parts = [self.tensors[tensor.name][sequence].ravel() for tensor in state_tensors(program)]
+        return np.concatenate(parts).astype(np.int8) if parts else np.empty(0, np.int8)
+
+    def take(self, program: Program, sequence: int, flat: npt.NDArray[Any]) -> None:
+        """Put in what `flat` gives; ``count`` stays as it is."""
+        at = 0
+        for tensor in state_tensors(program):
+            size = int(np.prod(tensor.shape))
+            self.tensors[tensor.name][sequence] = flat[at : at + size].reshape(tensor.shape)
+            at += size
+
+    def copied(self, program: Program, dtype: npt.DTypeLike = np.int8) -> State:
+        """The same state in memory of its own.
+
+        Args:
+            program: Its program.
+            dtype: Element type of the copy.
+        """
+        copy = State(program, self.batch, dtype)
+        copy.load(self.tensors, self.count)
+        return copy
 
 
 def ring_from_history(history: SpikeArray, ring: int) -> SpikeArray:

@@ -125,6 +125,8 @@ SUMMARIES: Mapping[str, str] = {
     "first_token": "first token",
 }
 _OPERATIONS, _UPDATES = "operations/token", "updates/token"
+#: Of a perplexity: so many tokens that are equally likely.
+_CHOICES = "choices"
 _HIGHER: Literal["higher"] = "higher"
 
 
@@ -163,7 +165,11 @@ GROUPS: Mapping[QuantityGroup, tuple[KnownQuantity, ...]] = {
     QuantityGroup.QUALITY: (
         _row("accuracy.bits_per_byte", "bits/byte", "bits per byte"),
         _row("accuracy.teacher_bits_per_byte", "bits/byte", "bits per byte of the teacher"),
+        _row("accuracy.perplexity", _CHOICES, "perplexity per native token"),
+        _row("accuracy.teacher_perplexity", _CHOICES, "perplexity of the teacher, per native token"),
+        _row("accuracy.own_perplexity", _CHOICES, "perplexity per own token"),
         _row("accuracy.top1", "share", "top-1", None, _HIGHER),
+        _row("accuracy.teacher_top1", "share", "top-1 of the teacher at its tokens", None, _HIGHER),
         _row("accuracy.retention", "share", "retention", None, _HIGHER),
         _row("parity.mismatches", "logits", "mismatching logits"),
     ),
@@ -324,6 +330,7 @@ def known(
     interval: tuple[float | None, float | None] | None = None,
     n: int | None = None,
     effective_n: float | None = None,
+    reason: str | None = None,
 ) -> Quantity:
     """A number of the table that is there: `present` with the table's unit.
 
@@ -335,9 +342,10 @@ def known(
         interval: Its 95 % interval, if it has one.
         n: Samples behind it.
         effective_n: Independent samples that the interval stands on.
+        reason: What it cannot say.
     """
     unit = QUANTITIES[name].unit
-    return present(value, unit, how, kind, interval=interval, n=n, effective_n=effective_n)
+    return present(value, unit, how, kind, interval=interval, n=n, effective_n=effective_n, reason=reason)
 
 
 def absent(unit: str, reason: str) -> Quantity:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from edgesnn.bundle.bundle import Bundle
 from edgesnn.closing import Closing
+from edgesnn.program.state import State
 
 IntArray = npt.NDArray[np.integer]
 
@@ -26,6 +27,7 @@ class Capability(StrEnum):
     STEP = "step"  #: one token at a time, with state
     SEQUENCE = "sequence"  #: whole sequences
     PREFILL = "prefill"  #: whole sequences that leave a state for `step`
+    STATE = "state"  #: the context can be saved, restored, and continued by a whole prompt
     BATCH = "batch"  #: more than one sequence side by side
     LOGITS = "logits"  #: all logits come back
     EXACT = "exact"  #: executes the integer program; parity with golden is required
@@ -252,6 +254,29 @@ class Runner(Closing, Protocol):
         """Run whole sequences ``[batch, length]`` from empty contexts; `step` continues after them.
 
         Only the logits of the last token come back: a prompt needs no others. It raises what `sequence` does.
+        """
+        ...
+
+    def extend(self, ids: IntArray) -> Output:
+        """Run more tokens ``[batch, length]`` behind the context; `step` continues after them.
+
+        Only the logits of the last token come back. It raises what `step` does.
+        """
+        ...
+
+    def save(self) -> State:
+        """The context: a copy that no later call changes.
+
+        Raises:
+            RunnerError: The device failed.
+        """
+        ...
+
+    def restore(self, state: State) -> None:
+        """Continue from a saved context, whichever runner of the same program saved it.
+
+        Raises:
+            RunnerError: It is another program's, or the device failed.
         """
         ...
 

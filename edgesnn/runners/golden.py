@@ -12,7 +12,7 @@ from edgesnn.bundle.bundle import PROGRAM_NAME, Bundle
 from edgesnn.program.golden import Golden
 from edgesnn.program.state import State
 from edgesnn.runners.base import Capability, DeviceInfo, IntArray, Output, RunnerOptions
-from edgesnn.runners.host import HostRunner, check_batch, cpu_name, not_open
+from edgesnn.runners.host import HostRunner, check_batch, check_state, cpu_name, not_open
 
 
 class GoldenRunner(HostRunner):
@@ -25,6 +25,7 @@ class GoldenRunner(HostRunner):
             Capability.STEP,
             Capability.SEQUENCE,
             Capability.PREFILL,
+            Capability.STATE,
             Capability.BATCH,
             Capability.LOGITS,
             Capability.EXACT,
@@ -77,6 +78,15 @@ class GoldenRunner(HostRunner):
         started = time.perf_counter_ns()
         logits, self._state = golden.prefill(ids)
         return Output(logits[:, -1], time.perf_counter_ns() - started)
+
+    def save(self) -> State:
+        golden = self._engine()
+        return (self._state or State(golden.program)).copied(golden.program)
+
+    def restore(self, state: State) -> None:
+        program = self._engine().program
+        check_state(program, state)
+        self._state = state.copied(program)
 
     def close(self) -> None:
         self._golden = None

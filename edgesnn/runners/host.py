@@ -11,7 +11,8 @@ import numpy as np
 
 from edgesnn.errors import RunnerError
 from edgesnn.program.program import Program
-from edgesnn.runners.base import ClockReading, IntArray, LoadChip, Runner, Window
+from edgesnn.program.state import State, state_tensors
+from edgesnn.runners.base import ClockReading, IntArray, LoadChip, Output, Runner, Window
 
 _CPUINFO = Path("/proc/cpuinfo")
 
@@ -32,6 +33,13 @@ class HostRunner(ProgramRunner):
 
     A subclass executes; this class measures. `last_token` keeps a token to compute with in `play`.
     """
+
+    def extend(self, ids: IntArray) -> Output:
+        """Run more tokens ``[batch, length]`` behind the context, one after another."""
+        rows = np.asarray(ids)
+        check_length(rows)
+        outputs = [self.step(rows[:, i]) for i in range(rows.shape[1])]
+        return Output(outputs[-1].logits, sum(output.elapsed_ns for output in outputs))
 
     def window(self, ids: IntArray, repeat: int, warmup: int) -> Window:
         """Run steps over ``ids [length]`` ``repeat`` times, each from a new context, and time each step.
@@ -118,6 +126,31 @@ def check_batch(tokens: IntArray, batch: int) -> None:
             actual=list(np.shape(tokens)),
             limit=[batch],
             remedy="call reset with the number of sequences",
+        )
+
+
+def check_length(ids: IntArray) -> None:
+    """Refuse a call with nothing to run.
+
+    Raises:
+        RunnerError: There is no token ``[batch, length]``.
+    """
+    if np.ndim(ids) != 2 or np.size(ids) == 0:
+        raise RunnerError("there are no tokens to run", actual=list(np.shape(ids)), limit="[batch, length]")
+
+
+def check_state(program: Program, state: State) -> None:
+    """Refuse a saved context that is another program's.
+
+    Raises:
+        RunnerError: Its tensors have other names or shapes.
+    """
+    wanted = {tensor.name: (state.batch, *tensor.shape) for tensor in state_tensors(program)}
+    found = {name: array.shape for name, array in state.tensors.items()}
+    if wanted != found:
+        differing = sorted(name for name in wanted | found if wanted.get(name) != found.get(name))
+        raise RunnerError(
+            "the saved context is another program's", actual=f"differing: {', '.join(differing[:3])}"
         )
 
 

@@ -5,29 +5,23 @@
 #if defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512VNNI__) && defined(__AVX512VPOPCNTDQ__)
 #include <immintrin.h>
 
-#define ROWS_MAX 256u /* 256 * 127 fits int16 */
+#ifndef SNN_COLUMN_BLOCKS
+#define SNN_COLUMN_BLOCKS 2u /* 128 columns at a time (docs/decisions/engine_kernels.md) */
+#endif
+#define GROUPS_AHEAD 2u /* later groups of a chunk find most rows in the cache */
 
-static inline uint32_t events_of(const uint64_t *bits, uint32_t words, uint32_t columns, uint32_t *events) {
-    const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    const __m512i step = _mm512_set1_epi32((int)(16u * columns));
-    __m512i offset = _mm512_mullo_epi32(lane, _mm512_set1_epi32((int)columns));
-    uint32_t *next = events;
-    uint32_t w, i;
-    for (w = 0; w < words; w++) {
-        uint64_t left = bits[w];
-        for (i = 0; i < 4; i++, left >>= 16) {
-            __mmask16 mask = (__mmask16)left;
-            _mm512_storeu_si512(next,
-                                _mm512_maskz_compress_epi32(mask, offset)); /* the buffer has room behind */
-            next += _mm_popcnt_u32(mask);
-            offset = _mm512_add_epi32(offset, step);
-        }
+static uint32_t events(const uint64_t *bits, uint32_t words, uint16_t *rows) {
+    uint16_t *next = rows;
+    __m512i number = _mm512_cvtepu8_epi16(
+        _mm256_setr_epi64x(0x0706050403020100, 0x0F0E0D0C0B0A0908, 0x1716151413121110, 0x1F1E1D1C1B1A1918));
+    uint32_t w;
+    for (w = 0; w < 2 * words; w++) {
+        __mmask32 mask = (__mmask32)(bits[w / 2] >> (w % 2 * 32));
+        _mm512_storeu_si512(next, _mm512_maskz_compress_epi16(mask, number)); /* there is room behind */
+        next += _mm_popcnt_u32(mask);
+        number = _mm512_add_epi16(number, _mm512_set1_epi16(32));
     }
-    return (uint32_t)(next - events);
-}
-
-static uint32_t events(const uint64_t *bits, uint32_t words, uint32_t columns, uint32_t *out) {
-    return events_of(bits, words, columns, out);
+    return (uint32_t)(next - rows);
 }
 
 /* Sixty-four int16 sums, in the order that unpacking left, to int32 in order of columns. */
@@ -47,62 +41,88 @@ static inline void store64(int32_t *out, __m512i low, __m512i high, int add) {
     }
 }
 
-/* Two rows at a time: their bytes are interleaved, so that one multiply-add by ones widens and adds both. */
-static inline __attribute__((always_inline)) void
-add_rows(const int8_t *weight, const uint32_t *row_of, uint32_t count, int32_t *out, const uint32_t blocks) {
+/* The bytes of two rows are interleaved, so that one multiply-add by ones widens and adds both. While one
+ * block of a row's columns is added, the next is on its way. Without `pair` there is but one row. */
+static inline __attribute__((always_inline)) void add_pair(const int8_t *one, const int8_t *two,
+                                                           __m512i *sums, const uint32_t blocks,
+                                                           const int ahead, const int pair) {
     const __m512i ones = _mm512_set1_epi8(1);
-    uint32_t done = 0, i, b;
-    do {
-        __m512i low[4], high[4];
-        uint32_t end = count - done < ROWS_MAX ? count : done + ROWS_MAX;
-        for (b = 0; b < blocks; b++) low[b] = high[b] = _mm512_setzero_si512();
-        for (i = done; i + 1 < end; i += 2) {
-            const int8_t *one = weight + row_of[i], *two = weight + row_of[i + 1];
-            for (b = 0; b < blocks; b++) {
-                __m512i x = _mm512_loadu_si512(one + 64 * b), y = _mm512_loadu_si512(two + 64 * b);
-                low[b] = _mm512_add_epi16(low[b], _mm512_maddubs_epi16(ones, _mm512_unpacklo_epi8(x, y)));
-                high[b] = _mm512_add_epi16(high[b], _mm512_maddubs_epi16(ones, _mm512_unpackhi_epi8(x, y)));
-            }
-        }
-        for (; i < end; i++) {
-            const int8_t *one = weight + row_of[i];
-            for (b = 0; b < blocks; b++) {
-                __m512i x = _mm512_loadu_si512(one + 64 * b), zero = _mm512_setzero_si512();
-                low[b] = _mm512_add_epi16(low[b], _mm512_maddubs_epi16(ones, _mm512_unpacklo_epi8(x, zero)));
-                high[b] =
-                    _mm512_add_epi16(high[b], _mm512_maddubs_epi16(ones, _mm512_unpackhi_epi8(x, zero)));
-            }
-        }
-        for (b = 0; b < blocks; b++) store64(out + 64 * b, low[b], high[b], done != 0);
-        done = end;
-    } while (done < count);
+    uint32_t b;
+    for (b = 0; ahead && b < blocks; b += 1) {
+        _mm_prefetch((const char *)one + 64 * (blocks + b), _MM_HINT_T0);
+        if (pair) _mm_prefetch((const char *)two + 64 * (blocks + b), _MM_HINT_T0);
+    }
+    for (b = 0; b < blocks; b++) {
+        __m512i x = _mm512_loadu_si512(one + 64 * b),
+                y = pair ? _mm512_loadu_si512(two + 64 * b) : _mm512_setzero_si512();
+        __m512i low = _mm512_unpacklo_epi8(x, y), high = _mm512_unpackhi_epi8(x, y);
+        sums[2 * b] = _mm512_add_epi16(sums[2 * b], _mm512_maddubs_epi16(ones, low));
+        sums[2 * b + 1] = _mm512_add_epi16(sums[2 * b + 1], _mm512_maddubs_epi16(ones, high));
+    }
 }
 
-#ifndef SNN_COLUMN_BLOCKS
-#define SNN_COLUMN_BLOCKS 4u /* 256 columns at a time (docs/decisions/engine_kernels.md) */
-#endif
+static inline __attribute__((always_inline)) void add_rows(const int8_t *weight, size_t columns,
+                                                           const uint16_t *list, uint32_t count,
+                                                           __m512i *sums, const uint32_t blocks,
+                                                           const int ahead) {
+    uint32_t i, b;
+    for (b = 0; b < 2 * blocks; b++) sums[b] = _mm512_setzero_si512();
+    for (i = 0; i + 1 < count; i += 2)
+        add_pair(weight + list[i] * columns, weight + list[i + 1] * columns, sums, blocks, ahead, 1);
+    if (i < count) add_pair(weight + list[i] * columns, NULL, sums, blocks, ahead, 0);
+}
 
-static void linear(const int8_t *weight, uint32_t columns, const uint32_t *row_of, const uint32_t *starts,
-                   uint32_t vectors, int32_t *out, size_t stride) {
-    uint32_t c = 0, v, e, i;
-    for (; c + SNN_COLUMN_BLOCKS * 64 <= columns; c += SNN_COLUMN_BLOCKS * 64) {
-        for (v = 0; v < vectors; v++) {
-            add_rows(weight + c, row_of + starts[v], starts[v + 1] - starts[v], out + v * stride + c,
-                     SNN_COLUMN_BLOCKS);
+/* `blocks` times sixty-four columns from `first` of one group of timesteps. */
+static inline __attribute__((always_inline)) void
+group_columns(const snn_layer *layer, uint32_t g, uint32_t first, const uint32_t blocks, const int ahead) {
+    const snn_part *part = layer->parts + layer->groups[g], *end = layer->parts + layer->groups[g + 1];
+    __m512i steps[SNN_GROUP][2 * SNN_COLUMN_BLOCKS], sums[2 * SNN_COLUMN_BLOCKS];
+    uint32_t count, t, b;
+    int32_t *out = snn_group_out(layer, g, &count) + first;
+    int add = 0;
+    memset(steps, 0, sizeof steps);
+    for (;; part++) {
+        if (part == end || part->count == 0) {
+            for (t = 0; t < count; t++) {
+                for (b = 0; b < blocks; b++)
+                    store64(out + t * layer->stride + 64 * b, steps[t][2 * b], steps[t][2 * b + 1], add);
+            }
+            if (part == end) return;
+            memset(steps, 0, sizeof steps);
+            add = 1;
+        } else {
+            __m512i *one = steps[part->first], *two = steps[part->second % SNN_GROUP];
+            add_rows(layer->weight + first, layer->columns, layer->list + part->start, part->count, sums,
+                     blocks, ahead);
+            for (b = 0; b < 2 * blocks; b++) one[b] = _mm512_add_epi16(one[b], sums[b]);
+            for (b = 0; part->second < SNN_GROUP && b < 2 * blocks; b++)
+                two[b] = _mm512_add_epi16(two[b], sums[b]);
         }
     }
-    for (; c + 64 <= columns; c += 64) {
-        for (v = 0; v < vectors; v++) {
-            add_rows(weight + c, row_of + starts[v], starts[v + 1] - starts[v], out + v * stride + c, 1);
+}
+
+static void linear(const snn_layer *layer) {
+    uint32_t groups = layer->tokens * snn_groups(layer->timesteps), ahead, c = 0, g, i, b;
+    const uint32_t wide = SNN_COLUMN_BLOCKS * 64;
+    snn_lists(layer, events);
+    ahead = snn_list_length(layer, GROUPS_AHEAD);
+    for (i = 0; i < ahead; i++) {
+        const char *row = (const char *)layer->weight + layer->list[i] * (size_t)layer->columns;
+        for (b = 0; b < SNN_COLUMN_BLOCKS; b++) _mm_prefetch(row + 64 * b, _MM_HINT_T0);
+    }
+    for (; c + wide <= layer->columns; c += wide) {
+        for (g = 0; g < groups; g++) {
+            if (g < GROUPS_AHEAD && c + wide < layer->columns) {
+                group_columns(layer, g, c, SNN_COLUMN_BLOCKS, 1);
+            } else {
+                group_columns(layer, g, c, SNN_COLUMN_BLOCKS, 0);
+            }
         }
     }
-    for (v = 0; v < vectors && c < columns; v++) {
-        int32_t *row = out + v * stride;
-        for (i = c; i < columns; i++) row[i] = 0;
-        for (e = starts[v]; e < starts[v + 1]; e++) {
-            for (i = c; i < columns; i++) row[i] += weight[(size_t)row_of[e] + i];
-        }
+    for (; c + 64 <= layer->columns; c += 64) {
+        for (g = 0; g < groups; g++) group_columns(layer, g, c, 1, 0);
     }
+    snn_linear_columns(layer, c);
 }
 
 static inline __attribute__((always_inline)) void lif_steps(const snn_op *op, const int32_t *current,
@@ -113,21 +133,20 @@ static inline __attribute__((always_inline)) void lif_steps(const snn_op *op, co
     uint32_t half_words = snn_words(op->channels) * 4, c, t;
     for (c = 0; c + 16 <= op->channels; c += 16) {
         const __m512i threshold = _mm512_loadu_si512(op->left + c), bias = _mm512_loadu_si512(op->right + c);
-        __m512i membrane = _mm512_setzero_si512();
+        __m512i drive = _mm512_setzero_si512();
+        __mmask16 quiet = 0; /* where the membrane was not reset */
         uint8_t *out = (uint8_t *)bits + c / 8;
         for (t = 0; t < timesteps; t++, out += 2 * (size_t)half_words) {
-            __m512i drive =
-                _mm512_add_epi32(_mm512_slli_epi32(_mm512_loadu_si512(current + t * stride + c), 6), bias);
-            __mmask16 quiet;
+            __m512i x = _mm512_maskz_mullo_epi32(quiet, drive, n);
             uint16_t fired;
+            drive =
+                _mm512_add_epi32(_mm512_slli_epi32(_mm512_loadu_si512(current + t * stride + c), 6), bias);
             if (t > 0) { /* trunc(x / 256): 255 is added to a negative x before the shift that rounds down */
-                __m512i x = _mm512_mullo_epi32(membrane, n);
                 x = _mm512_mask_add_epi32(x, _mm512_movepi32_mask(x), x, up);
                 drive = _mm512_add_epi32(drive, _mm512_srai_epi32(x, 8));
             }
             if (clip) drive = _mm512_max_epi32(drive, floor);
             quiet = _mm512_cmple_epi32_mask(drive, threshold);
-            membrane = _mm512_maskz_mov_epi32(quiet, drive);
             fired = (uint16_t)~quiet;
             memcpy(out, &fired, 2);
         }
@@ -162,11 +181,27 @@ static inline void score_slots(uint64_t q, const uint64_t *k, uint32_t slots, ui
     }
 }
 
+/* Sixty-four unsigned 16-bit sums, in the order that unpacking left, to the first `width` of out. */
+static inline void store_sums(int32_t *out, __m512i low, __m512i high, uint32_t width) {
+    const __m512i first = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11);
+    const __m512i second = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
+    const uint64_t lanes = width < 64 ? ((uint64_t)1 << width) - 1 : ~(uint64_t)0;
+    __m512i half[2];
+    uint32_t i;
+    half[0] = _mm512_permutex2var_epi64(low, first, high);
+    half[1] = _mm512_permutex2var_epi64(low, second, high);
+    for (i = 0; i < 4; i++) {
+        __m256i part =
+            i % 2 == 0 ? _mm512_castsi512_si256(half[i / 2]) : _mm512_extracti64x4_epi64(half[i / 2], 1);
+        _mm512_mask_storeu_epi32(out + 16 * i, (__mmask16)(lanes >> (16 * i)), _mm512_cvtepu16_epi32(part));
+    }
+}
+
 static void attend(const uint64_t *q, const uint64_t *k, const uint64_t *v, uint32_t slots, uint32_t words,
                    uint32_t channels, uint32_t *scores, int32_t *out) {
-    uint32_t most = (uint32_t)_mm_popcnt_u64(q[0]), run, j = 0, i;
-    __m512i sums[2];
-    __m512i low, high;
+    const __m512i zero = _mm512_setzero_si512();
+    uint32_t most = (uint32_t)_mm_popcnt_u64(q[0]), run, j = 0;
+    __m512i low = zero, high = zero;
     if (words != 1 || most * slots > 65535) {
         snn_kernels_reference.attend(q, k, v, slots, words, channels, scores, out);
         return;
@@ -176,7 +211,6 @@ static void attend(const uint64_t *q, const uint64_t *k, const uint64_t *v, uint
         return;
     }
     score_slots(q[0], k, slots, scores);
-    sums[0] = sums[1] = _mm512_setzero_si512();
     run = 255 / most; /* so many scores fit a byte */
     while (j < slots) {
         uint32_t end = slots - j < run ? slots : j + run;
@@ -190,19 +224,49 @@ static void attend(const uint64_t *q, const uint64_t *k, const uint64_t *v, uint
             j++;
         }
         bytes = _mm512_add_epi8(bytes, others);
-        sums[0] = _mm512_add_epi16(sums[0], _mm512_cvtepu8_epi16(_mm512_castsi512_si256(bytes)));
-        sums[1] = _mm512_add_epi16(sums[1], _mm512_cvtepu8_epi16(_mm512_extracti64x4_epi64(bytes, 1)));
+        low = _mm512_add_epi16(low, _mm512_unpacklo_epi8(bytes, zero));
+        high = _mm512_add_epi16(high, _mm512_unpackhi_epi8(bytes, zero));
     }
-    for (i = 0; i < 2 && 32 * i < channels; i++) {
-        uint32_t left = channels - 32 * i;
-        __mmask16 first = left < 16 ? (__mmask16)((1u << left) - 1u) : (__mmask16)0xFFFF;
-        __mmask16 second = left < 16   ? 0
-                           : left < 32 ? (__mmask16)((1u << (left - 16)) - 1u)
-                                       : (__mmask16)0xFFFF;
-        low = _mm512_cvtepu16_epi32(_mm512_castsi512_si256(sums[i]));
-        high = _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(sums[i], 1));
-        _mm512_mask_storeu_epi32(out + 32 * i, first, low);
-        _mm512_mask_storeu_epi32(out + 32 * i + 16, second, high);
+    store_sums(out, low, high, channels);
+}
+
+/* A row of sums is one register; two rows are interleaved and added by one multiply-add. */
+static void attend_sums(const uint64_t *q, const uint64_t *k, const uint64_t *v, const uint64_t *old_k,
+                        const uint64_t *old_v, uint32_t words, uint32_t channels, uint8_t *sums,
+                        int32_t *out) {
+    const __m512i ones = _mm512_set1_epi8(1), zero = _mm512_setzero_si512();
+    uint32_t score = 0, w, b;
+    for (w = 0; w < words; w++) score += (uint32_t)_mm_popcnt_u64(q[w] & k[w]);
+    for (b = 0; b < words; b++, sums += (size_t)channels * 64, out += 64) {
+        __m512i own = _mm512_maskz_mov_epi8(v[b], _mm512_set1_epi8((char)score));
+        __m512i low = _mm512_unpacklo_epi8(own, zero), high = _mm512_unpackhi_epi8(own, zero);
+        uint8_t *rows = sums;
+        for (w = 0; w < words; w++, rows += 64 * 64) {
+            uint64_t left = q[w];
+            while (left != 0) {
+                __m512i x = _mm512_load_si512(rows + 64 * _tzcnt_u64(left)), y = zero;
+                left &= left - 1;
+                if (left != 0) y = _mm512_load_si512(rows + 64 * _tzcnt_u64(left));
+                left &= left - 1; /* nothing stays nothing */
+                low = _mm512_add_epi16(low, _mm512_maddubs_epi16(_mm512_unpacklo_epi8(x, y), ones));
+                high = _mm512_add_epi16(high, _mm512_maddubs_epi16(_mm512_unpackhi_epi8(x, y), ones));
+            }
+        }
+        store_sums(out, low, high, channels - 64 * b);
+        rows = sums;
+        for (w = 0; w < words; w++, rows += 64 * 64) {
+            uint64_t left = old_k[w];
+            for (; left != 0; left &= left - 1) {
+                uint8_t *row = rows + 64 * _tzcnt_u64(left);
+                __m512i x = _mm512_load_si512(row);
+                _mm512_store_si512(row, _mm512_mask_sub_epi8(x, old_v[b], x, ones));
+            }
+            for (left = k[w]; left != 0; left &= left - 1) {
+                uint8_t *row = rows + 64 * _tzcnt_u64(left);
+                __m512i x = _mm512_load_si512(row);
+                _mm512_store_si512(row, _mm512_mask_add_epi8(x, v[b], x, ones));
+            }
+        }
     }
 }
 
@@ -305,6 +369,6 @@ static int32_t logits(const int8_t *table, const uint8_t *packed, uint32_t rank,
     return before > largest ? before : largest;
 }
 
-const snn_kernels snn_kernels_avx512 = {"avx512", events, linear,       lif, attend,
+const snn_kernels snn_kernels_avx512 = {"avx512", linear, lif,          attend, attend_sums,
                                         project,  logits, packed_bytes, pack};
 #endif

@@ -22,6 +22,14 @@ enum {
 #define SNN_MEMBRANE_MAX 8388607
 #define SNN_RESIDUAL_MAX 131071
 #define SNN_BLOCK        256u /* logits that snn_top looks at together */
+#define SNN_HEAD_WORDS   4u   /* of the widest head: 255 channels */
+
+/* Windows whose heads keep running sums. Below, visiting every slot of the ring costs less; above, a sum
+ * could leave its byte. */
+#define SNN_SUMS_LEAST 41u
+#ifndef SNN_SUMS_MOST
+#define SNN_SUMS_MOST 256u
+#endif
 
 /* One op with its inputs resolved and its buffer planned. Offsets of values are bytes per token of a chunk.
  */
@@ -59,6 +67,30 @@ struct snn_model {
     uint64_t saved_bytes; /* of snn_save */
 };
 
+/* Timesteps that share the rows of a Linear. */
+#define SNN_GROUP 4u
+
+/* Some rows of a list of row numbers, to be added to one timestep of a group or to two. Without rows it says
+ * that all sums of the group must leave their 16 bits now. */
+typedef struct snn_part {
+    uint32_t start; /* in the list */
+    uint16_t count;
+    uint8_t first, second; /* timesteps in the group; second is SNN_GROUP where there is but one */
+} snn_part;
+
+/* A Linear over the tokens of a chunk, and what snn_lists makes of its spikes. */
+typedef struct snn_layer {
+    const int8_t *weight; /* [rows][columns] */
+    const uint64_t *bits; /* [tokens][timesteps][words of rows], a token every bits_stride words */
+    int32_t *out;         /* [tokens * timesteps][columns], a row every stride */
+    size_t bits_stride, stride;
+    uint32_t rows, columns, tokens, timesteps;
+    uint16_t *list;   /* row numbers, with room for a register behind the last */
+    snn_part *parts;  /* group after group */
+    uint32_t *groups; /* where the parts of each group start; [tokens * snn_groups(timesteps) + 1] */
+    uint64_t *masks;  /* scratch of snn_lists */
+} snn_layer;
+
 struct snn_context {
     const snn_model *model;
     uint32_t chunk;
@@ -67,10 +99,12 @@ struct snn_context {
     uint64_t filled;   /* slots of every ring that can hold a token, from 0: min(n, ring) until a restore */
     uint8_t *state;
     uint8_t *values;
-    uint32_t *events; /* row offsets of active inputs, vector after vector */
-    uint32_t *starts; /* where each vector's events start */
+    uint16_t *list; /* of the Linear at work: see snn_layer */
+    snn_part *parts;
+    uint32_t *groups;
+    uint64_t *masks;
     uint32_t *scores; /* of one attention window, padded */
-    uint64_t *head;   /* q of one head */
+    uint64_t *head;   /* q, k and v of one head, SNN_HEAD_WORDS each */
     int32_t *sums;    /* of a projection */
     int16_t *inputs;  /* of a projection */
     int32_t *block;   /* SNN_BLOCK logits */
@@ -80,11 +114,8 @@ struct snn_context {
 /* Kernels. All arrays are exactly as long as their extents say unless a padding is named. */
 struct snn_kernels {
     const char *name;
-    /* Row offsets of the set bits; returns how many. May write 16 offsets behind the last. */
-    uint32_t (*events)(const uint64_t *bits, uint32_t words, uint32_t columns, uint32_t *events);
-    /* out[v][c] = sum over the events e of vector v of weight[e + c]; rows of out are `stride` apart. */
-    void (*linear)(const int8_t *weight, uint32_t columns, const uint32_t *events, const uint32_t *starts,
-                   uint32_t vectors, int32_t *out, size_t stride);
+    /* out[v][c] = sum over the set bits r of vector v of weight[r][c]. */
+    void (*linear)(const snn_layer *layer);
     /* Spikes of one token: bits [timesteps][words]. Rows of current are `stride` apart, 0 when all are equal.
      */
     void (*lif)(const snn_op *op, const int32_t *current, size_t stride, uint32_t timesteps, uint64_t *bits);
@@ -92,6 +123,13 @@ struct snn_kernels {
      * slots + 64 words. */
     void (*attend)(const uint64_t *q, const uint64_t *k, const uint64_t *v, uint32_t slots, uint32_t words,
                    uint32_t channels, uint32_t *scores, int32_t *out);
+    /* The same for a head that keeps sums uint8 [words][channels][64] of its ring, sums[w][i][c] = how many
+     * slots have bit i in k and bit 64 w + c in v: out = q . sums + popcount(q & k) * v for the token itself;
+     * then the slot that leaves is taken off the sums and the token added. No sum leaves a byte and out fits
+     * 16 bits. */
+    void (*attend_sums)(const uint64_t *q, const uint64_t *k, const uint64_t *v, const uint64_t *old_k,
+                        const uint64_t *old_v, uint32_t words, uint32_t channels, uint8_t *sums,
+                        int32_t *out);
     /* out[c] = sum over j of x[j] * weight[j][c]. */
     void (*project)(const int16_t *x, uint32_t rows, const int8_t *weight, uint32_t columns, int32_t *out);
     /* out[i] = table[first + i] . codes; codes are padded with zeros to a multiple of 64. Gives the largest.
@@ -112,6 +150,19 @@ static inline uint64_t snn_aligned(uint64_t bytes) {
 
 /* Row length of a stored current: a multiple of 64 bytes. */
 static inline uint32_t snn_row(uint32_t channels) { return (channels + 15u) / 16u * 16u; }
+
+static inline int snn_has_sums(int32_t window) {
+    return (uint32_t)window >= SNN_SUMS_LEAST && (uint32_t)window <= SNN_SUMS_MOST;
+}
+
+/* Bytes of one head's running sums at one timestep. */
+static inline size_t snn_sums_bytes(uint32_t channels) { return (size_t)snn_words(channels) * channels * 64; }
+
+/* The state of an Attend: keys, values [T][slots][words] of this many bytes each, then the sums of the heads
+ * that have them, timestep after timestep. */
+static inline uint64_t snn_ring_bytes(const snn_op *op, uint32_t timesteps) {
+    return snn_aligned((uint64_t)timesteps * op->slots * snn_words((uint32_t)op->numbers[0]) * 8);
+}
 
 /* trunc(value / 2**shift), by magnitude: `>>` of a negative number would round down. */
 static inline int32_t snn_trunc(int32_t value, uint32_t shift) {
@@ -140,12 +191,33 @@ static inline uint32_t snn_lowest(uint64_t x) {
 #endif
 }
 
-/* The plain way of snn_kernels.events. */
-uint32_t snn_events(const uint64_t *bits, uint32_t words, uint32_t columns, uint32_t *events);
+/* Groups of timesteps of a token. */
+static inline uint32_t snn_groups(uint32_t timesteps) { return (timesteps + SNN_GROUP - 1) / SNN_GROUP; }
+
+/* Where the sums of a group of timesteps go, and how many timesteps it has. */
+static inline int32_t *snn_group_out(const snn_layer *layer, uint32_t group, uint32_t *steps) {
+    uint32_t per_token = snn_groups(layer->timesteps), step = group % per_token * SNN_GROUP;
+    *steps = layer->timesteps - step < SNN_GROUP ? layer->timesteps - step : SNN_GROUP;
+    return layer->out + ((size_t)(group / per_token) * layer->timesteps + step) * layer->stride;
+}
+
+/* Numbers of the set bits; returns how many. May write 64 bytes behind the last. */
+typedef uint32_t (*snn_events_of)(const uint64_t *bits, uint32_t words, uint16_t *rows);
+uint32_t snn_events(const uint64_t *bits, uint32_t words, uint16_t *rows);
+/* Most parts of a group, and bytes of the masks, for so many rows. */
+uint32_t snn_parts_max(uint32_t rows);
+size_t snn_masks_bytes(uint32_t rows);
+/* Fills list, parts and groups of a layer. */
+void snn_lists(const snn_layer *layer, snn_events_of events);
+/* Length of the lists of the first groups. */
+uint32_t snn_list_length(const snn_layer *layer, uint32_t groups);
+/* Columns [first, columns) of a layer: the equation itself, used by every kernel set for what its lanes
+ * leave. */
+void snn_linear_columns(const snn_layer *layer, uint32_t first);
 /* Bits [first, first + count) of a bit row, moved to bit 0; unused bits of the last word are 0. */
 void snn_bits(const uint64_t *bits, uint32_t first, uint32_t count, uint64_t *out);
-/* LIF of channels [first, channels): the equation itself, used by every kernel set for what its lanes leave.
- */
+/* LIF of channels [first, channels), whose bits are 0 before: the equation itself, used by every kernel set
+ * for what its lanes leave. */
 void snn_lif_scalar(const snn_op *op, uint32_t first, const int32_t *current, size_t stride,
                     uint32_t timesteps, uint64_t *bits);
 /* Run tokens [0, count) of a chunk; ops from `tail` on only from token `first`; codes of token i go to

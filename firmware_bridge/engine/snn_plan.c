@@ -33,7 +33,11 @@ static uint64_t place(const snn_model *model, uint32_t index, uint64_t bytes) {
 static uint64_t state_bytes(const snn_op *op, uint32_t timesteps) {
     if (op->kind == SNN_SHIFT) return snn_aligned((uint64_t)timesteps * snn_words(op->channels) * 8);
     if (op->kind == SNN_ATTEND) {
-        return snn_aligned((uint64_t)timesteps * op->slots * snn_words((uint32_t)op->numbers[0]) * 8) * 2;
+        uint64_t sums = 0;
+        uint32_t h;
+        for (h = 0; h < op->count; h++) sums += snn_has_sums(op->left[h]) ? 1u : 0u;
+        return snn_ring_bytes(op, timesteps) * 2 +
+               sums * timesteps * snn_sums_bytes((uint32_t)op->numbers[0]);
     }
     return 0;
 }
@@ -142,27 +146,32 @@ snn_status snn_model_open(const void *data, size_t size, void *memory, size_t by
     return SNN_OK;
 }
 
+#define PARTS 12 /* of a context */
+
 /* Sizes of the parts of a context, in the order in which they stand. */
-static snn_status parts_of(const snn_model *model, uint32_t chunk, uint64_t sizes[10], uint64_t *total) {
-    uint64_t vectors = (uint64_t)chunk * model->timesteps;
+static snn_status parts_of(const snn_model *model, uint32_t chunk, uint64_t sizes[PARTS], uint64_t *total) {
+    uint64_t vectors = (uint64_t)chunk * model->timesteps,
+             groups = (uint64_t)chunk * snn_groups(model->timesteps);
     int i;
     sizes[0] = snn_aligned(sizeof(snn_context));
     sizes[1] = snn_aligned(model->ring_bytes);
     sizes[2] = snn_aligned(model->value_bytes * chunk);
-    sizes[3] = snn_aligned((vectors * model->rows_max + 64) * 4);
-    sizes[4] = snn_aligned((vectors + 1) * 4);
+    sizes[3] = snn_aligned((vectors * model->rows_max + 64) * 2);
+    sizes[4] = snn_aligned(groups * snn_parts_max(model->rows_max) * sizeof(snn_part));
     sizes[5] = snn_aligned(((uint64_t)model->window + 64) * 4);
-    sizes[6] = 64;
+    sizes[6] = snn_aligned(3 * SNN_HEAD_WORDS * 8);
     sizes[7] = snn_aligned((uint64_t)snn_row(model->width_max) * 4);
     sizes[8] = sizes[7];
     sizes[9] = SNN_BLOCK * 4 + (uint64_t)chunk * snn_aligned(model->rank);
     *total = 0;
-    for (i = 0; i < 10; i++) *total += sizes[i];
+    sizes[10] = snn_aligned((groups + 1) * 4);
+    sizes[11] = snn_aligned(snn_masks_bytes(model->rows_max));
+    for (i = 0; i < PARTS; i++) *total += sizes[i];
     return vectors * model->rows_max > UINT32_MAX || *total > SIZE_MAX / 2 ? SNN_E_LIMIT : SNN_OK;
 }
 
 snn_status snn_context_size(const snn_model *model, uint32_t chunk, size_t *bytes) {
-    uint64_t sizes[10], total;
+    uint64_t sizes[PARTS], total;
     snn_status status;
     if (model == NULL || bytes == NULL || chunk < 1 || chunk > 4096) return SNN_E_ARGUMENT;
     status = parts_of(model, chunk, sizes, &total);
@@ -172,8 +181,8 @@ snn_status snn_context_size(const snn_model *model, uint32_t chunk, size_t *byte
 
 snn_status snn_context_open(const snn_model *model, uint32_t chunk, void *memory, size_t bytes,
                             snn_context **context) {
-    uint64_t sizes[10], total;
-    uint8_t *at[10];
+    uint64_t sizes[PARTS], total;
+    uint8_t *at[PARTS];
     snn_context *made = (snn_context *)memory;
     snn_status status;
     int i;
@@ -185,19 +194,21 @@ snn_status snn_context_open(const snn_model *model, uint32_t chunk, void *memory
     if (bytes < total) return SNN_E_MEMORY;
     memset(memory, 0, (size_t)total);
     at[0] = (uint8_t *)memory;
-    for (i = 1; i < 10; i++) at[i] = at[i - 1] + (size_t)sizes[i - 1];
+    for (i = 1; i < PARTS; i++) at[i] = at[i - 1] + (size_t)sizes[i - 1];
     made->model = model;
     made->chunk = chunk;
     made->state = at[1];
     made->values = at[2];
-    made->events = (uint32_t *)(void *)at[3];
-    made->starts = (uint32_t *)(void *)at[4];
+    made->list = (uint16_t *)(void *)at[3];
+    made->parts = (snn_part *)(void *)at[4];
     made->scores = (uint32_t *)(void *)at[5];
     made->head = (uint64_t *)(void *)at[6];
     made->sums = (int32_t *)(void *)at[7];
     made->inputs = (int16_t *)(void *)at[8];
     made->block = (int32_t *)(void *)at[9];
     made->codes = (int8_t *)at[9] + SNN_BLOCK * 4;
+    made->groups = (uint32_t *)(void *)at[10];
+    made->masks = (uint64_t *)(void *)at[11];
     *context = made;
     return SNN_OK;
 }

@@ -18,20 +18,6 @@ static uint8_t *counts_of(const snn_context *context, uint32_t index, uint32_t t
     return context->values + (size_t)op->value * context->chunk + token * (size_t)snn_aligned(op->channels);
 }
 
-uint32_t snn_events(const uint64_t *bits, uint32_t words, uint32_t columns, uint32_t *events) {
-    uint32_t *next = events;
-    uint32_t word;
-    for (word = 0; word < words; word++) {
-        uint64_t left = bits[word];
-        uint32_t base = word * 64 * columns;
-        while (left != 0) {
-            *next++ = base + snn_lowest(left) * columns;
-            left &= left - 1;
-        }
-    }
-    return (uint32_t)(next - events);
-}
-
 void snn_bits(const uint64_t *bits, uint32_t first, uint32_t count, uint64_t *out) {
     uint32_t words = snn_words(count), shift = first % 64, i;
     uint32_t last = (first + count - 1) / 64;
@@ -58,18 +44,22 @@ static void run_embed(snn_context *context, const snn_op *op, uint32_t token, in
 static void run_linear(snn_context *context, uint32_t index, uint32_t first, uint32_t count) {
     const snn_model *model = context->model;
     const snn_op *op = &model->ops[index];
-    uint32_t words = snn_words(op->width), vectors = 0, used = 0, token, t;
-    context->starts[0] = 0;
-    for (token = first; token < count; token++) {
-        const uint64_t *bits = spikes_of(context, op->first, token);
-        for (t = 0; t < model->timesteps; t++) {
-            used +=
-                model->kernels->events(bits + (size_t)t * words, words, op->channels, context->events + used);
-            context->starts[++vectors] = used;
-        }
-    }
-    model->kernels->linear(op->weight, op->channels, context->events, context->starts, vectors,
-                           current_of(context, index, first), snn_row(op->channels));
+    snn_layer layer;
+    if (first == count) return;
+    layer.weight = op->weight;
+    layer.bits = spikes_of(context, op->first, first);
+    layer.out = current_of(context, index, first);
+    layer.bits_stride = (size_t)snn_aligned((uint64_t)model->timesteps * snn_words(op->width) * 8) / 8;
+    layer.stride = snn_row(op->channels);
+    layer.rows = op->width;
+    layer.columns = op->channels;
+    layer.tokens = count - first;
+    layer.timesteps = model->timesteps;
+    layer.list = context->list;
+    layer.parts = context->parts;
+    layer.groups = context->groups;
+    layer.masks = context->masks;
+    model->kernels->linear(&layer);
 }
 
 static void run_shift(snn_context *context, uint32_t index, uint32_t token) {
@@ -87,34 +77,79 @@ static void run_shift(snn_context *context, uint32_t index, uint32_t token) {
     }
 }
 
-/* A ring of a head has W slots: W - 1 for the past, as in the saved state, and one for the token itself.
- * While the ring fills, the token stands in the slot that it will keep, and empty slots behind it are not
- * visited. */
+/* What run_attend needs of one head: its rings, and where the token's own spikes stand. */
+typedef struct snn_head {
+    uint64_t *q, *k, *v;           /* of the token */
+    uint64_t *ring_k, *ring_v;     /* [W][words] */
+    uint32_t window, words, width; /* width: channels */
+} snn_head;
+
+static void head_bits(const uint64_t *in, uint32_t first, uint32_t count, uint64_t *out) {
+    if (count == 64 && first % 64 == 0) {
+        *out = in[first / 64];
+    } else {
+        snn_bits(in, first, count, out);
+    }
+}
+
+/* A ring has W slots: W - 1 for the past, as in the saved state, and one for the token itself. While the ring
+ * fills, the token stands in the slot that it will keep, and empty slots behind it are not visited. */
+static void attend_slots(const snn_context *context, const snn_head *head, int32_t *out) {
+    uint32_t ring = head->window - 1, words = head->words;
+    uint32_t self = context->filled < ring ? (uint32_t)context->filled : ring;
+    memcpy(head->ring_k + (size_t)self * words, head->k, (size_t)words * 8);
+    memcpy(head->ring_v + (size_t)self * words, head->v, (size_t)words * 8);
+    context->model->kernels->attend(head->q, head->ring_k, head->ring_v, self + 1, words, head->width,
+                                    context->scores, out);
+    if (self == ring && ring > 0) {
+        size_t slot = (size_t)(context->position % ring) * words;
+        memcpy(head->ring_k + slot, head->k, (size_t)words * 8);
+        memcpy(head->ring_v + slot, head->v, (size_t)words * 8);
+    }
+}
+
+/* There is no softmax, so sum over j of (q . k_j) v_j is q . (sum over j of k_j v_j): with that sum at hand a
+ * token costs the same however long the window is. A slot that never held a token is zeros and takes nothing
+ * off. */
+static void attend_sums(const snn_context *context, const snn_head *head, uint8_t *sums, int32_t *out) {
+    size_t slot = (size_t)(context->position % (head->window - 1)) * head->words;
+    uint64_t *k = head->ring_k + slot, *v = head->ring_v + slot;
+    context->model->kernels->attend_sums(head->q, head->k, head->v, k, v, head->words, head->width, sums,
+                                         out);
+    memcpy(k, head->k, (size_t)head->words * 8);
+    memcpy(v, head->v, (size_t)head->words * 8);
+}
+
 static void run_attend(snn_context *context, uint32_t index, uint32_t token) {
     const snn_model *model = context->model;
     const snn_op *op = &model->ops[index];
-    uint32_t dh = (uint32_t)op->numbers[0], words = snn_words(dh), in_words = snn_words(op->width), t, h;
+    uint32_t dh = (uint32_t)op->numbers[0], in_words = snn_words(op->width), t, h;
     const uint64_t *in = spikes_of(context, op->first, token);
     int32_t *out = current_of(context, index, token);
-    uint64_t *k = (uint64_t *)(void *)(context->state + op->state);
-    uint64_t *v = k + (size_t)snn_aligned((uint64_t)model->timesteps * op->slots * words * 8) / 8;
+    size_t rings = (size_t)snn_ring_bytes(op, model->timesteps);
+    uint8_t *state = context->state + op->state, *sums = state + 2 * rings;
+    snn_head head;
+    head.q = context->head;
+    head.k = head.q + SNN_HEAD_WORDS;
+    head.v = head.k + SNN_HEAD_WORDS;
+    head.ring_k = (uint64_t *)(void *)state;
+    head.ring_v = (uint64_t *)(void *)(state + rings);
+    head.words = snn_words(dh);
+    head.width = dh;
     for (t = 0; t < model->timesteps; t++, in += in_words, out += snn_row(op->channels)) {
         for (h = 0; h < op->count; h++) {
-            uint32_t window = (uint32_t)op->left[h], ring = window - 1;
-            uint32_t self = context->filled < ring ? (uint32_t)context->filled : ring;
-            uint64_t *own_k = k + (size_t)self * words, *own_v = v + (size_t)self * words;
-            snn_bits(in, h * dh, dh, context->head);
-            snn_bits(in, op->channels + h * dh, dh, own_k);
-            snn_bits(in, 2 * op->channels + h * dh, dh, own_v);
-            model->kernels->attend(context->head, k, v, self + 1, words, dh, context->scores,
-                                   out + (size_t)h * dh);
-            if (self == ring && ring > 0) {
-                size_t slot = (size_t)(context->position % ring) * words;
-                memcpy(k + slot, own_k, (size_t)words * 8);
-                memcpy(v + slot, own_v, (size_t)words * 8);
+            head.window = (uint32_t)op->left[h];
+            head_bits(in, h * dh, dh, head.q);
+            head_bits(in, op->channels + h * dh, dh, head.k);
+            head_bits(in, 2 * op->channels + h * dh, dh, head.v);
+            if (snn_has_sums(op->left[h])) {
+                attend_sums(context, &head, sums, out + (size_t)h * dh);
+                sums += snn_sums_bytes(dh);
+            } else {
+                attend_slots(context, &head, out + (size_t)h * dh);
             }
-            k += (size_t)window * words;
-            v += (size_t)window * words;
+            head.ring_k += (size_t)head.window * head.words;
+            head.ring_v += (size_t)head.window * head.words;
         }
     }
 }

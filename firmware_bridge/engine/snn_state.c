@@ -40,8 +40,28 @@ static uint8_t *turn_rings(const snn_op *op, uint32_t timesteps, uint64_t *bits,
 }
 
 static uint64_t *values_of(const snn_op *op, uint32_t timesteps, uint64_t *keys) {
-    return keys +
-           (size_t)snn_aligned((uint64_t)timesteps * op->slots * snn_words((uint32_t)op->numbers[0]) * 8) / 8;
+    return keys + (size_t)snn_ring_bytes(op, timesteps) / 8;
+}
+
+/* The running sums of an op whose rings were loaded: every slot enters as a token would. */
+static void sum_rings(const snn_context *context, const snn_op *op, const uint64_t *k) {
+    static const uint64_t nothing[SNN_HEAD_WORDS] = {0};
+    uint32_t dh = (uint32_t)op->numbers[0], words = snn_words(dh), t, h, s;
+    size_t rings = (size_t)snn_ring_bytes(op, context->model->timesteps);
+    const uint64_t *v = k + rings / 8;
+    uint8_t *sums = context->state + op->state + 2 * rings;
+    for (t = 0; t < context->model->timesteps; t++) {
+        for (h = 0; h < op->count; h++) {
+            size_t slots = (size_t)op->left[h];
+            for (s = 0; snn_has_sums(op->left[h]) && s + 1 < slots; s++) {
+                context->model->kernels->attend_sums(nothing, k + s * words, v + s * words, nothing, nothing,
+                                                     words, dh, sums, context->block);
+            }
+            if (snn_has_sums(op->left[h])) sums += snn_sums_bytes(dh);
+            k += slots * words;
+            v += slots * words;
+        }
+    }
 }
 
 snn_status snn_save(const snn_context *context, int oldest_first, uint8_t *state, uint64_t *position) {
@@ -88,6 +108,7 @@ snn_status snn_restore(snn_context *context, const uint8_t *state, uint64_t posi
         if (op->kind != SNN_ATTEND || op->slots == op->count) continue;
         next = turn_rings(op, model->timesteps, bits, next, 1, 1, 0);
         next = turn_rings(op, model->timesteps, values_of(op, model->timesteps, bits), next, 0, 1, 0);
+        sum_rings(context, op, bits);
     }
     context->position = position;
     context->filled = UINT64_MAX;

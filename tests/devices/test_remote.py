@@ -294,6 +294,9 @@ def test_what_is_no_command_is_refused_and_what_is_no_frame_ends_the_program(run
         encode(Command.WINDOW, 1, struct.pack("<III", 2**31, 0, 1)),
         encode(Command.WINDOW, 1, struct.pack("<III", 1, 0, 300)),
         encode(Command.AFFINITY, 1, struct.pack("<I", 2**31)),
+        encode(Command.EXTEND, 1),
+        encode(Command.RESTORE, 1),
+        encode(Command.RESTORE, 1, bytes(8)),
     ]
     code, found, _ = run(*refused, encode(Command.END, 2))
     assert code == 0

@@ -12,6 +12,7 @@ import pytest
 from edgesnn.errors import RunnerError, UsageError
 from edgesnn.program.golden import Golden
 from edgesnn.runners.base import RunnerOptions
+from edgesnn.runners.golden import GoldenRunner
 from edgesnn.runners.remote import ssh_client
 from edgesnn.runners.remote.ssh import SshRunner
 from tests.conftest import ROOT
@@ -48,6 +49,14 @@ def test_every_form_equals_golden_and_nothing_is_left(board, bundle):
         for i in range(10):
             np.testing.assert_array_equal(runner.step(IDS[:, i]).logits, want[:, i])
         np.testing.assert_array_equal(runner.prefill(IDS[:, :21]).logits, want[:, 20])
+        saved = runner.save()  # nine more tokens, behind a context that was put aside and taken up again
+        runner.reset()
+        runner.restore(saved)
+        np.testing.assert_array_equal(runner.extend(IDS[:, 21:]).logits, want[:, 29])
+        with GoldenRunner() as golden:  # and here behind what the device saved
+            golden.open(bundle, RunnerOptions())
+            golden.restore(saved)
+            np.testing.assert_array_equal(golden.extend(IDS[:, 21:]).logits, want[:, 29])
         window = runner.window(IDS[0], 2, 3)
         assert window.tokens == 60 and (window.latencies_ns > 0).all()
         assert len(board.left()) == 1

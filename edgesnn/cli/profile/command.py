@@ -98,7 +98,7 @@ def profile(
         from edgesnn.api.profiling import profile_bundle
         from edgesnn.cli.profile.live import LiveView
         from edgesnn.cli.profile.many import check_flags, profile_everything, profile_in_turns
-        from edgesnn.cli.profile.show import default_path, render
+        from edgesnn.cli.profile.show import default_path, doubts, render
         from edgesnn.record.files import write_run
         from edgesnn.targets import with_form
 
@@ -142,5 +142,7 @@ def profile(
         document = record.to_json()
         out.document(str(document.pop("schema")), document)
         render(out, record, details=details)
+        for doubt in doubts(record):
+            out.warn(doubt)
         out.print(f"\nrun record: {path}")
         out.exit_with(record.verdict.exit_code)

@@ -132,6 +132,18 @@ def _render_notes(out: CommandOutput, record: RunRecord) -> None:
     out.print("\nverdict: ", coloured(verdict.verdict), code)
 
 
+def doubts(record: RunRecord) -> list[str]:
+    """What makes a retention of a record say nothing: a teacher or a reference near chance."""
+    retained = [record.quantities.get("accuracy.retention")]
+    if record.reference is not None:
+        retained.append(record.reference.quantities.get("retention"))
+    return [
+        f"retention says nothing: {one.reason}"
+        for one in retained
+        if one is not None and one.value is not None and one.reason
+    ]
+
+
 def judged(budgets: Sequence[Budget]) -> str:
     """How many budgets the verdict rests on, and how many say nothing."""
     counts = {
@@ -201,9 +213,11 @@ def _rows_table(group: QuantityGroup, record: RunRecord, details: bool) -> Sheet
     title = f"{group} by table {record.energy.table}" if by_table and record.energy else group
     table = _table(title, "", "value", *(["kind", "how"] if details else []))
     for row in GROUPS[group]:
-        quantity = record.quantities[row.name]
-        why = quantity.how if quantity.value is not None else quantity.reason
-        table.add_row(row.label, _shown(quantity), *([quantity.kind, why or ""] if details else []))
+        quantity = record.quantities.get(row.name)
+        if quantity is None:  # a record of an older version
+            continue
+        why = "; ".join(text for text in (quantity.how, quantity.reason) if text)
+        table.add_row(row.label, _shown(quantity), *([quantity.kind, why] if details else []))
     return table
 
 
@@ -316,6 +330,7 @@ def _reference_table(record: RunRecord) -> Sheet:
     own, whole = found.quantities, record.quantities
     rows = (
         ("bits per byte", own["bits_per_byte"], own["student_bits_per_byte"], None),
+        ("perplexity per native token", own.get("perplexity"), own.get("student_perplexity"), None),
         ("top-1 at shared places; retention", own["top1"], own["student_top1"], own["retention"]),
         (f"step p50, ms{cached}; speed-up", own["step.p50"], whole["forward.p50"], own["speed_up"]),
         ("step p95, ms", own["step.p95"], whole["forward.p95"], None),

@@ -139,7 +139,9 @@ def train(
     warmup_steps: Annotated[int, typer.Option(help="Steps of linear warm-up.", rich_help_panel=_LOOP)] = 0,
     spike_rate: Annotated[
         float | None,
-        typer.Option(help="Share of spikes to stay below, 0.06 for example.", rich_help_panel=_LOOP),
+        typer.Option(
+            help="Share of spikes to stay below, reached at half of the steps.", rich_help_panel=_LOOP
+        ),
     ] = None,
     integer_share: Annotated[
         float,

@@ -22,6 +22,7 @@ def run(config: TrainConfig, output: CommandOutput) -> Trained:
             _print_line,
             on_teacher=_print_teacher,
             on_read=lambda text: print(text.sentence(), file=sys.stderr, flush=True),
+            on_doubt=output.warn,
         )
     with output.progress() as display:
         tasks: dict[str, Any] = {}
@@ -48,6 +49,7 @@ def run(config: TrainConfig, output: CommandOutput) -> Trained:
             show,
             on_teacher=ask,
             on_read=lambda text: display.console.print(text.sentence(), markup=False, highlight=False),
+            on_doubt=output.warn,
         )
 
 
@@ -84,6 +86,9 @@ def render(trained: Trained, output: CommandOutput) -> None:
     table.add_row("final loss", f"{results['final_loss']:.4f} nats per token")
     if quality["bits_per_byte"] is not None:
         table.add_row("held-out text", f"{quality['bits_per_byte']:.4f} bits per byte")
+    native, whose = quality["perplexity"], "native token of the teacher"
+    found, whose = (quality["own_perplexity"], "own token") if native is None else (native, whose)
+    table.add_row("perplexity", f"{found:.2f} per {whose}")
     table.add_row("held-out top-1", f"{100 * quality['top1']:.1f} % of {quality['tokens']:,} tokens")
     for label, scored in (("float", quality), ("integer", results["integer_eval"])):
         if scored is not None and scored.get("retention") is not None:

@@ -2,7 +2,7 @@
 
 In the repository the engine is several files of one idea each; a user's project gets one file to add. It
 holds the reader, the interpreter and the three portable kernel sets. What needs x86 intrinsics or threads
-(``snn_avx512.c``, ``snn_host.c``) stays with the native runner.
+(``snn_avx2.c``, ``snn_avx512.c``, ``snn_host.c``) stays with the native runner.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ PARTS = (
     "snn_reader.c",
     "snn_ops.c",
     "snn_plan.c",
+    "snn_linear.c",
     "snn_run.c",
     "snn_state.c",
     "snn.c",

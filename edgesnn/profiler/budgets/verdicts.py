@@ -55,11 +55,18 @@ def judge(
         elif known.quantity == "memory.peak":
             budget = judge_all(spec, quantity, peaks)
         elif known.quantity.startswith("accuracy."):
-            budget = judge_interval(spec, quantity, n=documents, unit_of_n="documents")
+            budget = _judge_accuracy(spec, quantity, documents)
         else:
             budget = judge_value(spec, quantity)
         found.append(simulation_decides_nothing(budget))
     return found
+
+
+def _judge_accuracy(spec: BudgetSpec, quantity: Quantity, documents: int) -> Budget:
+    """Quality by its interval; a number that says nothing, as a retention against chance, decides nothing."""
+    if quantity.reason is not None:
+        return undecided(spec, quantity, quantity.reason)
+    return judge_interval(spec, quantity, n=documents, unit_of_n="documents")
 
 
 def _judge_latency(spec: BudgetSpec, quantity: Quantity, latency: LatencySession | Absent) -> Budget:

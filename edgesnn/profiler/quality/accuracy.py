@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +15,12 @@ from edgesnn.profiler.results import AccuracyResult
 from edgesnn.program.golden import Golden
 from edgesnn.program.program import Program
 from edgesnn.program.scoring import score_documents
+from edgesnn.text.chance import doubt_of_teacher
 
 _RESAMPLES = 2000
 _LEVEL = 0.95
+#: Largest exponent of a perplexity; exp(709) is the largest that float64 holds.
+_MOST_NATS = 700.0
 
 NO_TEACHER = "the student was trained on text, without a teacher to compare with"
 NO_TEACHER_PROBABILITIES = "the bundle holds the teacher's answers without their probabilities"
@@ -60,8 +65,11 @@ def measure_accuracy(
         retention = float(scores.counted_hits.sum() / teacher.sum())
         retention_interval = bootstrap_ratio(scores.counted_hits, teacher, seed)
     why = NO_TEACHER if right is None else TEACHER_NEVER_RIGHT
+    native = _native_tokens(held_out)
     bits = _teacher_bits(held_out)
     sizes = held_out.doc_bytes
+    own, per_native = (perplexity(scores.nats, count, seed) for count in (scores.positions, native))
+    teachers = perplexity(None if bits is None else bits * np.log(2), native, seed)
     by_document: dict[str, npt.NDArray[np.generic]] = {
         "bytes": scores.doc_bytes,
         "positions": scores.positions,
@@ -88,15 +96,69 @@ def measure_accuracy(
         else NO_TEACHER
         if right is None
         else NO_TEACHER_PROBABILITIES,
+        perplexity=per_native.value,
+        perplexity_interval=per_native.interval,
+        own_perplexity=own.value,
+        own_perplexity_interval=own.interval,
+        teacher_perplexity=teachers.value,
+        teacher_perplexity_interval=teachers.interval,
+        native_tokens=None if native is None else int(native.sum()),
+        teacher_top1=None if right is None or native is None else float(teacher.sum() / native.sum()),
+        teacher_doubt=doubt_of_teacher(held_out, program.vocab_size),
         by_document=by_document,
     )
+
+
+class Perplexity(NamedTuple):
+    """Exponential of nats per token.
+
+    Attributes:
+        value: It, or None where there are no nats or no tokens.
+        interval: 95 % interval by document bootstrap, or None.
+    """
+
+    value: float | None
+    interval: tuple[float, float] | None
+
+
+def perplexity(
+    nats: npt.NDArray[np.float64] | None, tokens: npt.NDArray[np.integer] | None, seed: int = 0
+) -> Perplexity:
+    """Perplexity of documents, as ``exp(sum of nats / sum of tokens)``.
+
+    Args:
+        nats: Of each document, ``[documents]``.
+        tokens: Tokens that each document is written in, ``[documents]``; of any vocabulary.
+        seed: Seed of the bootstrap.
+    """
+    if nats is None or tokens is None or not tokens.sum() > 0:
+        return Perplexity(None, None)
+    interval = bootstrap_ratio(nats, tokens, seed)
+    ends = None if interval is None else (_exp(interval[0]), _exp(interval[1]))
+    return Perplexity(_exp(float(nats.sum() / tokens.sum())), ends)
+
+
+def _exp(nats: float) -> float:
+    """The exponential, kept finite."""
+    return math.exp(min(nats, _MOST_NATS))
+
+
+def _documents_of(held_out: EvalSlice, places: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    return np.searchsorted(held_out.doc_starts, places, side="right") - 1
+
+
+def _native_tokens(held_out: EvalSlice) -> npt.NDArray[np.int64] | None:
+    """Native tokens of the teacher in each document; None where nobody says where they start."""
+    if held_out.positions is None or len(held_out.positions) == 0:
+        return None
+    return np.bincount(_documents_of(held_out, held_out.positions), minlength=len(held_out.doc_bytes))
 
 
 def _teacher_bits(held_out: EvalSlice) -> npt.NDArray[np.float64] | None:
     """Bits that the teacher needs for each document over its native tokens; None where nobody kept them."""
     if held_out.positions is None or held_out.teacher_native_logp is None:
         return None
-    document = np.searchsorted(held_out.doc_starts, held_out.positions, side="right") - 1
+    document = _documents_of(held_out, held_out.positions)
     nats = -held_out.teacher_native_logp.astype(np.float64)
     bits = np.zeros(len(held_out.doc_bytes))
     np.add.at(bits, document, nats / np.log(2))

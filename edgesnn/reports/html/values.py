@@ -18,6 +18,7 @@ _UNITS = {
     "uJ": "µJ",
     "share": "",
     "ratio": "",
+    "choices": "",
     "spikes/neuron/timestep": "per neuron and step",
     "operations/token": "per token",
     "updates/token": "per token",

@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from edgesnn.bundle.bundle import Bundle
 from edgesnn.errors import missing_extra
-from edgesnn.program.state import state_tensors
+from edgesnn.program.state import State, state_tensors
 from edgesnn.runners.base import Capability, DeviceInfo, IntArray, Output, RunnerOptions
-from edgesnn.runners.host import HostRunner, check_batch, cpu_name, not_open
+from edgesnn.runners.host import HostRunner, check_batch, check_state, cpu_name, not_open
 from edgesnn.runners.litert.model import LiteRtModel
 from edgesnn.runners.litert.state import PlacedState, step_names
 
@@ -31,6 +31,7 @@ class LiteRtRunner(HostRunner):
             Capability.STEP,
             Capability.SEQUENCE,
             Capability.PREFILL,
+            Capability.STATE,
             Capability.BATCH,
             Capability.LOGITS,
             Capability.EXACT,
@@ -127,6 +128,17 @@ class LiteRtRunner(HostRunner):
             self._state.load({name: model.outputs[f"state.{name}"] for name in self._names})
         elapsed += time.perf_counter_ns() - started
         return Output(self._integers(model.outputs["logits"]), elapsed)
+
+    def save(self) -> State:
+        if self._state is None:
+            raise not_open()
+        return self._state.copied(self._require_program(), self._batch)
+
+    def restore(self, state: State) -> None:
+        check_state(self._require_program(), state)
+        self.reset(state.batch)
+        if self._state is not None:
+            self._state.load(state.tensors, state.count)
 
     def close(self) -> None:
         self._state = None

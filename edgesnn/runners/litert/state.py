@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from edgesnn.program.ops import Attend, Shift
 from edgesnn.program.program import Program
-from edgesnn.program.state import state_tensors
+from edgesnn.program.state import State, state_tensors
 
 
 class PlacedState:
@@ -72,11 +72,24 @@ class PlacedState:
             array[...] = 0
         self.count = 0
 
-    def load(self, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Replace the whole state by what a prefill gave."""
+    def load(self, tensors: Mapping[str, npt.NDArray[Any]], count: int = 0) -> None:
+        """Replace the whole state by what a prefill gave, or by another state at its ``count``."""
         for name, array in self._tensors.items():
             array[...] = tensors[name]
-        self.count = 0
+        self.count = count
+
+    def copied(self, program: Program, batch: int) -> State:
+        """The same state in memory of its own.
+
+        Args:
+            program: Its program.
+            batch: Number of sequences.
+        """
+        copy = State(program, batch)
+        for name, array in self._tensors.items():
+            copy.tensors[name][...] = array
+        copy.count = self.count
+        return copy
 
 
 def step_names(program: Program) -> list[str]:

@@ -20,6 +20,7 @@ from edgesnn.toolchain import Compiler, build_once, fingerprint, host_compiler, 
 #: Sources of the engine in the order of compilation; ``snn_host.c`` is the part that knows a computer.
 SOURCES = (
     "snn.c",
+    "snn_linear.c",
     "snn_ops.c",
     "snn_plan.c",
     "snn_reader.c",
@@ -94,15 +95,10 @@ def units() -> tuple[_Unit, ...]:
     made = [_Unit(source, (), source.removesuffix(".c") + ".o") for source in SOURCES]
     if platform.machine() in ("x86_64", "AMD64"):
         host = _Unit("snn_host.c", ("-DSNN_HAVE_AVX2", "-DSNN_HAVE_AVX512"), "snn_host.o")
-        avx2 = (
-            "-DSNN_VECTOR_BYTES=32",
-            "-DSNN_VECTOR_KERNELS=snn_kernels_avx2",
-            '-DSNN_VECTOR_NAME="avx2"',
-        )
         made = [
             *made[:-1],
             host,
-            _Unit("snn_vector.c", (*avx2, *AVX2), "snn_avx2.o"),
+            _Unit("snn_avx2.c", AVX2, "snn_avx2.o"),
             _Unit("snn_avx512.c", AVX512, "snn_avx512.o"),
         ]
     return tuple(made)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +12,9 @@ import numpy.typing as npt
 from edgesnn import __version__
 from edgesnn.bundle.bundle import PROGRAM_NAME, Bundle
 from edgesnn.errors import BundleError, RunnerError
-from edgesnn.program.state import State, state_tensors
+from edgesnn.program.state import State
 from edgesnn.runners.base import Capability, DeviceInfo, IntArray, Output, RunnerOptions, Window
-from edgesnn.runners.host import HostRunner, check_batch, check_window, cpu_name, not_open
+from edgesnn.runners.host import HostRunner, check_batch, check_state, check_window, cpu_name, not_open
 from edgesnn.runners.native import build as native_build
 from edgesnn.runners.native.engine import Engine, UInt32Array, kernel_sets
 
@@ -33,6 +33,7 @@ class NativeRunner(HostRunner):
             Capability.STEP,
             Capability.SEQUENCE,
             Capability.PREFILL,
+            Capability.STATE,
             Capability.BATCH,
             Capability.LOGITS,
             Capability.EXACT,
@@ -130,6 +131,13 @@ class NativeRunner(HostRunner):
         logits = engine.prefill(checked)
         return Output(logits, time.perf_counter_ns() - started)
 
+    def extend(self, ids: IntArray) -> Output:
+        engine, checked = self._engine(), self._ids(ids)
+        check_batch(checked[:, 0], engine.batch)
+        started = time.perf_counter_ns()
+        logits = engine.prefill(checked)
+        return Output(logits, time.perf_counter_ns() - started)
+
     def top(self, k: int) -> tuple[UInt32Array, npt.NDArray[np.int32]]:
         """The k best tokens of every sequence: ids and integer logits, ``[batch, k]``; no logits are made."""
         engine = self._engine()
@@ -170,30 +178,19 @@ class NativeRunner(HostRunner):
         Args:
             oldest_first: Turn the rings as a prefill gives them, n = 0.
         """
-        engine, program = self._engine(), self._program
-        if program is None:
-            raise not_open()
+        engine, program = self._engine(), self._require_program()
         state = State(program, engine.batch)
         for i in range(engine.batch):
             flat, state.count = engine.save(i, oldest_first=oldest_first)
-            at = 0
-            for tensor in state_tensors(program):
-                size = int(np.prod(tensor.shape))
-                state.tensors[tensor.name][i] = flat[at : at + size].reshape(tensor.shape)
-                at += size
+            state.take(program, i, flat)
         return state
 
     def restore(self, state: State) -> None:
-        """Continue from a state, whoever made it."""
-        engine, program = self._engine(), self._program
-        if program is None:
-            raise not_open()
+        engine, program = self._engine(), self._require_program()
+        check_state(program, state)
         engine.reset(state.batch, self._threads)
-        names = [tensor.name for tensor in state_tensors(program)]
         for i in range(state.batch):
-            parts: list[npt.NDArray[Any]] = [state.tensors[name][i].ravel() for name in names]
-            flat = np.concatenate(parts).astype(np.int8) if parts else np.empty(0, np.int8)
-            engine.restore(flat, state.count, i)
+            engine.restore(state.flat(program, i), state.count, i)
 
     def close(self) -> None:
         if self._open_engine is not None:

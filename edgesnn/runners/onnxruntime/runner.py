@@ -15,7 +15,7 @@ from edgesnn.errors import RunnerError
 from edgesnn.program.ops import LIF
 from edgesnn.program.state import State, state_tensors
 from edgesnn.runners.base import Capability, DeviceInfo, Inspectable, IntArray, Output, RunnerOptions
-from edgesnn.runners.host import HostRunner, check_batch, cpu_flags, cpu_name, not_open
+from edgesnn.runners.host import HostRunner, check_batch, check_state, cpu_flags, cpu_name, not_open
 from edgesnn.runners.onnxruntime.guard import check_onnx, with_outputs
 
 _STATE_DTYPES = {"tensor(int8)": np.int8, "tensor(float)": np.float32}
@@ -118,6 +118,16 @@ class _OnnxRunner(HostRunner):
         elapsed = time.perf_counter_ns() - started
         self._state = state
         return Output(self._promised(results[0]), elapsed)
+
+    def save(self) -> State:
+        if self._state is None:
+            raise not_open()
+        return self._state.copied(self._require_program())
+
+    def restore(self, state: State) -> None:
+        program = self._require_program()
+        check_state(program, state)
+        self._state = state.copied(program, self._state_dtype())
 
     def close(self) -> None:
         self._sessions.clear()
@@ -244,6 +254,7 @@ class OnnxRuntimeRunner(_OnnxRunner, Inspectable):
             Capability.STEP,
             Capability.SEQUENCE,
             Capability.PREFILL,
+            Capability.STATE,
             Capability.BATCH,
             Capability.LOGITS,
             Capability.EXACT,
@@ -281,6 +292,13 @@ class OnnxRuntimeFloat32Runner(_OnnxRunner):
     name: ClassVar[str] = "onnxruntime-fp32"
     summary: ClassVar[str] = "ONNX Runtime on this CPU, float32 baseline of the same student"
     capabilities: ClassVar[frozenset[Capability]] = frozenset(
-        {Capability.STEP, Capability.SEQUENCE, Capability.PREFILL, Capability.BATCH, Capability.LOGITS}
+        {
+            Capability.STEP,
+            Capability.SEQUENCE,
+            Capability.PREFILL,
+            Capability.STATE,
+            Capability.BATCH,
+            Capability.LOGITS,
+        }
     )
     export: ClassVar[str] = "onnx-fp32"

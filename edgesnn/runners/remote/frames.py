@@ -44,6 +44,9 @@ class Command(IntEnum):
     FILES = 9
     AFFINITY = 10
     END = 11
+    EXTEND = 12
+    SAVE = 13
+    RESTORE = 14
 
 
 class Reply(IntEnum):
@@ -55,6 +58,7 @@ class Reply(IntEnum):
     FILE = 67
     DONE = 68
     FAILED = 69
+    STATE = 70
 
 
 @dataclass(frozen=True, slots=True)

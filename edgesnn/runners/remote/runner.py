@@ -14,6 +14,7 @@ import numpy as np
 from edgesnn import __version__
 from edgesnn.bundle.bundle import PROGRAM_NAME, Bundle
 from edgesnn.errors import BundleError, RunnerError, UsageError
+from edgesnn.program.state import State
 from edgesnn.runners.base import (
     Capability,
     ClockReading,
@@ -26,7 +27,7 @@ from edgesnn.runners.base import (
     Watchful,
     Window,
 )
-from edgesnn.runners.host import ProgramRunner, check_batch, check_window, not_open
+from edgesnn.runners.host import ProgramRunner, check_batch, check_state, check_window, not_open
 from edgesnn.runners.remote.address import Address, parse_address
 from edgesnn.runners.remote.build import find_binary, machine_named
 from edgesnn.runners.remote.frames import Command, Reply
@@ -42,6 +43,7 @@ _ANSWER_S = 30.0
 _UNKNOWN_STEP_S = 1.0
 #: Exchanges with the device's clock before a window; the one with the shortest round trip counts.
 _CLOCK_TRIES = 5
+_POSITION = struct.Struct("<Q")
 _WINDOW_MORE = struct.Struct("<32sIIII")
 
 
@@ -71,6 +73,7 @@ class RemoteRunner(ProgramRunner, Watchful):
             Capability.STEP,
             Capability.SEQUENCE,
             Capability.PREFILL,
+            Capability.STATE,
             Capability.LOGITS,
             Capability.EXACT,
             Capability.DEVICE_CLOCK,
@@ -195,6 +198,29 @@ class RemoteRunner(ProgramRunner, Watchful):
     def prefill(self, ids: IntArray) -> Output:
         self._open_session()
         return self._forward(Command.PREFILL, self._ids(ids))
+
+    def extend(self, ids: IntArray) -> Output:
+        self._open_session()
+        return self._forward(Command.EXTEND, self._ids(ids))
+
+    def save(self) -> State:
+        self._open_session()
+        answer, state = self._call(Command.SAVE), State(self._require_program())
+        flat = b"".join(frame.payload for frame in answer.frames if frame.kind == Reply.STATE)
+        wanted = sum(array.size for array in state.tensors.values())
+        if len(flat) != wanted or len(answer.more) != _POSITION.size:
+            raise RunnerError("the device sent a state of another size", actual=len(flat), limit=wanted)
+        state.take(self._require_program(), 0, np.frombuffer(flat, np.int8))
+        (state.count,) = _POSITION.unpack(answer.more)
+        return state
+
+    def restore(self, state: State) -> None:
+        self._open_session()
+        check_state(self._require_program(), state)
+        if state.batch != 1:
+            raise RunnerError("a device runs one sequence at a time", actual=state.batch, limit=1)
+        flat = state.flat(self._require_program(), 0)
+        self._call(Command.RESTORE, _POSITION.pack(state.count) + flat.tobytes())
 
     def sequence(self, ids: IntArray) -> Output:
         self._open_session()

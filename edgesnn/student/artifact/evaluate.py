@@ -14,6 +14,9 @@ from torch import Tensor, nn
 from edgesnn.errors import TrainingError
 from edgesnn.student.text.batches import IGNORED, Corpus, segments_of
 
+_MOST_NATS = 700.0
+"""Largest exponent of a perplexity; exp(709) is the largest that float64 holds."""
+
 
 @dataclass(frozen=True, slots=True)
 class EvalDocuments:
@@ -83,6 +86,7 @@ class Evaluation:
         tokens: Scored ids.
         documents: Documents.
         against_teacher: None without a teacher.
+        native_tokens: Native tokens that the teacher's tokenizer writes the text in; None without a teacher.
     """
 
     nats: float
@@ -91,11 +95,24 @@ class Evaluation:
     tokens: int
     documents: int
     against_teacher: Retention | None = None
+    native_tokens: int | None = None
+
+    @property
+    def perplexity(self) -> float | None:
+        """Exponential of the nats per native token; None without a teacher."""
+        return math.exp(min(self.nats / self.native_tokens, _MOST_NATS)) if self.native_tokens else None
+
+    @property
+    def own_perplexity(self) -> float:
+        """Exponential of the nats per token of the student's own vocabulary."""
+        return math.exp(min(self.nats / self.tokens, _MOST_NATS))
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for metadata.json."""
         plain = {
             "bits_per_byte": self.bits_per_byte,
+            "perplexity": self.perplexity,
+            "own_perplexity": self.own_perplexity,
             "top1": self.top1,
             "tokens": self.tokens,
             "documents": self.documents,
@@ -165,7 +182,8 @@ def evaluate(model: nn.Module, held_out: EvalDocuments, batch_size: int = 16) ->
     bits = nats / math.log(2) / size if size else None
     scored = len(held_out.ids) - len(bounds)
     against = _against_teacher(held_out, best)
-    return Evaluation(nats, bits, hits / scored, scored, len(bounds), against)
+    native = None if held_out.positions is None else len(held_out.positions)
+    return Evaluation(nats, bits, hits / scored, scored, len(bounds), against, native)
 
 
 def _against_teacher(held_out: EvalDocuments, best: NDArray[np.int64]) -> Retention | None:

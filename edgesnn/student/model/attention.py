@@ -4,7 +4,8 @@
 
 q, k and v are 0 or 1, so every sum is an integer that float32 holds exactly: the block form below gives the
 same bits as the definition, in time linear in the length. A block of queries is at least as long as the
-window, so it meets only its own keys and those of the block before it.
+window, so it meets only its own keys and those of the block before it. On a CPU with a C compiler
+`edgesnn.student.kernels.fused_attention` counts the ones of ``q & k`` instead.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from edgesnn.student.kernels.fused_attention import WindowedSpikes
 
 MIN_BLOCK = 16
 """Below this a block is too small to be worth a matrix product of its own."""
@@ -70,6 +73,12 @@ class _WindowedAttention(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, qkv: Tensor, windows: tuple[int, ...], segments: Tensor | None) -> Tensor:  # noqa: D102
+        compiled = WindowedSpikes(windows, segments)
+        ctx.compiled = compiled if compiled.serves(qkv) else None
+        if ctx.compiled is not None:
+            qkv = qkv.contiguous()
+            ctx.save_for_backward(qkv)
+            return compiled.forward(qkv)
         n, length, _, heads, width = qkv.shape
         # one copy, after which every head's q, k and v is one block of memory
         split = qkv.permute(2, 3, 0, 1, 4).contiguous()
@@ -89,6 +98,8 @@ class _WindowedAttention(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor, None, None]:  # noqa: D102
+        if ctx.compiled is not None:
+            return ctx.compiled.backward(*ctx.saved_tensors, grad_out), None, None
         split, segments = ctx.saved_tensors
         length = split.shape[3]
         grad_heads = grad_out.permute(2, 0, 1, 3).contiguous()

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from edgesnn.student.kernels.fused_loss import loss_rows
 from edgesnn.student.text.batches import IGNORED
 
 CHUNK = 128
@@ -68,36 +69,15 @@ class _DistilLoss(torch.autograd.Function):
         scored = targets != IGNORED
         count = int(scored.sum())
         grad = torch.empty_like(logits) if ctx.needs_input_grad[0] else None
-        ce_sum = logits.new_zeros((), dtype=torch.float64)
-        kd_sum = torch.zeros_like(ce_sum)
-        bounds = None
-        if teacher is not None:
-            edges = torch.arange(0, len(logits) + CHUNK, CHUNK, device=logits.device)
-            bounds = torch.searchsorted(teacher.rows, edges).tolist()
-        for index, start in enumerate(range(0, len(logits), CHUNK)):
-            part = logits[start : start + CHUNK].float()
-            target, mask = targets[start : start + CHUNK], scored[start : start + CHUNK]
-            safe = target.masked_fill(~mask, 0)[:, None]
-            log_p = torch.log_softmax(part, dim=1)
-            ce_sum -= (log_p.gather(1, safe)[:, 0] * mask).sum(dtype=torch.float64)
-            piece = None
-            if grad is not None:
-                weight = (mask.float() * (alpha_ce / max(count, 1)))[:, None]
-                piece = torch.exp(log_p)
-                piece.scatter_add_(1, safe, piece.new_full(safe.shape, -1.0)).mul_(weight)
-            if teacher is not None and bounds is not None and bounds[index] < bounds[index + 1]:
-                span = slice(bounds[index], bounds[index + 1])
-                rows = teacher.rows[span] - start
-                kd, kd_grad = _tail_kl(
-                    part[rows], teacher.ids[span], teacher.logp[span], teacher.tail[span], tau
-                )
-                kd_sum += kd
-                if piece is not None:
-                    piece.index_add_(0, rows, kd_grad, alpha=alpha_kd * tau / max(count, 1))
-            if grad is not None and piece is not None:
-                grad[start : start + CHUNK] = piece
-        ce = (ce_sum / max(count, 1)).float()
-        kd = (kd_sum / max(len(teacher.rows) if teacher is not None else 1, 1)).float()
+        weights = alpha_ce / max(count, 1), alpha_kd * tau / max(count, 1)
+        taught = None if teacher is None else (teacher.rows, teacher.ids, teacher.logp, teacher.tail)
+        sums = loss_rows(logits, targets, taught, grad, tau=tau, weights=weights)
+        if sums is None:
+            sums = _torch_rows(logits, targets, teacher, grad, tau=tau, weights=weights)
+        ce = logits.new_tensor(sums[0] / max(count, 1), dtype=torch.float32)
+        kd = logits.new_tensor(
+            sums[1] / max(0 if teacher is None else len(teacher.rows), 1), dtype=torch.float32
+        )
         share = (len(teacher.rows) if teacher is not None else 0) / max(count, 1)
         if grad is not None:
             ctx.save_for_backward(grad)
@@ -108,7 +88,49 @@ class _DistilLoss(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_loss: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:  # noqa: D102
         (grad,) = ctx.saved_tensors
-        return grad.mul_(grad_loss.to(grad.dtype)), None, None, None, None, None
+        if grad.device.type != "cpu" or float(grad_loss) != 1.0:
+            grad.mul_(grad_loss.to(grad.dtype))
+        return grad, None, None, None, None, None
+
+
+def _torch_rows(
+    logits: Tensor,
+    targets: Tensor,
+    teacher: TeacherRows | None,
+    grad: Tensor | None,
+    *,
+    tau: float,
+    weights: tuple[float, float],
+) -> tuple[float, float]:
+    """As `edgesnn.student.kernels.fused_loss.loss_rows`, on any device."""
+    scored = targets != IGNORED
+    ce_sum = logits.new_zeros((), dtype=torch.float64)
+    kd_sum = torch.zeros_like(ce_sum)
+    bounds = None
+    if teacher is not None:
+        edges = torch.arange(0, len(logits) + CHUNK, CHUNK, device=logits.device)
+        bounds = torch.searchsorted(teacher.rows, edges).tolist()
+    for index, start in enumerate(range(0, len(logits), CHUNK)):
+        part = logits[start : start + CHUNK].float()
+        target, mask = targets[start : start + CHUNK], scored[start : start + CHUNK]
+        safe = target.masked_fill(~mask, 0)[:, None]
+        log_p = torch.log_softmax(part, dim=1)
+        ce_sum -= (log_p.gather(1, safe)[:, 0] * mask).sum(dtype=torch.float64)
+        piece = None
+        if grad is not None:
+            weight = (mask.float() * weights[0])[:, None]
+            piece = torch.exp(log_p)
+            piece.scatter_add_(1, safe, piece.new_full(safe.shape, -1.0)).mul_(weight)
+        if teacher is not None and bounds is not None and bounds[index] < bounds[index + 1]:
+            span = slice(bounds[index], bounds[index + 1])
+            rows = teacher.rows[span] - start
+            kd, kd_grad = _tail_kl(part[rows], teacher.ids[span], teacher.logp[span], teacher.tail[span], tau)
+            kd_sum += kd
+            if piece is not None:
+                piece.index_add_(0, rows, kd_grad, alpha=weights[1])
+        if grad is not None and piece is not None:
+            grad[start : start + CHUNK] = piece
+    return float(ce_sum), float(kd_sum)
 
 
 def _tail_kl(logits: Tensor, ids: Tensor, logp: Tensor, tail: Tensor, tau: float) -> tuple[Tensor, Tensor]:

@@ -23,6 +23,7 @@ from edgesnn.student.text.batches import encode_documents, make_corpus
 from edgesnn.student.text.data import Document, documents_digest
 from edgesnn.student.training.preparation import OnRead, Prepared, read_split, require_text
 from edgesnn.student.training.sampled_text import hold_out, open_sampled
+from edgesnn.text.chance import doubt_of_teacher
 from edgesnn.text.tokenizer import END_OF_TEXT, SPECIAL_TOKENS, USER, TextTokenizer
 
 CACHE_DIRECTORY = "teacher_cache"
@@ -90,7 +91,8 @@ def prepare_distilled(
         readers.append(CacheReader(answers.cache.directory, config.temperature, place, np.concatenate(kept)))
         encoded += [answers.cache.text.ids[places].tolist() for places in kept]
     joined = _join(config, JoinedReaders(readers), held_out, encoded)
-    return replace(joined, sources=sources)
+    doubt = doubt_of_teacher(joined.held_out, joined.tokenizer.vocab_size)
+    return replace(joined, sources=sources, teacher_doubt=doubt)
 
 
 def _same_vocabulary(caches: Sequence[TeacherCache]) -> None:

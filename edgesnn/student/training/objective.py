@@ -17,6 +17,12 @@ from edgesnn.student.teacher.rows import JoinedReaders
 from edgesnn.student.text.batches import Batch
 from edgesnn.student.training.distil_loss import distil_loss
 
+FREE_RATE = 0.25
+"""Target of the first step: students without a penalty start, and stay, at 10 to 25 % spikes."""
+
+ANNEALED = 0.5
+"""Share of the steps over which the target falls."""
+
 
 class Distillation:
     """Cross-entropy with the text and, where the cache has a row, KL from the teacher.
@@ -58,7 +64,9 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
         {"params": matrices, "weight_decay": config.weight_decay},
         {"params": vectors, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.98))
+    # one pass over the parameters; on a GPU torch's own choice is as fast and goes with the gradient scale
+    fused = True if all(p.device.type == "cpu" for p in matrices) else None
+    return torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.98), fused=fused)
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
@@ -71,3 +79,17 @@ def learning_rate(config: TrainConfig, step: int) -> float:
     if config.scheduler == "linear":
         return config.lr * (1 - done)
     return config.lr * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def spike_rate_target(config: TrainConfig, step: int) -> float | None:
+    """Share of spikes that layers are to stay below in optimizer step ``step`` (from 0), or None.
+
+    It falls in a line from `FREE_RATE` to the target of the configuration over the first `ANNEALED` of the
+    steps, so that a student first learns to predict and then to be quiet. Like the learning rate it is a
+    function of the step, so that resuming needs no state.
+    """
+    target = config.spike_rate
+    if target is None or target >= FREE_RATE:
+        return target
+    done = min(1.0, step / (ANNEALED * config.num_steps))
+    return FREE_RATE + (target - FREE_RATE) * done

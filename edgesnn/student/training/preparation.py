@@ -30,6 +30,7 @@ class Prepared:
         digest: Hash of the ids of both, which a resuming run must share.
         cache: What the teacher said of the training text, or None.
         sources: What the text was read as.
+        teacher_doubt: Why the teacher is no better than token frequencies on held-out text, or None.
     """
 
     tokenizer: TextTokenizer
@@ -38,6 +39,7 @@ class Prepared:
     digest: str
     cache: JoinedReaders | None = None
     sources: tuple[dict[str, Any], ...] = ()
+    teacher_doubt: str | None = None
 
 
 OnRead = Callable[[ReadText], None]

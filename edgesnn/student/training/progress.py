@@ -42,3 +42,6 @@ class Trained:
 
 
 OnProgress = Callable[[Progress], None]
+
+OnDoubt = Callable[[str], None]
+"""Told, as a clause, why a teacher is not worth being measured by."""

@@ -21,7 +21,13 @@ from edgesnn.student.text.batches import BatchStream, log_unigram
 from edgesnn.student.training.checkpoint import DelayedInterrupt, restore_rng
 from edgesnn.student.training.curve import draw_curve
 from edgesnn.student.training.keeping import RunKeeper
-from edgesnn.student.training.objective import Distillation, TokenLoss, learning_rate, make_optimizer
+from edgesnn.student.training.objective import (
+    Distillation,
+    TokenLoss,
+    learning_rate,
+    make_optimizer,
+    spike_rate_target,
+)
 from edgesnn.student.training.preparation import Prepared
 from edgesnn.student.training.progress import OnProgress, Progress, Trained
 from edgesnn.student.training.tensorboard_log import TensorBoardLog
@@ -100,7 +106,6 @@ class TrainingRun:
                 self.workers.scale_gradients()
             tunable.set_precision(precision)
             tunable.set_checkpointing(config.gradient_checkpointing)
-            tunable.set_rate_target(config.spike_rate)
         elif config.spike_rate is not None or config.gradient_checkpointing:
             raise ConfigError(
                 f"architecture '{config.architecture}' offers neither a spike rate nor gradient checkpointing"
@@ -230,6 +235,8 @@ class TrainingRun:
             group["lr"] = lr
         self.optimizer.zero_grad(set_to_none=True)
         self.student.record_spike_rates(measure)
+        if self.tunable is not None:
+            self.tunable.set_rate_target(spike_rate_target(self.config, self.step))
         try:
             total = self._accumulate()
         except (RuntimeError, MemoryError) as error:
@@ -316,6 +323,7 @@ class TrainingRun:
             "best_step": None if best is None else best["step"],
             "spike_rates": rates,
             "train_tokens": len(self.prepared.corpus.ids),
+            "teacher_doubt": self.prepared.teacher_doubt,
             "teacher_positions": None if self.prepared.cache is None else self.prepared.cache.positions,
             "epochs": self.stream.epoch,
             "wall_seconds": round(self.seconds["wall"], 1),

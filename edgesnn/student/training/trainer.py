@@ -9,9 +9,10 @@ import torch
 
 from edgesnn.student.config import TrainConfig
 from edgesnn.student.model import registry
+from edgesnn.student.training.memory import keep_freed_memory
 from edgesnn.student.training.objective import TokenLoss
 from edgesnn.student.training.preparation import OnRead, prepare
-from edgesnn.student.training.progress import OnProgress, Progress, Trained
+from edgesnn.student.training.progress import OnDoubt, OnProgress, Progress, Trained
 from edgesnn.student.training.run import WORK_DIRECTORY, TrainingRun
 from edgesnn.student.training.workers import join_workers
 from edgesnn.whole_files import make_folder
@@ -31,11 +32,12 @@ def train_student(
     on_teacher: OnTeacher | None = None,
     teacher: Teacher | None = None,
     on_read: OnRead | None = None,
+    on_doubt: OnDoubt | None = None,
 ) -> Trained:
     """Train a student and write its artifact.
 
     A run that was killed goes on from its last checkpoint when it is called again, with the same losses bit
-    for bit on the CPU.
+    for bit on the CPU. On Linux the process keeps the memory that steps free until it ends.
 
     Args:
         config: The run.
@@ -45,6 +47,7 @@ def train_student(
         on_teacher: Told how far the teacher is with each text.
         teacher: A teacher that is loaded already.
         on_read: Told what the text was read as.
+        on_doubt: Told why the teacher is no better than token frequencies, where it is not.
 
     Returns:
         The directory and its metadata.
@@ -59,6 +62,7 @@ def train_student(
     """
     if config.threads is not None:
         torch.set_num_threads(config.threads)
+    keep_freed_memory()
     directory = Path(config.output_dir)
     registry.parse_options(registry.find(config.architecture), config.architecture_options)
     workers = join_workers(config)
@@ -75,6 +79,8 @@ def train_student(
         prepared = prepare_distilled(config, directory, on_teacher, teacher, on_read)
     if workers.first:
         workers.barrier()
+        if on_doubt is not None and prepared.teacher_doubt is not None:
+            on_doubt(prepared.teacher_doubt)
     run = TrainingRun(config, prepared, directory, workers, loss)
     run.resume()
     run.train(on_progress)

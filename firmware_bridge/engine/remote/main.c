@@ -116,6 +116,28 @@ static int forward(uint32_t sequence, const uint32_t *tokens, uint32_t count, in
     return put_logits(sequence) && remote_done(sequence, start, end, NULL, 0);
 }
 
+static int save(uint32_t sequence) {
+    uint8_t *state = malloc(info.state_bytes + 1), more[8];
+    uint64_t position = 0;
+    snn_status status = state == NULL ? SNN_E_MEMORY : snn_save(context, 0, state, &position);
+    int heard;
+    remote_put64(more, position);
+    heard = status != SNN_OK ? refused(sequence, status)
+                             : remote_write(REMOTE_STATE, sequence, state, info.state_bytes) &&
+                                   remote_done(sequence, 0, 0, more, sizeof more);
+    free(state);
+    return heard;
+}
+
+static int restore(uint32_t sequence, const uint8_t *at, uint32_t length) {
+    snn_status status = SNN_E_ARGUMENT;
+    if (length == 8 + info.state_bytes) {
+        uint64_t position = remote_u32(at) | (uint64_t)remote_u32(at + 4) << 32;
+        status = snn_restore(context, at + 8, position);
+    }
+    return status == SNN_OK ? remote_done(sequence, 0, 0, NULL, 0) : refused(sequence, status);
+}
+
 static int whole_sequence(uint32_t sequence, const uint32_t *tokens, uint32_t count) {
     uint64_t spent = 0;
     uint32_t i;
@@ -219,6 +241,10 @@ static int obey(int command, uint32_t sequence, uint8_t *at, uint32_t length) {
     case REMOTE_STEP: return words < 1 ? remote_failed(sequence, "no token") : forward(sequence, tokens, 1, 0);
     case REMOTE_PREFILL:
         return words < 1 ? remote_failed(sequence, "no token") : forward(sequence, tokens, words, 1);
+    case REMOTE_EXTEND:
+        return words < 1 ? remote_failed(sequence, "no token") : forward(sequence, tokens, words, 0);
+    case REMOTE_SAVE: return save(sequence);
+    case REMOTE_RESTORE: return restore(sequence, at, length);
     case REMOTE_SEQUENCE: return whole_sequence(sequence, tokens, words);
     case REMOTE_WINDOW:
         return words < 3 ? remote_failed(sequence, "a window of no or too many steps")

@@ -46,7 +46,10 @@ enum { /* commands; u32 words unless said otherwise */
     REMOTE_CLOCK,     /* DONE with start = end = now */
     REMOTE_FILES,     /* text: one glob pattern per line -> FILE for every match */
     REMOTE_AFFINITY,  /* processor numbers; none for all */
-    REMOTE_END        /* DONE, then the process ends */
+    REMOTE_END,       /* DONE, then the process ends */
+    REMOTE_EXTEND,    /* tokens -> LOGITS of the last, behind the context that is there */
+    REMOTE_SAVE,      /* STATE; DONE with u64 position */
+    REMOTE_RESTORE    /* u64 position and the bytes of a STATE */
 };
 enum { /* replies */
     REMOTE_TEXT = 64,
@@ -54,7 +57,8 @@ enum { /* replies */
     REMOTE_STAMPS, /* u64 pairs: before and after each step, CLOCK_MONOTONIC in ns */
     REMOTE_FILE,   /* path, a zero byte, at most 4096 bytes of the file */
     REMOTE_DONE,   /* 32 bytes SHA-256, u64 start, u64 end, and after a window the block below */
-    REMOTE_FAILED  /* text */
+    REMOTE_FAILED, /* text */
+    REMOTE_STATE   /* what snn_save writes */
 };
 
 /* What REMOTE_DONE of a window carries besides: SHA-256 of all logits in order, processor and its frequency

@@ -64,6 +64,18 @@ def test_lengths_and_batches_may_change_between_calls(runner, program):
         assert got.dtype == np.int32
 
 
+def test_a_saved_context_goes_on_as_if_nothing_had_been_between(runner, program):
+    ids = np.random.default_rng(8).integers(0, program.vocab_size, (2, 40))
+    want = Golden(program).sequence(ids)
+    runner.reset(2)
+    for place in range(40):
+        saved = runner.save()
+        np.testing.assert_array_equal(runner.step(ids[:, place]).logits, want[:, place])
+        runner.prefill(ids[:1, :5])
+        runner.restore(saved)
+        np.testing.assert_array_equal(runner.extend(ids[:, place : place + 1]).logits, want[:, place])
+
+
 def test_a_reset_forgets_and_an_output_outlives_the_next_step(runner, program):
     ids = np.random.default_rng(1).integers(0, program.vocab_size, 30)
     runner.reset()

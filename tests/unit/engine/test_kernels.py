@@ -35,10 +35,10 @@ class Kernels(ctypes.Structure):
 
     _fields_ = [
         ("name", ctypes.c_char_p),
-        ("events", ctypes.CFUNCTYPE(U32, AT, U32, U32, AT)),
-        ("linear", ctypes.CFUNCTYPE(None, AT, U32, AT, AT, U32, AT, ctypes.c_size_t)),
+        ("linear", ctypes.CFUNCTYPE(None, AT)),
         ("lif", ctypes.CFUNCTYPE(None, ctypes.POINTER(Op), AT, ctypes.c_size_t, U32, AT)),
         ("attend", ctypes.CFUNCTYPE(None, AT, AT, AT, U32, U32, U32, AT, AT)),
+        ("attend_sums", ctypes.CFUNCTYPE(None, AT, AT, AT, AT, AT, U32, U32, AT, AT)),
         ("project", ctypes.CFUNCTYPE(None, AT, U32, AT, U32, AT)),
         ("logits", ctypes.CFUNCTYPE(None, AT, AT, U32, AT, U32, U32, AT)),
         ("packed_bytes", ctypes.CFUNCTYPE(ctypes.c_size_t, U32, U32)),
@@ -137,32 +137,6 @@ def test_the_lower_saturation_holds_and_the_largest_bias_does_not_overflow(kerne
         np.testing.assert_array_equal(
             fired(kernels, currents, n=n, threshold=threshold, bias=bias, clip=True), want
         )
-
-
-@pytest.mark.parametrize("columns", [1, 5, 16, 63, 64, 65, 128, 256, 300, 768])
-def test_linear_is_exact_at_the_extremes_past_every_flush(kernels, columns):
-    rng = np.random.default_rng(columns)
-    rows = 1032
-    for weight in (
-        np.full((rows, columns), 127, np.int8),
-        np.full((rows, columns), -127, np.int8),
-        rng.integers(-127, 128, (rows, columns)).astype(np.int8),
-    ):
-        spikes = np.stack(
-            [np.ones(rows, bool), np.zeros(rows, bool), rng.random(rows) < 0.15, rng.random(rows) < 0.6]
-        )
-        bits = np.packbits(np.pad(spikes, ((0, 0), (0, 56))), axis=1, bitorder="little").view(np.uint64)
-        events, starts = np.zeros(4 * rows + 64, np.uint32), np.zeros(5, np.uint32)
-        for v, row in enumerate(bits):
-            count = kernels.events(row.ctypes.data, len(row), columns, events[starts[v] :].ctypes.data)
-            starts[v + 1] = starts[v] + count
-        np.testing.assert_array_equal(np.diff(starts), spikes.sum(1))
-        stride = -(-columns // 16) * 16
-        out = np.full((4, stride), 99, np.int32)
-        kernels.linear(
-            weight.ctypes.data, columns, events.ctypes.data, starts.ctypes.data, 4, out.ctypes.data, stride
-        )
-        np.testing.assert_array_equal(out[:, :columns], spikes.astype(np.int64) @ weight.astype(np.int64))
 
 
 @pytest.mark.parametrize("channels", [1, 8, 31, 32, 64, 65, 128, 200, 255])

@@ -297,3 +297,62 @@ def test_the_float_baseline_computes_the_folded_student(bundle, tmp_path):
         runner.open(bundle, RunnerOptions())
         got = runner.sequence(IDS).logits
     np.testing.assert_allclose(got, float_logits(folded, IDS), rtol=1e-4, atol=1e-4)
+
+
+def test_a_saved_context_goes_on_as_if_nothing_had_been_between(runner):
+    """At every place, past the wrap of every window; a later call does not change what was saved."""
+    ids = np.random.default_rng(8).integers(0, 280, 60)
+    runner.reset(1)
+    saved, wanted = [], []
+    for token in ids:
+        saved.append(runner.save())
+        wanted.append(runner.step(token[None]).logits)
+    for place in range(len(ids)):
+        runner.restore(saved[place])
+        same(runner, runner.step(ids[place : place + 1]).logits, wanted[place])
+    runner.restore(saved[20])
+    same(runner, runner.extend(ids[None, 20:]).logits, wanted[-1])
+    same(runner, runner.step(ids[:1]).logits, _after(runner, ids, ids[:1]))
+
+
+def _after(runner, ids, token):
+    runner.prefill(ids[None])
+    return runner.step(token).logits
+
+
+def test_several_contexts_are_saved_side_by_side(runner):
+    runner.reset(3)
+    runner.extend(IDS[:, :10])
+    saved = runner.save()
+    wanted = runner.extend(IDS[:, 10:]).logits
+    runner.reset(1)
+    runner.restore(saved)
+    same(runner, runner.extend(IDS[:, 10:]).logits, wanted)
+    with pytest.raises(RunnerError, match="number of sequences"):
+        runner.extend(IDS[:2])
+
+
+EXACT = [runner for runner in RUNNERS if Capability.EXACT in runner.capabilities]
+
+
+@pytest.mark.parametrize("kind", EXACT, indirect=True)
+@pytest.mark.parametrize("other", EXACT)
+def test_a_context_moves_from_one_runner_to_another(runner, other, bundle):
+    runner.prefill(IDS[:1])
+    runner.step(IDS[0, :1])
+    wanted = runner.save()
+    with other() as second:
+        second.open(bundle, RunnerOptions())
+        second.restore(wanted)
+        same(runner, second.step(IDS[0, 1:2]).logits, runner.step(IDS[0, 1:2]).logits)
+
+
+def test_a_context_of_another_program_and_no_tokens_are_refused(runner, bundle):
+    from edgesnn.program.state import State
+    from tests.support.random_program import random_program
+
+    with pytest.raises(RunnerError, match="another program's"):
+        runner.restore(State(random_program()))
+    for nothing in (np.zeros((1, 0), np.int64), np.zeros(0, np.int64)):
+        with pytest.raises((RunnerError, TextError)):
+            runner.extend(nothing)

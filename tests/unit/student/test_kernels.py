@@ -10,7 +10,8 @@ torch = pytest.importorskip("torch", reason="needs the `train` extra")
 
 from edgesnn.student.config import SurrogateName  # noqa: E402
 from edgesnn.student.kernels import fused_lif  # noqa: E402
-from edgesnn.student.kernels.fused_lif import CompiledKernels, build, kernels_for  # noqa: E402
+from edgesnn.student.kernels.fused_lif import CompiledKernels, kernels_for  # noqa: E402
+from edgesnn.student.kernels.library import build  # noqa: E402
 from edgesnn.student.kernels.surrogates import make_surrogate_spec  # noqa: E402
 from edgesnn.student.kernels.torch_lif import MEMBRANE_MAX, Neuron, TorchKernels  # noqa: E402
 

@@ -19,7 +19,7 @@ from edgesnn.errors import ConfigError, OutputError, TrainingError  # noqa: E402
 from edgesnn.student import load_student, train_student  # noqa: E402
 from edgesnn.student.model import registry  # noqa: E402
 from edgesnn.student.training.checkpoint import DelayedInterrupt  # noqa: E402
-from edgesnn.student.training.objective import learning_rate  # noqa: E402
+from edgesnn.student.training.objective import learning_rate, make_optimizer, spike_rate_target  # noqa: E402
 from tests.support.patience import patience, wait_for  # noqa: E402
 
 pytestmark = pytest.mark.torch
@@ -243,6 +243,31 @@ def test_a_new_architecture_needs_no_change_of_the_trainer(make_config):
             train_student(make_config(architecture="toy", architecture_options={"width": "wide"}))
     finally:
         registry._REGISTRY.pop("toy")
+
+
+def test_the_state_of_an_optimizer_that_was_not_fused_goes_on(make_config):
+    model = torch.nn.Linear(3, 2)
+    old = torch.optim.AdamW(make_optimizer(model, make_config()).param_groups, lr=0.1, fused=False)
+    for group in old.param_groups:
+        group["fused"] = None
+    model(torch.ones(3)).sum().backward()
+    old.step()
+    new = make_optimizer(model, make_config())
+    new.load_state_dict(old.state_dict())
+    before = model.weight.detach().clone()
+    new.step()
+    assert not torch.equal(model.weight, before)
+
+
+def test_the_spike_rate_target_falls_in_a_line_over_the_first_half_and_stays(make_config):
+    config = make_config(num_steps=8, warmup_steps=0, spike_rate=0.05)
+    targets = [spike_rate_target(config, step) for step in range(8)]
+    assert targets == pytest.approx([0.25, 0.2, 0.15, 0.1, 0.05, 0.05, 0.05, 0.05])
+
+
+def test_a_spike_rate_target_that_binds_nobody_is_not_annealed(make_config):
+    assert spike_rate_target(make_config(spike_rate=0.4), 0) == 0.4
+    assert spike_rate_target(make_config(), 0) is None
 
 
 def test_learning_rates_follow_warm_up_and_schedule(make_config):

@@ -2,11 +2,12 @@
 
 import numpy as np
 
+from edgesnn.profiler.budgets.judging import overall
 from edgesnn.profiler.budgets.verdicts import judge
 from edgesnn.profiler.counts.memory import Probe
 from edgesnn.profiler.results import Absent
 from edgesnn.record.quantities import BUDGETS, QUANTITIES, Kind, known, missing
-from edgesnn.record.verdicts import BudgetOutcome
+from edgesnn.record.verdicts import BudgetOutcome, Overall
 
 NOTHING = Absent("nothing was measured")
 
@@ -54,3 +55,14 @@ def test_a_simulated_number_decides_no_budget(make_profile):
     profile = make_profile(size_mb={"limit": 10.0, "required": True})
     found = {"size.model": known("size.model", float(np.pi), "by hand", Kind.SIMULATED)}
     assert _judged(profile, found)["size_mb"].verdict is BudgetOutcome.UNDECIDED
+
+
+def test_a_retention_against_a_teacher_near_chance_neither_passes_nor_fails(make_profile):
+    profile = make_profile(retention={"limit": 0.7, "required": True})
+    for value in (3.86, 0.1):
+        near = (value - 0.05, value + 0.05)
+        found = known("accuracy.retention", value, "by hand", interval=near, n=10, reason="it is near chance")
+        budget = _judged(profile, {"accuracy.retention": found})["retention"]
+        assert (budget.verdict, budget.reason) == (BudgetOutcome.UNDECIDED, "it is near chance")
+        whole = overall([budget], None, allow_unmeasured=True)
+        assert whole.verdict is Overall.UNDECIDED and "near chance" in whole.reasons[0]

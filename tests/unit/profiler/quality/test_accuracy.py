@@ -1,5 +1,6 @@
 """Retention looks where a native token of the teacher starts, and nowhere else."""
 
+import math
 from itertools import pairwise
 
 import numpy as np
@@ -11,7 +12,9 @@ from edgesnn.profiler.quality.accuracy import (
     NO_TEACHER_PROBABILITIES,
     TEACHER_NEVER_RIGHT,
     measure_accuracy,
+    perplexity,
 )
+from edgesnn.profiler.quantities import NO_NATIVE_TOKENS, accuracy_quantities
 from edgesnn.program.golden import Golden
 from tests.support.random_program import RandomShape, random_program
 
@@ -90,3 +93,55 @@ def test_without_a_teacher_or_a_hit_of_it_the_reason_is_told(program, text):
     wrong = EvalSlice(ids, starts, sizes, places, (ids[places] + 1) % 257)
     result = measure_accuracy(program, wrong, "test")
     assert result.retention is None and result.retention_reason == TEACHER_NEVER_RIGHT
+
+
+def test_perplexity_is_the_exponential_of_all_nats_over_all_tokens():
+    nats, native = np.array([2.0, 4.0, 6.0]), np.array([1, 2, 3])
+    found = perplexity(nats, native)
+    assert found.value == pytest.approx(math.exp(12 / 6))
+    assert found.interval == pytest.approx((math.exp(2), math.exp(2)))
+    assert perplexity(nats, np.array([2, 4, 6])).value == pytest.approx(math.e)
+
+
+def test_perplexity_stays_finite_and_is_missing_where_nothing_is_counted():
+    assert math.isfinite(perplexity(np.array([1e9]), np.array([1])).value)
+    assert perplexity(None, np.array([1])).value is None
+    assert perplexity(np.array([1.0]), None).value is None
+    assert perplexity(np.array([1.0]), np.array([0])).value is None
+
+
+def test_a_perplexity_per_native_token_is_that_of_the_same_nats_in_other_tokens(program, text):
+    ids, starts, sizes = text
+    places = _places(starts, 0)
+    logp = np.full(len(places), -0.5, np.float32)
+    result = measure_accuracy(program, EvalSlice(ids, starts, sizes, places, ids[places], logp), "test")
+    nats = result.bits_per_byte * math.log(2) * sizes.sum()
+    assert result.native_tokens == len(places)
+    assert result.perplexity == pytest.approx(math.exp(nats / len(places)))
+    assert result.own_perplexity == pytest.approx(math.exp(nats / (len(ids) - 3)))
+    assert result.teacher_perplexity == pytest.approx(math.exp(0.5))
+    low, high = result.perplexity_interval
+    assert low < result.perplexity < high
+    found = accuracy_quantities(result)
+    assert found["accuracy.perplexity"].value == result.perplexity
+    assert found["accuracy.teacher_perplexity"].value == result.teacher_perplexity
+
+
+def test_without_native_tokens_the_perplexity_is_that_of_own_tokens_and_says_so(program, text):
+    found = accuracy_quantities(measure_accuracy(program, EvalSlice(*text), "test"))
+    assert found["accuracy.perplexity"].value is None
+    assert found["accuracy.perplexity"].reason == NO_NATIVE_TOKENS
+    assert "own tokens" in found["accuracy.own_perplexity"].how
+
+
+def test_a_teacher_near_chance_leaves_its_reason_at_the_retention(program, text):
+    ids, starts, sizes = text
+    places = _places(starts, 0)
+    guess = np.full(len(places), np.bincount(ids[places]).argmax(), np.int32)
+    result = measure_accuracy(program, EvalSlice(ids, starts, sizes, places, guess), "test")
+    assert result.retention > 1 and "near chance" in result.teacher_doubt
+    found = accuracy_quantities(result)
+    assert found["accuracy.retention"].reason == found["accuracy.teacher_top1"].reason == result.teacher_doubt
+    good = measure_accuracy(program, EvalSlice(ids, starts, sizes, places, ids[places]), "test")
+    assert good.teacher_doubt is None and good.teacher_top1 == 1
+    assert accuracy_quantities(good)["accuracy.retention"].reason is None

@@ -10,12 +10,13 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from edgesnn import profile_bundle
 from edgesnn.api import references
-from edgesnn.api.references import measure_reference, reference_part
+from edgesnn.api.references import MeasuredReference, measure_reference, reference_part
 from edgesnn.bundle.bundle import Bundle
 from edgesnn.errors import EdgesnnError, RunnerError, TextError, UsageError, UserError
 from edgesnn.profiler.budgets.profile import Workload
 from edgesnn.profiler.quality.accuracy import bootstrap_ratio
 from edgesnn.profiler.quality.reference import NO_PIECE, align, first_pieces, score_reference, time_steps
+from edgesnn.program.scoring import DocumentScores
 from edgesnn.record.quantities import present
 from edgesnn.runners.causal_lm import OnnxCausalModel, find_model
 from edgesnn.text.tokenizer import SPECIAL_TOKENS, TextTokenizer
@@ -167,6 +168,24 @@ def test_a_model_beside_itself_keeps_everything(measured):
     assert found.documents >= 1 and found.name == "student.onnx"
 
 
+def test_a_reference_has_a_perplexity_in_its_own_tokens_and_so_has_the_student():
+    report = {
+        "name": "r", "engine": "e", "dtype": "float32", "parameters": 1, "model_bytes": 1, "context": 4,
+        "cached": True, "step_ms": [1.0] * 90, "peak_bytes": 1, "how": "tests",
+        "scores": {
+            "documents": [0, 1], "nats": [2.0, 4.0], "tokens": [1, 2], "text_bytes": [4, 4],
+            "own_hits": [1, 0], "hits": [1, 1], "places": [[1], [1]], "skipped": 0,
+        },
+    }  # fmt: skip
+    two = np.array([1, 1])
+    student = DocumentScores(np.array([3.0, 6.0]), two, two, two, np.array([4, 4]))
+    sizes = {name: present(1.0, "MB", "tests") for name in ("size.model", "memory.peak", "forward.p50")}
+    found = reference_part(MeasuredReference(report, student, 1, "it is near chance"), sizes).quantities
+    assert found["perplexity"].value == pytest.approx(math.exp(6 / 3))
+    assert found["student_perplexity"].value == pytest.approx(math.exp(9 / 3))
+    assert found["retention"].reason == "it is near chance"
+
+
 def test_the_process_tells_its_progress(measured):
     stages = [stage for stage, _, _ in measured[1]]
     assert stages[0] == "loading the reference" and "scoring the reference" in stages
@@ -174,7 +193,7 @@ def test_the_process_tells_its_progress(measured):
 
 def test_a_reference_stands_in_the_record_and_in_the_terminal(measured, tmp_path, monkeypatch, capsys):
     from edgesnn.cli.output import CommandOutput
-    from edgesnn.cli.profile.show import render
+    from edgesnn.cli.profile.show import doubts, render
     from edgesnn.record.files import read_run, write_run
 
     monkeypatch.setattr("edgesnn.api.profiling.measure_reference", lambda *a, **k: measured[0])
@@ -191,6 +210,8 @@ def test_a_reference_stands_in_the_record_and_in_the_terminal(measured, tmp_path
     assert record.reference.quantities["memory_ratio"].value is None
     render(CommandOutput("profile", False), record, details=False)
     assert "reference student.onnx" in capsys.readouterr().out
+    named = record.reference.quantities
+    assert doubts(record) == [f"retention says nothing: {r}" for r in [named["retention"].reason] if r]
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,23 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the `train` extra")
 
+from edgesnn.student.kernels.library import compiled_library  # noqa: E402
 from edgesnn.student.text.batches import IGNORED  # noqa: E402
+from edgesnn.student.training import distil_loss as module  # noqa: E402
 from edgesnn.student.training.distil_loss import TeacherRows, at_temperature, distil_loss  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
 V, K = 41, 6
+
+
+@pytest.fixture(params=["compiled", "torch"], autouse=True)
+def _rows(request, monkeypatch):
+    """Every test runs on both ways to the rows of a loss."""
+    if request.param == "torch":
+        monkeypatch.setattr(module, "loss_rows", lambda *_, **__: None)
+    elif compiled_library() is None:
+        pytest.skip("no C compiler on this machine")
 
 
 def teacher_rows(rows, tau, seed=0):
@@ -58,7 +69,9 @@ def test_loss_and_gradient_are_the_formulas(tau, alpha_ce, alpha_kd):
     assert float(got.detach()) == pytest.approx(float(wanted.detach()), rel=1e-5)
     torch.testing.assert_close(got_in.grad.double(), wanted_in.grad, rtol=1e-4, atol=1e-8)
     share = len(rows) / int((targets != IGNORED).sum())
-    assert float(got) == pytest.approx(alpha_ce * float(ce) + alpha_kd * tau**2 * share * float(kd), rel=1e-5)
+    assert float(got.detach()) == pytest.approx(
+        alpha_ce * float(ce) + alpha_kd * tau**2 * share * float(kd), rel=1e-5
+    )
 
 
 def test_without_teacher_it_is_cross_entropy_and_padding_has_no_gradient():
@@ -100,3 +113,34 @@ def test_sixteen_bit_logits_are_summed_in_float32():
     weights = {"tau": 2.0, "alpha_ce": 0.5, "alpha_kd": 0.5}
     exact = distil_loss(logits.float(), targets, teacher, **weights)[0]
     assert float(distil_loss(logits, targets, teacher, **weights)[0]) == pytest.approx(float(exact), rel=1e-6)
+
+
+def test_a_row_may_be_longer_than_what_is_summed_at_a_time_and_any_value_is_finite():
+    logits = (40 * torch.randn(1, 70, 2500, generator=torch.Generator().manual_seed(2))).requires_grad_()
+    targets = torch.arange(70)[None] * 30
+    loss, *_ = distil_loss(logits, targets, None, tau=2.0, alpha_ce=1.0, alpha_kd=0.0)
+    loss.backward()
+    exact = logits.detach().double().requires_grad_()
+    wanted = torch.nn.functional.cross_entropy(exact[0], targets[0])
+    wanted.backward()
+    assert float(loss.detach()) == pytest.approx(float(wanted.detach()), rel=1e-6)
+    torch.testing.assert_close(logits.grad.double(), exact.grad, rtol=1e-4, atol=1e-9)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_logit_that_is_no_number_makes_the_loss_none(value):
+    logits = torch.zeros(1, 3, V)
+    logits[0, 1, 20] = value
+    loss, *_ = distil_loss(
+        logits, torch.zeros(1, 3, dtype=torch.int64), None, tau=1.0, alpha_ce=1.0, alpha_kd=0.0
+    )
+    assert not torch.isfinite(loss)
+
+
+def test_the_gradient_of_a_part_of_a_step_is_that_part():
+    targets = torch.randint(0, V, (1, 9))
+    whole, half = (torch.ones(1, 9, V).requires_grad_() for _ in range(2))
+    for logits, parts in ((whole, 1), (half, 2)):
+        loss, *_ = distil_loss(logits, targets, None, tau=1.0, alpha_ce=1.0, alpha_kd=0.0)
+        (loss / parts).backward()
+    assert torch.equal(whole.grad, 2 * half.grad)

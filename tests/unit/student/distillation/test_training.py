@@ -287,6 +287,22 @@ def test_the_spike_rate_moves_toward_its_target(make_config, tmp_path, target):
     assert mean < 0.08 if target == 0.03 else mean > 0.12
 
 
+def test_a_random_teacher_is_doubted_aloud_and_in_the_metadata(make_config, tmp_path):
+    said = []
+    trained = train_student(make_config(num_steps=2), on_doubt=said.append)
+    results = trained.metadata["training_results"]
+    assert said == [results["teacher_doubt"]] and "near chance" in said[0]
+
+
+def test_perplexity_stands_beside_bits_per_byte_of_the_same_nats(make_config):
+    trained = train_student(make_config(num_steps=2))
+    found = trained.metadata["training_results"]["eval"]
+    held = np.load(trained.directory / "eval.npz")
+    nats = found["bits_per_byte"] * np.log(2) * held["doc_bytes"].sum()
+    assert found["perplexity"] == pytest.approx(np.exp(nats / len(held["positions"])))
+    assert found["own_perplexity"] == pytest.approx(np.exp(nats / found["tokens"]))
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_every_precision_learns(make_config, tmp_path, precision):
     config = make_config(num_steps=40, precision=precision, output_dir=str(tmp_path / precision))

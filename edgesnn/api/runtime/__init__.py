@@ -1,0 +1,1 @@
+"""A student kept open: a pool of runners, generations, conversations, the backend of agents."""

@@ -1,0 +1,1 @@
+"""``edgesnn chat``: talk with a student in the terminal."""

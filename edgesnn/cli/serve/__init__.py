@@ -1,0 +1,1 @@
+"""``edgesnn serve``: a student behind HTTP."""

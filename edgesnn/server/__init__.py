@@ -1,0 +1,1 @@
+"""An open student behind HTTP, as the OpenAI interface has it."""
