@@ -100,9 +100,10 @@ def test_the_demo_runs_without_torch_and_leaves_the_folder_to_the_user(program, 
     (torch,) = [check for check in checks if check["name"] == "torch"]
     assert torch["found"] == "not installed (pip install 'edgesnn[train]')"
     missing = {check["name"]: check for check in checks if not check["ok"]}
-    named = {check["name"] for check in missing.values() if check["area"] != "meter"}
-    assert {"litert", "tflite", "torch"} <= named
-    assert named <= {"litert", "tflite", "torch", "lava", "native", "adb", "ssh", "browser"}
+    named = {check["name"] for check in missing.values() if check["area"] not in ("meter", "extra")}
+    assert {"litert", "tflite"} <= named
+    assert named <= {"litert", "tflite", "lava", "native", "adb", "ssh", "browser"}
+    assert {check["area"] for check in missing.values() if check["name"] == "torch"} == {"extra"}
     assert all(check["remedy"] for check in missing.values())
 
 

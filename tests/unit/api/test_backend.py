@@ -15,6 +15,7 @@ from edgesnn.errors import ArtifactError, RunnerError, TextError, UsageError
 from edgesnn.runners.litert.runner import LiteRtRunner
 from edgesnn.text.stops import StopScanner
 from tests.conftest import ROOT
+from tests.support.bundles import shared_artifact
 from tests.support.patience import patience
 
 PROMPTS = ["What is on my desk?", "How do I boil an egg?", "Hello", "Tell me a story about 3 émigrés 🙂"]
@@ -59,10 +60,17 @@ def test_every_exact_engine_says_the_same(folder, backend, target):
             assert other.generate(prompt, count) == wanted == backend.generate(prompt, count)
 
 
+@pytest.fixture(scope="module")
+def tiny():
+    """What the tiny student of the tests says."""
+    with SNNLLMBackend(model_path=shared_artifact()) as made:
+        return made.generate("Hello", 5)
+
+
 @pytest.mark.parametrize("name", ["student.pt", "student.safetensors", "", "metadata apart"])
-def test_a_model_is_a_file_or_a_folder(backend, tmp_path, name):
+def test_a_model_is_a_file_or_a_folder(tiny, tmp_path, name):
     artifact = tmp_path / "mine"
-    shutil.copytree(ROOT / "reference", artifact)
+    shutil.copytree(shared_artifact(), artifact)
     (artifact / "student.pt").touch()  # a file beside the weights that are read: the reference ships one form
     options = {"model_path": artifact / name}
     if name == "metadata apart":
@@ -73,7 +81,7 @@ def test_a_model_is_a_file_or_a_folder(backend, tmp_path, name):
             "metadata_path": tmp_path / "elsewhere/facts.json",
         }
     with SNNLLMBackend(**options) as made:
-        assert made.generate("Hello", 5) == backend.generate("Hello", 5)
+        assert made.generate("Hello", 5) == tiny
 
 
 def test_an_empty_prompt_and_no_tokens_have_an_empty_answer(backend):
