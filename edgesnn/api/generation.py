@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from typing import Any
 
-from edgesnn import plugins
-from edgesnn.api.bundles import bundle_of
 from edgesnn.api.options import Progress, silent
-from edgesnn.api.runners import export_of, runner_of
-from edgesnn.api.runtime.model import RunnerModel
-from edgesnn.bundle.bundle import TOKENIZER_NAME, Bundle
-from edgesnn.errors import TextError, UsageError
-from edgesnn.runners.base import RunnerOptions
-from edgesnn.targets import parse_target, resolve_target
-from edgesnn.text.generate import GeneratedToken, generate
+from edgesnn.api.runtime.student import OpenStudent
+from edgesnn.bundle.bundle import Bundle
+from edgesnn.errors import UsageError
+from edgesnn.text.generate import GeneratedToken
 from edgesnn.text.sampling import SamplingOptions
-from edgesnn.text.tokenizer import load_tokenizer
 
 
 class GeneratedText(Iterator[GeneratedToken]):
@@ -123,29 +116,7 @@ def _pieces(
 ) -> Iterator[GeneratedToken]:
     if max_tokens < 1:
         raise UsageError("max-tokens out of range", actual=max_tokens, limit=">= 1")
-    try:
-        prompt.encode("utf-8")
-    except UnicodeEncodeError:
-        raise TextError("the prompt is no text: it holds bytes that are no UTF-8") from None
-    with ExitStack() as stack:
-        first = export_of(plugins.load_runner(resolve_target(target)[0]))
-        bundle = stack.enter_context(bundle_of(model, on_progress, [] if first is None else [first]))
-        runner_class = runner_of(target, bundle)
-        tokenizer = load_tokenizer(bundle.file(TOKENIZER_NAME))
-        template = bundle.manifest.text.get("prompt_template")
-        end = bundle.manifest.text.get("end_of_text")
-        if raw or not template:
-            ids = tokenizer.encode_plain(prompt)
-        else:
-            ids = tokenizer.encode_prompt(prompt, template)
+    with OpenStudent(model, target, runners=1, on_progress=on_progress) as student:
+        ids = student.prompt_ids(prompt, None if raw else "student")
         on_prompt(ids)
-        runner = stack.enter_context(runner_class())
-        runner.open(bundle, RunnerOptions(address=parse_target(target).address))
-        yield from generate(
-            RunnerModel(runner, bundle.program().logit_scale),
-            tokenizer,
-            ids,
-            options,
-            max_tokens=max_tokens,
-            stop_token=tokenizer.token_id(end) if end else None,
-        )
+        yield from student.generate(ids, options, max_tokens=max_tokens)
