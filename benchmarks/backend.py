@@ -1,0 +1,56 @@
+"""What a token through an open student costs beside the bare engine: the reference student, greedy.
+
+    python benchmarks/backend.py [--tokens 200] [--rounds 15]
+
+The bare engine runs a step and takes the best token in C; the open student (`SNNLLMBackend`, `edgesnn serve`)
+also makes float logits, samples, decodes and looks for stop strings in Python. In turns; least times.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from edgesnn.api.runtime.student import OpenStudent
+from edgesnn.bundle.bundle import PROGRAM_NAME
+from edgesnn.runners.native.engine import Engine
+
+
+def least(call: Callable[[], object], best: float) -> float:
+    """The shorter of a call's time and what was seen before, seconds."""
+    started = time.perf_counter()
+    call()
+    return min(best, time.perf_counter() - started)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--tokens", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=15)
+    given = parser.parse_args()
+    with OpenStudent("reference", "native", runners=1) as student:
+        student.end = None  # as many tokens as asked for
+        ids = student.prompt_ids("What is on my desk?")
+        engine = Engine(student.bundle.file(PROGRAM_NAME).read_bytes())
+
+        def bare() -> None:
+            engine.reset(1)
+            engine.prefill(np.array([ids], np.uint32))
+            for _ in range(given.tokens - 1):
+                engine.step(int(engine.top(1)[0][0]), 0)
+
+        def through() -> None:
+            student.generate(ids, max_tokens=given.tokens).text()
+
+        alone = whole = float("inf")
+        for _ in range(given.rounds):
+            alone, whole = least(bare, alone), least(through, whole)
+    us = 1e6 / given.tokens
+    print(f"bare {alone * us:.1f} us a token, open student {whole * us:.1f} us, ratio {whole / alone:.2f}")
+
+
+if __name__ == "__main__":
+    main()
