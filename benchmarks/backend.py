@@ -42,14 +42,19 @@ def main() -> None:
             for _ in range(given.tokens - 1):
                 engine.step(int(engine.top(1)[0][0]), 0)
 
+        def in_c() -> None:
+            engine.reset(1)
+            engine.run(np.array([ids], np.uint32))
+            engine.greedy(int(engine.top(1)[0][0]), given.tokens - 1, engine.info.vocab)
+
         def through() -> None:
             student.generate(ids, max_tokens=given.tokens).text()
 
-        alone = whole = float("inf")
+        alone = whole = inner = float("inf")
         for _ in range(given.rounds):
-            alone, whole = least(bare, alone), least(through, whole)
+            alone, whole, inner = least(bare, alone), least(through, whole), least(in_c, inner)
     us = 1e6 / given.tokens
-    print(f"bare {alone * us:.1f} us a token, open student {whole * us:.1f} us, ratio {whole / alone:.2f}")
+    print(f"bare {alone * us:.1f} us a token, open student {whole * us:.1f} us, ratio {whole / alone:.2f}; in C {inner*us:.1f}")
 
 
 if __name__ == "__main__":

@@ -93,7 +93,8 @@ def native_steps(engine: Engine, vocab: int) -> dict[str, Callable[[int], None]]
         engine.step(token, 0)
         engine.top(1)
 
-    return {"all logits": full, "best token": best}
+    passes = ", two passes" if engine.two_pass() else ""
+    return {"all logits": full, f"best token{passes}": best}
 
 
 def dense_step(engine: DenseEngine, vocab: int) -> Callable[[int], None]:

@@ -20,6 +20,9 @@ from edgesnn.program.state import State
 
 IntArray = npt.NDArray[np.integer]
 
+#: Most tokens that `Choosing.best` is asked for.
+BEST_MAX = 64
+
 
 class Capability(StrEnum):
     """What a runner can do."""
@@ -31,6 +34,7 @@ class Capability(StrEnum):
     BATCH = "batch"  #: more than one sequence side by side
     LOGITS = "logits"  #: all logits come back
     EXACT = "exact"  #: executes the integer program; parity with golden is required
+    BEST = "best"  #: the best tokens without all logits: see `Choosing`
     INTERMEDIATE = "intermediate"  #: can report values inside the network
     DEVICE_CLOCK = "device-clock"  #: times are taken by the device's own clock
     MARKER = "marker"  #: raises a line while a window runs
@@ -149,6 +153,37 @@ class Inspectable(Protocol):
 
     def values(self, ids: IntArray) -> dict[str, npt.NDArray[np.int8]]:
         """Spike values ``[batch, length, T, c]`` by name, of whole sequences ``[batch, length]``."""
+        ...
+
+
+@runtime_checkable
+class Choosing(Protocol):
+    """What a runner with `Capability.BEST` can do beside the contract, for one sequence."""
+
+    def best(self, ids: IntArray, k: int, *, new: bool) -> tuple[npt.NDArray[np.integer], IntArray]:
+        """Run tokens ``[1, length]`` and give the best tokens after them.
+
+        Args:
+            ids: The tokens.
+            k: How many, 1 to `BEST_MAX`.
+            new: Whether they begin a context, or continue it.
+
+        Returns:
+            Ids and integer logits ``[k]``, best first, the lower id first among equals.
+        """
+        ...
+
+    def greedy(self, token: int, count: int, end: int | None) -> list[int]:
+        """Continue the context with ``token`` and the best tokens after it.
+
+        Args:
+            token: What the context has not seen yet.
+            count: Tokens to make, at most.
+            end: A token that is the last where it comes.
+
+        Returns:
+            The tokens made; the context has seen all but the last.
+        """
         ...
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesnn.errors import TextError
-from edgesnn.text.sampling import Sampler, SamplingOptions
+from edgesnn.text.sampling import Sampler, SamplingOptions, Scores
 from edgesnn.text.tokenizer import TextTokenizer
 
 _REPLACEMENT = "\ufffd"
@@ -18,14 +18,18 @@ _WAITING_MAX = 3
 
 
 class LanguageModel(Protocol):
-    """What generation needs of a model: float logits ``[vocab]``."""
+    """What generation needs of a model."""
 
-    def prompt(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        """Start a new context with token ids ``[length]``; logits after the last one."""
+    def prompt(self, ids: npt.NDArray[np.int64]) -> Scores:
+        """Start a new context with token ids ``[length]``; what may follow the last one."""
         ...
 
-    def next(self, token: int) -> npt.NDArray[np.float32]:
-        """Continue the context by one token; logits after it."""
+    def next(self, token: int) -> Scores:
+        """Continue the context by one token; what may follow it."""
+        ...
+
+    def greedy(self, token: int, count: int, end: int | None) -> list[int]:
+        """Continue by one token and the best ones after it: 1 to ``count``, none behind ``end``."""
         ...
 
 
@@ -88,16 +92,19 @@ def generate(
     *,
     max_tokens: int,
     stop_token: int | None,
+    ahead: int = 1,
 ) -> Iterator[GeneratedToken]:
     """Generate text after a prompt, token by token.
 
     Args:
-        model: Gives logits.
+        model: Says what may come next.
         tokenizer: The student's tokenizer.
         prompt_ids: Token ids of the prompt, at least one.
         options: How tokens are chosen.
         max_tokens: At most so many tokens.
         stop_token: Ends the text; not part of it.
+        ahead: Greedy tokens that the model may make before they are asked for. With more than one its context
+            may have seen tokens that were never given out.
 
     Yields:
         One piece per token, and one without a token when an incomplete character is left at the end.
@@ -107,17 +114,36 @@ def generate(
     """
     if not prompt_ids:
         raise TextError("the prompt has no tokens", remedy="give some text")
-    sampler = Sampler(options)
     stream = TextStream(tokenizer)
-    logits = model.prompt(np.asarray(prompt_ids, np.int64))
-    for index in range(max_tokens):
-        token = sampler(logits)
+    for token in _tokens(model, prompt_ids, options, max_tokens, stop_token, ahead):
         if token == stop_token:
             break
-        text = stream.push(token)
-        yield GeneratedToken(token, text)
-        if index < max_tokens - 1:
-            logits = model.next(token)
+        yield GeneratedToken(token, stream.push(token))
     rest = stream.flush()
     if rest:
         yield GeneratedToken(None, rest)
+
+
+def _tokens(  # noqa: PLR0917 - one caller
+    model: LanguageModel,
+    prompt_ids: list[int],
+    options: SamplingOptions,
+    max_tokens: int,
+    stop_token: int | None,
+    ahead: int,
+) -> Iterator[int]:
+    """The tokens of a text, the one that ends it included; each is run when the next is asked for, or earlier."""
+    if max_tokens < 1:
+        return
+    sampler = Sampler(options)
+    token = sampler(model.prompt(np.asarray(prompt_ids, np.int64)))
+    yield token
+    left, size = max_tokens - 1, 1
+    while left > 0:
+        if ahead > 1 and options.temperature == 0:
+            size = min(2 * size, ahead, left)  # the first come soon, the later in larger parts
+            tokens = model.greedy(token, size, stop_token)
+        else:
+            tokens = [sampler(model.next(token))]
+        yield from tokens
+        token, left = tokens[-1], left - len(tokens)

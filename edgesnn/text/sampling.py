@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +36,11 @@ class SamplingOptions:
     top_p: float = 1.0
     seed: int = 0
 
+    @property
+    def deciding(self) -> int | None:
+        """How many of the best tokens the choice depends on; None for all."""
+        return 1 if self.temperature == 0 else self.top_k or None
+
     def __post_init__(self) -> None:
         """Check the ranges.
 
@@ -51,6 +57,19 @@ class SamplingOptions:
             raise UsageError("seed out of range", actual=self.seed, limit=">= 0")
 
 
+class Scores(NamedTuple):
+    """What a model says about the next token.
+
+    Attributes:
+        logits: float32 ``[n]``.
+        ids: The tokens they belong to ``[n]``, best first, the lower id first among equals; None where they
+            are those of the whole vocabulary in order.
+    """
+
+    logits: npt.NDArray[np.float32]
+    ids: npt.NDArray[np.integer] | None = None
+
+
 class Sampler:
     """Draws tokens; the same options and logits give the same tokens on every device.
 
@@ -62,15 +81,19 @@ class Sampler:
         self._options = options
         self._rng = np.random.default_rng(options.seed)
 
-    def __call__(self, logits: npt.NDArray[np.floating]) -> int:
+    def __call__(self, scores: Scores) -> int:
         """The next token.
 
         Args:
-            logits: Float logits ``[vocab]``.
+            scores: Of all tokens, or at least of the `SamplingOptions.deciding` best.
 
         Returns:
             Its id; of equal logits the smallest id.
         """
+        place = self._place(scores.logits)
+        return place if scores.ids is None else int(scores.ids[place])
+
+    def _place(self, logits: npt.NDArray[np.float32]) -> int:
         options = self._options
         if options.temperature == 0:
             return int(np.argmax(logits))

@@ -29,6 +29,8 @@ class StopScanner:
 
     def push(self, text: str) -> str:
         """Text that is certain to stand before any stop string; nothing more once one was found."""
+        if not self._stops:
+            return text
         if self.found is not None:
             return ""
         self._waiting += text

@@ -80,10 +80,10 @@ class TextTokenizer:
         Raises:
             TextError: An id is outside the vocabulary.
         """
-        bad = next((i for i in ids if not 0 <= i < self.vocab_size), None)
-        if bad is not None:
+        if ids and not 0 <= min(ids) <= max(ids) < self.vocab_size:
+            bad = next(i for i in ids if not 0 <= i < self.vocab_size)
             raise TextError("token id outside the vocabulary", actual=bad, limit=f"0..{self.vocab_size - 1}")
-        return b"".join(self._bytes[i] for i in ids).decode("utf-8", "replace")
+        return b"".join([self._bytes[i] for i in ids]).decode("utf-8", "replace")
 
     def token_id(self, token: str) -> int:
         """Id of one token by its spelling.

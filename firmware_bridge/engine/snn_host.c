@@ -10,6 +10,9 @@
 
 #include "snn_cpu.h"
 #include "snn_internal.h"
+#ifdef SNN_HAVE_AVX2
+#include "snn_rough.h"
+#endif
 
 #define HUGE_PAGE ((size_t)2 << 20)
 
@@ -28,6 +31,10 @@ struct snn_host {
     size_t context_bytes;
     snn_context **contexts;
     uint8_t *context_memory;
+#ifdef SNN_HAVE_AVX2
+    uint8_t *rough_memory;
+    snn_rough *rough; /* NULL where the table is read as it is */
+#endif
 };
 
 static uint32_t list_kernels(const snn_kernels *found[8]) {
@@ -94,6 +101,7 @@ snn_status snn_host_open(const void *data, size_t size, const char *kernels, uin
         snn_host_close(made);
         return status;
     }
+    (void)snn_host_two_pass(made, -1);
     *host = made;
     return SNN_OK;
 }
@@ -102,6 +110,9 @@ void snn_host_close(snn_host *host) {
     if (host == NULL) return;
     free(host->contexts);
     free(host->context_memory);
+#ifdef SNN_HAVE_AVX2
+    free(host->rough_memory);
+#endif
     free(host->model_memory);
     free(host->file);
     free(host);
@@ -200,8 +211,88 @@ snn_status snn_host_sequence(snn_host *host, const uint32_t *tokens, size_t leng
     return run_all(host, tokens, length, logits, 1);
 }
 
+#ifdef SNN_HAVE_AVX2
+static void close_rough(snn_host *host) {
+    free(host->rough_memory);
+    host->rough_memory = NULL;
+    host->rough = NULL;
+}
+
+static void open_rough(snn_host *host) {
+    const snn_model *model = host->model;
+    int wide = strcmp(model->kernels->name, "avx512") == 0;
+    if (host->rough != NULL || (!wide && strcmp(model->kernels->name, "avx2") != 0)) return;
+    host->rough_memory = map(snn_rough_bytes(model->vocab, model->rank));
+    if (host->rough_memory == NULL) return;
+    host->rough = snn_rough_open(model->ops[0].table, model->vocab, model->rank, wide, host->rough_memory);
+}
+
+/* Nanoseconds of the first pass, or of all logits, of codes that are as good as any. Each is timed behind the
+ * other, so that neither finds its bytes where the last token would have left other ones. */
+static void probe(snn_host *host, uint64_t *rough, uint64_t *whole) {
+    snn_context *context = host->contexts[0];
+    uint32_t round, first, i;
+    *rough = *whole = UINT64_MAX;
+    for (i = 0; i < host->model->rank; i++) context->codes[i] = (int8_t)(i * 37 % 61) - 30;
+    for (round = 0; round < 4; round++) {
+        uint64_t start = snn_host_now(), middle, end;
+        for (first = 0; first < host->model->vocab; first += SNN_BLOCK) {
+            uint32_t left = host->model->vocab - first;
+            host->model->kernels->logits(host->model->ops[0].table, host->model->packed, host->model->rank,
+                                         context->codes, first, left < SNN_BLOCK ? left : SNN_BLOCK,
+                                         context->block);
+        }
+        middle = snn_host_now();
+        snn_rough_bounds(host->rough, context->codes);
+        end = snn_host_now();
+        if (middle - start < *whole) *whole = middle - start;
+        if (end - middle < *rough) *rough = end - middle;
+    }
+    snn_reset(context);
+}
+#endif
+
+int snn_host_two_pass(snn_host *host, int wanted) {
+#ifdef SNN_HAVE_AVX2
+    uint64_t rough, whole;
+    if (wanted == 0 || (wanted < 0 && (size_t)host->model->vocab * host->model->rank <= SNN_ROUGH_LEAST)) {
+        close_rough(host);
+        return 0;
+    }
+    open_rough(host);
+    if (wanted < 0 && host->rough != NULL) {
+        probe(host, &rough, &whole);
+        if (rough * 10 > whole * 7) close_rough(host); /* the second pass wants its share */
+    }
+    return host->rough != NULL;
+#else
+    (void)host;
+    (void)wanted;
+    return 0;
+#endif
+}
+
 snn_status snn_host_top(snn_host *host, uint32_t sequence, uint32_t k, uint32_t *ids, int32_t *values) {
-    return sequence < host->batch ? snn_top(host->contexts[sequence], k, ids, values) : SNN_E_ARGUMENT;
+    snn_context *context = sequence < host->batch ? host->contexts[sequence] : NULL;
+#ifdef SNN_HAVE_AVX2
+    if (context != NULL && host->rough != NULL && context->ready && k >= 1 && k <= SNN_TOP_MAX &&
+        snn_rough_top(host->rough, context->codes, k, ids, values)) {
+        return SNN_OK;
+    }
+#endif
+    return snn_top(context, k, ids, values);
+}
+
+snn_status snn_host_greedy(snn_host *host, uint32_t token, uint32_t count, uint32_t end, uint32_t *ids,
+                           uint32_t *made) {
+    int32_t value;
+    for (*made = 0; *made < count && (*made == 0 || token != end); (*made)++) {
+        snn_status status = snn_host_step(host, token, NULL);
+        if (status == SNN_OK) status = snn_host_top(host, 0, 1, &token, &value);
+        if (status != SNN_OK) return status;
+        ids[*made] = token;
+    }
+    return SNN_OK;
 }
 
 snn_status snn_host_save(snn_host *host, uint32_t sequence, int oldest_first, uint8_t *state,

@@ -26,7 +26,16 @@ snn_status snn_host_steps(snn_host *host, const uint32_t *tokens, int32_t *logit
 snn_status snn_host_prefill(snn_host *host, const uint32_t *tokens, size_t length, int32_t *logits);
 /* tokens [batch][length]; logits int32 [batch][length][vocab]. */
 snn_status snn_host_sequence(snn_host *host, const uint32_t *tokens, size_t length, int32_t *logits);
+/* As snn_top; the readout in two passes where snn_host_two_pass found that it pays. */
 snn_status snn_host_top(snn_host *host, uint32_t sequence, uint32_t k, uint32_t *ids, int32_t *values);
+/* Whether snn_host_top takes two passes (snn_rough.h): `wanted` 1 or 0, or -1 for what a probe of a
+ * millisecond finds faster here, which is also asked when a program is opened. Gives what holds now: 0 where
+ * the kernels have no such pass. */
+int snn_host_two_pass(snn_host *host, int wanted);
+/* Greedy generation: runs `token`, takes the best next one, runs that, and so on, until `count` are made or one
+ * is `end`. ids [count]; the context has seen all but the last. */
+snn_status snn_host_greedy(snn_host *host, uint32_t token, uint32_t count, uint32_t end, uint32_t *ids,
+                           uint32_t *made);
 snn_status snn_host_save(snn_host *host, uint32_t sequence, int oldest_first, uint8_t *state,
                          uint64_t *position);
 snn_status snn_host_restore(snn_host *host, uint32_t sequence, const uint8_t *state, uint64_t position);

@@ -31,6 +31,9 @@ from edgesnn.text.tokenizer import TextTokenizer, load_tokenizer
 #: Most runners of a local target that are open at once, where nothing else is said.
 RUNNERS_MAX = 4
 
+#: Greedy tokens that are made at a time, where a runner can, once an answer is under way.
+AHEAD = 16
+
 
 @dataclass(slots=True)
 class StudentUsage:
@@ -243,9 +246,15 @@ class OpenStudent(Closing):
                 return
             with self._pool.lease() as runner:
                 state, pending = (None, None) if context is None else (context.state, context.pending)
-                model = RunnerModel(runner, self._scale, state, pending)
+                model = RunnerModel(runner, self._scale, state, pending, deciding=options.deciding)
                 pieces = generate(
-                    model, self.tokenizer, ids, options, max_tokens=max_tokens, stop_token=self.end
+                    model,
+                    self.tokenizer,
+                    ids,
+                    options,
+                    max_tokens=max_tokens,
+                    stop_token=self.end,
+                    ahead=AHEAD if context is None else 1,  # a text goes on where its answer ended
                 )
                 try:
                     yield from self._scanned(made, pieces, scanner, began)
@@ -270,7 +279,8 @@ class OpenStudent(Closing):
                 made.first_s = time.perf_counter() - began
             if piece.token is not None:
                 made.tokens.append(piece.token)
-            yield GeneratedToken(piece.token, scanner.push(piece.text))
+            text = scanner.push(piece.text)
+            yield piece if text == piece.text else GeneratedToken(piece.token, text)
             if scanner.found is not None:
                 made.finish_reason = "stop"
                 return

@@ -98,6 +98,7 @@ def units() -> tuple[_Unit, ...]:
         made = [
             *made[:-1],
             host,
+            _Unit("snn_rough.c", AVX2, "snn_rough.o"),
             _Unit("snn_avx2.c", AVX2, "snn_avx2.o"),
             _Unit("snn_avx512.c", AVX512, "snn_avx512.o"),
         ]

@@ -67,6 +67,8 @@ _SIGNATURES: dict[str, tuple[object, ...]] = {
     "snn_host_prefill": (_AT, _AT, _SIZE, _AT),
     "snn_host_sequence": (_AT, _AT, _SIZE, _AT),
     "snn_host_top": (_AT, _U32, _U32, _AT, _AT),
+    "snn_host_two_pass": (_AT, ctypes.c_int),
+    "snn_host_greedy": (_AT, _U32, _U32, _U32, _AT, _AT),
     "snn_host_save": (_AT, _U32, ctypes.c_int, _AT, ctypes.POINTER(_U64)),
     "snn_host_restore": (_AT, _U32, _AT, _U64),
     "snn_host_window": (_AT, _AT, _SIZE, _U32, _U32, _AT, _AT, _AT),
@@ -164,6 +166,27 @@ class Engine:
         self._check(self._library.snn_host_steps(self._host, tokens.ctypes.data, logits.ctypes.data))
         return logits
 
+    def run(self, ids: UInt32Array) -> None:
+        """Tokens ``[batch, length]``, for `top` afterwards: no logits are made."""
+        self._check(self._library.snn_host_prefill(self._host, ids.ctypes.data, ids.shape[1], None))
+
+    def greedy(self, token: int, count: int, end: int) -> UInt32Array:
+        """Continue the only sequence with ``token`` and the best tokens after it.
+
+        Args:
+            token: What the context has not seen yet.
+            count: Tokens to make, at most.
+            end: A token that is the last where it comes; one outside the vocabulary for none.
+
+        Returns:
+            The tokens made ``[<= count]``; the context has seen all but the last.
+        """
+        ids, made = np.empty(count, np.uint32), _U32()
+        self._check(
+            self._library.snn_host_greedy(self._host, token, count, end, ids.ctypes.data, ctypes.byref(made))
+        )
+        return ids[: made.value]
+
     def prefill(self, ids: UInt32Array) -> Int32Array:
         """Tokens ``[batch, length]``; logits of the last ``[batch, vocab]``."""
         logits = np.empty((self.batch, self.info.vocab), np.int32)
@@ -183,6 +206,17 @@ class Engine:
         ids, values = np.empty(k, np.uint32), np.empty(k, np.int32)
         self._check(self._library.snn_host_top(self._host, sequence, k, ids.ctypes.data, values.ctypes.data))
         return ids, values
+
+    def two_pass(self, wanted: bool | None = None) -> bool:
+        """Whether `top` reads a rough copy of the table first, which gives the same tokens.
+
+        Args:
+            wanted: On or off; None for what a probe of a millisecond finds faster, as at the start.
+
+        Returns:
+            What holds now: False where the kernels have no such pass.
+        """
+        return bool(self._library.snn_host_two_pass(self._host, -1 if wanted is None else wanted))
 
     def save(self, sequence: int = 0, *, oldest_first: bool = False) -> tuple[npt.NDArray[np.int8], int]:
         """State tensors of one sequence one after another, int8, and n (see `edgesnn.program.state`)."""

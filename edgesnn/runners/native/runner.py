@@ -37,6 +37,7 @@ class NativeRunner(HostRunner):
             Capability.BATCH,
             Capability.LOGITS,
             Capability.EXACT,
+            Capability.BEST,
         }
     )
 
@@ -138,11 +139,18 @@ class NativeRunner(HostRunner):
         logits = engine.prefill(checked)
         return Output(logits, time.perf_counter_ns() - started)
 
-    def top(self, k: int) -> tuple[UInt32Array, npt.NDArray[np.int32]]:
-        """The k best tokens of every sequence: ids and integer logits, ``[batch, k]``; no logits are made."""
+    def best(self, ids: IntArray, k: int, *, new: bool) -> tuple[UInt32Array, npt.NDArray[np.int32]]:
+        engine, checked = self._engine(), self._ids(ids)
+        if new:
+            engine.reset(1, self._threads)
+        check_batch(checked[:, 0], engine.batch)
+        engine.run(checked)
+        return engine.top(min(k, engine.info.vocab))
+
+    def greedy(self, token: int, count: int, end: int | None) -> list[int]:
         engine = self._engine()
-        best = [engine.top(k, i) for i in range(engine.batch)]
-        return np.stack([ids for ids, _ in best]), np.stack([values for _, values in best])
+        made = engine.greedy(token, count, engine.info.vocab if end is None else end)
+        return [int(one) for one in made.tolist()]
 
     def window(self, ids: IntArray, repeat: int, warmup: int) -> Window:
         """Run and time steps in C, with no Python in between.

@@ -19,7 +19,7 @@ from edgesnn.errors import ExportError
 from edgesnn.exporters.base import ExportSource
 from edgesnn.exporters.web.exporter import MADE, SHIPPED, WebExporter, tokenizer_problem
 from edgesnn.program.golden import Golden
-from edgesnn.text.sampling import Sampler
+from edgesnn.text.sampling import Sampler, Scores
 from edgesnn.text.tokenizer import PROMPT_TEMPLATE, load_tokenizer
 from tests.support.patience import patience
 
@@ -195,7 +195,7 @@ def test_the_draws_of_the_page_are_those_of_numpy(page):
         theirs = json.dumps({names.get(k, k): v for k, v in options.items()} | {"seed": 3})
         page.run(f"window.f = m.sampler({theirs}); 1")
         drawn = page.run(f"{json.dumps(logits.tolist())}.map(l => f(Float32Array.from(l)))")
-        assert drawn == [ours(row) for row in logits]
+        assert drawn == [ours(Scores(row)) for row in logits]
 
 
 def test_the_module_runs_in_node_as_a_package(exported, tmp_path):

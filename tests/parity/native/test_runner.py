@@ -58,9 +58,30 @@ def test_step_sequence_and_prefill_equal_golden_side_by_side_on_threads(runner, 
     np.testing.assert_array_equal(runner.prefill(ids[:, :30]).logits, want[:, 29])
     for i in range(30, 40):
         np.testing.assert_array_equal(runner.step(ids[:, i]).logits, want[:, i])
-    best, values = runner.top(3)
-    np.testing.assert_array_equal(best[:, 0], want[:, -1].argmax(axis=1))
-    np.testing.assert_array_equal(values[:, 0], want[:, -1].max(axis=1))
+
+
+def test_the_best_tokens_and_greedy_runs_equal_golden(runner, program):
+    ids, golden, state = ids_of(program, 1, 30), Golden(program), State(program)
+    for start, end in ((0, 11), (11, 12), (12, 30)):
+        best, values = runner.best(ids[:, start:end], 4, new=start == 0)
+        for token in ids[0, start:end]:
+            want = golden.step(np.array([token]), state)[0]
+        np.testing.assert_array_equal(best, np.argsort(-want, kind="stable")[:4])
+        np.testing.assert_array_equal(values, want[best])
+    token = int(best[0])
+    for count in (1, 7, 40):
+        made = runner.greedy(token, count, None)
+        wanted = []
+        for _ in range(count):
+            token = int(golden.step(np.array([token]), state)[0].argmax())
+            wanted.append(token)
+        assert made == wanted
+    end = made[5]
+    runner.best(ids, 1, new=True)
+    stopped = runner.greedy(int(best[0]), 11 + 7 + 40, end)
+    assert stopped.index(end) == len(stopped) - 1
+    with pytest.raises(TextError):
+        runner.greedy(program.vocab_size, 3, None)
 
 
 def test_a_sequence_leaves_the_context_alone(runner, program):

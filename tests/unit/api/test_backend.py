@@ -264,11 +264,11 @@ def test_a_runner_that_fails_is_closed_and_the_next_call_gets_a_new_one(folder, 
         wanted = student.generate(ids, max_tokens=5, context=context).text()
         kept = context.tokens
 
-        def fails(self, tokens):
+        def fails(self, ids, k, *, new):
             raise RunnerError("the cable was pulled")
 
         with monkeypatch.context() as patch:
-            patch.setattr(NativeRunner, "step", fails)
+            patch.setattr(NativeRunner, "best", fails)
             with pytest.raises(RunnerError, match="cable"):
                 student.generate(ids, max_tokens=5, context=context).text()
         assert context.tokens == kept

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from edgesnn.errors import TextError
 from edgesnn.text.generate import TextStream, generate
-from edgesnn.text.sampling import SamplingOptions
+from edgesnn.text.sampling import SamplingOptions, Scores
 from edgesnn.text.tokenizer import TextTokenizer
 from tests.support.artifacts import tiny_tokenizer
 
@@ -97,7 +97,7 @@ class Script:
     """A model whose best token is the next one of a script."""
 
     def __init__(self, script):
-        self.script, self.prompted, self.asked = list(script), None, []
+        self.script, self.prompted, self.asked, self.runs = list(script), None, [], []
 
     def prompt(self, ids):
         self.prompted = ids
@@ -107,15 +107,25 @@ class Script:
         self.asked.append(token)
         return self._logits()
 
+    def greedy(self, token, count, end):
+        made = []
+        while len(made) < count and (not made or token != end):
+            self.asked.append(token)
+            token = self.script[len(self.asked)]
+            made.append(token)
+        self.runs.append(len(made))
+        return made
+
     def _logits(self):
         logits = np.zeros(TOKENIZER.vocab_size, np.float32)
         logits[self.script[len(self.asked)]] = 1
-        return logits
+        return Scores(logits)
 
 
-def generated(model, max_tokens=50, stop_token=END, prompt=(5, 6)):
+def generated(model, max_tokens=50, stop_token=END, prompt=(5, 6), ahead=1):
+    options = SamplingOptions()
     pieces = generate(
-        model, TOKENIZER, list(prompt), SamplingOptions(), max_tokens=max_tokens, stop_token=stop_token
+        model, TOKENIZER, list(prompt), options, max_tokens=max_tokens, stop_token=stop_token, ahead=ahead
     )
     return list(pieces)
 
@@ -141,6 +151,16 @@ def test_the_model_is_not_asked_for_logits_that_nobody_reads():
     model = Script(of(b"abcdef"))
     generated(model, max_tokens=3)
     assert model.asked == of(b"ab")
+
+
+def test_tokens_made_ahead_are_the_same_and_the_first_of_them_come_soon():
+    text = of(b"abcdefghijklmnopqrstuvwxyz")
+    model = Script([*text, END, *text])
+    assert generated(model, ahead=8) == generated(Script([*text, END, *text]))
+    assert model.runs == [2, 4, 8, 8, 4]  # the last run ends with the text
+    limited = Script([*text, END, *text])
+    assert [piece.token for piece in generated(limited, max_tokens=5, ahead=8)] == text[:5]
+    assert limited.asked == text[:4]
 
 
 def test_an_incomplete_character_at_the_limit_is_a_last_piece_without_a_token():
