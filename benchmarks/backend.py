@@ -2,8 +2,9 @@
 
     python benchmarks/backend.py [--tokens 200] [--rounds 15]
 
-The bare engine runs a step and takes the best token in C; the open student (`SNNLLMBackend`, `edgesnn serve`)
-also makes float logits, samples, decodes and looks for stop strings in Python. In turns; least times.
+The bare engine runs a step and takes the best token, called from Python for each token, or all tokens in one
+call; the open student (`SNNLLMBackend`, `edgesnn serve`) also decodes and looks for stop strings in Python. In
+turns; least times.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ def main() -> None:
         for _ in range(given.rounds):
             alone, whole, inner = least(bare, alone), least(through, whole), least(in_c, inner)
     us = 1e6 / given.tokens
-    print(f"bare {alone * us:.1f} us a token, open student {whole * us:.1f} us, ratio {whole / alone:.2f}; in C {inner*us:.1f}")
+    print(f"bare, from Python {alone * us:.1f} us a token, in C {inner * us:.1f} us;", end=" ")
+    print(f"open student {whole * us:.1f} us: {whole / alone:.2f} and {whole / inner:.2f} times")
 
 
 if __name__ == "__main__":

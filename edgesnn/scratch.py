@@ -146,11 +146,11 @@ def sweep(folder: Path) -> None:
         for path in list(folder.iterdir()):
             ours, old = _OURS.fullmatch(path.name), _OLD.fullmatch(path.name)
             if ours and _is_here(ours[1], ours[2]):
-                _remove_dead(path)
+                remove_unheld(path)
             elif old and _is_here(old[2], old[3]):
                 target = folder / old[1]
                 if os.path.lexists(target):
-                    _remove_dead(path)
+                    remove_unheld(path)
                 else:  # killed between two renames
                     with suppress(OSError):
                         path.rename(target)
@@ -172,7 +172,7 @@ def sweep_files(folder: Path, names: re.Pattern[str], *, older_s: float) -> None
             if names.fullmatch(path.name):
                 facts = path.lstat()
                 if facts.st_size == 0 and time.time() - facts.st_mtime > older_s:
-                    _remove_dead(path)
+                    remove_unheld(path)
 
 
 @cache
@@ -190,8 +190,8 @@ def _is_here(name: str, start: str) -> bool:
     return name == _machine()[0] or start == _machine()[1]
 
 
-def _remove_dead(path: Path) -> None:
-    """Remove what belongs to this user and is held by nobody, holding it meanwhile."""
+def remove_unheld(path: Path) -> None:
+    """Remove a file or folder that belongs to this user and is held by nobody, holding it meanwhile."""
     with suppress(OSError):  # it is alive, or gone by now
         held = _locked(path, shared=False)
         if held is None:

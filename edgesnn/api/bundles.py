@@ -1,17 +1,28 @@
-"""Opening bundles."""
+"""Opening bundles, and making those of student artifacts once."""
 
 from __future__ import annotations
 
+import hashlib
 import os
+import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
+
+import numpy as np
 
 from edgesnn.api.options import Progress, silent
 from edgesnn.api.students import export_student, student_folder
 from edgesnn.bundle.bundle import MANIFEST_NAME, Bundle
+from edgesnn.errors import BundleError, OutputError
+from edgesnn.locks import locked_file
 from edgesnn.program.artifact import METADATA_NAME
-from edgesnn.scratch import ScratchFolder
+from edgesnn.resources import cache_folder
+from edgesnn.scratch import ScratchFolder, hold, release, remove_unheld
+
+#: Bundles that are kept; the one that was not used for longest goes first.
+KEPT = 8
 
 
 def open_bundle(bundle: Bundle | str | os.PathLike[str]) -> Bundle:
@@ -35,7 +46,7 @@ def open_bundle(bundle: Bundle | str | os.PathLike[str]) -> Bundle:
 def bundle_of(
     model: Bundle | str | os.PathLike[str], on_progress: Progress = silent, formats: Sequence[str] = ("onnx",)
 ) -> Iterator[Bundle]:
-    """A bundle as it is, or one made from a student artifact and removed afterwards.
+    """A bundle as it is, or that of a student artifact, which is made once and kept in the user's cache.
 
     Args:
         model: A bundle, its folder, or a student artifact; ``reference`` is the one that ships with edgesnn.
@@ -52,7 +63,77 @@ def bundle_of(
     if (path / MANIFEST_NAME).is_file() or not (path / METADATA_NAME).is_file():
         yield open_bundle(path)
         return
-    with ScratchFolder("bundle") as scratch:
-        yield export_student(
-            path, scratch.path / "bundle", formats, name=path.resolve().name, on_progress=on_progress
-        )
+    with _kept_bundle(path, formats, on_progress) as bundle:
+        yield bundle
+
+
+@contextmanager
+def _kept_bundle(artifact: Path, formats: Sequence[str], on_progress: Progress) -> Iterator[Bundle]:
+    """The bundle of a student artifact: the one that is kept, if nothing it was made from has changed.
+
+    It is known by a hash of the artifact's files, the formats, and edgesnn's own sources. Where the cache
+    cannot be written, it is made anew and removed afterwards.
+
+    Args:
+        artifact: The artifact's folder.
+        formats: What is exported.
+        on_progress: Told what happens where it has to be made.
+
+    Yields:
+        The bundle, verified, which nobody removes meanwhile.
+    """
+    with ExitStack() as stack:
+        try:
+            folder = cache_folder("bundles")
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = stack.enter_context(ExitStack())
+            lock.enter_context(locked_file(folder / "lock"))
+        except (OSError, OutputError):
+            scratch = stack.enter_context(ScratchFolder("bundle"))
+            yield _make(artifact, scratch.path / "bundle", formats, on_progress)
+            return
+        place = folder / _key(artifact, formats)
+        try:
+            bundle = Bundle(place)
+        except BundleError:  # it is not there, or it was damaged
+            shutil.rmtree(place, ignore_errors=True)
+            bundle = _make(artifact, place, formats, on_progress)
+            _forget_old(folder, place)
+        stack.callback(release, hold(place))
+        os.utime(place)
+        lock.close()
+        yield bundle
+
+
+def _make(artifact: Path, place: Path, formats: Sequence[str], on_progress: Progress) -> Bundle:
+    return export_student(artifact, place, formats, name=artifact.resolve().name, on_progress=on_progress)
+
+
+def _key(artifact: Path, formats: Sequence[str]) -> str:
+    """32 hex digits that change when the bundle may."""
+    facts = (_sources(), np.__version__, artifact.resolve().name, sorted(formats))
+    digest = hashlib.sha256(repr(facts).encode())
+    for path in sorted(path for path in artifact.iterdir() if path.is_file()):
+        digest.update(repr((path.name, path.stat().st_size)).encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:32]
+
+
+@cache
+def _sources() -> str:
+    """Hash of edgesnn's own Python files."""
+    root = Path(__file__).parents[1]
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _forget_old(folder: Path, newest: Path) -> None:
+    """Remove what was not used for longest, unless somebody uses it."""
+    kept = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    kept.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in kept[KEPT:]:
+        if path != newest:
+            remove_unheld(path)

@@ -1,4 +1,4 @@
-"""The best tokens by two passes over the table are those of all logits, ids and values, whatever the numbers."""
+"""The best tokens by two passes over the table are those of all logits, whatever the numbers."""
 
 from dataclasses import replace
 
