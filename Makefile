@@ -47,6 +47,9 @@ setup-test: .venv/test.stamp .venv/lava.stamp  ## add torch, Lava (in an environ
 	@bash tools/foreign_env.sh ppk2lab ppk2lab==0.5.1
 	@bash tools/foreign_env.sh picowatt picowatt==0.1.2
 	@bash tools/foreign_env.sh openai openai==3.57.0
+	@bash tools/foreign_env.sh --on-venv llm llm==0.36 openai==3.57.0 httpx2==2.16.2 httpcore2==2.16.2 jiter==0.19.0 \
+	  truststore==0.10.5 click-default-group==1.2.4 condense-json==1.1 sqlite-utils==4.2.1 sqlite-fts4==1.0.3 \
+	  puremagic==1.30 python-ulid==4.1.0 sniffio==1.3.1 tabulate==0.10.0
 	@touch $@
 
 .venv/lava.stamp: .venv/core.stamp firmware_bridge/lava/export/requirements.txt

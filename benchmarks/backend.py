@@ -3,7 +3,7 @@
     python benchmarks/backend.py [--tokens 200] [--rounds 15]
 
 The bare engine runs a step and takes the best token, called from Python for each token, or all tokens in one
-call; the open student (`SNNLLMBackend`, `edgesnn serve`) also decodes and looks for stop strings in Python. In
+call; the open student (`SNNLLMBackend`, `edgesnn serve`) also decodes and looks for stop strings. In
 turns; least times.
 """
 

@@ -118,23 +118,11 @@ class StudentApp:
 
     async def _chat(self, request: Request) -> Response:
         asked = await read_request(request, ChatAsked, self._limits)
-        return await self._answered(asked, self._chat_ids(asked), chat=True)
-
-    def _chat_ids(self, asked: ChatAsked) -> list[int]:
-        """Token ids of a chat: every prompt in the student's template, every answer behind it."""
-        ids: list[int] = []
-        before: list[str] = []
-        for message in asked.messages:
-            if message.role in ("system", "developer"):
-                before.append(message.text)
-            elif message.role == "user":
-                ids += self._student.prompt_ids("\n\n".join([*before, message.text]))
-                before = []
-            else:
-                ids += self._student.prompt_ids(message.text, None)
         if asked.messages[-1].role != "user":
             raise RequestRefusedError(400, "messages: the last one must be the user's", "invalid_value")
-        return ids
+        roles = {"developer": "system"}
+        messages = [(roles.get(one.role, one.role), one.text) for one in asked.messages]
+        return await self._answered(asked, self._student.chat_ids(messages), chat=True)
 
     async def _answered(self, asked: CompletionAsked | ChatAsked, ids: list[int], *, chat: bool) -> Response:
         limits = self._limits

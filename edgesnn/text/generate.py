@@ -132,7 +132,7 @@ def _tokens(  # noqa: PLR0917 - one caller
     stop_token: int | None,
     ahead: int,
 ) -> Iterator[int]:
-    """The tokens of a text, the one that ends it included; each is run when the next is wanted, or earlier."""
+    """The tokens of a text, the one that ends it included; each is run when the next is wanted."""
     if max_tokens < 1:
         return
     sampler = Sampler(options)

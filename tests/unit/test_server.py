@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -19,9 +20,10 @@ from starlette.testclient import TestClient  # noqa: E402
 
 from edgesnn import export_student, generate_text  # noqa: E402
 from edgesnn.api.runtime.student import OpenStudent  # noqa: E402
-from edgesnn.errors import RunnerError, UsageError  # noqa: E402
+from edgesnn.errors import EdgesnnError, MeterError, RunnerError, UsageError  # noqa: E402
 from edgesnn.runners.native.runner import NativeRunner  # noqa: E402
 from edgesnn.server.app import StudentApp  # noqa: E402
+from edgesnn.server.power import ServerPower  # noqa: E402
 from edgesnn.server.requests import ServerLimits  # noqa: E402
 from edgesnn.server.running import is_loopback, listening  # noqa: E402
 from tests.conftest import ROOT  # noqa: E402
@@ -181,11 +183,11 @@ def test_an_answer_that_takes_too_long_ends_with_length(student):
 def test_a_device_that_fails_is_said_and_the_next_request_is_answered(student, monkeypatch):
     client = client_of(student)
 
-    def fails(self, tokens):
+    def fails(self, ids, k, *, new):
         raise RunnerError("the cable was pulled")
 
     with monkeypatch.context() as patch:
-        patch.setattr(NativeRunner, "step", fails)
+        patch.setattr(NativeRunner, "best", fails)
         assert ask(client, max_tokens=5).status_code == 503
         streamed = ask(client, max_tokens=5, stream=True).text
         assert "the cable was pulled" in streamed and "[DONE]" not in streamed
@@ -338,3 +340,65 @@ def test_a_conversation_in_the_terminal_remembers(folder):
         wanted = first.text() + "\n"
         wanted += student.generate(ids + first.tokens + student.prompt_ids("And you?"), max_tokens=12).text()
     assert done.stdout == wanted + "\n"
+
+
+# A power meter ----------------------------------------------------------------------------------------------
+
+
+def readings(app):
+    from prometheus_client.parser import text_string_to_metric_families
+
+    text = TestClient(app.app).get("/metrics").text
+    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    return {sample.name: sample for sample in samples if "meter" in sample.labels}
+
+
+def test_a_meter_shows_power_and_energy_per_token_labelled_as_simulated(student):
+    app, warned = StudentApp(student, ServerLimits()), []
+    with ServerPower("sim:ppk2?voltage=3.7", lambda: student.usage.tokens, warned.append) as power:
+        app.registry.register(power)
+        assert ask(TestClient(app.app), max_tokens=20).status_code == 200
+        wait_for(lambda: readings(app)["edgesnn_energy_joules_total"].value > 0)
+        found = readings(app)
+        assert {sample.labels["source"] for sample in found.values()} == {"SIMULATED"}
+        joules, seconds = (
+            found[f"edgesnn_{name}_total"].value for name in ("energy_joules", "metered_seconds")
+        )
+        assert found["edgesnn_meter_up"].value == 1
+        assert found["edgesnn_power_watts"].value > 0 < seconds
+        assert found["edgesnn_energy_uncertainty_joules"].value > 0
+        assert found["edgesnn_joules_per_token"].value == pytest.approx(joules / 20, rel=0.5)
+    assert readings(app)["edgesnn_meter_up"].value == 0 and not warned
+
+
+@pytest.mark.parametrize(
+    ("address", "says"), [("nonsense", "nonsense"), ("sim:ppk2?voltage=99", "volt"), ("sim:none", "none")]
+)
+def test_a_meter_that_cannot_be_used_is_an_error_before_anything_is_served(address, says):
+    with pytest.raises(EdgesnnError, match=says):
+        ServerPower(address, lambda: 0, lambda text: None)
+    assert not any(thread.name == "edgesnn-meter" for thread in threading.enumerate())
+
+
+def test_a_meter_that_fails_is_told_once_and_answers_go_on(student, monkeypatch):
+    from edgesnn.meters.calibration.calibrated import CalibratedMeter
+
+    app, warned, broken = StudentApp(student, ServerLimits()), [], threading.Event()
+    read = CalibratedMeter.read
+
+    def fails(self, timeout_s):
+        if broken.is_set():
+            raise MeterError("the meter burnt")
+        return read(self, timeout_s)
+
+    monkeypatch.setattr(CalibratedMeter, "read", fails)
+    with ServerPower("sim:ppk2?voltage=3.7", lambda: student.usage.tokens, warned.append) as power:
+        app.registry.register(power)
+        before = readings(app)["edgesnn_energy_joules_total"].value
+        broken.set()
+        wait_for(lambda: warned)
+        assert readings(app)["edgesnn_meter_up"].value == 0
+        assert readings(app)["edgesnn_energy_joules_total"].value >= before
+        assert "edgesnn_power_watts" not in readings(app)
+        assert ask(TestClient(app.app), max_tokens=2).status_code == 200
+    assert len(warned) == 1 and "the meter burnt" in warned[0]

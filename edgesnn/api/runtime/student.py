@@ -187,6 +187,30 @@ class OpenStudent(Closing):
             return self.tokenizer.encode_plain(prompt)
         return self.tokenizer.encode_prompt(prompt, chosen)
 
+    def chat_ids(self, messages: Sequence[tuple[str, str]]) -> list[int]:
+        """Token ids of a chat: every prompt in the student's template, every answer behind it.
+
+        Args:
+            messages: Role (``system``, ``user``, ``assistant``) and text; the last one is the user's. What a
+                system message says stands before the next prompt.
+
+        Raises:
+            TextError: A text is none, or the last message is not the user's.
+        """
+        if not messages or messages[-1][0] != "user":
+            raise TextError("the last message of a chat must be the user's")
+        ids: list[int] = []
+        before: list[str] = []
+        for role, text in messages:
+            if role == "system":
+                before.append(text)
+            elif role == "user":
+                ids += self.prompt_ids("\n\n".join([*before, text]))
+                before = []
+            else:
+                ids += self.prompt_ids(text, None)
+        return ids
+
     def generate(
         self,
         ids: list[int],

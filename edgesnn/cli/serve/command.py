@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import sys
+from contextlib import ExitStack
 from dataclasses import asdict
 from importlib.util import find_spec
 from typing import Annotated
@@ -30,6 +31,13 @@ def serve(
         ),
     ] = None,
     target: Annotated[str, typer.Option(help="Where the student runs.")] = "cpu",
+    meter: Annotated[
+        str | None,
+        typer.Option(
+            help="A power meter whose readings /metrics shows, for example ppk2?voltage=3.7.",
+            show_default="none",
+        ),
+    ] = None,
     runners: Annotated[
         int | None, typer.Option(min=1, help="Answers side by side.", show_default="a core each, 4 at most")
     ] = None,
@@ -56,6 +64,7 @@ def serve(
         edgesnn serve
         edgesnn serve bundle --port 9000 --runners 2
         edgesnn serve --host 0.0.0.0 --token secret
+        edgesnn serve --meter sim:ppk2?voltage=3.7
     """
     with session("serve", json) as output:
         for package in ("starlette", "uvicorn", "prometheus_client"):
@@ -71,7 +80,15 @@ def serve(
             prompt_tokens=prompt_tokens, max_tokens=max_tokens, seconds=seconds, waiting=waiting
         )
         where = listening(host, port)
-        with where, OpenStudent(model, target, runners=runners) as student:
+        with ExitStack() as stack:
+            stack.enter_context(where)
+            student = stack.enter_context(OpenStudent(model, target, runners=runners))
+            power = None
+            if meter is not None:
+                from edgesnn.server.power import ServerPower
+
+                power = ServerPower(meter, lambda: student.usage.tokens, output.warn)
+                stack.enter_context(power)
             if token is None and not is_loopback(host):
                 token = secrets.token_urlsafe(18)
                 output.warn(f"other computers reach {host}: clients must show the API key {token}")
@@ -79,7 +96,10 @@ def serve(
             name = f"[{shown}]" if ":" in shown else shown
             base = f"http://{name}:{number}/v1"
             print(f"serving {student.bundle.name} at {base}", file=sys.stderr, flush=True)
-            run(StudentApp(student, limits, token).app, where, most=student.runners + waiting + 16)
+            app = StudentApp(student, limits, token)
+            if power is not None:
+                app.registry.register(power)
+            run(app.app, where, most=student.runners + waiting + 16)
             output.document(
                 "edgesnn.serve/1",
                 {"address": base, "model": student.bundle.name, **asdict(student.usage)},
