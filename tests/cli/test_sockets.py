@@ -50,7 +50,7 @@ def watched(tmp_path):
         switches = {"ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY", "DO_NOT_TRACK", "HF_HUB_OFFLINE"}
         kept = {name: value for name, value in os.environ.items() if name not in switches}
         done = subprocess.run(
-            ["strace", "-f", "-qq", "-s", "64", "-e", calls, "-o", trace,
+            ["strace", "-f", "--seccomp-bpf", "-qq", "-s", "64", "-e", calls, "-o", trace,
              sys.executable, "-m", "edgesnn.cli.main", *map(str, arguments)],
             cwd=tmp_path,
             env={**kept, "PYTHONPATH": str(ROOT), "HOME": str(tmp_path / "home")},
