@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 from edgesnn.api.options import Progress, silent
 from edgesnn.api.students import export_student, student_folder
 from edgesnn.bundle.bundle import MANIFEST_NAME, Bundle
 from edgesnn.program.artifact import METADATA_NAME
+from edgesnn.resources import model_folder
 from edgesnn.scratch import ScratchFolder
 
 
@@ -18,7 +18,7 @@ def open_bundle(bundle: Bundle | str | os.PathLike[str]) -> Bundle:
     """Open a bundle and verify every hash.
 
     Args:
-        bundle: Its folder; one that is open already is given back.
+        bundle: Its folder, or a file of it; one that is open already is given back.
 
     Raises:
         BundleError: It is no bundle or breaks one of its promises.
@@ -28,7 +28,7 @@ def open_bundle(bundle: Bundle | str | os.PathLike[str]) -> Bundle:
         >>> bundle
         <Bundle 'reference' in bundle: program ..., formats onnx>
     """
-    return bundle if isinstance(bundle, Bundle) else Bundle(Path(bundle))
+    return bundle if isinstance(bundle, Bundle) else Bundle(model_folder(bundle))
 
 
 @contextmanager
@@ -38,7 +38,8 @@ def bundle_of(
     """A bundle as it is, or one made from a student artifact and removed afterwards.
 
     Args:
-        model: A bundle, its folder, or a student artifact; ``reference`` is the one that ships with edgesnn.
+        model: A bundle, its folder, a student artifact, or a file of either; ``reference`` ships with
+            edgesnn.
         on_progress: Told what happens.
         formats: What is exported of a student artifact.
 
