@@ -14,12 +14,10 @@ from edgesnn.bundle.bundle import EVAL_NAME, TOKENIZER_NAME, Bundle
 from edgesnn.errors import ArtifactError, UsageError
 from edgesnn.program.artifact import METADATA_NAME, TENSORS_NAME
 from edgesnn.scratch import ScratchFolder
-from edgesnn.whole_files import make_folder, write_whole
+from edgesnn.whole_files import write_whole
 
 #: The format that a file is meant to have by the end of its name; the longest end that fits counts.
 SUFFIXES = {".onnx": "onnx", ".tflite": "tflite", ".torchscript.pt": "torchscript", ".snn": "c"}
-#: The part of a format that is a model as a whole.
-ROLES = ("sequence", "program")
 
 
 @contextmanager
@@ -95,26 +93,19 @@ def export_file(
             student, scratch.path / "bundle", export_format, name=name, on_progress=on_progress
         )
         file = whole_model(bundle, export_format)
-        make_folder(path.absolute().parent)
+        if file is None:
+            raise UsageError(
+                f"the format '{export_format}' is a folder, not a file",
+                remedy="edgesnn export ARTIFACT -o BUNDLE writes it",
+            )
         write_whole(path, bundle.file(file).read_bytes())
     return path, bundle
 
 
-def whole_model(bundle: Bundle, export_format: str) -> str:
-    """The file of a bundle that is a format's whole model.
-
-    Raises:
-        UsageError: The format has none.
-    """
+def whole_model(bundle: Bundle, export_format: str) -> str | None:
+    """The file of a bundle that is a format's whole model, or None where the format is a folder."""
     files = bundle.manifest.exports[export_format].files
-    found = next((files[role] for role in ROLES if role in files), None)
-    if found is None:
-        raise UsageError(
-            f"the format '{export_format}' is a folder, not a file",
-            limit=", ".join(sorted(set(SUFFIXES.values()))),
-            remedy="edgesnn export ARTIFACT -o BUNDLE writes it",
-        )
-    return found
+    return files.get("program" if export_format == "c" else "sequence")
 
 
 def _format_of(path: Path) -> str:

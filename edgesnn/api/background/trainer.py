@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgesnn.api.background.files import SUFFIXES, whole_model
+from edgesnn.api.background.files import whole_model
 from edgesnn.api.background.scored_text import ScoredText
 from edgesnn.api.hardware import SNNHardwareProfiler
 from edgesnn.api.students import export_student
@@ -230,9 +230,9 @@ def export_beside(artifact: Path, export_format: str) -> Path:
         with suppress(EdgesnnError):  # a damaged bundle is replaced
             formats += [name for name in Bundle(folder).manifest.exports if name != export_format]
     bundle = export_student(artifact, folder, formats, overwrite=True, name=artifact.resolve().name)
-    if export_format not in SUFFIXES.values() or export_format == "c":
+    file = None if export_format == "c" else whole_model(bundle, export_format)
+    if file is None:
         return bundle.path
-    file = whole_model(bundle, export_format)
     write_whole(artifact / file, bundle.file(file).read_bytes())
     return artifact / file
 
