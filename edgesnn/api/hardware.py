@@ -35,8 +35,8 @@ ESTIMATE_TOKENS = 32
 #: The estimate that power is made of: operations, weights and state.
 ESTIMATE = "with_memory"
 NEEDS_METER = (
-    "attach a power meter to the device's supply and name it, for example meter='ppk2:SERIAL' (Nordic PPK2), "
-    "'lpm01a:PORT' (X-NUCLEO-LPM01A) or 'sim:ppk2' (simulated); or ask for estimate=True"
+    "attach a power meter to the device's supply and name it, for example meter='ppk2:SERIAL?voltage=3.7' "
+    "(Nordic PPK2), 'ina228' or 'sim:ina228' (simulated); or ask for estimate=True"
 )
 _UW_PER_MW = 1000.0
 
