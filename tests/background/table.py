@@ -146,9 +146,7 @@ print(f"{accuracy['accuracy']:.2%}")
 """,
         (
             Change('student.pt")', 'student.pt", profile="few.toml")', "fewer and shorter windows"),
-            Change(
-                "profile_power()", 'profile_power(meter="sim:ina228")', "a simulated meter: none is there"
-            ),
+            Change("profile_power()", 'profile_power(meter="sim:ina228")', "no instrument is attached"),
         ),
         ("train",),
     ),

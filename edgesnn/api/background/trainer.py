@@ -130,17 +130,17 @@ class SNNDistillationTrainer:
             on_teacher=on_teacher,
             teacher=self.teacher_model,
         )
-        found = trained.metadata["training_results"]
+        results = trained.metadata["training_results"]
         self.student_model, _ = load_student(trained.directory)
         self.training_metrics = _metrics(trained.directory)
-        self.training_metrics["accuracy"].append(found["eval"]["top1"])
+        self.training_metrics["accuracy"].append(results["eval"]["top1"])
         return {
             "status": "completed",
-            "message": f"{found['steps']} steps, final loss {found['final_loss']:.4f} nats per token",
+            "message": f"{results['steps']} steps, final loss {results['final_loss']:.4f} nats per token",
             "output": str(trained.directory),
             "expected_output": str(trained.directory / "student.pt"),
             "config": config.to_dict(),
-            "training_results": found,
+            "training_results": results,
             "onnx": self.export_model("onnx") if config.export_onnx else None,
             "tflite": self.export_model("tflite") if config.export_tflite else None,
         }
