@@ -70,7 +70,9 @@ class _Embed(_Step):
         self.register_buffer("multiplier", _tensor(op.multiplier.astype(np.int64)))
 
     def forward(self, ids: Tensor, values: dict[str, Tensor]) -> Tensor:
-        rows = self.table[ids].to(torch.float32)
+        # index_select refuses negative ids, which brackets would count from the end
+        rows = self.table.index_select(0, ids.reshape(-1)).to(torch.float32)
+        rows = rows.reshape(ids.shape[0], ids.shape[1], -1)
         codes = torch.matmul(rows, self.projection.to(torch.float32)).to(torch.int64)
         current = torch.div(codes * self.multiplier, self.divisor, rounding_mode="trunc").to(torch.int32)
         return current.unsqueeze(2).expand(-1, -1, self.timesteps, -1)

@@ -20,7 +20,7 @@ from tests.background.table import BLOCKS, BY_NAME, DISTILLATION, GUIDE, VARIABL
 
 torch = pytest.importorskip("torch", reason="needs the `train` extra")
 
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.slow]
 
 TEST_DATA = ["The museum is behind you.", {"prompt": "Where is the park?", "response": "The park is left."}]
 

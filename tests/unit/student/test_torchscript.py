@@ -96,11 +96,12 @@ def test_the_file_alone_runs_where_nothing_of_ours_is_installed(tmp_path):
     assert json.loads(facts[INFORMATION])["program_hash"] == "ab" * 32
 
 
-def test_a_token_outside_the_vocabulary_is_no_silent_answer():
+@pytest.mark.parametrize("token", [257, -1])
+def test_a_token_outside_the_vocabulary_is_no_silent_answer(token):
     program = random_program(RandomShape(), 2)
     module = script_program(program.timesteps, program.ops)
     with pytest.raises((IndexError, RuntimeError)):
-        module(torch.tensor([[257]]))
+        module(torch.tensor([[token]]))
 
 
 def test_a_place_that_cannot_be_written_is_one_clear_error(tmp_path):
