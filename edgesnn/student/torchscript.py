@@ -2,8 +2,9 @@
 
 One small module per op, each the equation of `edgesnn.program.ops`. Matrix products run in floating point
 over integers that the format holds exactly, as golden's do: below 2**24 in float32 by the compiler's bounds
-(a current is below 2**17, a rank at most 1,040), the readout's in float64. So every backend of torch gives
-golden's bits. TorchScript reads annotations when a class is made, hence none are postponed in this file.
+(a current is below 2**17, a rank at most 1,040), the readout's in float64. So no order of summation can
+change a bit; it was tried on CPUs. TorchScript reads annotations when a class is made, hence none are
+postponed in this file.
 """
 
 import json
