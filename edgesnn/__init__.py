@@ -21,6 +21,7 @@ for _switch in ("ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY", "DO_NOT_TRA
 if TYPE_CHECKING:  # `PUBLIC` once more, as type checkers and editors read it; a test holds the two together
     from edgesnn.api.all_targets import AllProfiled as AllProfiled
     from edgesnn.api.all_targets import profile_all as profile_all
+    from edgesnn.api.background.trainer import SNNDistillationTrainer as SNNDistillationTrainer
     from edgesnn.api.bundles import open_bundle as open_bundle
     from edgesnn.api.comparing import compare_runs as compare_runs
     from edgesnn.api.comparing import update_baselines as update_baselines
@@ -55,9 +56,9 @@ if TYPE_CHECKING:  # `PUBLIC` once more, as type checkers and editors read it; a
     from edgesnn.record.quantities import Quantity as Quantity
     from edgesnn.reports.comparing.result import RunComparison as RunComparison
     from edgesnn.student import SNNDistillationConfig as SNNDistillationConfig
-    from edgesnn.student import SNNDistillationTrainer as SNNDistillationTrainer
     from edgesnn.student import TrainConfig as TrainConfig
     from edgesnn.student import create_default_config as create_default_config
+    from edgesnn.student import save_default_config as save_default_config
     from edgesnn.text.generate import GeneratedToken as GeneratedToken
     from edgesnn.text.sampling import SamplingOptions as SamplingOptions
 
@@ -65,9 +66,10 @@ if TYPE_CHECKING:  # `PUBLIC` once more, as type checkers and editors read it; a
 PUBLIC = {
     "train_student": ("api.students", "Distil a teacher, or text alone, into a student artifact."),
     "TrainConfig": ("student", "What `train_student` is told."),
-    "SNNDistillationTrainer": ("student", "Distillation in three calls: teacher, student, training."),
+    "SNNDistillationTrainer": ("api.background.trainer", "From a teacher to an exported, scored student."),
     "SNNDistillationConfig": ("student", "What `SNNDistillationTrainer` is told."),
     "create_default_config": ("student", "The configuration of a small distillation."),
+    "save_default_config": ("student", "The same, written as a file."),
     "read_student": ("api.students", "Read a student artifact."),
     "compile_student": ("api.students", "Fold and compile a student artifact."),
     "export_student": ("api.students", "Compile a student and write the bundle that devices run."),

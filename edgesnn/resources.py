@@ -21,6 +21,9 @@ KINDS: tuple[Kind, ...] = ("targets", "profiles", "reference", "templates", "eng
 
 _PACKAGE = Path(__file__).parent
 CACHE_VARIABLE = "EDGESNN_CACHE"
+#: Files that stand for the student artifact or the bundle they lie in, beside ``student.*``.
+_STANDS_FOR_FOLDER = {"metadata.json", "manifest.json", "program.snn"}
+_WEIGHTS = ("student.safetensors", "student.pt")
 #: Where a checkout keeps a kind, where it is not the folder of that name.
 _CHECKOUT: dict[Kind, str] = {
     "engine": "firmware_bridge/engine",
@@ -55,6 +58,29 @@ def files(kind: Kind, below: str = "") -> dict[str, Path]:
         Paths by name.
     """
     return {path.stem: path for path in sorted((folder(kind) / below).glob("*.toml"))}
+
+
+def model_folder(path: str | os.PathLike[str]) -> Path:
+    """The folder of a student artifact or a bundle, where a file in it may be named instead.
+
+    ``student.pt`` and every other ``student.*``, ``program.snn``, ``metadata.json`` and ``manifest.json``
+    stand for their folder. Weights that a folder does not hold stand for it where it is a bundle, or holds
+    the same weights as the other file.
+
+    Args:
+        path: A folder, or a file in it.
+
+    Returns:
+        The folder; what stands for none comes back as it is.
+    """
+    given = Path(path)
+    if given.is_file():
+        stands = given.name in _STANDS_FOR_FOLDER or given.name.startswith("student.")
+        return given.parent if stands else given
+    if given.name in _WEIGHTS and not given.exists():
+        others = ("manifest.json", *_WEIGHTS)
+        return given.parent if any((given.parent / name).is_file() for name in others) else given
+    return given
 
 
 def cache_folder(name: str) -> Path:

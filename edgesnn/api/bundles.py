@@ -18,7 +18,7 @@ from edgesnn.bundle.bundle import MANIFEST_NAME, Bundle
 from edgesnn.errors import BundleError, OutputError
 from edgesnn.locks import locked_file
 from edgesnn.program.artifact import METADATA_NAME
-from edgesnn.resources import cache_folder
+from edgesnn.resources import cache_folder, model_folder
 from edgesnn.scratch import ScratchFolder, hold, release, remove_unheld
 
 #: Bundles that are kept; the one that was not used for longest goes first.
@@ -29,7 +29,7 @@ def open_bundle(bundle: Bundle | str | os.PathLike[str]) -> Bundle:
     """Open a bundle and verify every hash.
 
     Args:
-        bundle: Its folder; one that is open already is given back.
+        bundle: Its folder, or a file of it; one that is open already is given back.
 
     Raises:
         BundleError: It is no bundle or breaks one of its promises.
@@ -39,7 +39,7 @@ def open_bundle(bundle: Bundle | str | os.PathLike[str]) -> Bundle:
         >>> bundle
         <Bundle 'reference' in bundle: program ..., formats onnx>
     """
-    return bundle if isinstance(bundle, Bundle) else Bundle(Path(bundle))
+    return bundle if isinstance(bundle, Bundle) else Bundle(model_folder(bundle))
 
 
 @contextmanager
@@ -49,7 +49,8 @@ def bundle_of(
     """A bundle as it is, or that of a student artifact, which is made once and kept in the user's cache.
 
     Args:
-        model: A bundle, its folder, or a student artifact; ``reference`` is the one that ships with edgesnn.
+        model: A bundle, its folder, a student artifact, or a file of either; ``reference`` ships with
+            edgesnn.
         on_progress: Told what happens.
         formats: What is exported of a student artifact.
 

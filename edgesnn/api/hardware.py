@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -12,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from edgesnn import plugins
+from edgesnn.api.background.scored_text import ScoredText, scored_slice
 from edgesnn.api.bundles import bundle_of
 from edgesnn.api.options import ProfileOptions, Progress, silent
 from edgesnn.api.profiling import accuracy_of, profile_bundle, profile_for
 from edgesnn.api.runners import export_of, runner_of
-from edgesnn.bundle.bundle import TOKENIZER_NAME, Bundle, EvalSlice
+from edgesnn.bundle.bundle import TOKENIZER_NAME, Bundle
 from edgesnn.closing import Closing
 from edgesnn.errors import RunnerError, TextError, UndecidedError, UsageError
-from edgesnn.profiler.budgets.statistics import Percentile
 from edgesnn.profiler.counts.activity import count_activity
 from edgesnn.profiler.counts.energy import report_energy
 from edgesnn.profiler.latency.session import LatencySession, measure_latency
@@ -29,19 +28,17 @@ from edgesnn.profiler.setting import workload_ids
 from edgesnn.record.quantities import Kind
 from edgesnn.runners.base import DeviceInfo, RunnerOptions
 from edgesnn.targets import parse_target, resolve_target
-from edgesnn.text.tokenizer import TextTokenizer, load_tokenizer
+from edgesnn.text.tokenizer import load_tokenizer
 
 #: Tokens over which an estimated power is counted; every prefix of them is run.
 ESTIMATE_TOKENS = 32
 #: The estimate that power is made of: operations, weights and state.
 ESTIMATE = "with_memory"
 NEEDS_METER = (
-    "attach a power meter to the device's supply and name it, for example meter='ppk2:SERIAL' (Nordic PPK2), "
-    "'lpm01a:PORT' (X-NUCLEO-LPM01A) or 'sim:ppk2' (simulated); or ask for estimate=True"
+    "attach a power meter to the device's supply and name it, for example meter='ppk2:SERIAL?voltage=3.7' "
+    "(Nordic PPK2), 'ina228' or 'sim:ina228' (simulated); or ask for estimate=True"
 )
 _UW_PER_MW = 1000.0
-
-Texts = Sequence[str | Mapping[str, str]]
 
 
 class SNNHardwareProfiler(Closing):
@@ -55,6 +52,10 @@ class SNNHardwareProfiler(Closing):
         profile: Name or path of the profile that says how long and how often; no budget is judged.
         threads: Threads inside one inference.
         on_progress: Told what happens.
+
+    Attributes:
+        model_path: The model.
+        target: Device or runner.
 
     Raises:
         UserError: Bundle or artifact is unusable.
@@ -83,8 +84,7 @@ class SNNHardwareProfiler(Closing):
         self._on_progress = on_progress
         self._profile_name = profile
         self._profile, _ = profile_for(ProfileOptions(target=target, profile=profile))
-        if not isinstance(model_path, Bundle) and Path(model_path).suffix in (".pt", ".safetensors"):
-            model_path = Path(model_path).parent
+        self.model_path = model_path.path if isinstance(model_path, Bundle) else Path(model_path)
         first = export_of(plugins.load_runner(resolve_target(target)[0]))
         self._stack = ExitStack()
         made = bundle_of(model_path, on_progress, [] if first is None else [first])
@@ -95,21 +95,24 @@ class SNNHardwareProfiler(Closing):
         """Time one generated token with full context: tokenise share, forward pass, text decode.
 
         Returns:
-            ``mean_ms``, ``p50_ms``, ``p95_ms`` with ``p95_interval_ms`` (95 %), ``min_ms``, ``max_ms``,
-            ``n``, ``tokens_per_second``, ``context``, ``clock``, ``target``, ``device``, ``engine``,
-            ``kind`` (MEASURED or SIMULATED) and ``note``, what the sample cannot say of p99, or None.
+            ``mean_ms``, ``p50_ms``, ``p95_ms`` with ``p95_interval_ms`` (95 %), ``p99_ms`` with
+            ``p99_interval_ms``, ``min_ms``, ``max_ms``, ``n``, ``tokens_per_second``, ``context``,
+            ``clock``, ``target``, ``device``, ``engine``, ``kind`` (MEASURED or SIMULATED) and ``note``, what
+            the sample cannot say of p99, or None.
 
         Raises:
             DeviceError: The target cannot run one token at a time, failed, or contradicts itself.
         """
         latency, device = self._latency = self._measure()
         summary = latency.per_token
-        p95: Percentile = summary.percentile(0.95)
+        p95, p99 = summary.percentile(0.95), summary.percentile(0.99)
         return {
             "mean_ms": summary.mean_ms,
             "p50_ms": summary.percentile(0.5).value_ms,
             "p95_ms": p95.value_ms,
             "p95_interval_ms": (p95.lower_ms, p95.upper_ms),
+            "p99_ms": p99.value_ms,
+            "p99_interval_ms": (p99.lower_ms, p99.upper_ms),
             "min_ms": summary.min_ms,
             "max_ms": summary.max_ms,
             "n": summary.n,
@@ -165,34 +168,39 @@ class SNNHardwareProfiler(Closing):
             ),
         }
 
-    def profile_accuracy(self, data: Texts | None = None) -> dict[str, Any]:
+    def profile_accuracy(self, test_data: ScoredText | None = None) -> dict[str, Any]:
         """Top-1 of the next token on held-out text, on golden; every exact target gives the same.
 
         Args:
-            data: Texts, or mappings with ``prompt`` and ``response``; None takes the bundle's held-out
-                text, as much as the profile asks for.
+            test_data: A path (text, JSON lines or CSV of prompts and responses, ``eval.npz``), texts,
+                mappings with ``prompt`` and ``response``, or token ids ``[length]`` or several of these; None
+                takes the bundle's held-out text, as much as the profile asks for.
 
         Returns:
             ``accuracy`` (share of next tokens that were right, 0..1) with ``accuracy_interval`` (95 %,
-            documents drawn with replacement, or None), ``bits_per_byte``, ``perplexity`` per native token of
-            the teacher or None, ``own_perplexity`` per token of the student, ``retention`` or None,
+            documents drawn with replacement, or None), ``bits_per_byte``, ``perplexity`` and in
+            ``perplexity_per`` of what: of the teacher's native tokens where they are known, else of the
+            student's own; ``own_perplexity`` per token of the student, ``retention`` or None,
             ``teacher_doubt`` (why retention says nothing, or None),
             ``tokens``, ``documents``, ``text`` and ``kind``.
 
         Raises:
             TextError: There is no text, or one is too short to predict anything.
+            TrainingError: The file is missing or malformed.
         """
-        if data is None:
+        if test_data is None:
             result = accuracy_of(self._bundle, self._profile, self._on_progress)
             if isinstance(result, Absent):
-                raise TextError(result.reason, remedy="give texts: profile_accuracy(data)")
+                raise TextError(result.reason, remedy="give texts: profile_accuracy(test_data)")
         else:
-            result = self._accuracy_on(data)
+            result = self._accuracy_on(test_data)
+        native = result.perplexity is not None
         return {
             "accuracy": result.top1,
             "accuracy_interval": result.top1_interval,
             "bits_per_byte": result.bits_per_byte,
-            "perplexity": result.perplexity,
+            "perplexity": result.perplexity if native else result.own_perplexity,
+            "perplexity_per": "native token of the teacher" if native else "token of the student",
             "own_perplexity": result.own_perplexity,
             "retention": result.retention,
             "teacher_doubt": result.teacher_doubt,
@@ -254,51 +262,17 @@ class SNNHardwareProfiler(Closing):
             "how": mean.how or "",
         }
 
-    def _accuracy_on(self, data: Texts) -> AccuracyResult:
-        if isinstance(data, str | Mapping):
-            raise TextError(
-                "texts come as a sequence", actual=type(data).__name__, remedy="wrap it in a list"
-            )
-        tokenizer = load_tokenizer(self._bundle.file(TOKENIZER_NAME))
-        lengths = np.array(tokenizer.byte_lengths(), np.int64)
-        documents = [self._encoded(tokenizer, number, one) for number, one in enumerate(data, start=1)]
-        if not documents:
-            raise TextError("there is no text to score")
-        starts = np.zeros(len(documents) + 1, np.int64)
-        np.cumsum([len(document) for document in documents], out=starts[1:])
-        scored = EvalSlice(
-            ids=np.concatenate(documents),
-            doc_starts=starts,
-            doc_bytes=np.array([lengths[document[1:]].sum() for document in documents], np.int64),
-        )
+    def _accuracy_on(self, test_data: ScoredText) -> AccuracyResult:
+        scored, text = scored_slice(test_data, self._bundle)
         result = measure_accuracy(
             self._bundle.program(),
             scored,
-            f"{len(documents)} texts given",
+            text,
             on_progress=lambda done, total: self._on_progress("accuracy on golden", done, total),
         )
+        if scored.positions is not None:
+            return result
         return replace(result, retention_reason="no teacher answered these texts")
-
-    def _encoded(
-        self, tokenizer: TextTokenizer, number: int, text: str | Mapping[str, str]
-    ) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
-        facts = self._bundle.manifest.text
-        if isinstance(text, str):
-            ids = tokenizer.encode_plain(text)
-        elif isinstance(text, Mapping) and {"prompt", "response"} <= set(text):
-            template = facts.get("prompt_template") or "{prompt}"
-            ids = tokenizer.encode_prompt(text["prompt"], template)
-            ids += tokenizer.encode_plain(text["response"])
-        else:
-            raise TextError(
-                f"text {number} is neither a string nor a mapping with 'prompt' and 'response'",
-                actual=type(text).__name__,
-            )
-        end = facts.get("end_of_text")
-        lengths = tokenizer.byte_lengths()
-        if not sum(lengths[i] for i in ids[1:]):
-            raise TextError(f"text {number} is too short", actual=f"{len(ids)} tokens", limit="2 or more")
-        return np.array([*ids, *([tokenizer.token_id(end)] if end else [])], np.int32)
 
 
 def _token_energies_uj(

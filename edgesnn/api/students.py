@@ -12,7 +12,14 @@ from edgesnn import plugins, resources
 from edgesnn.api.options import Progress, silent
 from edgesnn.bundle.bundle import EVAL_NAME, TOKENIZER_NAME, Bundle, read_eval_slice
 from edgesnn.bundle.export import BundleSource, write_bundle
-from edgesnn.errors import ArtifactError, MissingExtraError, OutputError, UsageError, missing_extra
+from edgesnn.errors import (
+    ArtifactError,
+    EdgesnnError,
+    MissingExtraError,
+    OutputError,
+    UsageError,
+    missing_extra,
+)
 from edgesnn.exporters.c.cross import cross_build, parse_targets, require_compilers
 from edgesnn.exporters.c.exporter import FOLDER as C_FOLDER
 from edgesnn.program.artifact import (
@@ -147,19 +154,21 @@ def student_folder(student: str | os.PathLike[str]) -> Path:
     """The folder of a student artifact; ``reference`` names the one that ships with edgesnn.
 
     Args:
-        student: A folder, or ``reference`` where no such folder exists.
+        student: A folder, a file in it (`edgesnn.resources.model_folder`), or ``reference`` where no such
+            folder exists.
     """
     path = Path(student)
     if path == Path(REFERENCE) and not path.exists():
         return resources.folder("reference")
-    return path
+    return resources.model_folder(path)
 
 
 def read_student(student: str | os.PathLike[str]) -> StudentArtifact:
     """Read a student artifact; torch is needed only when it holds ``student.pt`` alone.
 
     Args:
-        student: The folder that ``edgesnn train`` wrote, or ``reference``.
+        student: The folder that ``edgesnn train`` wrote, ``student.pt`` or ``student.safetensors`` in it, or
+            ``reference``.
 
     Returns:
         Metadata and tensors.
@@ -192,7 +201,7 @@ def compile_student(
     """Fold and compile a student artifact.
 
     Args:
-        student: The artifact's folder, or ``reference``.
+        student: The artifact's folder, a weights file in it, or ``reference``.
         on_progress: Told what happens.
 
     Returns:
@@ -237,6 +246,18 @@ def format_reasons() -> dict[str, str | None]:
     return {name: plugins.exporter_misses(name) for name in plugins.names(plugins.EXPORTERS)}
 
 
+def usual_formats() -> dict[str, str | None]:
+    """The formats of `format_reasons` that are written where none is named."""
+    return {name: why for name, why in format_reasons().items() if not _on_request(name)}
+
+
+def _on_request(name: str) -> bool:
+    try:
+        return bool(getattr(plugins.load_exporter(name), "on_request", False))
+    except EdgesnnError:
+        return False
+
+
 def export_student(
     student: str | os.PathLike[str],
     output: str | os.PathLike[str],
@@ -250,10 +271,11 @@ def export_student(
     """Compile a student and write the bundle that devices run.
 
     Args:
-        student: The student artifact's folder; ``reference`` is the one that ships with edgesnn.
+        student: The student artifact's folder, or a weights file in it; ``reference`` is the one that ships
+            with edgesnn.
         output: The folder to make.
         formats: Names of formats, or one of them; None for all that can be written here
-            (`format_reasons` tells).
+            (`format_reasons` tells) but those for special clients (``torchscript``).
         overwrite: Whether an existing bundle is replaced.
         name: Name of the model; the artifact folder's by default.
         cross: Comma-separated processors that the C export is also built for as static binaries.
@@ -273,7 +295,7 @@ def export_student(
     path, output = student_folder(student), Path(output)
     if isinstance(formats, str):
         formats = [formats]
-    chosen = formats if formats is not None else [n for n, why in format_reasons().items() if why is None]
+    chosen = [n for n, why in usual_formats().items() if why is None] if formats is None else formats
     exporters = {format_name: plugins.load_exporter(format_name)() for format_name in chosen}
     if output.exists() and not overwrite:
         raise OutputError(f"'{output}' exists already", remedy="name another folder or give --force")

@@ -16,13 +16,29 @@ if TYPE_CHECKING:
 
 def export(
     artifact: Annotated[
-        Path, typer.Argument(help="Student artifact: the folder that edgesnn train wrote, or reference.")
-    ],
+        Path | None,
+        typer.Argument(help="Student artifact: the folder that edgesnn train wrote, or reference."),
+    ] = None,
     *,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the bundle to make.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder of the bundle to make.")
+    ] = None,
+    output_path: Annotated[
+        Path | None,
+        typer.Option(help="Write one file instead, for example student.onnx; its name says the format."),
+    ] = None,
+    model_path: Annotated[
+        Path | None, typer.Option(help="The student by its weights file, in place of ARTIFACT.")
+    ] = None,
+    metadata_path: Annotated[
+        Path | None, typer.Option(help="Its metadata.json, where that lies elsewhere.")
+    ] = None,
     formats: Annotated[
         str | None,
-        typer.Option("--format", help="Comma-separated formats; by default all that can be written here."),
+        typer.Option(
+            "--format",
+            help="Comma-separated formats; by default all that can be written here but torchscript.",
+        ),
     ] = None,
     name: Annotated[
         str | None, typer.Option(help="Name of the model; the artifact's folder by default.")
@@ -42,27 +58,72 @@ def export(
     Examples:
         edgesnn export reference -o bundle
         edgesnn export artifacts/mine -o bundle --format c,onnx --force
+        edgesnn export --model-path artifacts/mine/student.pt --output-path student.torchscript.pt
     """
     with session("export", json_mode) as out:
-        from edgesnn.api.students import export_student, format_reasons
+        from edgesnn.api.background.files import export_file, student_with_metadata
+        from edgesnn.api.students import export_student, usual_formats
 
         chosen = None if formats is None else [part.strip() for part in formats.split(",") if part.strip()]
         if chosen == []:
             raise UsageError("--format names no format", remedy="see: edgesnn list exporters")
+        model = _one_of("ARTIFACT", artifact, "--model-path", model_path)
+        target = _one_of("--output", output, "--output-path", output_path)
+        if output_path is not None and (cross is not None or len(chosen or [""]) > 1):
+            raise UsageError("--output-path writes one file of one format", remedy="-o writes a bundle")
         with out.progress() as progress:
             task = progress.add_task("reading", total=None, detail="")
 
             def tell(stage: str, done: int, total: int) -> None:
                 progress.update(task, description=stage, completed=done, total=total)
 
-            bundle = export_student(
-                artifact, output, chosen, overwrite=force, name=name, cross=cross, on_progress=tell
-            )
-        skipped = {} if chosen else {name: why for name, why in format_reasons().items() if why is not None}
+            with student_with_metadata(model, metadata_path) as student:
+                if output_path is not None:
+                    one = None if chosen is None else chosen[0]
+                    name = name or target.name.partition(".")[0]
+                    file, bundle = export_file(student, target, one, name=name, on_progress=tell)
+                else:
+                    file = None
+                    bundle = export_student(
+                        student, target, chosen, overwrite=force, name=name, cross=cross, on_progress=tell
+                    )
+        if file is not None:
+            out.document("edgesnn.export/1", {**file_summary(file, bundle), "skipped": {}})
+            out.print(f"{file}: {file.stat().st_size:,} bytes")
+            render_cost(out, bundle)
+            return
+        skipped = {} if chosen else {name: why for name, why in usual_formats().items() if why is not None}
         out.document("edgesnn.export/1", {**summary(bundle), "skipped": skipped})
         render(out, bundle)
         for format_name, reason in skipped.items():
             out.print(f"skipped {format_name}: {reason}")
+
+
+def _one_of(first: str, a: Path | None, second: str, b: Path | None) -> Path:
+    """The one of two arguments that was given.
+
+    Raises:
+        UsageError: Neither was, or both.
+    """
+    if a is not None and b is not None:
+        raise UsageError(f"{first} and {second} say the same", remedy="give one of them")
+    found = a if a is not None else b
+    if found is None:
+        raise UsageError(f"neither {first} nor {second} is given", remedy="see: edgesnn help export")
+    return found
+
+
+def file_summary(file: Path, bundle: Bundle) -> dict[str, Any]:
+    """One exported file as plain data for ``--json``."""
+    manifest = bundle.manifest
+    return {
+        "file": file.name,
+        "format": next(iter(manifest.exports)),
+        "bytes": file.stat().st_size,
+        "name": manifest.name,
+        "program_hash": manifest.program_hash,
+        "quantisation": manifest.quantisation,
+    }
 
 
 def summary(bundle: Bundle) -> dict[str, Any]:
@@ -93,6 +154,12 @@ def render(out: CommandOutput, bundle: Bundle) -> None:
     for name, entry in manifest.files.items():
         files.add_row(name, roles.get(name, ""), f"{entry.bytes:,}")
     out.print(files)
+    render_cost(out, bundle)
+
+
+def render_cost(out: CommandOutput, bundle: Bundle) -> None:
+    """Show which program it is, and what its integers cost."""
+    manifest = bundle.manifest
     out.print(f"program {manifest.program_hash[:16]}, no overflow possible (proof in manifest.json)")
     cost = manifest.quantisation.get("calibration")
     if cost is None:

@@ -52,10 +52,12 @@ class Exporter(Protocol):
     Attributes:
         name: Name on the command line.
         summary: One line for ``edgesnn list exporters``.
+        on_request: Whether it is written only when it is named, not when all formats are.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
+    on_request: ClassVar[bool] = False
 
     @classmethod
     def missing(cls) -> str | None:

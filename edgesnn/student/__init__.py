@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from edgesnn.student.config import SnnConfig, TrainConfig
     from edgesnn.student.distillation import (
         SNNDistillationConfig,
-        SNNDistillationTrainer,
         create_default_config,
+        save_default_config,
     )
     from edgesnn.student.training.progress import Progress
     from edgesnn.student.training.trainer import train_student
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
 __all__ = [
     "Progress",
     "SNNDistillationConfig",
-    "SNNDistillationTrainer",
     "SnnConfig",
     "TrainConfig",
     "create_default_config",
     "load_student",
+    "save_default_config",
     "train_student",
 ]
 
 _HOME = {
     "Progress": "training.progress",
     "SNNDistillationConfig": "distillation",
-    "SNNDistillationTrainer": "distillation",
     "SnnConfig": "config",
     "TrainConfig": "config",
     "create_default_config": "distillation",
+    "save_default_config": "distillation",
     "load_student": "artifact.files",
     "train_student": "training.trainer",
 }

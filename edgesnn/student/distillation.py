@@ -1,40 +1,29 @@
-"""Distillation from Python: one configuration file, one trainer.
+"""The configuration of a distillation: one JSON file, also as the original of the interface writes it.
 
-    config = create_default_config()
-    config.save("config/snn_distillation.json")
-    trainer = SNNDistillationTrainer(config)
-    trainer.load_teacher()
-    trainer.initialize_student()
-    results = trainer.train()
-
-Fields, defaults and JSON are those of the background document. It trains in epochs; `to_train_config` says
-what that means in steps.
+Fields and defaults are those of the background document. It trains in epochs; `to_train_config` says what
+that means in steps. `edgesnn.api.training.trainer` is what trains.
 """
 
 from __future__ import annotations
 
 import json
-import math
-import subprocess
-import sys
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from edgesnn.errors import ConfigError, ExportError, missing_extra
+from edgesnn.errors import ConfigError
+from edgesnn.names import nearest
 from edgesnn.student.config import PrecisionName, SchedulerName, SnnConfig, SurrogateName, TrainConfig
 from edgesnn.whole_files import write_whole
 
-if TYPE_CHECKING:
-    from torch import nn
-
-    from edgesnn.student.teacher import Teacher
-    from edgesnn.student.training.distilled_text import OnTeacher
-    from edgesnn.student.training.progress import OnProgress
-
 MLP_FACTOR = 2
 """Hidden neurons of the MLP per channel."""
+
+DEFAULT_CONFIG_PATH = "config/snn_distillation.json"
+"""Where the background document keeps its configuration."""
 
 
 class SNNDistillationConfig(BaseModel):
@@ -43,13 +32,19 @@ class SNNDistillationConfig(BaseModel):
     The first groups are the background document's, name for name; the last one is what it leaves open.
     ``alpha_ce`` and ``alpha_kd`` are the two weights of the loss. ``quantization_bits`` must be 8: the
     integer program has int8 weights. The targets in ms and mW are budgets for ``edgesnn profile``; training
-    only stores them.
+    only stores them. Training ends after ``num_epochs``, or after ``max_steps`` where that is sooner.
+
+    What the original of this interface writes is read too: ``max_sequence_length`` is ``max_length``;
+    ``surrogate_beta`` is ``surrogate_slope`` of the surrogate ``1 / (1 + slope |V - threshold|)``
+    (``fast_sigmoid`` of power 1). Its fields without a meaning here are named in one warning.
 
     Examples:
         >>> config = edgesnn.SNNDistillationConfig(teacher_model="gpt2", student_hidden_size=128)
         >>> config.save("distillation.json")
         >>> edgesnn.SNNDistillationConfig.load("distillation.json") == config
         True
+        >>> edgesnn.SNNDistillationConfig.from_dict({"timesteps": 4, "max_sequence_length": 32}).max_length
+        32
     """
 
     model_config = ConfigDict(extra="forbid", validate_assignment=True)
@@ -63,12 +58,13 @@ class SNNDistillationConfig(BaseModel):
     student_num_heads: int = Field(4, ge=1)
 
     temperature: float = Field(2.0, gt=0)
-    alpha_ce: float = Field(0.5, ge=0)
+    alpha_ce: float = Field(0.5, ge=0, le=1)
     alpha_kd: float = Field(0.5, ge=0)
 
     learning_rate: float = Field(5e-4, gt=0)
     batch_size: int = Field(8, ge=1)
     num_epochs: int = Field(10, ge=1)
+    max_steps: int | None = Field(None, ge=1)
     gradient_accumulation_steps: int = Field(4, ge=1)
 
     spiking_threshold: float = Field(1.0, gt=0)
@@ -81,6 +77,7 @@ class SNNDistillationConfig(BaseModel):
 
     output_dir: str = "artifacts/snn_student"
     export_onnx: bool = True
+    export_tflite: bool = False
 
     dataset: str = "synthetic"
     dataset_path: str | None = None
@@ -90,6 +87,8 @@ class SNNDistillationConfig(BaseModel):
     vocab_size: int = Field(4096, ge=259, le=65_536)
     embedding_rank: int = Field(64, ge=2, le=1040)
     surrogate: SurrogateName = "sigmoid"
+    surrogate_slope: float = Field(2.0, gt=0)
+    surrogate_power: Literal[1, 2] = 2
     scheduler: SchedulerName = "constant"
     warmup_steps: int = Field(0, ge=0)
     precision: PrecisionName = "auto"
@@ -97,17 +96,33 @@ class SNNDistillationConfig(BaseModel):
     threads: int | None = Field(None, ge=1)
 
     def __init__(self, **values: Any) -> None:
+        known = _translated(values)
+        unknown = [name for name in known if name not in type(self).model_fields]
+        if unknown:
+            raise _unknown_fields(unknown, list(type(self).model_fields))
         try:
-            super().__init__(**values)
+            super().__init__(**known)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
-            unknown = first["type"] == "extra_forbidden"
             raise ConfigError(
                 f"SNNDistillationConfig, {where}: {first['msg']}",
                 actual=first.get("input"),
-                limit=", ".join(type(self).model_fields) if unknown else None,
+                remedy=_REMEDIES.get(where),
             ) from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field by name, as plain data."""
+        return self.model_dump()
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> SNNDistillationConfig:
+        """The configuration of plain data, also of what the original of this interface writes.
+
+        Raises:
+            ConfigError: A field is unknown, or a value does not fit.
+        """
+        return cls(**data)
 
     def save(self, path: str | Path) -> None:
         """Write the configuration as JSON; folders are made.
@@ -115,7 +130,7 @@ class SNNDistillationConfig(BaseModel):
         Raises:
             OutputError: The file cannot be written.
         """
-        write_whole(Path(path), (json.dumps(self.model_dump(), indent=2) + "\n").encode("utf-8"))
+        write_whole(Path(path), (json.dumps(self.to_dict(), indent=2) + "\n").encode("utf-8"))
 
     @classmethod
     def load(cls, path: str | Path) -> SNNDistillationConfig:
@@ -130,7 +145,7 @@ class SNNDistillationConfig(BaseModel):
             raise ConfigError(f"cannot read the configuration '{path}'", actual=str(error)) from None
         if not isinstance(data, dict):
             raise ConfigError(f"the configuration '{path}' is no JSON object", actual=type(data).__name__)
-        return cls(**data)
+        return cls.from_dict(data)
 
     def to_train_config(self, num_steps: int = 1) -> TrainConfig:
         """The same as the trainer takes it.
@@ -146,8 +161,8 @@ class SNNDistillationConfig(BaseModel):
         snn = SnnConfig(
             num_timesteps=self.timesteps,
             surrogate_type=self.surrogate,
-            surrogate_slope=2.0,
-            surrogate_power=2,
+            surrogate_slope=self.surrogate_slope,
+            surrogate_power=self.surrogate_power,
             spike_threshold=self.spiking_threshold,
             decay_numerator=max(1, round(self.membrane_decay * 256)),
         )
@@ -178,7 +193,7 @@ class SNNDistillationConfig(BaseModel):
             "teacher_model": self.teacher_checkpoint or self.teacher_model,
             "teacher_cache": self.teacher_cache,
             "temperature": self.temperature,
-            "alpha": min(self.alpha_ce, 1.0),
+            "alpha": self.alpha_ce,
             "alpha_kd": self.alpha_kd,
             "precision": self.precision,
             "seed": self.seed,
@@ -200,130 +215,64 @@ def create_default_config() -> SNNDistillationConfig:
     return SNNDistillationConfig()
 
 
+def save_default_config(path: str | Path = DEFAULT_CONFIG_PATH) -> None:
+    """Write the background document's configuration as JSON; folders are made.
+
+    Args:
+        path: The file.
+
+    Raises:
+        OutputError: The file cannot be written.
+
+    Examples:
+        >>> edgesnn.save_default_config("config/snn_distillation.json")
+        >>> edgesnn.SNNDistillationConfig.load("config/snn_distillation.json").temperature
+        2.0
+    """
+    create_default_config().save(path)
+
+
+_REMEDIES = {
+    "alpha_ce": "it is the weight of the text, 0..1; what the teacher weighs against it is alpha_kd",
+    "quantization_bits": "the integer program has int8 weights: leave it at 8",
+}
+"""What to do about a value, by field."""
+
+
+def _translated(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The original's fields under our names; one warning names those that have no meaning here."""
+    kept = dict(values)
+    length = kept.pop("max_sequence_length", None)
+    if length is not None:
+        kept.setdefault("max_length", length)
+    slope = kept.pop("surrogate_beta", None)
+    if slope is not None:  # its formula is printed in the document: 1 / (1 + beta |V - threshold|)
+        kept.setdefault("surrogate_slope", slope)
+        if "surrogate" not in kept:
+            kept |= {"surrogate": "fast_sigmoid", "surrogate_power": 1}
+    ignored = []
+    if "synaptic_delay" in kept:
+        ignored.append(f"synaptic_delay={kept.pop('synaptic_delay')!r} (spikes arrive at once)")
+    if kept.pop("use_surrogate_gradient", True) is not True:
+        ignored.append("use_surrogate_gradient=False (spikes have no other gradient)")
+    if ignored:
+        warnings.warn(f"SNNDistillationConfig ignores {', '.join(ignored)}", stacklevel=3)
+    return kept
+
+
+def _unknown_fields(names: list[str], known: list[str]) -> ConfigError:
+    """The error for fields that do not exist: each with its nearest names."""
+    meant = [(name, nearest(name, known)) for name in names]
+    return ConfigError(
+        f"SNNDistillationConfig has no field {', '.join(map(repr, names))}",
+        remedy="; ".join(f"for '{name}' perhaps {' or '.join(near)}" for name, near in meant if near)
+        or "docs/api.md lists its fields",
+    )
+
+
 def windows_for(heads: int, max_length: int) -> list[int]:
     """One context window per head: from 8 tokens to 256 in even ratios, none longer than a sequence."""
     if heads == 1:
         return [min(256, max_length)]
     ratio = (256 / 8) ** (1 / (heads - 1))
     return [min(round(8 * ratio**head), max_length) for head in range(heads)]
-
-
-class SNNDistillationTrainer:
-    """Distils a teacher into a spiking student.
-
-    Args:
-        config: What to do.
-
-    Examples:
-        >>> config = edgesnn.SNNDistillationConfig(student_hidden_size=32, student_num_layers=1)
-        >>> trainer = edgesnn.SNNDistillationTrainer(config)
-        >>> student = trainer.initialize_student()
-    """
-
-    def __init__(self, config: SNNDistillationConfig) -> None:
-        self.config = config
-        self.teacher: Teacher | None = None
-        self.student: nn.Module | None = None
-
-    def load_teacher(self) -> Teacher:
-        """Load the teacher, from ``teacher_checkpoint`` if one is given.
-
-        Raises:
-            TrainingError: It is missing, gated, out of reach or damaged.
-            MissingExtraError: torch or transformers is not installed.
-        """
-        _require_torch()
-        from edgesnn.student.teacher import load_teacher
-
-        self.teacher = load_teacher(self.config.teacher_checkpoint or self.config.teacher_model)
-        return self.teacher
-
-    def initialize_student(self) -> nn.Module:
-        """Build an untrained student of the configured size.
-
-        Raises:
-            ConfigError: Unknown architecture, or sizes that do not fit.
-        """
-        _require_torch()
-        from edgesnn.student.model import registry
-
-        config = self.config.to_train_config()
-        self.student = registry.build(
-            config.architecture, config.architecture_options, config.snn, config.vocab_size
-        )
-        return self.student
-
-    def train(
-        self, on_progress: OnProgress | None = None, on_teacher: OnTeacher | None = None
-    ) -> dict[str, Any]:
-        """Ask the teacher, train the student, write its artifact, and export it where that is asked for.
-
-        Args:
-            on_progress: Called after every step.
-            on_teacher: Told how far the teacher is.
-
-        Returns:
-            ``status`` "completed", ``output`` (the artifact's folder), ``config``, ``training_results`` as in
-            metadata.json, and ``onnx`` (the exported file, or None).
-
-        Raises:
-            TrainingError: Unusable text or teacher, divergence, too little memory.
-            OutputError: A file cannot be written.
-        """
-        _require_torch()
-        from edgesnn.student.training.distilled_text import prepare_distilled
-        from edgesnn.student.training.trainer import train_student
-        from edgesnn.whole_files import make_folder
-
-        first = self.config.to_train_config()
-        make_folder(Path(first.output_dir))
-        prepared = prepare_distilled(first, Path(first.output_dir), on_teacher, self.teacher)
-        per_step = first.batch_size * first.grad_accum_steps * first.max_length
-        steps = self.config.num_epochs * math.ceil(len(prepared.corpus.ids) / per_step)
-        trained = train_student(
-            self.config.to_train_config(steps), on_progress, on_teacher=on_teacher, teacher=self.teacher
-        )
-        onnx = export_onnx(trained.directory) if self.config.export_onnx else None
-        return {
-            "status": "completed",
-            "output": str(trained.directory),
-            "config": self.config.model_dump(),
-            "training_results": trained.metadata["training_results"],
-            "onnx": None if onnx is None else str(onnx),
-        }
-
-
-def _require_torch() -> None:
-    try:
-        import torch  # noqa: F401 - only asks whether it is there
-    except ImportError:
-        raise missing_extra("torch", "train", "distillation") from None
-
-
-def export_onnx(artifact: Path) -> Path:
-    """Run ``edgesnn export`` in a process of its own and put ``student.onnx`` beside the weights.
-
-    Args:
-        artifact: The student.
-
-    Returns:
-        ``student.onnx``; the whole bundle lies in ``bundle`` beside it.
-
-    Raises:
-        ExportError: The export failed.
-        OutputError: The file cannot be written.
-    """
-    bundle = artifact / "bundle"
-    arguments = ["export", str(artifact), "-o", str(bundle), "--format", "onnx", "--force", "--json"]
-    arguments += ["--name", artifact.resolve().name]
-    done = subprocess.run(
-        [sys.executable, "-m", "edgesnn.cli.main", *arguments], capture_output=True, text=True, check=False
-    )
-    if done.returncode != 0:
-        try:
-            actual = json.loads(done.stdout)["error"]["what"]
-        except (ValueError, KeyError):
-            actual = done.stderr.strip()[-300:]
-        raise ExportError(f"the export of '{artifact.name}' failed", actual=actual)
-    write_whole(artifact / "student.onnx", (bundle / "student.onnx").read_bytes())
-    return artifact / "student.onnx"

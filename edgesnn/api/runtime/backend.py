@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,17 +10,16 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from edgesnn.api.background.files import student_with_metadata
 from edgesnn.api.runtime.student import GeneratedAnswer, OpenStudent, StudentUsage, TextContext
 from edgesnn.bundle.bundle import MANIFEST_NAME, TOKENIZER_NAME
 from edgesnn.closing import Closing
 from edgesnn.errors import ArtifactError, UsageError
 from edgesnn.program.artifact import METADATA_NAME
-from edgesnn.scratch import ScratchFolder
 from edgesnn.text.generate import GeneratedToken
 from edgesnn.text.sampling import SamplingOptions
 from edgesnn.text.tokenizer import TextTokenizer, load_tokenizer
 
-_WEIGHTS = {".pt", ".safetensors"}
 _STUB = (
     "SNNLLMBackend is running in stub mode: it gives every prompt back and runs no student. "
     "Give model_path, or 'reference', to run one"
@@ -284,19 +282,9 @@ def _place(model: Path, metadata: str | os.PathLike[str] | None, stack: ExitStac
     """The folder or the name to open, or None where there is nothing."""
     if str(model) == "reference":
         return model
-    folder = model.parent if model.suffix in _WEIGHTS else model
-    if metadata is not None and Path(metadata).resolve() != (folder / METADATA_NAME).resolve():
-        if not model.is_file() or not Path(metadata).is_file():
-            return None
-        made = stack.enter_context(ScratchFolder("backend")).path / (model.parent.name or "student")
-        made.mkdir()
-        for file in (model, model.with_suffix(".safetensors"), folder / TOKENIZER_NAME):
-            if file.is_file():
-                shutil.copyfile(file, made / file.name)
-        shutil.copyfile(metadata, made / METADATA_NAME)
-        return made
-    if model.suffix in _WEIGHTS and not model.is_file():
+    if metadata is not None and not (model.exists() and Path(metadata).is_file()):
         return None
+    folder = stack.enter_context(student_with_metadata(model, metadata))
     return folder if (folder / METADATA_NAME).is_file() or (folder / MANIFEST_NAME).is_file() else None
 
 

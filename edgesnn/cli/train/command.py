@@ -191,6 +191,13 @@ def train(
         bool,
         typer.Option("--export-onnx", help="Export to student.onnx when done.", rich_help_panel=_RUN),
     ] = False,
+    export_format: Annotated[
+        str | None,
+        typer.Option(
+            help="Export when done: comma-separated, for example onnx,tflite,torchscript.",
+            rich_help_panel=_RUN,
+        ),
+    ] = None,
     fp16: Annotated[bool, typer.Option("--fp16", help="Store as float16.", rich_help_panel=_RUN)] = False,
     no_git_tracking: Annotated[
         bool, typer.Option("--no-git-tracking", help="Leave the git commit out.", rich_help_panel=_RUN)
@@ -214,10 +221,13 @@ def train(
             if (source := context.get_parameter_source(key)) is not None and source.name != "DEFAULT"
         }
         config = make_config(values, explicit)
+        formats = _formats(values)
         trained = run(config, output)
-        if values["export_onnx"]:
-            _export(trained, output)
-        output.document("edgesnn.train/1", {"directory": config.portable()["output_dir"], **trained.metadata})
+        exported = {name: _export(trained, name, output) for name in formats}
+        output.document(
+            "edgesnn.train/1",
+            {"directory": config.portable()["output_dir"], "exported": exported, **trained.metadata},
+        )
         render(trained, output)
 
 
@@ -306,14 +316,34 @@ def _shift_channels(fraction: float, dim: int) -> int:
     return int(fraction * dim)
 
 
-def _export(trained: Trained, output: CommandOutput) -> None:
-    """Compile the student and put ``student.onnx`` beside it; the whole bundle lies in ``bundle``."""
-    from edgesnn.api.students import export_student
-    from edgesnn.whole_files import write_whole
+def _formats(values: dict[str, Any]) -> list[str]:
+    """What is exported when training is done; refused before it begins.
 
-    name = trained.directory.resolve().name
-    bundle = export_student(
-        trained.directory, trained.directory / "bundle", ["onnx"], overwrite=True, name=name
-    )
-    write_whole(trained.directory / "student.onnx", (bundle.path / "student.onnx").read_bytes())
-    output.note(f"student.onnx and bundle written to {trained.directory}")
+    Raises:
+        UsageError: Unknown format.
+        MissingExtraError: A format cannot be written here.
+    """
+    from edgesnn.api.students import format_reasons
+    from edgesnn.errors import MissingExtraError
+    from edgesnn.names import unknown
+
+    named = [part.strip() for part in (values["export_format"] or "").split(",") if part.strip()]
+    chosen = list(dict.fromkeys([*(["onnx"] if values["export_onnx"] else []), *named]))
+    if not chosen:
+        return []
+    reasons = format_reasons()
+    for name in chosen:
+        if name not in reasons:
+            raise unknown("exporter", name, reasons)
+        if reasons[name] is not None:
+            raise MissingExtraError(f"the format '{name}' cannot be written here", actual=reasons[name])
+    return chosen
+
+
+def _export(trained: Trained, export_format: str, output: CommandOutput) -> str:
+    """Compile the student and put the model beside it; the whole bundle lies in ``bundle``."""
+    from edgesnn.api.background.trainer import export_beside
+
+    made = export_beside(trained.directory, export_format)
+    output.note(f"{made.name} written to {trained.directory}")
+    return made.name

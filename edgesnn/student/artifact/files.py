@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from edgesnn.errors import ArtifactError, ConfigError, OutputError
+from edgesnn.resources import model_folder
 from edgesnn.scratch import ScratchFolder
 from edgesnn.student.artifact.evaluate import EvalDocuments
 from edgesnn.student.config import SnnConfig
@@ -178,7 +179,7 @@ def load_student(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     """Load a student for inference.
 
     Args:
-        path: Artifact directory.
+        path: Artifact directory, or a weights file in it.
 
     Returns:
         The model in evaluation mode, float32, and its metadata.
@@ -186,7 +187,7 @@ def load_student(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     Raises:
         ArtifactError: A file is missing, damaged or inconsistent, or the architecture is unknown.
     """
-    directory = Path(path)
+    directory = model_folder(path)
     metadata = read_metadata(directory)
     try:
         options = dict(metadata["architecture"])

@@ -23,7 +23,6 @@ PROGRAMS = {
     "runners/remote/session.py": "the program on a device, while it runs",
     "runners/remote/ssh_client.py": "ssh",
     "student/artifact/metadata.py": "git",
-    "student/distillation.py": "edgesnn export, in a process that has not trained",
 }
 
 

@@ -35,6 +35,8 @@ OTHERS = {
 }
 #: The same of names that mean something else in another file.
 OTHERS_IN = {
+    ("api/background/trainer.py", "latency"): "what the documents' profiler gives",
+    ("api/background/trainer.py", "power"): "what the documents' profiler gives",
     ("api/listing.py", "one"): "a budget, as a profile's file has it",
     ("cli/profile/show.py", "parts"): "the uncertainty's components and their unit",
     ("cli/train/command.py", "values"): "options of a student's architecture",

@@ -39,7 +39,7 @@ def test_it_stands_where_the_documentation_imports_it_from():
 
 def test_latency_has_the_documented_keys_and_says_where_it_was_taken(profiler):
     found = profiler.profile_latency()
-    assert 0 < found["min_ms"] <= found["p50_ms"] <= found["p95_ms"] <= found["max_ms"]
+    assert 0 < found["min_ms"] <= found["p50_ms"] <= found["p95_ms"] <= found["p99_ms"] <= found["max_ms"]
     assert found["min_ms"] <= found["mean_ms"] <= found["max_ms"]
     assert (found["n"], found["kind"], found["target"]) == (200, "MEASURED", "onnxruntime")
     assert found["tokens_per_second"] == pytest.approx(1000 / found["mean_ms"])
@@ -72,6 +72,14 @@ def test_accuracy_of_texts_that_are_given_counts_their_tokens(profiler):
     both = profiler.profile_accuracy(["hello world", {"prompt": "hello", "response": "world"}])
     assert both["documents"] == 2 and both["tokens"] > one["tokens"] > 1
     assert one["accuracy_interval"] is None and one["retention"] is None
+    assert one["perplexity"] == one["own_perplexity"] > 1
+    assert one["perplexity_per"] == "token of the student"
+
+
+def test_a_file_that_is_not_there_is_no_text(profiler):
+    with pytest.raises(TextError) as met:
+        profiler.profile_accuracy(test_data="nowhere.jsonl")
+    assert "nowhere.jsonl" in met.value.what and "list" in met.value.remedy
 
 
 @pytest.mark.parametrize("data", [[], ["x"], [3], "hello world", [{"prompt": "a"}]])
@@ -84,6 +92,7 @@ def test_a_student_artifact_and_its_weights_file_are_taken_too(few, tmp_path):
     artifact = write_artifact(tmp_path / "tiny")
     for path in (artifact, artifact / "student.pt"):
         with SNNHardwareProfiler(str(path), target="golden", profile=few) as found:
+            assert found.model_path == path
             assert found.profile_accuracy(["hello world"])["tokens"] > 1
 
 

@@ -135,3 +135,23 @@ def test_a_teacher_must_be_named_or_declined(run):
     assert result.exit_code == 2
     error = json.loads(result.stdout)["error"]
     assert "--teacher-model is missing" in error["what"] and "--teacher-model none" in error["remedy"]
+
+
+def test_a_training_ends_with_the_formats_that_were_asked_for(run, tmp_path):
+    result = run(*TINY, "--export-format", "torchscript,onnx", "--output-dir", "out", "--json")
+    assert result.exit_code == 0, result.stderr
+    names = {"torchscript": "student.torchscript.pt", "onnx": "student.onnx"}
+    assert json.loads(result.stdout)["exported"] == names
+    for name in names.values():
+        beside = (tmp_path / "out" / name).read_bytes()
+        assert beside == (tmp_path / "out" / "bundle" / name).read_bytes()
+    logits = torch.jit.load(str(tmp_path / "out" / "student.torchscript.pt"))(torch.tensor([[1, 2, 3]]))
+    assert logits.shape == (1, 3, 300)
+
+
+def test_a_format_that_cannot_be_written_is_refused_before_anything_is_trained(run, tmp_path):
+    result = run(*TINY, "--export-format", "onnx,torchscrpt", "--output-dir", "out", "--json")
+    assert result.exit_code == 2
+    error = json.loads(result.stdout)["error"]
+    assert "torchscrpt" in error["what"] and "torchscript" in error["remedy"]
+    assert not (tmp_path / "out").exists()

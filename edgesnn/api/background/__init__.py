@@ -1,0 +1,1 @@
+"""What the background documents ask for beside the rest: their trainer, one exported file, TorchScript."""
