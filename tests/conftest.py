@@ -10,6 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command does it, before numpy is imported
+
 import pytest
 from hypothesis import settings
 
