@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from edgesnn.errors import ArtifactError, ConfigError, OutputError
+from edgesnn.v1_rule import refuse_v1
 from edgesnn.scratch import ScratchFolder
 from edgesnn.student.artifact.evaluate import EvalDocuments
 from edgesnn.student.config import SnnConfig
@@ -185,9 +186,11 @@ def load_student(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
 
     Raises:
         ArtifactError: A file is missing, damaged or inconsistent, or the architecture is unknown.
+        CompileError: It is of version 1.0, which has no integer program; `edgesnn.student.v1` runs it.
     """
     directory = Path(path)
     metadata = read_metadata(directory)
+    refuse_v1(metadata, directory)
     try:
         options = dict(metadata["architecture"])
         neuron = dict(metadata["snn_config"])
