@@ -20,6 +20,11 @@ OBSTACLES = (
     "a dense float embedding",
     "a float head",
 )
+#: How such a student runs, in the words of records and manifests.
+V1_FORM = (
+    "whole sequences only: attention is not causal and there are no positions, so there is no step and no "
+    "state, and every token runs its whole context again"
+)
 _REMEDY = (
     "run it in floats (edgesnn export ARTIFACT -o BUNDLE --format onnx, target cpu), or distil it into a "
     "student that has one (edgesnn upgrade ARTIFACT)"
@@ -29,8 +34,8 @@ _REMEDY = (
 def is_v1(metadata: Mapping[str, Any]) -> bool:
     """Whether a ``metadata.json`` describes a student of version 1.0.
 
-    Two dialects are in use. The newer one names its ``model_type``. The older one has ``config`` with ``steps``
-    and ``avg_loss`` beside it and says nothing of the model.
+    Two dialects are in use. The newer one names its ``model_type``. The older one has ``config`` with
+    ``steps`` and ``avg_loss`` beside it and says nothing of the model.
     """
     model_type = metadata.get("model_type")
     if model_type is not None:

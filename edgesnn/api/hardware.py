@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from edgesnn.api.bundles import bundle_of
 from edgesnn.api.options import ProfileOptions, Progress, silent
 from edgesnn.api.profiling import accuracy_of, profile_bundle, profile_for
 from edgesnn.api.runners import export_of, runner_of
+from edgesnn.api.v1.agreement import v1_accuracy
 from edgesnn.bundle.bundle import TOKENIZER_NAME, Bundle, EvalSlice
 from edgesnn.closing import Closing
 from edgesnn.errors import RunnerError, TextError, UndecidedError, UsageError
@@ -28,6 +28,7 @@ from edgesnn.profiler.results import Absent, AccuracyResult
 from edgesnn.profiler.setting import workload_ids
 from edgesnn.record.quantities import Kind
 from edgesnn.runners.base import DeviceInfo, RunnerOptions
+from edgesnn.runners.recompute import stepping
 from edgesnn.targets import parse_target, resolve_target
 from edgesnn.text.tokenizer import TextTokenizer, load_tokenizer
 
@@ -83,8 +84,6 @@ class SNNHardwareProfiler(Closing):
         self._on_progress = on_progress
         self._profile_name = profile
         self._profile, _ = profile_for(ProfileOptions(target=target, profile=profile))
-        if not isinstance(model_path, Bundle) and Path(model_path).suffix in (".pt", ".safetensors"):
-            model_path = Path(model_path).parent
         first = export_of(plugins.load_runner(resolve_target(target)[0]))
         self._stack = ExitStack()
         made = bundle_of(model_path, on_progress, [] if first is None else [first])
@@ -213,11 +212,11 @@ class SNNHardwareProfiler(Closing):
         with runner_of(self.target, bundle)() as runner:
             device = runner.open(bundle, self._options)
             latency = measure_latency(
-                runner,
+                stepping(runner, bundle.context_window),
                 workload,
                 load_tokenizer(bundle.file(TOKENIZER_NAME)),
                 ids,
-                context_window=bundle.program().context_window,
+                context_window=bundle.context_window,
                 on_progress=self._on_progress,
             )
         if latency.invalid is not None:
@@ -271,6 +270,8 @@ class SNNHardwareProfiler(Closing):
             doc_starts=starts,
             doc_bytes=np.array([lengths[document[1:]].sum() for document in documents], np.int64),
         )
+        if self._bundle.without_program is not None:
+            return v1_accuracy(self._bundle, scored, f"{len(documents)} texts given", self._on_progress)
         result = measure_accuracy(
             self._bundle.program(),
             scored,

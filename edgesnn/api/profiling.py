@@ -16,6 +16,7 @@ from edgesnn.api.options import ProfileOptions, ProfileSettings, Progress, chose
 from edgesnn.api.references import measure_reference, reference_part
 from edgesnn.api.runners import is_remote, runner_misses, runner_of, shown_by
 from edgesnn.api.runs import Run, shown, write_run
+from edgesnn.api.v1.agreement import v1_accuracy, v1_notes
 from edgesnn.api.verification import verify_bundle, verify_open
 from edgesnn.bundle.bundle import TOKENIZER_NAME, Bundle
 from edgesnn.errors import EdgesnnError
@@ -35,6 +36,7 @@ from edgesnn.record.model import Parity
 from edgesnn.record.provenance import collect_provenance
 from edgesnn.record.timing import Comparison
 from edgesnn.runners.base import Capability, Runner, RunnerOptions, Screen
+from edgesnn.runners.recompute import stepping
 from edgesnn.targets import names, parse_target, passed_over, resolve_target
 from edgesnn.text.tokenizer import load_tokenizer
 
@@ -161,14 +163,15 @@ def _measured(
                 runner, name, bundle, tokens=profile.workload.parity_tokens, on_progress=on_progress
             )
         if accuracy is None:
-            accuracy = accuracy_of(bundle, profile, tell)
-        probe = None
+            accuracy = accuracy_of(bundle, profile, tell, runner)
+        notes += v1_notes(bundle, runner, target, tokens=profile.workload.parity_tokens, on_progress=tell)
+        context, probe = profile.workload.context or bundle.context_window, None
         if is_remote(runner):
             probe = Absent("the device is not this computer")
         elif device.simulated:
             probe = Absent("memory of a simulation is not the device's")
         result = run_session(
-            Subject(target, bundle, tokenizer, runner, device, options),
+            Subject(target, bundle, tokenizer, stepping(runner, context), device, options),
             profile,
             Setting(
                 allow_unmeasured=asked.allow_unmeasured,
@@ -254,8 +257,17 @@ def parity_of(
     return verify_bundle(bundle, [target], tokens=profile.workload.parity_tokens, on_progress=on_progress)[0]
 
 
-def accuracy_of(bundle: Bundle, profile: Profile, on_progress: Progress) -> AccuracyResult | Absent:
-    """Quality on golden over as many tokens as the profile asks for."""
+def accuracy_of(
+    bundle: Bundle, profile: Profile, on_progress: Progress, runner: Runner | None = None
+) -> AccuracyResult | Absent:
+    """Quality on golden over as many tokens as the profile asks for.
+
+    Args:
+        bundle: The bundle.
+        profile: Says how many tokens.
+        on_progress: Told what happens.
+        runner: What scores a student without integer program, open; the fastest of this computer by default.
+    """
     tokens = profile.workload.accuracy_tokens
     if tokens == 0:
         return Absent("the profile asks for no accuracy (accuracy_tokens = 0)")
@@ -264,10 +276,13 @@ def accuracy_of(bundle: Bundle, profile: Profile, on_progress: Progress) -> Accu
         return Absent("the bundle has no held-out text")
     scored = held_out.first(tokens)
     whole = len(scored.ids) == len(held_out.ids)
+    text = "held-out text of the bundle" if whole else "first part of the held-out text of the bundle"
+    if bundle.without_program is not None:
+        return v1_accuracy(bundle, scored, text, on_progress, runner)
     return measure_accuracy(
         bundle.program(),
         scored,
-        "held-out text of the bundle" if whole else "first part of the held-out text of the bundle",
+        text,
         on_progress=lambda done, total: on_progress("accuracy on golden", done, total),
     )
 

@@ -13,6 +13,8 @@ from edgesnn.errors import UsageError
 if TYPE_CHECKING:
     from edgesnn.bundle.bundle import Bundle
 
+_V1 = "Students of version 1.0"
+
 
 def export(
     artifact: Annotated[
@@ -31,6 +33,22 @@ def export(
         str | None,
         typer.Option(help="Also build the C export as static binaries: of aarch64, armhf, riscv64."),
     ] = None,
+    tokenizer: Annotated[
+        Path | None,
+        typer.Option(help="tokenizer.json of the student's teacher.", rich_help_panel=_V1),
+    ] = None,
+    text: Annotated[
+        Path | None,
+        typer.Option(help="Text that the bundle keeps to score and calibrate on.", rich_help_panel=_V1),
+    ] = None,
+    int8: Annotated[
+        str | None,
+        typer.Option(
+            help="What is int8: weights, or activations too: dynamic, static.",
+            show_default="weights",
+            rich_help_panel=_V1,
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing bundle.")] = False,
     json_mode: JsonFlag = False,
 ) -> None:
@@ -39,12 +57,19 @@ def export(
     The bundle holds the program, the files of each format, the tokenizer, held-out text and a manifest with
     hashes, the proof that nothing overflows, and what the integers cost on text.
 
+    A SpikingStudentLM v1.0 has no integer program: it becomes ONNX in float32 and int8.
+
     Examples:
         edgesnn export reference -o bundle
         edgesnn export artifacts/mine -o bundle --format c,onnx --force
+        edgesnn export old/student.pt -o bundle --tokenizer gpt2/tokenizer.json
     """
     with session("export", json_mode) as out:
         from edgesnn.api.students import export_student, format_reasons
+        from edgesnn.api.v1.exporting import V1ExportOptions
+
+        asked = (tokenizer, text, int8) != (None, None, None)
+        v1 = V1ExportOptions(tokenizer=tokenizer, text=text, int8=int8 or "weights") if asked else None
 
         chosen = None if formats is None else [part.strip() for part in formats.split(",") if part.strip()]
         if chosen == []:
@@ -56,9 +81,10 @@ def export(
                 progress.update(task, description=stage, completed=done, total=total)
 
             bundle = export_student(
-                artifact, output, chosen, overwrite=force, name=name, cross=cross, on_progress=tell
+                artifact, output, chosen, overwrite=force, name=name, cross=cross, v1=v1, on_progress=tell
             )
-        skipped = {} if chosen else {name: why for name, why in format_reasons().items() if why is not None}
+        whole = chosen is not None or bundle.without_program is not None
+        skipped = {} if whole else {name: why for name, why in format_reasons().items() if why is not None}
         out.document("edgesnn.export/1", {**summary(bundle), "skipped": skipped})
         render(out, bundle)
         for format_name, reason in skipped.items():
@@ -93,6 +119,11 @@ def render(out: CommandOutput, bundle: Bundle) -> None:
     for name, entry in manifest.files.items():
         files.add_row(name, roles.get(name, ""), f"{entry.bytes:,}")
     out.print(files)
+    if bundle.without_program is not None:
+        out.print(f"a student of version 1.0, in floats: {manifest.quantisation['form']}")
+        for default in manifest.quantisation["assumed"]:
+            out.print(f"not in its metadata, taken as: {default}")
+        return
     out.print(f"program {manifest.program_hash[:16]}, no overflow possible (proof in manifest.json)")
     cost = manifest.quantisation.get("calibration")
     if cost is None:

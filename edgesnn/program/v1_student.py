@@ -107,7 +107,9 @@ def read_v1(artifact: StudentArtifact) -> V1Student:
     vocab, dim = _matrix(artifact, "embed.weight")
     depth = 1 + max((int(m[1]) for name in artifact.tensors if (m := _BLOCK.match(name))), default=-1)
     if not 1 <= depth <= _DEPTH_MAX:
-        raise ArtifactError(f"student '{artifact.path}' has no blocks", actual=depth, limit=f"1..{_DEPTH_MAX}")
+        raise ArtifactError(
+            f"student '{artifact.path}' has no blocks", actual=depth, limit=f"1..{_DEPTH_MAX}"
+        )
     hidden, _ = _matrix(artifact, "blocks.0.ff.0.weight")
     shapes: dict[str, tuple[int, ...]] = {
         "embed.weight": (vocab, dim),

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from edgesnn.program.state import State
 from edgesnn.runners.base import Capability, IntArray, Output, Runner
+from edgesnn.runners.recompute import Recomputing
 
 #: Tokens of a prompt that are run as one sequence: the memory of a longer prompt does not grow with it.
 CHUNK = 512
@@ -40,8 +41,10 @@ class RunnerModel:
         if self._state is not None:
             self._runner.restore(self._state)
         elif Capability.PREFILL in self._runner.capabilities:
-            first = self._runner.prefill(whole[None, :CHUNK])
-            return self._float((self._more(whole[CHUNK:]) or first).logits[0])
+            # each token of the rest would run the whole prompt again
+            cut = len(whole) if isinstance(self._runner, Recomputing) else CHUNK
+            first = self._runner.prefill(whole[None, :cut])
+            return self._float((self._more(whole[cut:]) or first).logits[0])
         else:
             self._runner.reset(1)
         output = self._more(whole)

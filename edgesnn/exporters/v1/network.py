@@ -36,7 +36,7 @@ class FloatWeights:
 
 
 class Int8Weights(FloatWeights):
-    """Matrices as int8 initialisers, one scale a channel, made float by ``DequantizeLinear`` when they are used.
+    """Matrices as int8 initialisers, one scale a channel, which ``DequantizeLinear`` makes float when used.
 
     ``w = scale * q`` with ``scale = max|w| / 127``; a channel of zeros has scale 1.
     """

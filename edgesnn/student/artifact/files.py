@@ -11,16 +11,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import ValidationError
 from torch import Tensor, nn
 
 from edgesnn.errors import ArtifactError, ConfigError, OutputError
-from edgesnn.v1_rule import refuse_v1
 from edgesnn.scratch import ScratchFolder
 from edgesnn.student.artifact.evaluate import EvalDocuments
 from edgesnn.student.config import SnnConfig
 from edgesnn.student.model import registry
 from edgesnn.text.tokenizer import TextTokenizer
+from edgesnn.v1_rule import refuse_v1
 
 METADATA_FILE = "metadata.json"
 SAFETENSORS_FILE = "student.safetensors"
@@ -147,6 +148,21 @@ def read_state(directory: Path) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ArtifactError(f"{path.name} is no state dict of tensors", actual=type(state).__name__)
     return state
+
+
+def read_state_arrays(directory: Path) -> dict[str, NDArray[np.float32]]:
+    """The weights as arrays, for a student that no model of this package is built from.
+
+    Raises:
+        ArtifactError: As `read_state`; or a tensor holds no floats.
+    """
+    state = read_state(directory)
+    for name, tensor in state.items():
+        if not tensor.is_floating_point():
+            raise ArtifactError(
+                f"tensor '{name}' of '{directory}' has the wrong dtype", actual=tensor.dtype, limit="floats"
+            )
+    return {str(name): tensor.float().contiguous().numpy() for name, tensor in state.items()}
 
 
 def _check_state(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:

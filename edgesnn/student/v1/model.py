@@ -100,5 +100,7 @@ class V1StudentModel(nn.Module):
     @torch.no_grad()
     def logits(self, ids: npt.NDArray[np.integer], *, causal: bool = False) -> npt.NDArray[np.float32]:
         """`forward` for arrays."""
-        result: npt.NDArray[np.float32] = self(torch.from_numpy(np.asarray(ids, np.int64)), causal=causal).numpy()
+        result: npt.NDArray[np.float32] = self(
+            torch.from_numpy(np.asarray(ids, np.int64)), causal=causal
+        ).numpy()
         return result
