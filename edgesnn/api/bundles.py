@@ -10,8 +10,10 @@ from pathlib import Path
 from edgesnn.api.options import Progress, silent
 from edgesnn.api.students import export_student, student_folder
 from edgesnn.bundle.bundle import MANIFEST_NAME, Bundle
-from edgesnn.program.artifact import METADATA_NAME
+from edgesnn.errors import BundleError
+from edgesnn.program.artifact import METADATA_NAME, read_metadata
 from edgesnn.scratch import ScratchFolder
+from edgesnn.v1_rule import why_no_program
 
 
 def open_bundle(bundle: Bundle | str | os.PathLike[str]) -> Bundle:
@@ -28,7 +30,17 @@ def open_bundle(bundle: Bundle | str | os.PathLike[str]) -> Bundle:
         >>> bundle
         <Bundle 'reference' in bundle: program ..., formats onnx>
     """
-    return bundle if isinstance(bundle, Bundle) else Bundle(Path(bundle))
+    if isinstance(bundle, Bundle):
+        return bundle
+    path = student_folder(bundle) if Path(bundle).is_file() else Path(bundle)
+    if (path / METADATA_NAME).is_file() and not (path / MANIFEST_NAME).is_file():
+        reason = why_no_program(read_metadata(path))
+        if reason is not None:
+            raise BundleError(
+                f"'{path}' is a student, not a bundle, and {reason}",
+                remedy="edgesnn export ARTIFACT -o BUNDLE writes ONNX that runs on the target cpu",
+            )
+    return Bundle(path)
 
 
 @contextmanager

@@ -209,12 +209,13 @@ class SNNHardwareProfiler(Closing):
         bundle = self._bundle
         ids, _ = workload_ids(bundle)
         workload = self._profile.workload.model_copy(update={"first_tokens": 0})
+        tokenizer = load_tokenizer(bundle.file(TOKENIZER_NAME))
         with runner_of(self.target, bundle)() as runner:
             device = runner.open(bundle, self._options)
             latency = measure_latency(
-                stepping(runner, bundle.context_window),
+                stepping(runner, workload.context or bundle.context_window, tokenizer.vocab_size),
                 workload,
-                load_tokenizer(bundle.file(TOKENIZER_NAME)),
+                tokenizer,
                 ids,
                 context_window=bundle.context_window,
                 on_progress=self._on_progress,

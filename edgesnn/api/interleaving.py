@@ -208,11 +208,11 @@ def _opened(stack: ExitStack, plan: _Plan, role: Role, bundle: Bundle) -> _Side:
             remedy="profile them one after the other",
         ) from error
     accuracy = accuracy_of(bundle, plan.profile, plan.on_progress, runner)
-    runner = stepping(runner, plan.profile.workload.context or bundle.context_window)
+    tokenizer = load_tokenizer(bundle.file(TOKENIZER_NAME))
+    runner = stepping(runner, plan.profile.workload.context or bundle.context_window, tokenizer.vocab_size)
     require_steps(runner)
     ids, _ = workload_ids(bundle)
     warm = warm_up(runner, ids, plan.profile.workload.warmup_tokens)
-    tokenizer = load_tokenizer(bundle.file(TOKENIZER_NAME))
     subject = Subject(plan.target, bundle, tokenizer, runner, device, plan.options)
     return _Side(role, subject, accuracy, parity, warm, ids)
 

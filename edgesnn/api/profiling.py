@@ -164,14 +164,16 @@ def _measured(
             )
         if accuracy is None:
             accuracy = accuracy_of(bundle, profile, tell, runner)
-        notes += v1_notes(bundle, runner, target, tokens=profile.workload.parity_tokens, on_progress=tell)
+        notes += v1_notes(bundle, runner, target, on_progress=tell)
         context, probe = profile.workload.context or bundle.context_window, None
         if is_remote(runner):
             probe = Absent("the device is not this computer")
         elif device.simulated:
             probe = Absent("memory of a simulation is not the device's")
         result = run_session(
-            Subject(target, bundle, tokenizer, stepping(runner, context), device, options),
+            Subject(
+                target, bundle, tokenizer, stepping(runner, context, tokenizer.vocab_size), device, options
+            ),
             profile,
             Setting(
                 allow_unmeasured=asked.allow_unmeasured,
@@ -294,6 +296,7 @@ def _compare_others(result: SessionResult, on_progress: Progress) -> list[Compar
     # The time that a simulation takes says nothing of what it simulates, beside what runs here in earnest.
     if result.latency is None or subject.device.simulated or is_remote(subject.runner):
         return comparisons
+    programless = subject.bundle.without_program is not None
     for plugin in plugins.available(plugins.RUNNERS):
         if plugin.name in ("golden", subject.runner.name):
             continue
@@ -302,9 +305,12 @@ def _compare_others(result: SessionResult, on_progress: Progress) -> list[Compar
             continue
         runner_class = plugins.load_runner(plugin.name)
         comparable = not is_remote(runner_class) and not getattr(runner_class, "simulated", False)
-        if Capability.STEP not in runner_class.capabilities or not comparable:
+        steps = {Capability.STEP, Capability.SEQUENCE} if programless else {Capability.STEP}
+        if not steps & runner_class.capabilities or not comparable:
             continue
         reason = runner_misses(runner_class, subject.bundle)
+        if reason is not None and programless:
+            continue  # the rule's sentence stands in the record once
         if reason is not None:
             comparisons.append(no_comparison(plugin.name, Absent(reason)))
             continue
@@ -313,7 +319,8 @@ def _compare_others(result: SessionResult, on_progress: Progress) -> list[Compar
                 # An address belongs to the target that was named.
                 options = RunnerOptions(threads=subject.options.threads)
                 device = runner.open(subject.bundle, options)
-                other = replace(subject, target=plugin.name, runner=runner, device=device, options=options)
+                stepper = stepping(runner, result.latency.context)
+                other = replace(subject, target=plugin.name, runner=stepper, device=device, options=options)
                 found = compare_forward(other, result, on_progress=on_progress, subject_runner=subject.runner)
                 comparisons.append(found)
         except EdgesnnError as error:

@@ -27,6 +27,7 @@ from edgesnn.names import suggestion, unknown
 COMMANDS: dict[str, str] = {
     "sample": "Let a teacher answer prompts: text to train on, with its rows.",
     "train": "Distil a teacher, or text alone, into a student artifact.",
+    "upgrade": "Distil a student of version 1.0 into a deployable one.",
     "export": "Compile a student artifact into a bundle that devices run.",
     "verify": "Compare every runnable target with golden, bit for bit.",
     "generate": "Write text with a bundle or an artifact, streamed.",
@@ -45,7 +46,7 @@ COMMANDS: dict[str, str] = {
     "help": "Show the help of a command.",
 }
 
-FOLDERS = frozenset({"chat", "meter", "profile", "serve", "train"})
+FOLDERS = frozenset({"chat", "meter", "profile", "serve", "train", "upgrade"})
 
 PROGRAM = "edgesnn"
 #: So wide a terminal gets rich's help, which cuts words where it has less room.

@@ -17,17 +17,18 @@ from edgesnn.runners.base import Capability, DeviceInfo, IntArray, Output, Runne
 from edgesnn.runners.host import HostRunner, check_batch
 
 
-def stepping(runner: Runner, context: int | None = None) -> Runner:
+def stepping(runner: Runner, context: int | None = None, ids: int | None = None) -> Runner:
     """A runner that takes one token at a time: the runner itself where it can, else a `Recomputing` one.
 
     Args:
         runner: An open runner.
         context: See `Recomputing`.
+        ids: See `Recomputing`.
     """
     able = runner.capabilities
     if Capability.STEP in able or Capability.SEQUENCE not in able:
         return runner
-    return Recomputing(runner, context)
+    return Recomputing(runner, context, ids)
 
 
 class Recomputing(HostRunner):
@@ -37,12 +38,13 @@ class Recomputing(HostRunner):
         runner: The open runner, which whoever opened it closes.
         context: Tokens that a step runs at most, the last ones of the text; None runs all of it. In a window
             it keeps every counted step at one length.
+        ids: Ids that the tokenizer knows; the logits of others, which stand for no text, are left out.
     """
 
     summary: ClassVar[str] = "one sequence per token, on a runner of whole sequences"
 
-    def __init__(self, runner: Runner, context: int | None = None) -> None:
-        self._runner, self._context = runner, context
+    def __init__(self, runner: Runner, context: int | None = None, ids: int | None = None) -> None:
+        self._runner, self._context, self._known = runner, context, ids
         self._ids: np.ndarray[tuple[int, int], np.dtype[np.int64]] = np.empty((1, 0), np.int64)
         self.name = runner.name  # type: ignore[misc]
         self.capabilities = runner.capabilities | {Capability.STEP, Capability.PREFILL}  # type: ignore[misc]
@@ -81,7 +83,7 @@ class Recomputing(HostRunner):
         cut = ids if self._context is None else ids[:, -self._context :]
         output = self._runner.sequence(cut)
         self._ids = np.asarray(cut, np.int64)
-        return Output(output.logits[:, -1], output.elapsed_ns)
+        return Output(output.logits[:, -1, : self._known], output.elapsed_ns)
 
 
 def prefix_logits(runner: Runner, ids: IntArray) -> npt.NDArray[np.float32]:

@@ -247,7 +247,7 @@ class OpenStudent(Closing):
                 made.finish_reason = "length"
                 return
             with self._pool.lease() as leased:
-                runner = stepping(leased)
+                runner = stepping(leased, ids=self.tokenizer.vocab_size)
                 state, pending = (None, None) if context is None else (context.state, context.pending)
                 model = RunnerModel(runner, self._scale, state, pending)
                 pieces = generate(
