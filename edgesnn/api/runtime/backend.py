@@ -21,7 +21,7 @@ from edgesnn.text.generate import GeneratedToken
 from edgesnn.text.sampling import SamplingOptions
 from edgesnn.text.tokenizer import TextTokenizer, load_tokenizer
 
-_WEIGHTS = {".pt", ".safetensors"}
+_WEIGHTS, _STEM = {".pt", ".safetensors"}, "student"
 _STUB = (
     "SNNLLMBackend is running in stub mode: it gives every prompt back and runs no student. "
     "Give model_path, or 'reference', to run one"
@@ -63,7 +63,8 @@ class SNNLLMBackend(Closing):
         model_path: A bundle, a student artifact, its ``student.pt`` or ``student.safetensors``, or
             ``reference``.
         metadata_path: The artifact's ``metadata.json``, where it does not stand beside the model.
-        tokenizer_name: Path of another ``tokenizer.json``, or of a folder with one; None for the student's.
+        tokenizer_name: Path of another ``tokenizer.json``, or of a folder with one; None for the student's. A
+            student of version 1.0 brings none: put one beside it or name it here.
         device: ``cpu`` or None; where a student runs is said by ``target``.
         target: Device or runner; ``auto`` for this computer's fastest.
         allow_stub: Whether a model that is missing is replaced by an echo, with a warning.
@@ -136,7 +137,7 @@ class SNNLLMBackend(Closing):
                 self.metadata = dict(self.model.bundle.manifest.student)
             self._left = stack.pop_all()
         self.model_type: str = "stub" if self.stub_mode else str(self.metadata.get("model_type", "unknown"))
-        self.vocab_size: int = 0 if self.tokenizer is None else self.tokenizer.vocab_size
+        self.vocab_size: int = 0 if self.model is None else self.model.bundle.vocab_size
         self.training_config: dict[str, Any] = dict(self.metadata.get("training_config") or {})
         self.config: dict[str, Any] = dict(self.metadata.get("architecture") or {})
 
@@ -285,15 +286,20 @@ def _place(model: Path, metadata: str | os.PathLike[str] | None, stack: ExitStac
     if str(model) == "reference":
         return model
     folder = model.parent if model.suffix in _WEIGHTS else model
-    if metadata is not None and Path(metadata).resolve() != (folder / METADATA_NAME).resolve():
-        if not model.is_file() or not Path(metadata).is_file():
+    described = Path(metadata) if metadata is not None else folder / METADATA_NAME
+    elsewhere = described.resolve() != (folder / METADATA_NAME).resolve()
+    renamed = model.suffix in _WEIGHTS and model.stem != _STEM
+    if elsewhere or (renamed and described.is_file()):
+        if not model.is_file() or not described.is_file():
             return None
         made = stack.enter_context(ScratchFolder("backend")).path / (model.parent.name or "student")
         made.mkdir()
-        for file in (model, model.with_suffix(".safetensors"), folder / TOKENIZER_NAME):
+        for file in (model, model.with_suffix(".safetensors")):
             if file.is_file():
-                shutil.copyfile(file, made / file.name)
-        shutil.copyfile(metadata, made / METADATA_NAME)
+                shutil.copyfile(file, made / f"{_STEM}{file.suffix}")
+        if (folder / TOKENIZER_NAME).is_file():
+            shutil.copyfile(folder / TOKENIZER_NAME, made / TOKENIZER_NAME)
+        shutil.copyfile(described, made / METADATA_NAME)
         return made
     if model.suffix in _WEIGHTS and not model.is_file():
         return None

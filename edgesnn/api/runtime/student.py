@@ -17,6 +17,7 @@ from edgesnn.api.options import Progress, silent
 from edgesnn.api.runners import export_of, is_remote, runner_of
 from edgesnn.api.runtime.model import RunnerModel
 from edgesnn.api.runtime.pool import RunnerPool
+from edgesnn.api.v1.text import end_of_text
 from edgesnn.bundle.bundle import TOKENIZER_NAME, Bundle
 from edgesnn.closing import Closing
 from edgesnn.errors import TextError, UsageError
@@ -143,6 +144,12 @@ class OpenStudent(Closing):
                 limit = 1
             options = RunnerOptions(address=parse_target(target).address)
             self._pool = stack.enter_context(RunnerPool(kind, self.bundle, options, limit))
+            if tokenizer is None and TOKENIZER_NAME not in self.bundle.manifest.files:
+                raise TextError(
+                    f"student '{self.bundle.name}' brings no tokenizer",
+                    remedy="put the tokenizer.json of its teacher beside it, export it with --tokenizer FILE, "
+                    "or give SNNLLMBackend(tokenizer_name=FILE)",
+                )
             self.tokenizer = tokenizer or load_tokenizer(self.bundle.file(TOKENIZER_NAME))
             self._vocab_size = self.bundle.vocab_size
             recomputes = self.bundle.without_program is not None
@@ -161,7 +168,7 @@ class OpenStudent(Closing):
         self.keeps_state = recomputes or Capability.STATE in kind.capabilities
         text = self.bundle.manifest.text
         self.template = text.get("prompt_template")
-        end = text.get("end_of_text")
+        end = text.get("end_of_text") or (end_of_text(self.tokenizer) if recomputes else None)
         self.end = self.tokenizer.token_id(end) if end else None
         self.usage, self._lock = StudentUsage(), threading.Lock()
 

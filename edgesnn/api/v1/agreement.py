@@ -26,6 +26,8 @@ from edgesnn.v1_rule import V1_FORM
 
 #: Runners of such students.
 V1_RUNNERS = ("onnxruntime-v1", "onnxruntime-v1-fp32")
+#: Tokens behind the sentence on agreement in a run record.
+NOTE_TOKENS = 500
 _SEED = 20_240_601
 
 
@@ -131,20 +133,19 @@ def v1_accuracy(
     )
 
 
-def v1_notes(bundle: Bundle, runner: Runner, target: str, *, tokens: int, on_progress: Progress) -> list[str]:
+def v1_notes(bundle: Bundle, runner: Runner, target: str, *, on_progress: Progress) -> list[str]:
     """What a record says of a student of version 1.0: how it runs, and how its file agrees with torch.
 
     Args:
         bundle: The bundle; nothing is said of one with an integer program.
         runner: An open runner that holds it.
         target: The target, as it was named.
-        tokens: Tokens to compare at least.
         on_progress: Told what happens.
     """
     if bundle.without_program is None:
         return []
     try:
-        agreement = _agreement(bundle, runner, torch_reference(bundle), tokens, on_progress).sentence()
+        agreement = _agreement(bundle, runner, torch_reference(bundle), NOTE_TOKENS, on_progress).sentence()
     except MissingExtraError as error:
         agreement = f"not compared with torch: {error.what}"
     return [f"{target} runs {V1_FORM}", agreement]
