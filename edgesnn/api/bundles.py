@@ -23,7 +23,7 @@ def open_bundle(bundle: Bundle | str | os.PathLike[str]) -> Bundle:
         bundle: Its folder; one that is open already is given back.
 
     Raises:
-        BundleError: It is no bundle or breaks one of its promises.
+        BundleError: It is no bundle or breaks one of its promises; of a student of version 1.0 it says why.
 
     Examples:
         >>> bundle = edgesnn.open_bundle("bundle")

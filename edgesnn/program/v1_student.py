@@ -13,9 +13,11 @@ whoever generates runs the whole text again for every token.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -150,6 +152,7 @@ def read_v1(artifact: StudentArtifact) -> V1Student:
         "max_length": max_length,
         "assumed": assumed,
     }
+    facts = _portable(facts)
     return V1Student(
         tensors=tensors,
         vocab_size=vocab,
@@ -163,6 +166,17 @@ def read_v1(artifact: StudentArtifact) -> V1Student:
         assumed=tuple(assumed),
         facts=facts,
     )
+
+
+def _portable(value: Any) -> Any:
+    """Plain data without paths of the machine that trained, and without numbers that JSON does not have."""
+    if isinstance(value, dict):
+        return {str(key): _portable(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_portable(one) for one in value]
+    if isinstance(value, str) and (PurePosixPath(value).is_absolute() or PureWindowsPath(value).is_absolute()):
+        return PureWindowsPath(value).name  # which reads both kinds of slashes
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _matrix(artifact: StudentArtifact, name: str) -> tuple[int, int]:

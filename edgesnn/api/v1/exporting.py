@@ -26,6 +26,11 @@ class V1ExportOptions:
         tokenizer: Its ``tokenizer.json``, or a folder with one; None takes the one beside its weights.
         text: Text that the bundle keeps to score and calibrate on; None takes ``eval.npz``, if there is one.
         int8: What is int8 in ``student.int8.onnx``: ``weights``, or activations too: ``dynamic``, ``static``.
+
+    Examples:
+        >>> options = edgesnn.V1ExportOptions(text="old/text.txt")
+        >>> sorted(edgesnn.export_student("old", "old_bundle", v1=options).manifest.exports)
+        ['onnx-v1', 'onnx-v1-fp32']
     """
 
     tokenizer: str | os.PathLike[str] | None = None
