@@ -75,7 +75,7 @@ def main():
             model = train_old(make_old(asked.vocab, seed), ids, steps=asked.steps, length=LENGTH, seed=seed)
             old = save_old(model, folder / f"old{seed}")
             tokenizer.save(old / "tokenizer.json")
-            for form in ("weights", "dynamic", "static"):
+            for form in ("weights", "small", "dynamic", "static"):
                 bundle = export_student(
                     old,
                     folder / f"{seed}-{form}",

@@ -44,7 +44,7 @@ def export(
     int8: Annotated[
         str | None,
         typer.Option(
-            help="What is int8: weights, or activations too: dynamic, static.",
+            help="What is int8: weights (small: coarser), or activations too: dynamic, static.",
             show_default="weights",
             rich_help_panel=_V1,
         ),
@@ -120,7 +120,7 @@ def render(out: CommandOutput, bundle: Bundle) -> None:
         files.add_row(name, roles.get(name, ""), f"{entry.bytes:,}")
     out.print(files)
     if bundle.without_program is not None:
-        out.print(f"a student of version 1.0, in floats: {manifest.quantisation['form']}")
+        out.print(f"a student of version 1.0, in floats: {manifest.quantisation['how']}")
         for default in manifest.quantisation["assumed"]:
             out.print(f"not in its metadata, taken as: {default}")
         return

@@ -109,6 +109,7 @@ def _verify_v1(out: CommandOutput, bundle: Bundle, targets: list[str], tokens: i
         numbers("same best token"),
         numbers("cross-entropy, nat"),
         numbers("largest difference", 1),
+        numbers("undecided runs", 2),
         names("verdict"),
     )
     for result in results:
@@ -119,6 +120,7 @@ def _verify_v1(out: CommandOutput, bundle: Bundle, targets: list[str], tokens: i
             f"{result.top1:.4f}",
             f"{result.rise:+.5f}",
             f"{result.largest_difference:.2g}",
+            f"{result.undecided:,}",
             "BEYOND" if result.failures() else "within",
         )
     out.print(table)
@@ -128,7 +130,7 @@ def _verify_v1(out: CommandOutput, bundle: Bundle, targets: list[str], tokens: i
                 f"target '{result.target}' does not agree with the float student in torch",
                 actual="; ".join(result.failures()),
                 remedy="of the forms of int8, weights is the nearest: export with --int8 weights"
-                if result.arithmetic not in ("float32", "weights")
+                if result.arithmetic in ("small", "dynamic", "static")
                 else "take the target onnxruntime-v1-fp32"
                 if result.arithmetic == "weights"
                 else "the file is wrong: export the student again",

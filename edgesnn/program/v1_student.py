@@ -133,9 +133,9 @@ def read_v1(artifact: StudentArtifact) -> V1Student:
     heads = _heads(artifact, dim, assumed)
     threshold = _threshold(artifact, assumed)
     training = _object(metadata, "training_config") or _object(metadata, "config")
-    max_length = training.get("max_length")
-    if not _whole(max_length) or max_length < 1:
-        max_length = MAX_LENGTH
+    given = training.get("max_length")
+    max_length = int(given) if isinstance(given, int) and _whole(given) and given > 0 else MAX_LENGTH
+    if max_length != given:
         assumed.append(f"max_length {MAX_LENGTH}")
     teacher = training.get("teacher_model")
     facts: dict[str, Any] = {
@@ -174,7 +174,7 @@ def _portable(value: Any) -> Any:
         return {str(key): _portable(one) for key, one in value.items()}
     if isinstance(value, list):
         return [_portable(one) for one in value]
-    if isinstance(value, str) and (PurePosixPath(value).is_absolute() or PureWindowsPath(value).is_absolute()):
+    if isinstance(value, str) and any(kind(value).is_absolute() for kind in (PurePosixPath, PureWindowsPath)):
         return PureWindowsPath(value).name  # which reads both kinds of slashes
     return None if isinstance(value, float) and not math.isfinite(value) else value
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from edgesnn.bundle.bundle import Bundle
 from edgesnn.errors import RunnerError
+from edgesnn.program.state import State
 from edgesnn.runners.base import Capability, DeviceInfo, IntArray, Output, Runner, RunnerOptions
 from edgesnn.runners.host import HostRunner, check_batch
 
@@ -46,8 +47,8 @@ class Recomputing(HostRunner):
     def __init__(self, runner: Runner, context: int | None = None, ids: int | None = None) -> None:
         self._runner, self._context, self._known = runner, context, ids
         self._ids: np.ndarray[tuple[int, int], np.dtype[np.int64]] = np.empty((1, 0), np.int64)
-        self.name = runner.name  # type: ignore[misc]
-        self.capabilities = runner.capabilities | {Capability.STEP, Capability.PREFILL}  # type: ignore[misc]
+        self.name = runner.name
+        self.capabilities = runner.capabilities | {Capability.STEP, Capability.PREFILL}
 
     def open(self, bundle: Bundle, options: RunnerOptions) -> DeviceInfo:
         """Refuse: the runner inside is open already.
@@ -75,6 +76,23 @@ class Recomputing(HostRunner):
     def extend(self, ids: IntArray) -> Output:
         """Run more tokens behind the text: one sequence over all of it."""
         return self._last(np.concatenate([self._ids, np.asarray(ids, np.int64)], axis=1))
+
+    def save(self) -> State:
+        """Refuse: there is no state, only the tokens themselves.
+
+        Raises:
+            RunnerError: Always.
+        """
+        raise RunnerError(f"runner '{self.name}' has no state to save")
+
+    def restore(self, state: State) -> None:
+        """Refuse, as `save` does.
+
+        Raises:
+            RunnerError: Always.
+        """
+        del state
+        raise RunnerError(f"runner '{self.name}' has no state to restore")
 
     def close(self) -> None:
         """Leave the runner inside as it is: whoever opened it closes it."""

@@ -147,7 +147,7 @@ class OpenStudent(Closing):
             if tokenizer is None and TOKENIZER_NAME not in self.bundle.manifest.files:
                 raise TextError(
                     f"student '{self.bundle.name}' brings no tokenizer",
-                    remedy="put the tokenizer.json of its teacher beside it, export it with --tokenizer FILE, "
+                    remedy="put the tokenizer.json of its teacher beside it, export with --tokenizer FILE, "
                     "or give SNNLLMBackend(tokenizer_name=FILE)",
                 )
             self.tokenizer = tokenizer or load_tokenizer(self.bundle.file(TOKENIZER_NAME))

@@ -15,10 +15,9 @@ from edgesnn.api.runners import runner_of
 from edgesnn.bundle.bundle import Bundle, EvalSlice
 from edgesnn.errors import MissingExtraError, UsageError, missing_extra
 from edgesnn.profiler.quality.accuracy import measure_logits
-from edgesnn.profiler.quality.agreement import Agreement, measure_agreement
+from edgesnn.profiler.quality.agreement import Agreement, JudgedFunction, measure_agreement
 from edgesnn.profiler.results import AccuracyResult
 from edgesnn.program.artifact import TENSORS_NAME, StudentArtifact, read_tensors
-from edgesnn.program.scoring import LogitFunction
 from edgesnn.program.v1_student import NORM_EPS, V1Student, read_v1
 from edgesnn.runners.base import Runner, RunnerOptions
 from edgesnn.runners.recompute import prefix_logits
@@ -76,8 +75,8 @@ def verify_v1_bundle(
     return results
 
 
-def torch_reference(bundle: Bundle) -> LogitFunction:
-    """The float student of a bundle in torch.
+def torch_reference(bundle: Bundle) -> JudgedFunction:
+    """The float student of a bundle in torch, with how near each run came to a threshold.
 
     Raises:
         MissingExtraError: torch is not installed.
@@ -90,7 +89,7 @@ def torch_reference(bundle: Bundle) -> LogitFunction:
         raise missing_extra("torch", "train", "comparing a v1.0 student with its float reference") from None
     student = bundled_student(bundle)
     model = V1StudentModel(student.tensors, student.heads, student.threshold, NORM_EPS)
-    return model.logits
+    return model.judged
 
 
 def bundled_student(bundle: Bundle) -> V1Student:
@@ -152,7 +151,7 @@ def v1_notes(bundle: Bundle, runner: Runner, target: str, *, on_progress: Progre
 
 
 def _agreement(
-    bundle: Bundle, runner: Runner, reference: LogitFunction, tokens: int, on_progress: Progress
+    bundle: Bundle, runner: Runner, reference: JudgedFunction, tokens: int, on_progress: Progress
 ) -> Agreement:
     export = getattr(plugins.load_runner(runner.name), "export", "")
     sequences, text = _sequences(bundle, tokens)

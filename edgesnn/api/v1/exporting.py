@@ -25,7 +25,8 @@ class V1ExportOptions:
     Attributes:
         tokenizer: Its ``tokenizer.json``, or a folder with one; None takes the one beside its weights.
         text: Text that the bundle keeps to score and calibrate on; None takes ``eval.npz``, if there is one.
-        int8: What is int8 in ``student.int8.onnx``: ``weights``, or activations too: ``dynamic``, ``static``.
+        int8: What is int8 in ``student.int8.onnx``: ``weights`` (two planes where a threshold follows),
+            ``small`` (one plane), or activations too: ``dynamic``, ``static``.
 
     Examples:
         >>> options = edgesnn.V1ExportOptions(text="old/text.txt")
@@ -90,7 +91,7 @@ def export_v1_student(
             name=name,
             student=student.facts,
             weights=weights,
-            quantisation={"int8": form, "form": V1_FORM, "text": source, "assumed": list(student.assumed)},
+            quantisation={"int8": form, "how": V1_FORM, "text": source, "assumed": list(student.assumed)},
             tokenizer=None if found is None else found[0],
             eval_slice=None if held_out is None else slice_bytes(held_out),
             text={"prompt_template": None, "end_of_text": None if found is None else end_of_text(found[1])},

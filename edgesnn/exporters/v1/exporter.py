@@ -12,12 +12,12 @@ import numpy.typing as npt
 from edgesnn.errors import ExportError, UsageError
 from edgesnn.exporters.base import ExportResult
 from edgesnn.exporters.onnx.graph import save
-from edgesnn.exporters.v1.network import build_v1
+from edgesnn.exporters.v1.network import Int8Weights, TwoInt8Weights, build_v1
 from edgesnn.exporters.v1.quantise import quantise_dynamic, quantise_static
 from edgesnn.program.v1_student import V1Student
 
-#: Which numbers are int8: matrices alone, or activations, too.
-Int8Form = Literal["weights", "dynamic", "static"]
+#: Which numbers are int8: matrices alone (``weights``, ``small``), or activations, too.
+Int8Form = Literal["weights", "small", "dynamic", "static"]
 INT8_FORMS: tuple[str, ...] = get_args(Int8Form)
 #: Names in the manifest: what a runner looks for.
 FLOAT_EXPORT, INT8_EXPORT = "onnx-v1-fp32", "onnx-v1"
@@ -64,9 +64,9 @@ def export_v1(
     source, target = (folder / name for name in names.values())
     model, signature = build_v1(student, {**metadata, "arithmetic": "float32"})
     save(model, source)
-    if form == "weights":
-        small, _ = build_v1(student, {**metadata, "arithmetic": "int8 weights"}, int8=True)
-        save(small, target)
+    if form in ("weights", "small"):
+        weights = Int8Weights if form == "small" else TwoInt8Weights
+        save(build_v1(student, {**metadata, "arithmetic": f"int8 {form}"}, weights)[0], target)
     elif form == "dynamic":
         quantise_dynamic(source, target)
     else:

@@ -24,14 +24,15 @@ class FloatWeights:
     def __init__(self, graph: OnnxGraph) -> None:
         self.graph = graph
 
-    def matrix(self, weight: Float32Array, axis: int) -> str:
+    def matrix(self, weight: Float32Array, axis: int, *, last: bool) -> str:
         """Name of a matrix.
 
         Args:
             weight: ``[rows, columns]``.
             axis: Along which each row or column has a scale of its own, where there are scales.
+            last: Whether no threshold follows it: it is the head.
         """
-        del axis
+        del axis, last
         return self.graph.constant(weight, np.float32)
 
 
@@ -41,18 +42,35 @@ class Int8Weights(FloatWeights):
     ``w = scale * q`` with ``scale = max|w| / 127``; a channel of zeros has scale 1.
     """
 
-    def matrix(self, weight: Float32Array, axis: int) -> str:
+    def matrix(self, weight: Float32Array, axis: int, *, last: bool) -> str:
+        del last
+        return self._plane(weight, axis)[0]
+
+    def _plane(self, weight: Float32Array, axis: int) -> tuple[str, Float32Array]:
+        """Name of a rounded matrix, and what is left of it."""
         reach = np.abs(weight).max(axis=1 - axis, keepdims=True)
         scale = np.where(reach > 0, reach / _INT8_MAX, 1).astype(np.float32)
         codes = np.clip(np.rint(weight / scale), -_INT8_MAX, _INT8_MAX).astype(np.int8)
         graph = self.graph
-        return graph.op(
+        name = graph.op(
             "DequantizeLinear",
             graph.constant(codes),
             graph.constant(scale.ravel()),
             graph.constant(np.zeros(scale.size, np.int8)),
             axis=axis,
         )
+        return name, (weight - codes.astype(np.float32) * scale).astype(np.float32)
+
+
+class TwoInt8Weights(Int8Weights):
+    """Where a threshold follows, a matrix is the sum of two of int8: the second holds what the first left.
+
+    One int8 plane moves values across hard thresholds and changes spikes; docs/v1_students.md has figures.
+    """
+
+    def matrix(self, weight: Float32Array, axis: int, *, last: bool) -> str:
+        first, rest = self._plane(weight, axis)
+        return first if last else self.graph.op("Add", first, self._plane(rest, axis)[0])
 
 
 class _Network:
@@ -66,7 +84,8 @@ class _Network:
 
     def linear(self, value: str, weight: str, bias: str) -> str:
         """``value @ W.T + b`` from ``W [out, in]``; a scale for every output."""
-        matrix = self.weights.matrix(np.ascontiguousarray(self.student.tensor(weight).T), 1)
+        last = weight.startswith("head.")
+        matrix = self.weights.matrix(np.ascontiguousarray(self.student.tensor(weight).T), 1, last=last)
         return self.graph.op("Add", self.graph.op("MatMul", value, matrix), self.vector(bias))
 
     def norm(self, value: str, name: str) -> str:
@@ -110,21 +129,22 @@ class _Network:
         return self.norm(graph.op("Add", value, down), f"{name}.norm")
 
     def logits(self, ids: str) -> str:
-        value = self.graph.op("Gather", self.weights.matrix(self.student.tensor("embed.weight"), 0), ids)
+        table = self.weights.matrix(self.student.tensor("embed.weight"), 0, last=False)
+        value = self.graph.op("Gather", table, ids)
         for number in range(self.student.depth):
             value = self.block(value, f"blocks.{number}")
         return self.linear(value, "head.weight", "head.bias")
 
 
 def build_v1(
-    student: V1Student, metadata: dict[str, str], *, int8: bool = False
+    student: V1Student, metadata: dict[str, str], weights: type[FloatWeights] = FloatWeights
 ) -> tuple[ModelProto, dict[str, Any]]:
     """A student of version 1.0 as one graph: ``input_ids [batch, seq_len]`` to ``logits [.., vocab]``.
 
     Args:
         student: The student.
         metadata: For ``metadata_props``.
-        int8: Whether matrices are int8, one scale a channel.
+        weights: How matrices are stored.
 
     Returns:
         The checked model, every weight inside, and its inputs and outputs.
@@ -133,8 +153,7 @@ def build_v1(
         ExportError: The checker refuses the graph.
     """
     graph = OnnxGraph("edgesnn_v1")
-    weights = Int8Weights(graph) if int8 else FloatWeights(graph)
     ids = graph.input("input_ids", np.int64, ["batch", "seq_len"])
-    logits = _Network(student, graph, weights).logits(ids)
+    logits = _Network(student, graph, weights(graph)).logits(ids)
     graph.output("logits", logits, np.float32, ["batch", "seq_len", student.vocab_size])
     return graph.model({**metadata, "role": "sequence"}), graph.signature()

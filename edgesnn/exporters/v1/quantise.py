@@ -43,7 +43,7 @@ def quantise_static(source: Path, target: Path, batches: Sequence[npt.NDArray[np
     """
     with _quantiser() as package:
 
-        class Reader(package.CalibrationDataReader):  # type: ignore[name-defined,misc]
+        class CalibrationBatches(package.CalibrationDataReader):  # type: ignore[name-defined,misc]
             """Gives the batches one after another."""
 
             def __init__(self) -> None:
@@ -57,7 +57,7 @@ def quantise_static(source: Path, target: Path, batches: Sequence[npt.NDArray[np
         package.quantize_static(
             source,
             target,
-            Reader(),
+            CalibrationBatches(),
             quant_format=package.QuantFormat.QDQ,
             per_channel=True,
             weight_type=package.QuantType.QInt8,

@@ -34,8 +34,8 @@ class V1Block(nn.Module):
         self.ff = nn.ModuleDict({"0": nn.Linear(dim, hidden), "3": nn.Linear(hidden, dim)})
         self.norm = nn.LayerNorm(dim, eps)
 
-    def forward(self, x: Tensor, causal: bool) -> Tensor:
-        """Values float32 ``[B, L, d]`` behind the block."""
+    def forward(self, x: Tensor, causal: bool, margins: list[Tensor] | None = None) -> Tensor:
+        """Values float32 ``[B, L, d]`` behind the block; ``margins`` takes what `_spike` says of each row."""
         batch, length, dim = x.shape
         attention = self.attn.attn
         projected = functional.linear(x, attention.in_proj_weight, attention.in_proj_bias)  # type: ignore[union-attr,arg-type]
@@ -47,12 +47,15 @@ class V1Block(nn.Module):
             scores = scores.masked_fill(future, -torch.inf)
         seen = (scores.softmax(-1) @ value).transpose(1, 2).reshape(batch, length, dim)
         seen = attention.out_proj(seen)  # type: ignore[union-attr,operator]
-        spikes = self._spike(self.attn.norm(x + seen))  # type: ignore[operator]
-        hidden = self._spike(functional.gelu(self.ff["0"](spikes)))
+        spikes = self._spike(self.attn.norm(x + seen), margins)  # type: ignore[operator]
+        hidden = self._spike(functional.gelu(self.ff["0"](spikes)), margins)
         result: Tensor = self.norm(spikes + self.ff["3"](hidden))
         return result
 
-    def _spike(self, x: Tensor) -> Tensor:
+    def _spike(self, x: Tensor, margins: list[Tensor] | None) -> Tensor:
+        """Spikes; how near to the threshold the nearest value of each row is goes into ``margins``."""
+        if margins is not None:
+            margins.append((x - self.threshold).abs().amin(dim=(1, 2)))
         return (x > self.threshold).to(x.dtype)
 
 
@@ -79,17 +82,18 @@ class V1StudentModel(nn.Module):
         self.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in tensors.items()})
         self.eval().requires_grad_(False)
 
-    def hidden(self, ids: Tensor, *, causal: bool = False) -> Tensor:
+    def hidden(self, ids: Tensor, *, causal: bool = False, margins: list[Tensor] | None = None) -> Tensor:
         """What the head reads, float32 ``[B, L, d]``.
 
         Args:
             ids: int64 ``[B, L]``.
             causal: Whether attention is masked, which makes another function of the student: it was trained,
                 and runs, without.
+            margins: Takes ``[B]`` for every layer of spikes: distance of its nearest value to the threshold.
         """
         x: Tensor = self.embed(ids)
         for block in self.blocks:
-            x = block(x, causal)
+            x = block(x, causal, margins)
         return x
 
     def forward(self, ids: Tensor, *, causal: bool = False) -> Tensor:
@@ -104,3 +108,10 @@ class V1StudentModel(nn.Module):
             torch.from_numpy(np.asarray(ids, np.int64)), causal=causal
         ).numpy()
         return result
+
+    @torch.no_grad()
+    def judged(self, ids: npt.NDArray[np.integer]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Logits ``[B, L, V]``, and ``[B]``: how near any value of a row came to its threshold."""
+        margins: list[Tensor] = []
+        logits = self.head(self.hidden(torch.from_numpy(np.asarray(ids, np.int64)), margins=margins))
+        return logits.numpy(), torch.stack(margins).amin(dim=0).numpy()

@@ -15,10 +15,10 @@ def reference(ids):
     return logits
 
 
-def measured(engine, arithmetic="float32", sequences=([0, 1, 2, 3], [4, 4])):
+def measured(engine, arithmetic="float32", sequences=([0, 1, 2, 3], [4, 4]), margin=1.0):
     return measure_agreement(
         engine,
-        reference,
+        lambda ids: (reference(ids), np.full(len(ids), margin)),
         [np.array(ids) for ids in sequences],
         target="t",
         arithmetic=arithmetic,
@@ -62,12 +62,22 @@ def test_a_difference_anywhere_in_a_run_counts_and_is_no_matter_for_int8():
     assert measured(engine, "weights").failures() == []
 
 
+def test_runs_that_float32_leaves_undecided_count_for_the_best_token_only():
+    def engine(ids):
+        return reference(ids) + 0.5
+
+    found = measured(engine, margin=1e-7)
+    assert (found.undecided, found.logits_compared, found.positions) == (4, 0, 4)
+    assert found.failures() == ["no run is decided by float32"]
+    assert measured(engine, margin=1e-5).largest_difference == 0.5
+
+
 @pytest.mark.parametrize(
     ("top1", "entropy", "beyond"),
     [(0.9, 2.01, 0), (0.8999, 2.0, 1), (1.0, 2.0101, 1), (0.5, 3.0, 2), (0.95, 1.0, 0)],
 )
 def test_int8_is_judged_by_cross_entropy_and_the_best_token(top1, entropy, beyond):
-    found = Agreement("t", "static", "a text", 1, 100, 500, 9.0, top1, entropy, 2.0)
+    found = Agreement("t", "static", "a text", 1, 100, 0, 500, 9.0, top1, entropy, 2.0)
     assert len(found.failures()) == beyond
     assert found.as_dict()["failures"] == found.failures()
     assert "a text, 100 places" in found.sentence()
