@@ -120,7 +120,7 @@ def render(out: CommandOutput, bundle: Bundle) -> None:
         files.add_row(name, roles.get(name, ""), f"{entry.bytes:,}")
     out.print(files)
     if bundle.without_program is not None:
-        out.print(f"a student of version 1.0, in floats: {manifest.quantisation['how']}")
+        out.print(f"a student of version 1.0, in floats: {manifest.quantisation['runs_as']}")
         for default in manifest.quantisation["assumed"]:
             out.print(f"not in its metadata, taken as: {default}")
         return

@@ -91,7 +91,7 @@ def export_v1_student(
             name=name,
             student=student.facts,
             weights=weights,
-            quantisation={"int8": form, "how": V1_FORM, "text": source, "assumed": list(student.assumed)},
+            quantisation={"int8": form, "runs_as": V1_FORM, "text": source, "assumed": list(student.assumed)},
             tokenizer=None if found is None else found[0],
             eval_slice=None if held_out is None else slice_bytes(held_out),
             text={"prompt_template": None, "end_of_text": None if found is None else end_of_text(found[1])},

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from edgesnn.api.students import TENSORS_NAME, read_student, student_folder
+from edgesnn.api.students import read_student, student_folder
 from edgesnn.api.v1.text import end_of_text, need_tokenizer
 from edgesnn.errors import missing_extra
+from edgesnn.program.artifact import TENSORS_NAME
 from edgesnn.program.v1_student import NORM_EPS, V1Student, read_v1
 
 if TYPE_CHECKING:

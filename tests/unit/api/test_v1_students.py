@@ -146,7 +146,7 @@ def test_an_unknown_int8_form_is_a_usage_error(place, tmp_path):
 def test_the_manifest_says_that_there_is_no_step_and_no_state(bundle):
     manifest = bundle.manifest
     assert manifest.state == [] and manifest.bounds == []
-    assert "no step and no state" in manifest.quantisation["how"]
+    assert "no step and no state" in manifest.quantisation["runs_as"]
     assert set(manifest.exports) == {"onnx-v1", "onnx-v1-fp32"}
     assert all(set(entry.files) == {"sequence"} for entry in manifest.exports.values())
     assert (bundle.vocab_size, bundle.context_window) == (1000, 64)
