@@ -56,8 +56,7 @@ def export_v1(
         Files and signatures by name of the export.
 
     Raises:
-        ExportError: The form needs a text and there is none, or the quantiser refuses the graph.
-        MissingExtraError: The form needs onnxruntime, which is not installed.
+        ExportError: The form needs a text and there is none, or the quantiser fails.
         OutputError: A file cannot be written.
     """
     names = {FLOAT_EXPORT: "student.onnx", INT8_EXPORT: "student.int8.onnx"}

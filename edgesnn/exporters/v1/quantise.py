@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgesnn.errors import ExportError, missing_extra
+from edgesnn.errors import ExportError
 
 
 def quantise_dynamic(source: Path, target: Path) -> None:
@@ -22,8 +22,7 @@ def quantise_dynamic(source: Path, target: Path) -> None:
         target: The file to write.
 
     Raises:
-        MissingExtraError: onnxruntime is not installed.
-        ExportError: The quantiser refuses the file.
+        ExportError: The quantiser does not load, or refuses the file.
     """
     with _quantiser() as package:
         package.quantize_dynamic(source, target, per_channel=True, weight_type=package.QuantType.QInt8)
@@ -38,8 +37,7 @@ def quantise_static(source: Path, target: Path, batches: Sequence[npt.NDArray[np
         batches: Token ids ``[1, length]``: the text on which the scales of the activations are measured.
 
     Raises:
-        MissingExtraError: onnxruntime is not installed.
-        ExportError: The quantiser refuses the file.
+        ExportError: The quantiser does not load, or refuses the file.
     """
     with _quantiser() as package:
 
@@ -70,8 +68,8 @@ def _quantiser() -> Iterator[Any]:
     """The quantiser, its advice about preparing files left unsaid: the graph has nothing to prepare."""
     try:
         from onnxruntime import quantization
-    except ImportError:
-        raise missing_extra("onnxruntime", "onnx", "int8 activations") from None
+    except ImportError as error:
+        raise ExportError("onnxruntime, which quantises activations, does not load", actual=error) from None
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
