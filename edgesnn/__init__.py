@@ -46,6 +46,10 @@ if TYPE_CHECKING:  # `PUBLIC` once more, as type checkers and editors read it; a
     from edgesnn.api.students import format_reasons as format_reasons
     from edgesnn.api.students import read_student as read_student
     from edgesnn.api.students import train_student as train_student
+    from edgesnn.api.v1.agreement import verify_v1_bundle as verify_v1_bundle
+    from edgesnn.api.v1.exporting import V1ExportOptions as V1ExportOptions
+    from edgesnn.api.v1.upgrading import read_v1_student as read_v1_student
+    from edgesnn.api.v1.upgrading import upgrade_student as upgrade_student
     from edgesnn.api.verification import parity_targets as parity_targets
     from edgesnn.api.verification import verify_bundle as verify_bundle
     from edgesnn.bundle.bundle import Bundle as Bundle
@@ -75,6 +79,10 @@ PUBLIC = {
     "export_student": ("api.students", "Compile a student and write the bundle that devices run."),
     "format_reasons": ("api.students", "The formats, and why one cannot be written here."),
     "open_bundle": ("api.bundles", "Open a bundle and verify every hash."),
+    "read_v1_student": ("api.v1.upgrading", "Read a student of version 1.0."),
+    "V1ExportOptions": ("api.v1.exporting", "What the export of a v1.0 student is told besides."),
+    "verify_v1_bundle": ("api.v1.agreement", "Compare the files of a v1.0 student with torch."),
+    "upgrade_student": ("api.v1.upgrading", "Distil a v1.0 student into a deployable one."),
     "Bundle": ("bundle.bundle", "An open bundle."),
     "verify_bundle": ("api.verification", "Compare targets with golden, bit for bit."),
     "parity_targets": ("api.verification", "The targets that run the integer program, and why one cannot."),

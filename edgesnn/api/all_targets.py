@@ -161,11 +161,11 @@ def profile_all(
         own = replace(asked, target=one.target, compare=False)
         profile, _ = profile_for(own)
         tokens = profile.workload.accuracy_tokens
-        if tokens not in known:
+        if tokens not in known and bundle.without_program is None:
             known[tokens] = accuracy_of(bundle, profile, on_progress)
         try:
             run = profile_bundle(
-                bundle, own, accuracy=known[tokens], on_progress=_named(one.target, on_progress)
+                bundle, own, accuracy=known.get(tokens), on_progress=_named(one.target, on_progress)
             )
         except EdgesnnError as error:
             found.profiled.append(Profiled(one.target, one.gates, error=error))

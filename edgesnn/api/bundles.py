@@ -17,9 +17,10 @@ from edgesnn.api.students import export_student, student_folder
 from edgesnn.bundle.bundle import MANIFEST_NAME, Bundle
 from edgesnn.errors import BundleError, OutputError
 from edgesnn.locks import locked_file
-from edgesnn.program.artifact import METADATA_NAME
+from edgesnn.program.artifact import METADATA_NAME, read_metadata
 from edgesnn.resources import cache_folder, model_folder
 from edgesnn.scratch import ScratchFolder, hold, release, remove_unheld
+from edgesnn.v1_rule import why_no_program
 
 #: Bundles that are kept; the one that was not used for longest goes first.
 KEPT = 8
@@ -32,14 +33,24 @@ def open_bundle(bundle: Bundle | str | os.PathLike[str]) -> Bundle:
         bundle: Its folder, or a file of it; one that is open already is given back.
 
     Raises:
-        BundleError: It is no bundle or breaks one of its promises.
+        BundleError: It is no bundle or breaks one of its promises; of a student of version 1.0 it says why.
 
     Examples:
         >>> bundle = edgesnn.open_bundle("bundle")
         >>> bundle
         <Bundle 'reference' in bundle: program ..., formats onnx>
     """
-    return bundle if isinstance(bundle, Bundle) else Bundle(model_folder(bundle))
+    if isinstance(bundle, Bundle):
+        return bundle
+    path = model_folder(bundle)
+    if (path / METADATA_NAME).is_file() and not (path / MANIFEST_NAME).is_file():
+        reason = why_no_program(read_metadata(path))
+        if reason is not None:
+            raise BundleError(
+                f"'{path}' is a student, not a bundle, and {reason}",
+                remedy="edgesnn export ARTIFACT -o BUNDLE writes ONNX that runs on the target cpu",
+            )
+    return Bundle(path)
 
 
 @contextmanager

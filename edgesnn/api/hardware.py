@@ -16,6 +16,7 @@ from edgesnn.api.bundles import bundle_of
 from edgesnn.api.options import ProfileOptions, Progress, silent
 from edgesnn.api.profiling import accuracy_of, profile_bundle, profile_for
 from edgesnn.api.runners import export_of, runner_of
+from edgesnn.api.v1.agreement import v1_accuracy
 from edgesnn.bundle.bundle import TOKENIZER_NAME, Bundle
 from edgesnn.closing import Closing
 from edgesnn.errors import RunnerError, TextError, UndecidedError, UsageError
@@ -27,6 +28,7 @@ from edgesnn.profiler.results import Absent, AccuracyResult
 from edgesnn.profiler.setting import workload_ids
 from edgesnn.record.quantities import Kind
 from edgesnn.runners.base import DeviceInfo, RunnerOptions
+from edgesnn.runners.recompute import stepping
 from edgesnn.targets import parse_target, resolve_target
 from edgesnn.text.tokenizer import load_tokenizer
 
@@ -218,14 +220,15 @@ class SNNHardwareProfiler(Closing):
         bundle = self._bundle
         ids, _ = workload_ids(bundle)
         workload = self._profile.workload.model_copy(update={"first_tokens": 0})
+        tokenizer = load_tokenizer(bundle.file(TOKENIZER_NAME))
         with runner_of(self.target, bundle)() as runner:
             device = runner.open(bundle, self._options)
             latency = measure_latency(
-                runner,
+                stepping(runner, workload.context or bundle.context_window, tokenizer.vocab_size),
                 workload,
-                load_tokenizer(bundle.file(TOKENIZER_NAME)),
+                tokenizer,
                 ids,
-                context_window=bundle.program().context_window,
+                context_window=bundle.context_window,
                 on_progress=self._on_progress,
             )
         if latency.invalid is not None:
@@ -264,6 +267,8 @@ class SNNHardwareProfiler(Closing):
 
     def _accuracy_on(self, test_data: ScoredText) -> AccuracyResult:
         scored, text = scored_slice(test_data, self._bundle)
+        if self._bundle.without_program is not None:
+            return v1_accuracy(self._bundle, scored, text, self._on_progress)
         result = measure_accuracy(
             self._bundle.program(),
             scored,

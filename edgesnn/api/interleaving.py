@@ -33,6 +33,7 @@ from edgesnn.record.model import Parity
 from edgesnn.record.provenance import collect_provenance
 from edgesnn.record.timing import Interleaving, RatioFigure, Role, WarmUp
 from edgesnn.runners.base import Runner, RunnerOptions
+from edgesnn.runners.recompute import stepping
 from edgesnn.targets import parse_target, passed_over, resolve_target
 from edgesnn.text.tokenizer import load_tokenizer
 
@@ -195,7 +196,6 @@ def _opened(stack: ExitStack, plan: _Plan, role: Role, bundle: Bundle) -> _Side:
     address = plan.options.address
     target = plan.kind.name if address is None else f"{plan.kind.name}:{address}"
     parity = parity_of(bundle, target, plan.kind, plan.profile, plan.on_progress)
-    accuracy = accuracy_of(bundle, plan.profile, plan.on_progress)
     runner = stack.enter_context(plan.kind())
     try:
         device = runner.open(bundle, plan.options)
@@ -207,10 +207,12 @@ def _opened(stack: ExitStack, plan: _Plan, role: Role, bundle: Bundle) -> _Side:
             actual=error.what,
             remedy="profile them one after the other",
         ) from error
+    accuracy = accuracy_of(bundle, plan.profile, plan.on_progress, runner)
+    tokenizer = load_tokenizer(bundle.file(TOKENIZER_NAME))
+    runner = stepping(runner, plan.profile.workload.context or bundle.context_window, tokenizer.vocab_size)
     require_steps(runner)
     ids, _ = workload_ids(bundle)
     warm = warm_up(runner, ids, plan.profile.workload.warmup_tokens)
-    tokenizer = load_tokenizer(bundle.file(TOKENIZER_NAME))
     subject = Subject(plan.target, bundle, tokenizer, runner, device, plan.options)
     return _Side(role, subject, accuracy, parity, warm, ids)
 
@@ -220,7 +222,7 @@ def _take_turns(sides: Mapping[str, _Side], plan: _Plan, order: str) -> None:
     for number, role in enumerate(order):
         plan.on_progress(f"windows in turns, {role}", number, len(order))
         side = sides[role]
-        context = one.context or side.subject.bundle.program().context_window
+        context = one.context or side.subject.bundle.context_window
         side.windows.extend(
             measure_windows(
                 side.subject.runner, one, side.ids, context=context, warm=side.warm, on_progress=silent

@@ -16,6 +16,7 @@ from edgesnn.api.options import ProfileOptions, ProfileSettings, Progress, chose
 from edgesnn.api.references import measure_reference, reference_part
 from edgesnn.api.runners import is_remote, runner_misses, runner_of, shown_by
 from edgesnn.api.runs import Run, shown, write_run
+from edgesnn.api.v1.agreement import v1_accuracy, v1_notes
 from edgesnn.api.verification import verify_bundle, verify_open
 from edgesnn.bundle.bundle import TOKENIZER_NAME, Bundle
 from edgesnn.errors import EdgesnnError
@@ -35,6 +36,7 @@ from edgesnn.record.model import Parity
 from edgesnn.record.provenance import collect_provenance
 from edgesnn.record.timing import Comparison
 from edgesnn.runners.base import Capability, Runner, RunnerOptions, Screen
+from edgesnn.runners.recompute import stepping
 from edgesnn.targets import names, parse_target, passed_over, resolve_target
 from edgesnn.text.tokenizer import load_tokenizer
 
@@ -161,14 +163,17 @@ def _measured(
                 runner, name, bundle, tokens=profile.workload.parity_tokens, on_progress=on_progress
             )
         if accuracy is None:
-            accuracy = accuracy_of(bundle, profile, tell)
-        probe = None
+            accuracy = accuracy_of(bundle, profile, tell, runner)
+        notes += v1_notes(bundle, runner, target, on_progress=tell)
+        context, probe = profile.workload.context or bundle.context_window, None
         if is_remote(runner):
             probe = Absent("the device is not this computer")
         elif device.simulated:
             probe = Absent("memory of a simulation is not the device's")
         result = run_session(
-            Subject(target, bundle, tokenizer, runner, device, options),
+            Subject(
+                target, bundle, tokenizer, stepping(runner, context, tokenizer.vocab_size), device, options
+            ),
             profile,
             Setting(
                 allow_unmeasured=asked.allow_unmeasured,
@@ -254,8 +259,17 @@ def parity_of(
     return verify_bundle(bundle, [target], tokens=profile.workload.parity_tokens, on_progress=on_progress)[0]
 
 
-def accuracy_of(bundle: Bundle, profile: Profile, on_progress: Progress) -> AccuracyResult | Absent:
-    """Quality on golden over as many tokens as the profile asks for."""
+def accuracy_of(
+    bundle: Bundle, profile: Profile, on_progress: Progress, runner: Runner | None = None
+) -> AccuracyResult | Absent:
+    """Quality on golden over as many tokens as the profile asks for.
+
+    Args:
+        bundle: The bundle.
+        profile: Says how many tokens.
+        on_progress: Told what happens.
+        runner: What scores a student without integer program, open; the fastest of this computer by default.
+    """
     tokens = profile.workload.accuracy_tokens
     if tokens == 0:
         return Absent("the profile asks for no accuracy (accuracy_tokens = 0)")
@@ -264,10 +278,13 @@ def accuracy_of(bundle: Bundle, profile: Profile, on_progress: Progress) -> Accu
         return Absent("the bundle has no held-out text")
     scored = held_out.first(tokens)
     whole = len(scored.ids) == len(held_out.ids)
+    text = "held-out text of the bundle" if whole else "first part of the held-out text of the bundle"
+    if bundle.without_program is not None:
+        return v1_accuracy(bundle, scored, text, on_progress, runner)
     return measure_accuracy(
         bundle.program(),
         scored,
-        "held-out text of the bundle" if whole else "first part of the held-out text of the bundle",
+        text,
         on_progress=lambda done, total: on_progress("accuracy on golden", done, total),
     )
 
@@ -279,6 +296,7 @@ def _compare_others(result: SessionResult, on_progress: Progress) -> list[Compar
     # The time that a simulation takes says nothing of what it simulates, beside what runs here in earnest.
     if result.latency is None or subject.device.simulated or is_remote(subject.runner):
         return comparisons
+    programless = subject.bundle.without_program is not None
     for plugin in plugins.available(plugins.RUNNERS):
         if plugin.name in ("golden", subject.runner.name):
             continue
@@ -287,9 +305,12 @@ def _compare_others(result: SessionResult, on_progress: Progress) -> list[Compar
             continue
         runner_class = plugins.load_runner(plugin.name)
         comparable = not is_remote(runner_class) and not getattr(runner_class, "simulated", False)
-        if Capability.STEP not in runner_class.capabilities or not comparable:
+        steps = {Capability.STEP, Capability.SEQUENCE} if programless else {Capability.STEP}
+        if not steps & runner_class.capabilities or not comparable:
             continue
         reason = runner_misses(runner_class, subject.bundle)
+        if reason is not None and programless:
+            continue  # the rule's sentence stands in the record once
         if reason is not None:
             comparisons.append(no_comparison(plugin.name, Absent(reason)))
             continue
@@ -298,7 +319,8 @@ def _compare_others(result: SessionResult, on_progress: Progress) -> list[Compar
                 # An address belongs to the target that was named.
                 options = RunnerOptions(threads=subject.options.threads)
                 device = runner.open(subject.bundle, options)
-                other = replace(subject, target=plugin.name, runner=runner, device=device, options=options)
+                stepper = stepping(runner, result.latency.context)
+                other = replace(subject, target=plugin.name, runner=stepper, device=device, options=options)
                 found = compare_forward(other, result, on_progress=on_progress, subject_runner=subject.runner)
                 comparisons.append(found)
         except EdgesnnError as error:

@@ -91,7 +91,7 @@ def measure_reference(
         "model": model,
         "tokenizer": str(bundle.file(TOKENIZER_NAME).resolve()),
         "documents": [document.tolist() for document in part.documents()],
-        "context": workload.context or bundle.program().context_window,
+        "context": workload.context or bundle.context_window,
         "steps": steps,
         "threads": threads,
     }
@@ -100,7 +100,7 @@ def measure_reference(
         remedy = "raise --reference-timeout, or name a smaller model"
         report = child.expect("result", timeout_s, remedy=remedy, on_progress=on_progress)
     student = _score_student(bundle, part, report["scores"])
-    doubt = _doubt(part, report["scores"], bundle.program().vocab_size)
+    doubt = _doubt(part, report["scores"], bundle.vocab_size)
     return MeasuredReference(report, student, threads, doubt)
 
 

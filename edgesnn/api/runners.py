@@ -12,6 +12,7 @@ from edgesnn.bundle.bundle import Bundle
 from edgesnn.errors import EdgesnnError
 from edgesnn.runners.base import Capability, Runner, Screen
 from edgesnn.targets import passed_over, resolve_target
+from edgesnn.v1_rule import refuse_v1
 
 
 def export_of(runner: type[Runner]) -> str | None:
@@ -41,6 +42,8 @@ def shown_by(runner: Runner, on_progress: Progress) -> Progress:
 def runner_misses(runner: type[Runner], bundle: Bundle) -> str | None:
     """Why a runner cannot run a bundle here, or None when it can."""
     export = export_of(runner)
+    if bundle.without_program is not None and (export is None or not bundle.has_export(export)):
+        return bundle.without_program
     if export is not None and not bundle.has_export(export):
         return f"the bundle holds no format '{export}': export it again with --format {export}"
     return runner.missing()
@@ -72,10 +75,13 @@ def runner_of(target: str, bundle: Bundle) -> type[Runner]:
     Raises:
         UsageError: There is no such target.
         DeviceError: None of its runners can run here.
+        CompileError: All of them need an integer program, which the student does not have.
     """
     classes = [plugins.load_runner(name) for name in resolve_target(target)]
+    programless = bundle.without_program is not None
     for runner in classes:
         export = export_of(runner)
-        if export is None or bundle.has_export(export):
+        if (export is None and not programless) or (export is not None and bundle.has_export(export)):
             return runner
+    refuse_v1(bundle.manifest.student, bundle.name)
     return classes[0]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgesnn import plugins, resources
 from edgesnn.api.options import Progress, silent
+from edgesnn.api.v1.exporting import V1ExportOptions, export_v1_student
 from edgesnn.bundle.bundle import EVAL_NAME, TOKENIZER_NAME, Bundle, read_eval_slice
 from edgesnn.bundle.export import BundleSource, write_bundle
 from edgesnn.errors import (
@@ -33,6 +34,7 @@ from edgesnn.program.compile import CalibrationText, Compiled, compile_program
 from edgesnn.program.float_program import FloatProgram
 from edgesnn.program.fold import fold, folder_for
 from edgesnn.text.tokenizer import load_tokenizer
+from edgesnn.v1_rule import is_v1, refuse_v1
 
 if TYPE_CHECKING:
     from edgesnn.student.config import TrainConfig
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
 
 #: Name of the student that ships with edgesnn.
 REFERENCE = "reference"
+#: Files of an artifact that may stand for its folder.
+WEIGHTS = ("student.pt", TENSORS_NAME)
 #: Tokens of held-out text that the compiler measures on.
 CALIBRATION_TOKENS = 4000
 
@@ -185,12 +189,14 @@ def read_student(student: str | os.PathLike[str]) -> StudentArtifact:
     if (path / TENSORS_NAME).is_file() or not (path / "student.pt").is_file():
         return read_artifact(path)
     try:
-        from edgesnn.student import load_student
+        from edgesnn.student.artifact.files import load_student, read_state_arrays
     except ImportError:
         raise MissingExtraError(
             f"'{path}' holds student.pt but no {TENSORS_NAME}, and reading student.pt needs torch",
             remedy="pip install 'edgesnn[train]'",
         ) from None
+    if is_v1(metadata := read_metadata(path)):
+        return StudentArtifact(path, metadata, read_state_arrays(path))
     model, metadata = load_student(path)
     return StudentArtifact(path, metadata, {k: v.float().numpy() for k, v in model.state_dict().items()})
 
@@ -266,6 +272,7 @@ def export_student(
     overwrite: bool = False,
     name: str | None = None,
     cross: str | None = None,
+    v1: V1ExportOptions | None = None,
     on_progress: Progress = silent,
 ) -> Bundle:
     """Compile a student and write the bundle that devices run.
@@ -279,6 +286,7 @@ def export_student(
         overwrite: Whether an existing bundle is replaced.
         name: Name of the model; the artifact folder's by default.
         cross: Comma-separated processors that the C export is also built for as static binaries.
+        v1: What a student of version 1.0 needs besides; its one format is ``onnx``. None for the defaults.
         on_progress: Told what happens.
 
     Returns:
@@ -295,6 +303,22 @@ def export_student(
     path, output = student_folder(student), Path(output)
     if isinstance(formats, str):
         formats = [formats]
+    if (path / METADATA_NAME).is_file() and is_v1(metadata := read_metadata(path)):
+        if cross is not None or any(one != "onnx" for one in formats or ()):
+            refuse_v1(metadata, path)
+        return export_v1_student(
+            read_student(path),
+            output,
+            v1 or V1ExportOptions(),
+            overwrite=overwrite,
+            name=name or path.resolve().name,
+            on_progress=on_progress,
+        )
+    if v1 is not None:
+        raise UsageError(
+            f"'{path}' is no student of version 1.0, so it takes none of their options",
+            remedy="leave out --tokenizer, --text and --int8",
+        )
     chosen = [n for n, why in usual_formats().items() if why is None] if formats is None else formats
     exporters = {format_name: plugins.load_exporter(format_name)() for format_name in chosen}
     if output.exists() and not overwrite:

@@ -22,6 +22,7 @@ from edgesnn.errors import BundleError
 from edgesnn.npz import arrays_from
 from edgesnn.program.program import Program
 from edgesnn.program.snn_format import read_program
+from edgesnn.v1_rule import refuse_v1, why_no_program
 
 MANIFEST_NAME = "manifest.json"
 PROGRAM_NAME = "program.snn"
@@ -128,7 +129,9 @@ class Bundle:
         if name not in self.manifest.files:
             raise BundleError(
                 f"bundle '{self.path}' has no file '{name}'",
-                remedy="export the bundle again with the format that makes it",
+                remedy="export the student again with --tokenizer FILE"
+                if name == TOKENIZER_NAME
+                else "export the bundle again with the format that makes it",
             )
         parts = PurePosixPath(name)
         if parts.is_absolute() or ".." in parts.parts or "\\" in name or ":" in name:
@@ -139,6 +142,40 @@ class Bundle:
         if path.resolve() != self.path.resolve() / name:
             raise BundleError(f"file '{name}' of bundle '{self.path}' is a link")
         return path
+
+    @property
+    def without_program(self) -> str | None:
+        """Why there is no integer program in this bundle, or None where there is one."""
+        return why_no_program(self.manifest.student)
+
+    @property
+    def vocab_size(self) -> int:
+        """Token ids of the student.
+
+        Raises:
+            BundleError: Neither program nor manifest says.
+        """
+        return self.program().vocab_size if self.without_program is None else self._fact("vocab_size")
+
+    @property
+    def context_window(self) -> int:
+        """Tokens that one token sees at most; without a program, those of the longest training sequence.
+
+        Raises:
+            BundleError: Neither program nor manifest says.
+        """
+        return self.program().context_window if self.without_program is None else self._fact("max_length")
+
+    def _fact(self, name: str) -> int:
+        value = self.manifest.student.get(name)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise BundleError(
+                f"'student.{name}' in the manifest of '{self.path}' is unusable",
+                actual=repr(value),
+                limit="a positive integer",
+                remedy="export the student again",
+            )
+        return value
 
     def has_export(self, export: str) -> bool:
         """Whether a format was exported into this bundle."""
@@ -169,7 +206,9 @@ class Bundle:
         Raises:
             ProgramFormatError: The file breaks its format.
             BundleError: Its hash is not the manifest's.
+            CompileError: The student has none; the operations in the way are named.
         """
+        refuse_v1(self.manifest.student, self.name)
         if self._program is None:
             stored = read_program(self.file(PROGRAM_NAME))
             if stored.hash != self.manifest.program_hash:
@@ -189,7 +228,7 @@ class Bundle:
         """
         if EVAL_NAME not in self.manifest.files:
             return None
-        return read_eval_slice(self.file(EVAL_NAME), self.program().vocab_size)
+        return read_eval_slice(self.file(EVAL_NAME), self.vocab_size)
 
 
 def read_eval_slice(path: Path, vocab_size: int) -> EvalSlice:

@@ -76,10 +76,7 @@ def write_bundle(
             half-written.
         ExportError: A format cannot carry the program.
     """
-    if overwrite and target.is_dir() and any(target.iterdir()) and not (target / MANIFEST_NAME).is_file():
-        raise OutputError(
-            f"'{target}' is not a bundle and is not replaced", remedy="name another folder, or empty this one"
-        )
+    refuse_foreign(target, overwrite=overwrite)
     with new_folder(target, overwrite=overwrite) as folder:
         content = to_bytes(source.compiled.program)
         digest = content[32:64].hex()
@@ -115,12 +112,29 @@ def write_bundle(
     return Bundle(target)
 
 
-def _manifest(source: BundleSource, digest: str, exports: dict[str, ExportEntry], folder: Path) -> Manifest:
-    files = {
+def refuse_foreign(target: Path, *, overwrite: bool) -> None:
+    """Refuse to replace a folder that is no bundle.
+
+    Raises:
+        OutputError: It is none.
+    """
+    if overwrite and target.is_dir() and any(target.iterdir()) and not (target / MANIFEST_NAME).is_file():
+        raise OutputError(
+            f"'{target}' is not a bundle and is not replaced", remedy="name another folder, or empty this one"
+        )
+
+
+def file_entries(folder: Path) -> dict[str, FileEntry]:
+    """Every file of a folder, for its manifest."""
+    return {
         path.relative_to(folder).as_posix(): FileEntry(sha256=file_sha256(path), bytes=path.stat().st_size)
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+def _manifest(source: BundleSource, digest: str, exports: dict[str, ExportEntry], folder: Path) -> Manifest:
+    files = file_entries(folder)
     document = {
         "schema": SCHEMA,
         "producer": f"edgesnn {__version__}",
@@ -129,7 +143,7 @@ def _manifest(source: BundleSource, digest: str, exports: dict[str, ExportEntry]
         "program_hash": digest,
         "files": files,
         "exports": exports,
-        "sizes": _sizes(exports, files),
+        "sizes": form_sizes(PROGRAM_NAME, exports, files),
         "state": _state(source.compiled.program),
         "student": source.student,
         "text": source.text,
@@ -139,10 +153,10 @@ def _manifest(source: BundleSource, digest: str, exports: dict[str, ExportEntry]
     return Manifest.model_validate(document)
 
 
-def _sizes(exports: dict[str, ExportEntry], files: dict[str, FileEntry]) -> dict[str, int]:
+def form_sizes(model: str, exports: dict[str, ExportEntry], files: dict[str, FileEntry]) -> dict[str, int]:
     """Bytes of the model by what a device runs: the program itself, and every form of every format."""
     forms = ("step", "prefill", "sequence", "program")
-    sizes = {PROGRAM_NAME: files[PROGRAM_NAME].bytes}
+    sizes = {model: files[model].bytes}
     for name, entry in exports.items():
         sizes |= {f"{name} {role}": files[file].bytes for role, file in entry.files.items() if role in forms}
     return sizes

@@ -63,12 +63,13 @@ class Manifest(_Strict):
         producer: ``edgesnn`` and its version.
         name: Name of the model.
         created: ISO 8601 time, UTC.
-        program_hash: SHA-256 of the integer program's body, hex.
+        program_hash: SHA-256 of the integer program's body, hex; of ``student.safetensors`` for a student of
+            version 1.0, which has no program.
         files: Every file of the bundle but the manifest, by path relative to the folder.
         exports: What was exported, by format.
         sizes: Bytes of the model by what a device runs: ``program.snn`` (the C engine, native and golden need
             nothing else) and ``FORMAT FORM``.
-        state: State tensors of the step form.
+        state: State tensors of the step form; none where there is no step.
         student: Facts of the student: sizes, parameters, architecture, training.
         text: Prompt template and end-of-text token.
         bounds: The proof that nothing overflows int32, by op.

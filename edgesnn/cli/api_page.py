@@ -13,8 +13,9 @@ import edgesnn
 #: What each command of the shell is in Python.
 COMMANDS = {
     "train": ("train_student", "SNNDistillationTrainer"),
-    "export": ("export_student",),
-    "verify": ("verify_bundle",),
+    "upgrade": ("upgrade_student", "read_v1_student"),
+    "export": ("export_student", "V1ExportOptions"),
+    "verify": ("verify_bundle", "verify_v1_bundle"),
     "generate": ("generate_text",),
     "chat": ("SNNLLMBackend",),
     "profile": ("profile_bundle", "profile_all", "profile_interleaved"),

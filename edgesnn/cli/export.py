@@ -13,6 +13,8 @@ from edgesnn.errors import UsageError
 if TYPE_CHECKING:
     from edgesnn.bundle.bundle import Bundle
 
+_V1 = "Students of version 1.0"
+
 
 def export(
     artifact: Annotated[
@@ -47,6 +49,22 @@ def export(
         str | None,
         typer.Option(help="Also build the C export as static binaries: of aarch64, armhf, riscv64."),
     ] = None,
+    tokenizer: Annotated[
+        Path | None,
+        typer.Option(help="tokenizer.json of the student's teacher.", rich_help_panel=_V1),
+    ] = None,
+    text: Annotated[
+        Path | None,
+        typer.Option(help="Text that the bundle keeps to score and calibrate on.", rich_help_panel=_V1),
+    ] = None,
+    int8: Annotated[
+        str | None,
+        typer.Option(
+            help="What is int8: weights (small: coarser), or activations too: dynamic, static.",
+            show_default="weights",
+            rich_help_panel=_V1,
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing bundle.")] = False,
     json_mode: JsonFlag = False,
 ) -> None:
@@ -55,14 +73,21 @@ def export(
     The bundle holds the program, the files of each format, the tokenizer, held-out text and a manifest with
     hashes, the proof that nothing overflows, and what the integers cost on text.
 
+    A SpikingStudentLM v1.0 has no integer program: it becomes ONNX in float32 and int8.
+
     Examples:
         edgesnn export reference -o bundle
         edgesnn export artifacts/mine -o bundle --format c,onnx --force
         edgesnn export --model-path artifacts/mine/student.pt --output-path student.torchscript.pt
+        edgesnn export old/student.pt -o bundle --tokenizer gpt2/tokenizer.json
     """
     with session("export", json_mode) as out:
         from edgesnn.api.background.files import export_file, student_with_metadata
         from edgesnn.api.students import export_student, usual_formats
+        from edgesnn.api.v1.exporting import V1ExportOptions
+
+        asked = (tokenizer, text, int8) != (None, None, None)
+        v1 = V1ExportOptions(tokenizer=tokenizer, text=text, int8=int8 or "weights") if asked else None
 
         chosen = None if formats is None else [part.strip() for part in formats.split(",") if part.strip()]
         if chosen == []:
@@ -81,18 +106,26 @@ def export(
                 if output_path is not None:
                     one = None if chosen is None else chosen[0]
                     name = name or target.name.partition(".")[0]
-                    file, bundle = export_file(student, target, one, name=name, on_progress=tell)
+                    file, bundle = export_file(student, target, one, name=name, v1=v1, on_progress=tell)
                 else:
                     file = None
                     bundle = export_student(
-                        student, target, chosen, overwrite=force, name=name, cross=cross, on_progress=tell
+                        student,
+                        target,
+                        chosen,
+                        overwrite=force,
+                        name=name,
+                        cross=cross,
+                        v1=v1,
+                        on_progress=tell,
                     )
         if file is not None:
             out.document("edgesnn.export/1", {**file_summary(file, bundle), "skipped": {}})
             out.print(f"{file}: {file.stat().st_size:,} bytes")
             render_cost(out, bundle)
             return
-        skipped = {} if chosen else {name: why for name, why in usual_formats().items() if why is not None}
+        whole = chosen is not None or bundle.without_program is not None
+        skipped = {} if whole else {name: why for name, why in usual_formats().items() if why is not None}
         out.document("edgesnn.export/1", {**summary(bundle), "skipped": skipped})
         render(out, bundle)
         for format_name, reason in skipped.items():
@@ -160,6 +193,11 @@ def render(out: CommandOutput, bundle: Bundle) -> None:
 def render_cost(out: CommandOutput, bundle: Bundle) -> None:
     """Show which program it is, and what its integers cost."""
     manifest = bundle.manifest
+    if bundle.without_program is not None:
+        out.print(f"a student of version 1.0, in floats: {manifest.quantisation['runs_as']}")
+        for default in manifest.quantisation["assumed"]:
+            out.print(f"not in its metadata, taken as: {default}")
+        return
     out.print(f"program {manifest.program_hash[:16]}, no overflow possible (proof in manifest.json)")
     cost = manifest.quantisation.get("calibration")
     if cost is None:

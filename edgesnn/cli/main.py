@@ -21,8 +21,8 @@ from edgesnn.cli.output import CommandOutput
 from edgesnn.errors import EXIT_INTERRUPTED, EXIT_OK, EdgesnnError, InternalError, UsageError
 from edgesnn.names import suggestion, unknown
 
-# numpy's matrix products are small here, and its threads wait for each other by spinning: beside other work an
-# export of the reference student took 105 s instead of 18 (35 s of processor time instead of 5.5).
+# numpy's matrix products are small here, and its threads wait for each other by spinning: beside other work
+# an export of the reference student took 105 s instead of 18 (35 s of processor time instead of 5.5).
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 #: Every command with its line in the help, in the order of the way through the house.
@@ -31,6 +31,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 COMMANDS: dict[str, str] = {
     "sample": "Let a teacher answer prompts: text to train on, with its rows.",
     "train": "Distil a teacher, or text alone, into a student artifact.",
+    "upgrade": "Distil a student of version 1.0 into a deployable one.",
     "export": "Compile a student artifact into a bundle that devices run.",
     "verify": "Compare every runnable target with golden, bit for bit.",
     "generate": "Write text with a bundle or an artifact, streamed.",
@@ -49,7 +50,7 @@ COMMANDS: dict[str, str] = {
     "help": "Show the help of a command.",
 }
 
-FOLDERS = frozenset({"chat", "meter", "profile", "serve", "train"})
+FOLDERS = frozenset({"chat", "meter", "profile", "serve", "train", "upgrade"})
 
 PROGRAM = "edgesnn"
 #: So wide a terminal gets rich's help, which cuts words where it has less room.

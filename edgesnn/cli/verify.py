@@ -12,6 +12,7 @@ from edgesnn.cli.output import CommandOutput, HttpsFlag, JsonFlag, session
 from edgesnn.errors import ParityError, UsageError
 
 if TYPE_CHECKING:
+    from edgesnn.bundle.bundle import Bundle
     from edgesnn.record.model import Parity
 
 
@@ -30,7 +31,8 @@ def verify(
 ) -> None:
     """Compare targets with the golden interpreter: sequence, step and prefill, alone and in batches.
 
-    Exit code 3 when a single logit differs; the first layer that differs is named.
+    Exit code 3 when a single logit differs; the first layer that differs is named. The files of a
+    SpikingStudentLM v1.0 are compared with torch, by tolerances that are shown.
 
     Examples:
         edgesnn verify bundle
@@ -49,6 +51,9 @@ def verify(
 
             chosen = [with_https(one) for one in chosen or ["browser"]]
         opened = open_bundle(bundle)
+        if opened.without_program is not None:
+            _verify_v1(out, opened, chosen, tokens)
+            return
         skipped = {} if chosen else {n: r for n, r in parity_targets(opened).items() if r is not None}
         with out.progress() as progress:
             task = progress.add_task("verify", total=None, detail="")
@@ -69,6 +74,67 @@ def verify(
         )
         render(out, results, skipped)
         raise_on_mismatch(results)
+
+
+def _verify_v1(out: CommandOutput, bundle: Bundle, targets: list[str], tokens: int) -> None:
+    """Compare the files of a student of version 1.0 with torch.
+
+    Raises:
+        ParityError: One of them is beyond its tolerance.
+    """
+    from edgesnn.api.v1.agreement import verify_v1_bundle
+    from edgesnn.cli.tables import Sheet, names, numbers
+
+    with out.progress() as progress:
+        task = progress.add_task("verify", total=None, detail="")
+
+        def tell(stage: str, done: int, total: int) -> None:
+            progress.update(task, description=stage, completed=done, total=total)
+
+        results = verify_v1_bundle(bundle, targets or None, tokens=tokens, on_progress=tell)
+    out.document(
+        "edgesnn.verify-v1/1",
+        {
+            "bundle": bundle.path.name,
+            "program_hash": bundle.manifest.program_hash,
+            "targets": [result.as_dict() for result in results],
+            "passed": not any(result.failures() for result in results),
+        },
+    )
+    table = Sheet(
+        f"agreement with torch on {results[0].text}",
+        names("target"),
+        names("arithmetic"),
+        numbers("places", 2),
+        numbers("same best token"),
+        numbers("cross-entropy, nat"),
+        numbers("largest difference", 1),
+        numbers("undecided runs", 2),
+        names("verdict"),
+    )
+    for result in results:
+        table.add_row(
+            result.target,
+            result.arithmetic,
+            f"{result.positions:,}",
+            f"{result.top1:.4f}",
+            f"{result.rise:+.5f}",
+            f"{result.largest_difference:.2g}",
+            f"{result.undecided:,}",
+            "BEYOND" if result.failures() else "within",
+        )
+    out.print(table)
+    for result in results:
+        if result.failures():
+            raise ParityError(
+                f"target '{result.target}' does not agree with the float student in torch",
+                actual="; ".join(result.failures()),
+                remedy="of the forms of int8, weights is the nearest: export with --int8 weights"
+                if result.arithmetic in ("small", "dynamic", "static")
+                else "take the target onnxruntime-v1-fp32"
+                if result.arithmetic == "weights"
+                else "the file is wrong: export the student again",
+            )
 
 
 def render(out: CommandOutput, results: list[Parity], skipped: Mapping[str, str]) -> None:

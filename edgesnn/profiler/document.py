@@ -41,7 +41,6 @@ def session_run(
         RecordError: Something was measured that no record can hold.
     """
     subject, device, bundle = result.subject, result.subject.device, result.subject.bundle
-    program = bundle.program()
     with refuse_misfits("the run"):
         record = RunRecord(
             schema=SCHEMA,
@@ -53,9 +52,9 @@ def session_run(
             model=Model(
                 name=bundle.name,
                 program_hash=bundle.manifest.program_hash,
-                timesteps=program.timesteps,
-                context_window=program.context_window,
-                vocab_size=program.vocab_size,
+                timesteps=1 if bundle.without_program else bundle.program().timesteps,
+                context_window=bundle.context_window,
+                vocab_size=bundle.vocab_size,
             ),
             device=Device(
                 runner=subject.runner.name,

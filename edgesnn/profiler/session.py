@@ -238,7 +238,7 @@ class _Measurements:
             self.workload,
             subject.tokenizer,
             self.ids,
-            context_window=subject.bundle.program().context_window,
+            context_window=subject.bundle.context_window,
             on_progress=self.on_progress,
             around=None if windows.watch is None else windows.watch.window,
             keeper=windows,
@@ -259,6 +259,9 @@ class _Measurements:
         tokens = self.workload.activity_tokens
         if not tokens:
             return Absent("the profile asks for no activity (activity_tokens = 0)")
+        reason = self.subject.bundle.without_program
+        if reason is not None:
+            return Absent(reason)
         self.on_progress("activity on golden", 0, 1)
         found = count_activity(self.subject.bundle.program(), np.resize(self.ids, tokens))
         self.on_progress("activity on golden", 1, 1)

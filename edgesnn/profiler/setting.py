@@ -78,5 +78,5 @@ def workload_ids(bundle: Bundle) -> tuple[npt.NDArray[np.int32], str]:
     if held_out is not None:
         return held_out.ids, "held-out text of the bundle"
     generator = np.random.default_rng(_SEED)
-    ids = generator.integers(0, bundle.program().vocab_size, 4096).astype(np.int32)
+    ids = generator.integers(0, bundle.vocab_size, 4096).astype(np.int32)
     return ids, f"random token ids (seed {_SEED}); the bundle has no held-out text"

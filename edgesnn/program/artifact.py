@@ -6,7 +6,7 @@ No torch is needed. A folder that holds only ``student.pt`` is converted by `edg
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -154,10 +154,22 @@ def read_artifact(folder: Path) -> StudentArtifact:
     path = folder / TENSORS_NAME
     if not path.is_file():
         raise ArtifactError(f"student '{folder}' has no {TENSORS_NAME}")
-    return StudentArtifact(folder, metadata, _read_tensors(path))
+    return StudentArtifact(folder, metadata, read_tensors(path))
 
 
-def _read_tensors(path: Path) -> dict[str, Float32Array]:
+def tensor_bytes(tensors: Mapping[str, Float32Array]) -> bytes:
+    """Tensors as the content of a ``student.safetensors``."""
+    from safetensors.numpy import save
+
+    return save(dict(tensors))
+
+
+def read_tensors(path: Path) -> dict[str, Float32Array]:
+    """The tensors of a ``student.safetensors``, float32.
+
+    Raises:
+        ArtifactError: The file is damaged, or a tensor is no float or holds NaN.
+    """
     from safetensors import SafetensorError, deserialize
 
     tensors: dict[str, Float32Array] = {}

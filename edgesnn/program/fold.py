@@ -39,6 +39,7 @@ from edgesnn.program.ops import (
     Count,
     Shift,
 )
+from edgesnn.v1_rule import refuse_v1
 
 _SIZE_MAX = 2**20
 _Float64Array = npt.NDArray[np.float64]
@@ -70,13 +71,8 @@ def folder_for(path: Path, metadata: Mapping[str, Any]) -> Callable[[StudentArti
     Raises:
         CompileError: Its architecture has no integer program; the operations in the way are named.
     """
+    refuse_v1(metadata, path)
     model_type = metadata.get("model_type")
-    if model_type == "SpikingStudentLM":
-        raise CompileError(
-            f"student '{path}' (SpikingStudentLM v1.0) has no integer program: LayerNorm, softmax "
-            "attention without a causal mask, GELU and dense activations stand in the way",
-            remedy="train a SpikingTransformerLM with edgesnn train",
-        )
     architecture = metadata.get("architecture")
     name = architecture.get("name") if isinstance(architecture, dict) else None
     if model_type != "SpikingTransformerLM" or not isinstance(name, str) or name not in FOLDERS:

@@ -80,21 +80,7 @@ class Program:
         Raises:
             TextError: They are no such array, or one of them is outside the vocabulary.
         """
-        given = np.asarray(ids)
-        if given.ndim != 2 or given.size == 0 or not np.issubdtype(given.dtype, np.integer):
-            raise TextError(
-                "token ids must be a non-empty integer array [batch, length]",
-                actual=f"{given.dtype} {list(given.shape)}",
-            )
-        low, high = int(given.min()), int(given.max())
-        if low < 0 or high >= self.vocab_size:
-            raise TextError(
-                "token id outside the vocabulary",
-                actual=low if low < 0 else high,
-                limit=f"0..{self.vocab_size - 1}",
-                remedy="encode the text with the tokenizer.json of this student",
-            )
-        return np.ascontiguousarray(given, np.int64)
+        return check_ids(ids, self.vocab_size)
 
     def channels(self) -> dict[str, int]:
         """Channels of every value, by name."""
@@ -115,3 +101,33 @@ class Program:
     def consumers(self, value: str) -> tuple[Op, ...]:
         """The ops that read a value."""
         return tuple(op for op in self.ops if value in inputs_of(op))
+
+
+def check_ids(ids: npt.NDArray[np.integer], vocab_size: int) -> npt.NDArray[np.int64]:
+    """Token ids that a model can run.
+
+    Args:
+        ids: Whole sequences ``[batch, length]`` of any integer dtype.
+        vocab_size: Ids lie below it.
+
+    Returns:
+        The same, int64 and contiguous.
+
+    Raises:
+        TextError: They are no such array, or one of them is outside the vocabulary.
+    """
+    given = np.asarray(ids)
+    if given.ndim != 2 or given.size == 0 or not np.issubdtype(given.dtype, np.integer):
+        raise TextError(
+            "token ids must be a non-empty integer array [batch, length]",
+            actual=f"{given.dtype} {list(given.shape)}",
+        )
+    low, high = int(given.min()), int(given.max())
+    if low < 0 or high >= vocab_size:
+        raise TextError(
+            "token id outside the vocabulary",
+            actual=low if low < 0 else high,
+            limit=f"0..{vocab_size - 1}",
+            remedy="encode the text with the tokenizer.json of this student",
+        )
+    return np.ascontiguousarray(given, np.int64)

@@ -22,7 +22,10 @@ class Model(Part):
     """The model that ran."""
 
     name: str = Field(description="Name of the bundle.")
-    program_hash: str = Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the integer program.")
+    program_hash: str = Field(
+        pattern=r"^[0-9a-f]{64}$",
+        description="SHA-256 of the integer program, or of the weights of a v1.0 student.",
+    )
     timesteps: int = Field(ge=1, description="T, inner timesteps per token.")
     context_window: int = Field(ge=1, description="Longest attention window, tokens.")
     vocab_size: int = Field(ge=1, description="Token ids.")

@@ -30,6 +30,13 @@ class TextTokenizer:
     def __init__(self, inner: Tokenizer) -> None:
         self._inner = inner
 
+    @classmethod
+    def from_json(cls, content: str) -> TextTokenizer:
+        """A tokenizer out of the content of a ``tokenizer.json``."""
+        from tokenizers import Tokenizer
+
+        return cls(Tokenizer.from_str(content))
+
     @cached_property
     def vocab_size(self) -> int:
         """Number of ids, special tokens and unused ones between them included."""

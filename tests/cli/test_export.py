@@ -107,7 +107,7 @@ def test_an_output_that_cannot_be_written_is_an_error_that_leaves_nothing(artifa
 
 def test_a_student_without_integer_program_names_what_stands_in_the_way(artifact, output, capsys):
     change_metadata(artifact, model_type="SpikingStudentLM", architecture_version="v1.0")
-    code, error = failed(capsys, "export", artifact, "-o", output)
+    code, error = failed(capsys, "export", artifact, "-o", output, "--format", "c")
     assert (code, error["code"]) == (1, "compile")
     assert "GELU" in error["what"]
     assert not output.exists()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from edgesnn.api.options import Progress, silent
 from edgesnn.api.students import export_student, student_folder
+from edgesnn.api.v1.exporting import V1ExportOptions
 from edgesnn.bundle.bundle import EVAL_NAME, TOKENIZER_NAME, Bundle
 from edgesnn.errors import ArtifactError, UsageError
 from edgesnn.program.artifact import METADATA_NAME, TENSORS_NAME
@@ -66,6 +67,7 @@ def export_file(
     export_format: str | None = None,
     *,
     name: str | None = None,
+    v1: V1ExportOptions | None = None,
     on_progress: Progress = silent,
 ) -> tuple[Path, Bundle]:
     """Compile a student and write one file of one format, without the bundle around it.
@@ -75,6 +77,7 @@ def export_file(
         output: The file; folders are made.
         export_format: The format; None takes the one of the file's name (`SUFFIXES`).
         name: Name of the model; the artifact folder's by default.
+        v1: How a student of version 1.0 is written.
         on_progress: Told what happens.
 
     Returns:
@@ -90,7 +93,7 @@ def export_file(
         raise UsageError(f"'{path}' is a folder", limit="the file to write", remedy="-o writes a bundle")
     with ScratchFolder("export") as scratch:
         bundle = export_student(
-            student, scratch.path / "bundle", export_format, name=name, on_progress=on_progress
+            student, scratch.path / "bundle", export_format, name=name, v1=v1, on_progress=on_progress
         )
         file = whole_model(bundle, export_format)
         if file is None:

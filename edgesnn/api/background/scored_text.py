@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from edgesnn.bundle.bundle import TOKENIZER_NAME, Bundle, EvalSlice, read_eval_slice
 from edgesnn.errors import TextError
+from edgesnn.program.program import check_ids
 from edgesnn.text.tokenizer import TextTokenizer, load_tokenizer
 
 #: A path (text, JSON lines, CSV, ``eval.npz``); texts, or mappings with ``prompt`` and ``response``; the
@@ -47,7 +48,7 @@ def scored_slice(data: ScoredText, bundle: Bundle) -> tuple[EvalSlice, str]:
                 remedy="a text comes in a list: profile_accuracy([text])",
             )
         if path.suffix == ".npz":
-            return read_eval_slice(path, bundle.program().vocab_size), path.name
+            return read_eval_slice(path, bundle.vocab_size), path.name
         from edgesnn.student.text.reading import read_documents
 
         read = read_documents(path)
@@ -104,7 +105,7 @@ def _token_ids(bundle: Bundle, number: int, given: Any) -> _Ids:
         raise TextError(
             f"document {number} is no text and no token ids", actual=repr(given)[:60], limit=FORMS
         )
-    checked: _Ids = bundle.program().check_ids(ids[None])[0].astype(np.int32)
+    checked: _Ids = check_ids(ids[None], bundle.vocab_size)[0].astype(np.int32)
     if len(checked) < 2:
         raise TextError(f"document {number} is too short", actual="1 token", limit="2 or more")
     return checked

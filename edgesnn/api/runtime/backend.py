@@ -61,7 +61,8 @@ class SNNLLMBackend(Closing):
         model_path: A bundle, a student artifact, its ``student.pt`` or ``student.safetensors``, or
             ``reference``.
         metadata_path: The artifact's ``metadata.json``, where it does not stand beside the model.
-        tokenizer_name: Path of another ``tokenizer.json``, or of a folder with one; None for the student's.
+        tokenizer_name: Path of another ``tokenizer.json``, or of a folder with one; None for the student's. A
+            student of version 1.0 brings none: put one beside it or name it here.
         device: ``cpu`` or None; where a student runs is said by ``target``.
         target: Device or runner; ``auto`` for this computer's fastest.
         allow_stub: Whether a model that is missing is replaced by an echo, with a warning.
@@ -134,7 +135,7 @@ class SNNLLMBackend(Closing):
                 self.metadata = dict(self.model.bundle.manifest.student)
             self._left = stack.pop_all()
         self.model_type: str = "stub" if self.stub_mode else str(self.metadata.get("model_type", "unknown"))
-        self.vocab_size: int = 0 if self.tokenizer is None else self.tokenizer.vocab_size
+        self.vocab_size: int = 0 if self.model is None else self.model.bundle.vocab_size
         self.training_config: dict[str, Any] = dict(self.metadata.get("training_config") or {})
         self.config: dict[str, Any] = dict(self.metadata.get("architecture") or {})
 

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from edgesnn.program.state import State
 from edgesnn.runners.base import BEST_MAX, Capability, Choosing, IntArray, Output, Runner
+from edgesnn.runners.recompute import Recomputing
 from edgesnn.text.sampling import Scores
 
 #: Tokens of a prompt that are run as one sequence: the memory of a longer prompt does not grow with it.
@@ -58,8 +59,10 @@ class RunnerModel:
             first = self._best(self._chooser, whole[None, :CHUNK], new=True)
             return self._after(whole[CHUNK:]) if len(whole) > CHUNK else first
         if Capability.PREFILL in self._runner.capabilities:
-            first = self._all(self._runner.prefill(whole[None, :CHUNK]))
-            return self._after(whole[CHUNK:]) if len(whole) > CHUNK else first
+            # each token of the rest would run the whole prompt again
+            cut = len(whole) if isinstance(self._runner, Recomputing) else CHUNK
+            first = self._all(self._runner.prefill(whole[None, :cut]))
+            return self._after(whole[cut:]) if len(whole) > cut else first
         self._runner.reset(1)
         return self._after(whole)
 

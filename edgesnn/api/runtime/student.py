@@ -17,11 +17,14 @@ from edgesnn.api.options import Progress, silent
 from edgesnn.api.runners import export_of, is_remote, runner_of
 from edgesnn.api.runtime.model import RunnerModel
 from edgesnn.api.runtime.pool import RunnerPool
+from edgesnn.api.v1.text import end_of_text
 from edgesnn.bundle.bundle import TOKENIZER_NAME, Bundle
 from edgesnn.closing import Closing
 from edgesnn.errors import TextError, UsageError
+from edgesnn.program.program import check_ids
 from edgesnn.program.state import State
 from edgesnn.runners.base import Capability, Runner, RunnerOptions
+from edgesnn.runners.recompute import stepping
 from edgesnn.targets import parse_target, resolve_target
 from edgesnn.text.generate import GeneratedToken, generate
 from edgesnn.text.sampling import SamplingOptions
@@ -144,22 +147,31 @@ class OpenStudent(Closing):
                 limit = 1
             options = RunnerOptions(address=parse_target(target).address)
             self._pool = stack.enter_context(RunnerPool(kind, self.bundle, options, limit))
+            if tokenizer is None and TOKENIZER_NAME not in self.bundle.manifest.files:
+                raise TextError(
+                    f"student '{self.bundle.name}' brings no tokenizer",
+                    remedy="put the tokenizer.json of its teacher beside it, export with --tokenizer FILE, "
+                    "or give SNNLLMBackend(tokenizer_name=FILE)",
+                )
             self.tokenizer = tokenizer or load_tokenizer(self.bundle.file(TOKENIZER_NAME))
-            self._program = program = self.bundle.program()
-            if self.tokenizer.vocab_size != program.vocab_size:
+            self._vocab_size = self.bundle.vocab_size
+            recomputes = self.bundle.without_program is not None
+            ids = self.tokenizer.vocab_size
+            if ids > self._vocab_size or (ids < self._vocab_size and not recomputes):
                 raise TextError(
                     "the tokenizer is another model's",
-                    actual=f"{self.tokenizer.vocab_size} tokens",
-                    limit=f"{program.vocab_size} tokens",
+                    actual=f"{ids} tokens",
+                    limit=f"{self._vocab_size} tokens",
                 )
-            self._scale = program.logit_scale
+            self._scale = 1.0 if recomputes else self.bundle.program().logit_scale
             with self._pool.lease():
                 pass  # what cannot run says so now
             self._left = stack.pop_all()
-        self.runner, self.keeps_state = kind.name, Capability.STATE in kind.capabilities
+        self.runner = kind.name
+        self.keeps_state = recomputes or Capability.STATE in kind.capabilities
         text = self.bundle.manifest.text
         self.template = text.get("prompt_template")
-        end = text.get("end_of_text")
+        end = text.get("end_of_text") or (end_of_text(self.tokenizer) if recomputes else None)
         self.end = self.tokenizer.token_id(end) if end else None
         self.usage, self._lock = StudentUsage(), threading.Lock()
 
@@ -243,7 +255,7 @@ class OpenStudent(Closing):
                 remedy="use --target cpu",
             )
         if ids:
-            self._program.check_ids(np.array([ids]))
+            check_ids(np.array([ids]), self._vocab_size)
         chosen, scanner = options or SamplingOptions(), StopScanner(stop)
 
         def run(made: GeneratedAnswer) -> Iterator[GeneratedToken]:
@@ -268,7 +280,8 @@ class OpenStudent(Closing):
                     context.pending, context.tokens = context.pending + ids, context.tokens + len(ids)
                 made.finish_reason = "length"
                 return
-            with self._pool.lease() as runner:
+            with self._pool.lease() as leased:
+                runner = stepping(leased, ids=self.tokenizer.vocab_size)
                 state, pending = (None, None) if context is None else (context.state, context.pending)
                 model = RunnerModel(runner, self._scale, state, pending, deciding=options.deciding)
                 pieces = generate(
@@ -283,9 +296,9 @@ class OpenStudent(Closing):
                 try:
                     yield from self._scanned(made, pieces, scanner, began)
                 except GeneratorExit:
-                    _keep(context, runner, made.tokens[model.stepped :], len(ids) + len(made.tokens))
+                    _keep(context, runner, ids, made.tokens, model.stepped)
                     raise
-                _keep(context, runner, made.tokens[model.stepped :], len(ids) + len(made.tokens))
+                _keep(context, runner, ids, made.tokens, model.stepped)
             if made.finish_reason is None:
                 made.finish_reason = "length" if len(made.tokens) >= max_tokens else "stop"
         finally:
@@ -317,8 +330,14 @@ class OpenStudent(Closing):
         self._left.close()
 
 
-def _keep(context: TextContext | None, runner: Runner, pending: list[int], count: int) -> None:
+def _keep(
+    context: TextContext | None, runner: Runner, prompt: list[int], made: list[int], stepped: int
+) -> None:
     """Put an answer into its text; one that failed leaves the text as it was."""
-    if context is not None:
-        context.state, context.pending = runner.save(), pending
-        context.tokens += count
+    if context is None:
+        return
+    if Capability.STATE in runner.capabilities:
+        context.state, context.pending = runner.save(), made[stepped:]
+    else:  # nothing but the tokens themselves can be kept, and the next answer runs them all
+        context.pending = [*context.pending, *prompt, *made]
+    context.tokens += len(prompt) + len(made)

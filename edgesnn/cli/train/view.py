@@ -6,18 +6,27 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from edgesnn.cli.output import CommandOutput
     from edgesnn.student.config import TrainConfig
     from edgesnn.student.teacher import PassProgress
     from edgesnn.student.training.progress import Progress, Trained
 
 
-def run(config: TrainConfig, output: CommandOutput) -> Trained:
-    """Train with a live display on a terminal and plain lines elsewhere."""
+def run(config: TrainConfig, output: CommandOutput, train: Callable[..., Trained] | None = None) -> Trained:
+    """Train with a live display on a terminal and plain lines elsewhere.
+
+    Args:
+        config: The run.
+        output: Where it is shown.
+        train: What trains, with the arguments of `train_student`, which it is by default.
+    """
     from edgesnn.api.students import train_student
 
+    train = train or train_student
     if output.json_mode or not sys.stderr.isatty():
-        return train_student(
+        return train(
             config,
             _print_line,
             on_teacher=_print_teacher,
@@ -44,7 +53,7 @@ def run(config: TrainConfig, output: CommandOutput) -> Trained:
             )
             display.update(tasks["training"], completed=progress.step, detail=detail)
 
-        return train_student(
+        return train(
             config,
             show,
             on_teacher=ask,

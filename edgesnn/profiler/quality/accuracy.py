@@ -14,7 +14,7 @@ from edgesnn.bundle.bundle import EvalSlice
 from edgesnn.profiler.results import AccuracyResult
 from edgesnn.program.golden import Golden
 from edgesnn.program.program import Program
-from edgesnn.program.scoring import score_documents
+from edgesnn.program.scoring import LogitFunction, score_documents
 from edgesnn.text.chance import doubt_of_teacher
 
 _RESAMPLES = 2000
@@ -35,10 +35,32 @@ def measure_accuracy(
     on_progress: Callable[[int, int], None] | None = None,
     seed: int = 0,
 ) -> AccuracyResult:
-    """Bits per byte and top-1 of the integer program, with intervals by document.
+    """Bits per byte and top-1 of the integer program, run by golden; see `measure_logits`."""
+    golden, scale = Golden(program), np.float32(program.logit_scale)
+    return measure_logits(
+        lambda ids: golden.sequence(ids) * scale,
+        program.vocab_size,
+        held_out,
+        text,
+        on_progress=on_progress,
+        seed=seed,
+    )
+
+
+def measure_logits(
+    logits_of: LogitFunction,
+    vocab_size: int,
+    held_out: EvalSlice,
+    text: str,
+    *,
+    on_progress: Callable[[int, int], None] | None = None,
+    seed: int = 0,
+) -> AccuracyResult:
+    """Bits per byte and top-1 of whatever gives logits, with intervals by document.
 
     Args:
-        program: The program.
+        logits_of: Gives the logits; those of a place must not depend on what is behind it.
+        vocab_size: Token ids.
         held_out: Held-out documents.
         text: What the text is.
         on_progress: Called with documents done and documents in all.
@@ -49,11 +71,9 @@ def measure_accuracy(
         starts, is None with its reason when the slice brings no teacher or its teacher was never right.
     """
     counted, right = _teacher_flags(held_out)
-    golden = Golden(program)
     documents = held_out.documents()
-    scale = np.float32(program.logit_scale)
     scores = score_documents(
-        lambda ids: golden.sequence(ids) * scale,
+        logits_of,
         documents,
         held_out.doc_bytes,
         counted=counted,
@@ -104,7 +124,7 @@ def measure_accuracy(
         teacher_perplexity_interval=teachers.interval,
         native_tokens=None if native is None else int(native.sum()),
         teacher_top1=None if right is None or native is None else float(teacher.sum() / native.sum()),
-        teacher_doubt=doubt_of_teacher(held_out, program.vocab_size),
+        teacher_doubt=doubt_of_teacher(held_out, vocab_size),
         by_document=by_document,
     )
 

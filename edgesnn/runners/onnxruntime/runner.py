@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,7 +14,7 @@ from edgesnn.program.ops import LIF
 from edgesnn.program.state import State, state_tensors
 from edgesnn.runners.base import Capability, DeviceInfo, Inspectable, IntArray, Output, RunnerOptions
 from edgesnn.runners.host import HostRunner, check_batch, check_state, cpu_flags, cpu_name, not_open
-from edgesnn.runners.onnxruntime.guard import check_onnx, with_outputs
+from edgesnn.runners.onnxruntime.session import engine_failed, open_session
 
 _STATE_DTYPES = {"tensor(int8)": np.int8, "tensor(float)": np.float32}
 _DTYPES = {**_STATE_DTYPES, "tensor(int64)": np.int64}
@@ -146,7 +144,9 @@ class _OnnxRunner(HostRunner):
         if role not in self._sessions:
             if self._bundle is None:
                 raise not_open()
-            self._sessions[role] = _load(self._bundle.export_file(self.export, role), self._options.threads)
+            self._sessions[role] = open_session(
+                self._bundle.export_file(self.export, role), self._options.threads
+            )
         return self._sessions[role]
 
     def _check_step(self, session: Any, names: list[str]) -> None:
@@ -166,7 +166,7 @@ class _OnnxRunner(HostRunner):
         try:
             results: list[Any] = session.run(names, feed)
         except Exception as error:  # onnxruntime's own exceptions share no base class
-            raise _failed(error) from error
+            raise engine_failed(error) from error
         return results
 
 
@@ -215,33 +215,9 @@ class BoundStep:
         try:
             self._session.run_with_iobinding(self._binding)
         except Exception as error:  # onnxruntime's own exceptions share no base class
-            raise _failed(error) from error
+            raise engine_failed(error) from error
         self.state.push(self._new)
         return self._logits.copy()
-
-
-def _failed(error: Exception) -> RunnerError:
-    return RunnerError(f"ONNX Runtime failed: {str(error)[:300]}")
-
-
-def _load(path: Path, threads: int, taps: Sequence[str] = ()) -> Any:
-    import onnxruntime
-
-    data = path.read_bytes()
-    check_onnx(data, path.name)
-    if taps:
-        data = with_outputs(data, taps)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    try:
-        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's own exceptions share no base class
-        raise RunnerError(
-            f"ONNX Runtime refused '{path.name}': {str(error)[:300]}", remedy="export the student again"
-        ) from error
 
 
 class OnnxRuntimeRunner(_OnnxRunner, Inspectable):
@@ -274,7 +250,7 @@ class OnnxRuntimeRunner(_OnnxRunner, Inspectable):
             raise not_open()
         names = [op.out for op in self._require_program().all(LIF)]
         path = self._bundle.export_file(self.export, "sequence")
-        session = _load(path, self._options.threads, names)
+        session = open_session(path, self._options.threads, names)
         results = self._run(session, names, {"input_ids": self._require_program().check_ids(ids)})
         return {
             name: (value != 0).transpose(1, 2, 0, 3).astype(np.int8)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import ValidationError
 from torch import Tensor, nn
 
@@ -21,6 +22,7 @@ from edgesnn.student.artifact.evaluate import EvalDocuments
 from edgesnn.student.config import SnnConfig
 from edgesnn.student.model import registry
 from edgesnn.text.tokenizer import TextTokenizer
+from edgesnn.v1_rule import refuse_v1
 
 METADATA_FILE = "metadata.json"
 SAFETENSORS_FILE = "student.safetensors"
@@ -149,6 +151,21 @@ def read_state(directory: Path) -> dict[str, Tensor]:
     return state
 
 
+def read_state_arrays(directory: Path) -> dict[str, NDArray[np.float32]]:
+    """The weights as arrays, for a student that no model of this package is built from.
+
+    Raises:
+        ArtifactError: As `read_state`; or a tensor holds no floats.
+    """
+    state = read_state(directory)
+    for name, tensor in state.items():
+        if not tensor.is_floating_point():
+            raise ArtifactError(
+                f"tensor '{name}' of '{directory}' has the wrong dtype", actual=tensor.dtype, limit="floats"
+            )
+    return {str(name): tensor.float().contiguous().numpy() for name, tensor in state.items()}
+
+
 def _check_state(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     """Compare names, shapes, dtypes and values with what the model needs; upcast to float32."""
     expected = model.state_dict()
@@ -186,9 +203,11 @@ def load_student(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
 
     Raises:
         ArtifactError: A file is missing, damaged or inconsistent, or the architecture is unknown.
+        CompileError: It is of version 1.0, which has no integer program; `edgesnn.student.v1` runs it.
     """
     directory = model_folder(path)
     metadata = read_metadata(directory)
+    refuse_v1(metadata, directory)
     try:
         options = dict(metadata["architecture"])
         neuron = dict(metadata["snn_config"])

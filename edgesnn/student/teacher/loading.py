@@ -88,6 +88,11 @@ def load_teacher(
     except ImportError:
         raise missing_extra("transformers", "train", "a teacher") from None
     source = resolve_teacher(name)
+    if source.v1:
+        raise TrainingError(
+            f"the teacher '{source.name}' is a student of version 1.0, which is asked in a way of its own",
+            remedy="edgesnn upgrade OLD --dataset-path FILE --output-dir NEW",
+        )
     extra: dict[str, Any] = {"trust_remote_code": False}
     if source.gguf_file is not None:
         if importlib.util.find_spec("gguf") is None:
@@ -124,7 +129,7 @@ def load_teacher(
                 limit="a tokenizer of the tokenizers package",
             )
         native_json = native_tokenizer_json(backend.to_str())
-        native = TextTokenizer(_parse(native_json))
+        native = TextTokenizer.from_json(native_json)
         rows = int(model.get_output_embeddings().weight.shape[0])
         config = model.config.get_text_config()
         _check_vocabulary(source.name, rows, native, config)
@@ -207,12 +212,6 @@ def _unpacked(transformers: Any, extra: dict[str, Any]) -> dict[str, Any]:
     if "gguf_file" not in extra or config is None:
         return extra
     return {**extra, "quantization_config": config(dequantize=True)}
-
-
-def _parse(native_json: str) -> Any:
-    from tokenizers import Tokenizer
-
-    return Tokenizer.from_str(native_json)
 
 
 def _check_vocabulary(name: str, rows: int, native: TextTokenizer, config: Any) -> None:

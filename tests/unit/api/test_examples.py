@@ -13,6 +13,8 @@ from edgesnn.cli.api_page import split_docstring
 
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 TRAINING = {"train_student", "SNNDistillationTrainer"}
+#: About a student of version 1.0, which torch makes here.
+OLD = {"read_v1_student", "V1ExportOptions", "verify_v1_bundle", "upgrade_student"}
 #: What `quick` asks for, and less of it: an example shows a call, not a measurement.
 QUICK = """
 schema = "edgesnn.profile/1"
@@ -35,13 +37,20 @@ parity_mismatches = { limit = 0.0, required = true }
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """The folder that the page speaks of: the bundle of the reference student, and a run of it."""
+    """The folder that the page speaks of: the reference student's bundle, a run of it, an old student."""
     folder = tmp_path_factory.mktemp("examples")
     (folder / "quick.toml").write_text(QUICK)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(students, "CALIBRATION_TOKENS", 100)
         bundle = edgesnn.export_student("reference", folder / "bundle", "onnx")
     edgesnn.profile_bundle(bundle, profile=folder / "quick.toml", output=folder / "run.json", compare=False)
+    if find_spec("torch") is not None:
+        from tests.support.v1_students import glasses_text, glasses_tokenizer, make_old, save_old
+
+        old = save_old(make_old(320, dim=16, depth=1, heads=2), folder / "old", max_length=16)
+        glasses_tokenizer(320).save(old / "tokenizer.json")
+        (old / "text.txt").write_text("\n".join(glasses_text()[:80]))
+        edgesnn.export_student(old, folder / "v1_bundle")
     return folder
 
 
@@ -67,7 +76,7 @@ def examples():
 
 @pytest.mark.parametrize(("name", "described"), [pytest.param(*one, id=one[0]) for one in examples()])
 def test_an_example_gives_what_it_shows(name, described, there):
-    if name in TRAINING and find_spec("torch") is None:
+    if name in TRAINING | OLD and find_spec("torch") is None:
         pytest.skip("torch is not installed: pip install 'edgesnn[train]'")
     _, sections = split_docstring(described)
     assert "Examples" in sections, "a public name has an example"

@@ -107,7 +107,7 @@ def test_every_shipped_device_has_the_name_of_its_file_and_runners_that_exist():
 
 
 def test_the_cpu_target_can_run_here():
-    assert targets.resolve_target("cpu")[-1] == "golden"
+    assert "golden" in targets.resolve_target("cpu")
 
 
 @pytest.mark.parametrize("kind", resources.KINDS)

@@ -191,7 +191,7 @@ def test_a_vocabulary_size_that_the_weights_do_not_have_is_a_wrong_shape(artifac
 
 def test_a_v1_student_is_refused_and_the_operations_in_the_way_are_named(artifact):
     change_metadata(artifact, model_type="SpikingStudentLM", architecture_version="v1.0")
-    for operation in ("LayerNorm", "softmax", "causal mask", "GELU", "dense activations"):
+    for operation in ("LayerNorm", "softmax", "causal mask", "GELU", "float head"):
         refused(artifact, operation, CompileError)
 
 

@@ -1,0 +1,1 @@
+"""Students of version 1.0: export, agreement with torch, upgrade."""
