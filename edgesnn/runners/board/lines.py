@@ -63,9 +63,9 @@ class SocketLine(ByteLine):
             ready, _, _ = select.select([self._socket], [], [], max(0.0, seconds))
             data = self._socket.recv(_CHUNK) if ready else None
         except (OSError, ValueError) as error:
-            raise unplugged(self.who, str(error)) from None
+            raise self.gone(str(error)) from None
         if data == b"":
-            raise unplugged(self.who, "the other end closed")
+            raise self.gone("the other end closed")
         return data or b""
 
     def write(self, data: bytes, seconds: float) -> None:
@@ -75,9 +75,13 @@ class SocketLine(ByteLine):
                 _, ready, _ = select.select([], [self._socket], [], max(0.0, deadline - time.monotonic()))
                 data = data[self._socket.send(data) :] if ready else data
             except (OSError, ValueError) as error:
-                raise unplugged(self.who, str(error)) from None
+                raise self.gone(str(error)) from None
             if data and time.monotonic() > deadline:
                 raise RunnerError(f"{self.who} takes no bytes", limit=f"{seconds:g} s")
+
+    def gone(self, why: str) -> RunnerError:
+        """The error when the other end is no longer there."""
+        return unplugged(self.who, why)
 
     def close(self) -> None:
         self._socket.close()
