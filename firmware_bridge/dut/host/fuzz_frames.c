@@ -1,8 +1,8 @@
-/* Throws damaged frames at the firmware; built with sanitizers by the tests:  fuzz_frames SEED FRAMES
+/* Throws damaged frames at the firmware; built with sanitizers by the tests:  fuzz_frames SEED FRAMES MODEL
  *
- * A valid session is begun, a small model is refused or taken, and then frames come whose bytes, lengths and
+ * A session is begun, a small model is taken, and then frames come whose bytes, lengths and
  * fields are wrong in every way but their sum, or whose bytes are damaged on the way. Any finding of a sanitizer
- * ends the process. It prints how many frames were answered.
+ * ends the process. It prints how many frames were answered, and how many runs of tokens were among them.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,8 +19,9 @@ static uint8_t arena_place[PLACE] __attribute__((aligned(64)));
 static board_facts facts = {"fuzz", 1000000u, 0, model_place, PLACE, arena_place, PLACE, 0, 0};
 static uint8_t line[1u << 16];
 static size_t head, tail;
-static unsigned long answers;
+static unsigned long answers, runs;
 static uint32_t number, session = 1;
+static int closed; /* a request was refused because no model is open */
 static uint64_t state, now;
 static frame_reader answers_read;
 
@@ -55,6 +56,8 @@ void board_put(const uint8_t *data, size_t size) {
             if (frame_u32(view.payload + 4) == session) number = number * (view.size == 0);
         } else if (view.cmd >= DUT_REPLY && view.seq == (uint8_t)(number + 1) && view.payload[0] != DUT_BUSY) {
             number++;
+            closed |= view.payload[0] == DUT_E_MODEL;
+            runs += view.cmd == (DUT_INFER | DUT_REPLY) && view.payload[0] == DUT_OK;
         }
     }
 }
@@ -135,16 +138,15 @@ int main(int argc, char **argv) {
         if (cmd == DUT_INFER && length >= 16) { /* long runs take the time of many frames */
             if (next(8) != 0) frame_put32(payload + 4, next(12));
             frame_put32(payload + 8, next(4));
-            frame_put32(payload + 12, next(4));
-            for (i = 16; i + 4 <= length; i += 4) frame_put32(payload + i, next(12));
+            frame_put32(payload + 12, next(2) ? 0 : next(4));
+            for (i = 16; i + 4 <= length; i += 4) frame_put32(payload + i, next(64) ? next(5) : next(12));
             length -= length % 4;
         }
         send(cmd, session, number + (next(16) != 0), payload, length, harm);
-        if (frame % 500 == 499 || session == 0) {
-            open_session();
-            load(model, size);
-        }
+        if (frame % 500 == 499 || session == 0) open_session();
+        if (closed || session == 0 || frame % 500 == 499) load(model, size);
+        closed = 0;
     }
-    printf("%lu frames, %lu answers\n", frames, answers);
+    printf("%lu frames, %lu answers, %lu runs\n", frames, answers, runs);
     return 0;
 }
