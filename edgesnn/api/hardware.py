@@ -212,6 +212,11 @@ class SNNHardwareProfiler(Closing):
         workload = self._profile.workload.model_copy(update={"first_tokens": 0})
         with runner_of(self.target, bundle)() as runner:
             device = runner.open(bundle, self._options)
+            if device.instruction_ns is not None:
+                raise UsageError(
+                    f"target '{self.target}' is emulated: it counts instructions and has no latency",
+                    remedy="edgesnn.profile_bundle gives its instructions per token",
+                )
             latency = measure_latency(
                 runner,
                 workload,

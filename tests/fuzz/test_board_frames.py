@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 from edgesnn.program.snn_format import to_bytes
-from tests.support.devices.loopback import SANITIZED, build_host, why_no_compiler
+from tests.support.devices.loopback import build_host, why_no_compiler
 from tests.support.patience import patience
 from tests.support.programs import smallest
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(why_no_compiler() is not None, reason=str(why_no
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_damaged_frames_find_nothing_and_the_firmware_goes_on_answering(tmp_path, seed):
-    program = build_host("fuzz_frames", *SANITIZED, main="fuzz_frames.c")
+    program = build_host("fuzz_frames", main="fuzz_frames.c", flavour="sanitized")
     model = tmp_path / "model.snn"
     model.write_bytes(to_bytes(smallest()))
     done = subprocess.run(

@@ -88,7 +88,10 @@ class Board:
         self._model: BoardModel | None = None
 
     def load(
-        self, program: bytes, kernels: str | None = None, on_progress: Callable[[int, int], None] | None = None
+        self,
+        program: bytes,
+        kernels: str | None = None,
+        on_progress: Callable[[int, int], None] | None = None,
     ) -> BoardModel:
         """Bring a model onto the board, as far as it is not there, and open it.
 
@@ -223,7 +226,15 @@ class Board:
 
     def statistics(self) -> dict[str, int]:
         """What the firmware counted since it started."""
-        names = ("requests", "resends", "damaged", "dropped_bytes", "busy_replies", "pin_rises", "stack_bytes")
+        names = (
+            "requests",
+            "resends",
+            "damaged",
+            "dropped_bytes",
+            "busy_replies",
+            "pin_rises",
+            "stack_bytes",
+        )
         told = self.session.call(BoardCommand.STATISTICS, seconds=ANSWER_S)
         return dict(zip(names, struct.unpack_from("<7I", told), strict=True))
 

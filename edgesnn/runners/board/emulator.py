@@ -36,7 +36,9 @@ def missing_emulator() -> str | None:
 def emulator_version() -> str:
     """The first line of what QEMU says of itself."""
     try:
-        done = subprocess.run([EMULATOR, "--version"], capture_output=True, text=True, timeout=10, check=False)
+        done = subprocess.run(
+            [EMULATOR, "--version"], capture_output=True, text=True, timeout=10, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return "unknown"
     return done.stdout.partition("\n")[0].strip()
@@ -60,7 +62,17 @@ class EmulatorLine(SocketLine):
         self._log = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - lives as long as the emulator
         self._folder = ScratchFolder("qemu")
         watched, self._held = os.pipe()
-        command = [EMULATOR, "-M", board.name, "-display", "none", "-monitor", "none", "-icount", f"shift={SHIFT}"]
+        command = [
+            EMULATOR,
+            "-M",
+            board.name,
+            "-display",
+            "none",
+            "-monitor",
+            "none",
+            "-icount",
+            f"shift={SHIFT}",
+        ]
         command += ["-kernel", str(firmware), "-chardev", "socket,id=line,fd=0", "-serial", "chardev:line"]
         if program is not None:
             image = self._folder.path / "program.snn"

@@ -135,7 +135,9 @@ class SerialLine(ByteLine):
 
 def unplugged(who: str, why: str) -> RunnerError:
     """The error of a line that is gone."""
-    return RunnerError(f"{who} is gone", actual=why, remedy="look at its cable and its power, then run it again")
+    return RunnerError(
+        f"{who} is gone", actual=why, remedy="look at its cable and its power, then run it again"
+    )
 
 
 def _cannot_open(port: str, error: Exception) -> RunnerError:

@@ -26,7 +26,9 @@ class QemuRunner(BoardRunner):
     """
 
     name: ClassVar[str] = "qemu"
-    summary: ClassVar[str] = "the C engine on a microcontroller that QEMU emulates, exact; counts instructions"
+    summary: ClassVar[str] = (
+        "the C engine on a microcontroller that QEMU emulates, exact; counts instructions"
+    )
     simulated: ClassVar[bool] = True
     instruction_ns: ClassVar[float | None] = INSTRUCTION_NS
 

@@ -257,7 +257,9 @@ class BoardRunner(ProgramRunner):
             raise not_open()
         return self._board
 
-    def _run(self, tokens: npt.NDArray[np.integer], *flags: InferFlag, repeat: int = 0, warmup: int = 0) -> BoardRun:
+    def _run(
+        self, tokens: npt.NDArray[np.integer], *flags: InferFlag, repeat: int = 0, warmup: int = 0
+    ) -> BoardRun:
         steps = len(tokens) * max(1, repeat) + warmup
         begun = time.monotonic()
         self._fresh = False

@@ -36,7 +36,9 @@ class SerialRunner(BoardRunner):
     capabilities: ClassVar[frozenset[Capability]] = BoardRunner.capabilities | {Capability.MARKER}
 
     def read_address(self, text: str | None) -> BoardAddress:
-        return parse_board(text, form="serial:PORT, for example serial:/dev/ttyACM0", options=(*OPTIONS, "baud"))
+        return parse_board(
+            text, form="serial:PORT, for example serial:/dev/ttyACM0", options=(*OPTIONS, "baud")
+        )
 
     def connect(self, address: BoardAddress, program: bytes) -> ByteLine:
         return SerialLine(address.device, address.baud)

@@ -151,7 +151,9 @@ class BoardSession(Closing):
             RunnerError: The board refused, went away, started again, or did not answer in time.
         """
         if self._over is not None:
-            raise RunnerError(f"the session with {self.who} is over", actual=self._over, remedy="open it again")
+            raise RunnerError(
+                f"the session with {self.who} is over", actual=self._over, remedy="open it again"
+            )
         self._over = "a request was not answered"
         self._number += 1
         reply = self._turn(command, payload, seconds)
@@ -308,7 +310,9 @@ class BoardSession(Closing):
                 remedy="run it again; if it stays so, the board's memory is bad",
             )
         if status == BoardStatus.ENGINE:
-            return RunnerError(f"the engine on {self.who} refused {command.name}", actual=f"snn_status {value}")
+            return RunnerError(
+                f"the engine on {self.who} refused {command.name}", actual=f"snn_status {value}"
+            )
         name = BoardStatus(status).name if status in set(BoardStatus) else f"status {status}"
         return RunnerError(
             f"{self.who} refused {command.name}: {name}", actual=f"{value:,}", limit=f"{limit:,}"

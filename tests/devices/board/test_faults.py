@@ -20,7 +20,6 @@ from edgesnn.runners.board.session import BoardSession, BoardTiming
 from tests.support.devices.loopback import (
     QUICK,
     SHAPE,
-    STRICT,
     Loopback,
     TerminalBoard,
     build_host,
@@ -123,7 +122,9 @@ def test_a_fault_of_the_processor_comes_over_the_wire(terminal):
 def test_a_model_that_is_too_large_is_refused_with_both_sizes():
     with Loopback(model_bytes=1000) as loopback, loopback.session() as session:
         size = len(small_model())
-        with pytest.raises(RunnerError, match=rf"too little memory for this model.*{size:,} bytes.*1,000 bytes"):
+        with pytest.raises(
+            RunnerError, match=rf"too little memory for this model.*{size:,} bytes.*1,000 bytes"
+        ):
             Board(session).load(small_model())
     with Loopback(arena_bytes=4096) as loopback, loopback.session() as session:
         with pytest.raises(RunnerError, match=r"too little memory for the engine's memory.*4,096 bytes"):
@@ -192,7 +193,7 @@ def test_garbage_before_hello_is_passed_over(terminal):
 
 
 def test_a_firmware_of_another_version_is_refused_by_name():
-    program = build_host("loopback9", *STRICT, "-DDUT_VERSION=9u")
+    program = build_host("loopback9", "-DDUT_VERSION=9u")
     with Loopback(program=program) as loopback, pytest.raises(RunnerError) as error:
         loopback.session()
     assert "another version of the protocol; actual: 9 to 9" in str(error.value)

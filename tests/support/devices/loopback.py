@@ -19,7 +19,10 @@ from tests.support.random_program import RandomShape, random_program
 from tests.support.shared import shared
 
 STRICT = ("-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", "-O2")
-SANITIZED = (*STRICT, "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+FLAVOURS = {
+    "plain": STRICT,
+    "sanitized": (*STRICT, "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
+}
 COMPILERS = ("gcc", "clang", "cc")
 #: Short silences: nothing on this computer takes longer, unless it is very busy.
 QUICK = BoardTiming(resend=0.03 * FACTOR, resend_most=0.06 * FACTOR, silence=0.5 * FACTOR)
@@ -41,17 +44,34 @@ def why_no_compiler():
     return None if host_compiler(COMPILERS) else "there is no C compiler"
 
 
-def build_host(name: str, *flags: str, main: str = "loopback.c") -> Path:
-    """A program of the firmware's sources for this computer, made once in a run of the tests."""
+def build_host(name: str, *flags: str, main: str = "loopback.c", flavour: str = "plain") -> Path:
+    """A program of the firmware's sources for this computer, made once in a run of the tests.
+
+    Args:
+        name: Name of the program.
+        *flags: More for its own sources.
+        main: The file that stands in for a board.
+        flavour: ``plain`` or ``sanitized``.
+    """
+    own = [path for path in firmware_sources() if path.parent == resources.folder("dut")]
+    rest = [path for path in firmware_sources() if path not in own]
+
+    def compile_engine(folder):
+        folder.mkdir(exist_ok=True)
+        _compile([*FLAVOURS[flavour], "-c", *map(str, rest)], folder)
+
+    objects = shared(f"board-engine-{flavour}", compile_engine)
 
     def make(folder):
         folder.mkdir(exist_ok=True)
-        sources = [resources.folder("dut") / "host" / main, *firmware_sources()]
-        host_compiler(COMPILERS).run(
-            [*flags, *map(str, sources), "-o", str(folder / name)], label="the compiler", error=RunnerError
-        )
+        parts = [resources.folder("dut") / "host" / main, *own, *sorted(objects.glob("*.o"))]
+        _compile([*FLAVOURS[flavour], *flags, *map(str, parts), "-o", name], folder)
 
     return shared(f"board-{name}", make) / name
+
+
+def _compile(arguments, folder):
+    host_compiler(COMPILERS).run(arguments, label="the compiler", error=RunnerError, folder=folder)
 
 
 class Loopback:
@@ -64,7 +84,7 @@ class Loopback:
     """
 
     def __init__(self, model_bytes=1 << 20, arena_bytes=1 << 22, *, program=None):
-        self.program = program or build_host("loopback", *STRICT)
+        self.program = program or build_host("loopback")
         self.room = (str(model_bytes), str(arena_bytes))
         self.ours, self.theirs = socket.socketpair()
         self.process = None
@@ -99,7 +119,7 @@ class TerminalBoard:
         master, slave = os.openpty()
         self.port = os.ttyname(slave)
         self._held = slave  # a port does not vanish when its user does
-        program = build_host("loopback", *STRICT)
+        program = build_host("loopback")
         self.process = subprocess.Popen([program, str(model_bytes), str(arena_bytes)], stdin=master)
         os.close(master)
 
