@@ -77,8 +77,8 @@ TARGETS = {
     )
 }
 
-#: Targets without an operating system, for microcontrollers, by name of the processor. Only the M55 of these has
-#: vectors, and its code passes them in registers.
+#: Targets without an operating system, for microcontrollers, by name of the processor. Only the M55 of these
+#: has vectors, and its code passes them in registers.
 BARE_METAL = {
     name: CompileTarget(
         name, "arm-none-eabi", (f"-mcpu={name}", "-mthumb", f"-mfloat-abi={abi}"), None, (), 40, 32

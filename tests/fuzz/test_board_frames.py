@@ -1,6 +1,7 @@
 """The firmware's parser and commands under damaged frames, with sanitizers.
 
-A hundred thousand frames by one command: ``EDGESNN_BOARD_FRAMES=100000 pytest tests/fuzz/test_board_frames.py``.
+A hundred thousand frames by one command:
+``EDGESNN_BOARD_FRAMES=100000 pytest tests/fuzz/test_board_frames.py``.
 """
 
 import os

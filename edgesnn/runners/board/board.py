@@ -22,6 +22,7 @@ OPEN_BYTES_PER_S = 50_000
 #: Bytes of a model that the header's fields reach to: where its program hash stands.
 _HASH_AT, _HASH_END = 32, 64
 _INLINE = 256
+_COUNTED = ("requests", "resends", "damaged", "dropped_bytes", "busy_replies", "pin_rises", "stack_bytes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +237,7 @@ class Board:
             "stack_bytes",
         )
         told = self.session.call(BoardCommand.STATISTICS, seconds=ANSWER_S)
-        return dict(zip(names, struct.unpack_from("<7I", told), strict=True))
+        return dict(zip(_COUNTED, struct.unpack_from("<7I", told), strict=True))
 
     def reboot(self, *, by_fault: bool = False) -> None:
         """Start the firmware again; ``by_fault`` tries the way by which a fault is told."""

@@ -1,7 +1,7 @@
 """The firmware of a board: one ELF file that takes any model, built when it is first used.
 
-It is compiled from ``firmware_bridge/dut`` and the engine, and kept in the user's cache under a name that holds a
-hash of sources, flags and compiler.
+It is compiled from ``firmware_bridge/dut`` and the engine, and kept in the user's cache under a name that
+holds a hash of sources, flags and compiler.
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ EMULATOR = "qemu-system-arm"
 SHIFT = 5
 INSTRUCTION_NS = float(2**SHIFT)
 _END_S = 5.0
-#: The shell waits for the end of a pipe that this process holds, however this process ends, and takes QEMU along.
-#: QEMU's end of the socket is its standard input, and nobody else's.
+#: The shell waits for the end of a pipe that this process holds, however this process ends, and takes QEMU
+#: along. QEMU's end of the socket is its standard input, and nobody else's.
 _GUARD = (
     'exec 3<&0 </dev/null; "$@" <&3 3<&- >/dev/null & q=$!; exec 3<&-; '
     "read -r end <&1; kill -9 $q 2>/dev/null; wait $q 2>/dev/null"
@@ -73,7 +73,8 @@ class EmulatorLine(SocketLine):
             "-icount",
             f"shift={SHIFT}",
         ]
-        command += ["-kernel", str(firmware), "-chardev", "socket,id=line,fd=0", "-serial", "chardev:line"]
+        command += ["-kernel", str(firmware)]
+        command += ["-chardev", "socket,id=line,fd=0", "-serial", "chardev:line"]
         if program is not None:
             image = self._folder.path / "program.snn"
             image.write_bytes(program)
@@ -81,7 +82,7 @@ class EmulatorLine(SocketLine):
         try:
             self._process = subprocess.Popen(
                 ["sh", "-c", _GUARD, "sh", *command],
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=watched,
                 stderr=self._log,
                 start_new_session=True,

@@ -1,7 +1,7 @@
 """Frames of the serial protocol (``firmware_bridge/PROTOCOL.md``): COBS, CRC-32, and their numbers.
 
-``00 | COBS(cmd u8, seq u8, payload, crc u32) | 00``. The sum runs over session and number too, which both ends
-know and nobody sends: a frame of another session or another turn is no frame at all.
+``00 | COBS(cmd u8, seq u8, payload, crc u32) | 00``. The sum runs over session and number too, which both
+ends know and nobody sends: a frame of another session or another turn is no frame at all.
 """
 
 from __future__ import annotations
@@ -153,12 +153,11 @@ def _parse(wire: bytes) -> BoardFrame | None:
 def _stuff(raw: bytes) -> bytes:
     """COBS (Cheshire and Baker, 1999): every zero becomes the distance to the next one."""
     out = bytearray()
-    pieces = raw.split(b"\0")
-    for piece in pieces:
-        while len(piece) >= 254:
-            out += b"\xff" + piece[:254]
-            piece = piece[254:]
-        out += bytes((len(piece) + 1,)) + piece
+    for piece in raw.split(b"\0"):
+        whole = len(piece) // 254 * 254
+        for at in range(0, whole, 254):
+            out += b"\xff" + piece[at : at + 254]
+        out += bytes((len(piece) - whole + 1,)) + piece[whole:]
     return bytes(out)
 
 

@@ -21,13 +21,13 @@ from edgesnn.runners.board.runner import BoardRunner
 class QemuRunner(BoardRunner):
     """Executes ``program.snn`` on an emulated Cortex-M: the same firmware and the same wire as a real board.
 
-    The target's address names the machine: ``qemu:mps2-an500``. Its clock counts instructions, 32 ns each, and
-    tells no time of any hardware.
+    The target's address names the machine: ``qemu:mps2-an500``. Its clock counts instructions, 32 ns each,
+    and tells no time of any hardware.
     """
 
     name: ClassVar[str] = "qemu"
     summary: ClassVar[str] = (
-        "the C engine on a microcontroller that QEMU emulates, exact; counts instructions"
+        "the C engine on a board that QEMU emulates, exact; counts instructions: qemu:mps2-an500"
     )
     simulated: ClassVar[bool] = True
     instruction_ns: ClassVar[float | None] = INSTRUCTION_NS

@@ -51,7 +51,8 @@ class BoardRunner(ProgramRunner):
     """Executes ``program.snn`` in C on a board at the end of a line; times are the board's own.
 
     A token's logits travel as its readout codes, at most 1,040 bytes: the host makes the logits of them and
-    compares their SHA-256 with that of the logits the board made. Where it differs, the board's own are fetched.
+    compares their SHA-256 with that of the logits the board made. Where it differs, the board's own are
+    fetched.
     """
 
     name: ClassVar[str]
@@ -307,4 +308,5 @@ class BoardRunner(ProgramRunner):
         checked = self._require_program().check_ids(ids)
         if len(checked) != 1:
             raise RunnerError("a board runs one sequence at a time", actual=len(checked), limit=1)
-        return checked[0].astype(np.uint32)
+        row: npt.NDArray[np.uint32] = checked[0].astype(np.uint32)
+        return row

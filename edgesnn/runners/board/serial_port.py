@@ -32,7 +32,9 @@ class SerialRunner(BoardRunner):
     """
 
     name: ClassVar[str] = "serial"
-    summary: ClassVar[str] = "the C engine on a microcontroller at a serial port, exact, timed by the board"
+    summary: ClassVar[str] = (
+        "the C engine on a board at a serial port, exact, timed by the board: serial:PORT?baud=N"
+    )
     capabilities: ClassVar[frozenset[Capability]] = BoardRunner.capabilities | {Capability.MARKER}
 
     def read_address(self, text: str | None) -> BoardAddress:

@@ -1,8 +1,8 @@
 """One session with the firmware on a board: turns, resends, deadlines, and what a reply says.
 
 Every request has a number and exactly one reply. What is lost or damaged is sent again under the same number,
-and the firmware obeys a number once: a request that arrives twice is answered twice and run once. So a call ends
-in the device's answer, or in one error within the time that it states.
+and the firmware obeys a number once: a request that arrives twice is answered twice and run once. So a call
+ends in the device's answer, or in one error within the time that it states.
 """
 
 from __future__ import annotations
@@ -215,7 +215,7 @@ class BoardSession(Closing):
             kind, pc, lr, status, address = _FAULT.unpack(frame.payload)
             raise RunnerError(
                 f"the processor of {self.who} met a {_FAULTS.get(kind, f'fault {kind}')}",
-                actual=f"at 0x{pc:08x}, called from 0x{lr:08x}; status 0x{status:08x}, address 0x{address:08x}",
+                actual=f"at 0x{pc:08x}, called from 0x{lr:08x}; status 0x{status:08x}, at 0x{address:08x}",
                 remedy="a bug of the firmware, or memory that is not there; the board starts again",
             )
         if frame.cmd == BOOTED and frame.is_of(0, 0) and len(frame.payload) == 4:
