@@ -1,4 +1,4 @@
-"""The data that ships with edgesnn: targets, profiles, reference student, templates, engine, firmware, Lava, web.
+"""The data that ships with edgesnn: targets, profiles, student, templates, engine, firmware, Lava, web.
 
 A wheel carries them inside the package (``edgesnn/_data``); in a source checkout they stand beside it.
 What is made or fetched on this computer lies in the user's cache (`cache_folder`).

@@ -227,15 +227,6 @@ class Board:
 
     def statistics(self) -> dict[str, int]:
         """What the firmware counted since it started."""
-        names = (
-            "requests",
-            "resends",
-            "damaged",
-            "dropped_bytes",
-            "busy_replies",
-            "pin_rises",
-            "stack_bytes",
-        )
         told = self.session.call(BoardCommand.STATISTICS, seconds=ANSWER_S)
         return dict(zip(_COUNTED, struct.unpack_from("<7I", told), strict=True))
 
