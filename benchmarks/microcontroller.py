@@ -80,11 +80,10 @@ def main() -> None:
     for name, data in models.items():
         one = next(row for row in rows if row["model"] == name)
         ram = one["static_bytes"] + one["index_bytes"] + one["context_bytes"]
-        print(
-            f"{name}: model {len(data):,} bytes, firmware {one['firmware_bytes']:,} bytes; RAM without the model "
-            f"{ram:,} bytes (variables and stack {one['static_bytes']:,}, index {one['index_bytes']:,}, "
-            f"one sequence {one['context_bytes']:,})"
-        )
+        parts = ("static", "index", "context")
+        said = ", ".join(f"{part} {one[f'{part}_bytes']:,}" for part in parts)
+        print(f"{name}: model {len(data):,} bytes, firmware {one['firmware_bytes']:,} bytes")
+        print(f"{name}: RAM without the model {ram:,} bytes ({said})")
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ static void hello(const uint8_t *ask) {
     frame_put32(told + 12, facts->tick_hz);
     frame_put32(told + 16, facts->cpu_hz);
     frame_put32(told + 20, DUT_PAYLOAD_MAX);
-    frame_put32(told + 24, DUT_TOKENS_MAX);
+    frame_put32(told + 24, DUT_INLINE_MAX);
     frame_put32(told + 28, facts->model_bytes);
     frame_put32(told + 32, facts->arena_bytes);
     frame_put32(told + 36, facts->flash_bytes);
@@ -104,8 +104,11 @@ static void obey(uint8_t cmd, const uint8_t *payload, size_t size) {
         reply.size = 12;
     } else if (cmd == DUT_PIN || cmd == DUT_REBOOT) {
         if (size != 4 || payload[0] > 1) {
-            device_refuse(&reply, size != 4 ? DUT_E_LENGTH : DUT_E_RANGE, size != 4 ? (uint32_t)size : payload[0],
-                          size != 4 ? 4 : 1);
+            if (size != 4) {
+                device_refuse(&reply, DUT_E_LENGTH, (uint32_t)size, 4);
+            } else {
+                device_refuse(&reply, DUT_E_RANGE, payload[0], 1);
+            }
         } else if (cmd == DUT_PIN) {
             pin_rises += payload[0];
             board_pin(payload[0]);
@@ -126,7 +129,8 @@ static void obey(uint8_t cmd, const uint8_t *payload, size_t size) {
 }
 
 static int is_hello(const frame_view *view) {
-    return view->cmd == DUT_HELLO && view->size == 12 && view->crc == frame_sum(0, 0, DUT_HELLO, view->seq, view->payload, 12);
+    return view->cmd == DUT_HELLO && view->size == 12 &&
+           view->crc == frame_sum(0, 0, DUT_HELLO, view->seq, view->payload, 12);
 }
 
 static int is_turn(const frame_view *view, uint32_t turn) {
@@ -169,7 +173,7 @@ int device_breathe(uint32_t done, uint32_t total) {
             frame_put32(busy + 4, done);
             frame_put32(busy + 8, total);
             busy_told++;
-            board_put(frame, frame_write(frame, session, number + 1, (uint8_t)(view.cmd | DUT_REPLY), busy, 12));
+            board_put(frame, frame_write(frame, session, number + 1, view.cmd | DUT_REPLY, busy, sizeof busy));
         } else {
             damaged++;
         }

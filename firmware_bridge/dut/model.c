@@ -14,7 +14,9 @@ static uint32_t index_bytes, context_bytes;
 
 model_store store;
 
-static uint64_t aligned(uint64_t bytes) { return (bytes + SNN_ALIGNMENT - 1u) / SNN_ALIGNMENT * SNN_ALIGNMENT; }
+static uint64_t aligned(uint64_t bytes) {
+    return (bytes + SNN_ALIGNMENT - 1u) / SNN_ALIGNMENT * SNN_ALIGNMENT;
+}
 
 static void forget(void) {
     model = NULL;
@@ -69,8 +71,8 @@ static void begin(const uint8_t *payload, size_t size, device_reply *reply) {
         declared_sum = sum;
         have = 0;
         /* A loader, or a session before a restart, may have put it there: its header tells, its sum proves. */
-        if (wanted >= 128 && frame_u32(facts->model + 16) == wanted && memcmp(facts->model + 32, hash, 32) == 0 &&
-            sum_of(wanted, &found) && found == sum) {
+        if (wanted >= 128 && frame_u32(facts->model + 16) == wanted &&
+            memcmp(facts->model + 32, hash, 32) == 0 && sum_of(wanted, &found) && found == sum) {
             have = wanted;
         }
     }
@@ -112,7 +114,7 @@ static void open_it(const uint8_t *payload, size_t size, device_reply *reply) {
     unsigned set;
     snn_status status;
     if (size != 4 || payload[0] >= sizeof sets / sizeof *sets) {
-        device_refuse(reply, size != 4 ? DUT_E_LENGTH : DUT_E_RANGE, size != 4 ? (uint32_t)size : payload[0], 2);
+        device_refuse(reply, DUT_E_RANGE, size != 4 ? (uint32_t)size : payload[0], 2);
         return;
     }
     set = payload[0];
@@ -168,12 +170,17 @@ static void write_region(const uint8_t *payload, size_t size, device_reply *repl
         forget();
         memcpy(board()->model + offset, data, count);
         have += count;
-    } else if (payload[0] == DUT_TOKENS) {
-        if (offset % 4u != 0 || count % 4u != 0 || offset > sizeof store.tokens || count > sizeof store.tokens - offset) {
-            device_refuse(reply, DUT_E_RANGE, offset, sizeof store.tokens);
+    } else if (payload[0] == DUT_TOKENS && model != NULL) {
+        if (offset % 4u != 0 || count % 4u != 0) {
+            device_refuse(reply, DUT_E_RANGE, offset, 4);
             return;
         }
-        for (i = 0; i < count / 4u; i++) store.tokens[offset / 4u + i] = frame_u32(data + 4u * (size_t)i);
+        if (offset > store.work_bytes || count > store.work_bytes - offset) {
+            device_refuse(reply, DUT_E_SPACE, offset + count, store.work_bytes);
+            return;
+        }
+        store.kept_steps = store.saved = 0;
+        memcpy(store.work + offset, data, count);
     } else if (payload[0] == DUT_STATE && model != NULL) {
         if (store.info.state_bytes > store.work_bytes) {
             device_refuse(reply, DUT_E_SPACE, (uint32_t)store.info.state_bytes, store.work_bytes);
@@ -185,11 +192,12 @@ static void write_region(const uint8_t *payload, size_t size, device_reply *repl
         }
         store.kept_steps = 0;
         store.saved = (uint32_t)store.info.state_bytes;
-        for (i = 0; i < 8u * count; i++) { /* a byte of the wire is eight of the state, the lowest bit first */
-            if (8u * (size_t)offset + i < store.saved) store.work[8u * (size_t)offset + i] = (uint8_t)(data[i / 8u] >> (i % 8u) & 1u);
+        for (i = 0; i < 8u * count; i++) { /* a byte of the wire is eight of the state, lowest bit first */
+            size_t at = 8u * (size_t)offset + i;
+            if (at < store.saved) store.work[at] = (uint8_t)(data[i / 8u] >> (i % 8u) & 1u);
         }
     } else {
-        device_refuse(reply, payload[0] == DUT_STATE ? DUT_E_MODEL : DUT_E_RANGE, payload[0], DUT_STATE);
+        device_refuse(reply, payload[0] - 2u < 2u ? DUT_E_MODEL : DUT_E_RANGE, payload[0], DUT_STATE);
         return;
     }
     frame_put32(reply->data + 4, offset + count);
@@ -248,8 +256,8 @@ static void read_region(const uint8_t *payload, size_t size, device_reply *reply
             done += part;
         }
     } else {
-        const uint8_t *codes = store.work + 4u * (size_t)store.kept_steps;
-        memcpy(out, payload[0] == DUT_TICKS ? store.work + offset : codes + offset, count);
+        const uint8_t *ticks = store.work + store.kept_at, *codes = ticks + 4u * (size_t)store.kept_steps;
+        memcpy(out, payload[0] == DUT_TICKS ? ticks + offset : codes + offset, count);
     }
     reply->size = 4u + count;
 }

@@ -15,6 +15,13 @@ typedef struct job {
     uint32_t best;
 } job;
 
+/* The work area of a run: its tokens, the ticks of every step, the codes of every step. */
+static uint32_t token_of(uint32_t index) { return frame_u32(store.work + 4u * (size_t)index); }
+static uint8_t *ticks_of(const job *run) { return store.work + 4u * (size_t)run->count; }
+static uint8_t *codes_of(const job *run, uint32_t step) {
+    return ticks_of(run) + 4u * (size_t)run->steps + (size_t)step * store.info.rank;
+}
+
 static snn_status run_step(job *run, uint32_t token, int counted) {
     uint64_t before = board_now(), after;
     snn_status status = snn_step(store.context, token, NULL);
@@ -27,8 +34,8 @@ static snn_status run_step(job *run, uint32_t token, int counted) {
         run->end = after;
         if (run->all) {
             uint64_t took = after - before;
-            frame_put32(store.work + 4u * (size_t)at, took > UINT32_MAX ? UINT32_MAX : (uint32_t)took);
-            memcpy(store.work + 4u * (size_t)run->steps + (size_t)at * store.info.rank, snn_codes(store.context), store.info.rank);
+            frame_put32(ticks_of(run) + 4u * (size_t)at, took > UINT32_MAX ? UINT32_MAX : (uint32_t)took);
+            memcpy(codes_of(run, at), snn_codes(store.context), store.info.rank);
         }
     }
     run->done++;
@@ -39,14 +46,14 @@ static snn_status run_step(job *run, uint32_t token, int counted) {
 static int run_all(job *run, int fresh, snn_status *status) {
     uint32_t pass, i, passes = run->repeat == 0 ? 1 : run->repeat;
     for (i = 0; i < run->warmup; i++) {
-        *status = run_step(run, store.tokens[i % run->count], 0);
+        *status = run_step(run, token_of(i % run->count), 0);
         if (*status != SNN_OK || !device_breathe(run->done, run->total)) return 0;
     }
     snn_count_spikes(store.context, run->spikes);
     for (pass = 0; pass < passes; pass++) {
         if (fresh) snn_reset(store.context);
         for (i = 0; i < run->count; i++) {
-            *status = run_step(run, store.tokens[i], 1);
+            *status = run_step(run, token_of(i), 1);
             if (*status != SNN_OK || !device_breathe(run->done, run->total)) return 0;
         }
     }
@@ -59,7 +66,7 @@ static int hash_logits(const job *run, uint8_t digest[32]) {
     remote_sha sha;
     remote_sha_start(&sha);
     for (i = 0; i < steps; i++) {
-        if (run->all) snn_recall(store.context, (const int8_t *)store.work + 4u * (size_t)run->steps + (size_t)i * store.info.rank);
+        if (run->all) (void)snn_recall(store.context, (const int8_t *)codes_of(run, i));
         for (first = 0; first < store.info.vocab; first += BLOCK) {
             uint32_t part = store.info.vocab - first < BLOCK ? store.info.vocab - first : BLOCK;
             (void)snn_logits_range(store.context, first, part, store.block);
@@ -77,7 +84,7 @@ static int hash_logits(const job *run, uint8_t digest[32]) {
 }
 
 static int take_job(job *run, const uint8_t *payload, size_t size, device_reply *reply) {
-    uint32_t given = (uint32_t)(size - 16u) / 4u, i;
+    uint32_t given = (uint32_t)(size - 16u) / 4u;
     uint64_t steps, room;
     memset(run, 0, sizeof *run);
     run->count = frame_u32(payload + 4);
@@ -85,18 +92,18 @@ static int take_job(job *run, const uint8_t *payload, size_t size, device_reply 
     run->warmup = frame_u32(payload + 12);
     run->all = (payload[0] & DUT_ALL) != 0 || run->repeat != 0;
     run->spikes = (payload[0] & DUT_SPIKES) != 0;
-    for (i = 0; i < given; i++) store.tokens[i] = frame_u32(payload + 16 + 4u * (size_t)i);
     steps = (uint64_t)run->count * (run->repeat == 0 ? 1u : run->repeat);
-    if (run->count < 1 || run->count > DUT_TOKENS_MAX || steps + run->warmup > UINT32_MAX ||
+    if (run->count < 1 || given > run->count || steps + run->warmup > UINT32_MAX ||
         (run->warmup != 0 && run->repeat == 0)) {
-        device_refuse(reply, DUT_E_RANGE, run->count, DUT_TOKENS_MAX);
+        device_refuse(reply, DUT_E_RANGE, run->count, UINT32_MAX);
         return 0;
     }
-    room = run->all ? steps * (4u + (uint64_t)store.info.rank) : 0;
+    room = 4u * (uint64_t)run->count + (run->all ? steps * (4u + (uint64_t)store.info.rank) : 0);
     if (room > store.work_bytes) {
         device_refuse(reply, DUT_E_SPACE, room > UINT32_MAX ? UINT32_MAX : (uint32_t)room, store.work_bytes);
         return 0;
     }
+    memcpy(store.work, payload + 16, 4u * (size_t)given);
     run->steps = (uint32_t)steps;
     run->total = run->steps + run->warmup;
     return 1;
@@ -124,7 +131,10 @@ void run_infer(const uint8_t *payload, size_t size, device_reply *reply) {
         return;
     }
     if (!whole || !hash_logits(&run, digest)) return; /* another session begins: nobody reads this reply */
-    if (run.all) store.kept_steps = run.steps;
+    if (run.all) {
+        store.kept_steps = run.steps;
+        store.kept_at = 4u * run.count;
+    }
     frame_put32(at + 4, run.steps);
     frame_put64(at + 8, run.start);
     frame_put64(at + 16, run.end);
@@ -141,7 +151,7 @@ void run_top(const uint8_t *payload, size_t size, device_reply *reply) {
     int32_t values[SNN_TOP_MAX];
     snn_status status;
     if (k < 1 || k > SNN_TOP_MAX) {
-        device_refuse(reply, size != 4 ? DUT_E_LENGTH : DUT_E_RANGE, size != 4 ? (uint32_t)size : k, SNN_TOP_MAX);
+        device_refuse(reply, DUT_E_RANGE, k, SNN_TOP_MAX);
         return;
     }
     status = snn_top(store.context, k, ids, values);

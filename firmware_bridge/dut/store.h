@@ -11,11 +11,11 @@
 typedef struct model_store {
     snn_context *context;
     snn_info info;
-    uint8_t *work; /* what the arena has left: ticks and codes of a run, or a saved state */
+    uint8_t *work; /* what the arena has left: tokens, ticks and codes of a run, or a saved state */
     uint32_t work_bytes;
-    uint32_t kept_steps; /* of the last run */
+    uint32_t kept_steps; /* of the last run, whose ticks and codes stand behind its tokens */
+    uint32_t kept_at;    /* where */
     uint32_t saved;      /* bytes of a state in `work` */
-    uint32_t tokens[DUT_TOKENS_MAX];
     int32_t block[BLOCK];
 } model_store;
 

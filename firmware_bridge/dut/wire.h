@@ -10,8 +10,6 @@
 
 /* Longest payload; the widest readout (1,040 codes) and what stands before it fit one frame. */
 #define DUT_PAYLOAD_MAX 1152u
-/* Tokens that INFER can be given at a time. */
-#define DUT_TOKENS_MAX 1024u
 /* Tokens that INFER brings itself. */
 #define DUT_INLINE_MAX 256u
 

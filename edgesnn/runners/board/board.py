@@ -21,7 +21,6 @@ ANSWER_S = 30.0
 OPEN_BYTES_PER_S = 50_000
 #: Bytes of a model that the header's fields reach to: where its program hash stands.
 _HASH_AT, _HASH_END = 32, 64
-_INLINE = 256
 _COUNTED = ("requests", "resends", "damaged", "dropped_bytes", "busy_replies", "pin_rises", "stack_bytes")
 
 
@@ -157,15 +156,15 @@ class Board:
         """Run tokens behind the context, or a window.
 
         Args:
-            tokens: Token ids, at most ``hello.tokens_max``.
+            tokens: Token ids, as many as the board has room for with what the run leaves.
             *flags: How.
             repeat: Passes of a window, each from an empty context; 0 for a run that goes on.
             warmup: Steps before a window.
             seconds: Within this time there is an answer or an error.
         """
         words = np.asarray(tokens, "<u4")
-        given = words[:_INLINE].tobytes()
-        if len(words) > _INLINE:
+        given = words.tobytes()
+        if len(words) > self.session.hello.inline_tokens:
             piece = (self.session.hello.payload_max - 8) // 4
             for at in range(0, len(words), piece):
                 self._write(Region.TOKENS, 4 * at, words[at : at + piece].tobytes())
@@ -197,9 +196,9 @@ class Board:
         return [struct.unpack_from("<Ii", told, 8 * i) for i in range(k)]
 
     def steps_at_once(self) -> int:
-        """Steps of a run with `InferFlag.ALL` that the board's memory holds."""
+        """Tokens of a run with `InferFlag.ALL` that the board's memory holds."""
         model = self.model
-        return min(self.session.hello.tokens_max, model.work_bytes // (4 + model.rank))
+        return model.work_bytes // (8 + model.rank)
 
     def save(self) -> tuple[npt.NDArray[np.uint8], int]:
         """The context: elements 0 and 1 of its state in the engine's order, and the tokens since reset."""

@@ -284,7 +284,7 @@ class BoardRunner(ProgramRunner):
 
     def _forward(self, ids: IntArray, *flags: InferFlag) -> Output:
         checked, spent = self._ids(ids), 0
-        part = self._open_board().session.hello.tokens_max
+        part = max(1, self._open_board().model.work_bytes // 4)
         for at in range(0, len(checked), part):
             got = self._run(checked[at : at + part], *(flags if at == 0 else ()))
             spent += got.end - got.start

@@ -64,7 +64,7 @@ class BoardHello:
         tick_hz: Resolution of its clock.
         cpu_hz: Clock of its processor; 0 where unknown.
         payload_max: Longest payload of a frame.
-        tokens_max: Tokens of one run.
+        inline_tokens: Tokens that a run can bring in its own frame.
         model_bytes: Room for a model.
         arena_bytes: Room for index, context and results.
         flash_bytes: Size of the firmware.
@@ -85,7 +85,7 @@ class BoardHello:
     tick_hz: int
     cpu_hz: int
     payload_max: int
-    tokens_max: int
+    inline_tokens: int
     model_bytes: int
     arena_bytes: int
     flash_bytes: int
@@ -340,7 +340,7 @@ def _read_hello(payload: bytes) -> BoardHello:
         tick_hz=found[6],
         cpu_hz=found[7],
         payload_max=found[8],
-        tokens_max=found[9],
+        inline_tokens=found[9],
         model_bytes=found[10],
         arena_bytes=found[11],
         flash_bytes=found[12],

@@ -9,13 +9,16 @@
 #define TX_RING 256u
 #define KEPT    0x5EED0000u
 
-extern uint8_t board_data[], board_arena[], board_arena_end[], board_stack[], board_stack_end[], board_flash_end[];
+extern uint8_t board_data[], board_arena[], board_arena_end[], board_stack[], board_stack_end[],
+    board_flash_end[];
 
 static volatile uint8_t rx[RX_RING], tx[TX_RING];
 static volatile uint32_t rx_in, rx_out, tx_in, tx_out, dropped;
 static uint32_t clock_high, clock_last;
 static uint32_t kept_cause __attribute__((section(".kept")));
-static board_facts facts = {BOARD_NAME, 1000000u, BOARD_CPU_HZ, (uint8_t *)BOARD_MODEL, BOARD_MODEL_BYTES, 0, 0, 0, 0};
+static board_facts facts = {
+    BOARD_NAME, 1000000u, BOARD_CPU_HZ, (uint8_t *)BOARD_MODEL, BOARD_MODEL_BYTES, 0, 0, 0, 0,
+};
 
 const board_facts *board(void) { return &facts; }
 

@@ -1,8 +1,8 @@
 /* Throws damaged frames at the firmware; built with sanitizers by the tests:  fuzz_frames SEED FRAMES MODEL
  *
- * A session is begun, a small model is taken, and then frames come whose bytes, lengths and
- * fields are wrong in every way but their sum, or whose bytes are damaged on the way. Any finding of a sanitizer
- * ends the process. It prints how many frames were answered, and how many runs of tokens were among them.
+ * A session is begun, a small model is taken, and then frames come whose bytes, lengths and fields are wrong in
+ * every way but their sum, or whose bytes are damaged on the way. Any finding of a sanitizer ends the process. It
+ * prints how many frames were answered, and how many runs of tokens were among them.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -54,7 +54,8 @@ void board_put(const uint8_t *data, size_t size) {
         if (view.cmd == (DUT_HELLO | DUT_REPLY)) {
             session = frame_u32(view.payload + 8);
             if (frame_u32(view.payload + 4) == session) number = number * (view.size == 0);
-        } else if (view.cmd >= DUT_REPLY && view.seq == (uint8_t)(number + 1) && view.payload[0] != DUT_BUSY) {
+        } else if (view.cmd >= DUT_REPLY && view.seq == (uint8_t)(number + 1) &&
+                   view.payload[0] != DUT_BUSY) {
             number++;
             closed |= view.payload[0] == DUT_E_MODEL;
             runs += view.cmd == (DUT_INFER | DUT_REPLY) && view.payload[0] == DUT_OK;
@@ -62,7 +63,8 @@ void board_put(const uint8_t *data, size_t size) {
     }
 }
 
-static void send(uint8_t cmd, uint32_t of_session, uint32_t of_number, const uint8_t *payload, size_t size, int harm) {
+static void send(uint8_t cmd, uint32_t of_session, uint32_t of_number, const uint8_t *payload, size_t size,
+                 int harm) {
     uint8_t wire[FRAME_WIRE_MAX];
     size_t length = frame_write(wire, of_session, of_number, cmd, payload, size);
     for (; harm > 0; harm--) {
@@ -82,8 +84,9 @@ static void send(uint8_t cmd, uint32_t of_session, uint32_t of_number, const uin
 }
 
 static uint32_t number_for_field(void) {
-    static const uint32_t values[] = {0, 1, 2, 3, 4, 7, 8, 12, 16, 40, 64, 65, 127, 128, 255, 256, 1024, 1025, 1148,
-                                      1152, 65535, 65536, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFC, 0xFFFFFFFF};
+    static const uint32_t values[] = {0,  1,  2,   3,   4,   7,    8,    12,    16,    40,         64,         65,
+                                      127, 128, 255, 256, 1148, 1152, 65535, 65536, 0x7FFFFFFF, 0x80000000,
+                                      0xFFFFFFFC, 0xFFFFFFFF};
     return next(2) ? values[next(sizeof values / sizeof *values)] : next(4096);
 }
 
@@ -139,6 +142,8 @@ int main(int argc, char **argv) {
             if (next(8) != 0) frame_put32(payload + 4, next(12));
             frame_put32(payload + 8, next(4));
             frame_put32(payload + 12, next(2) ? 0 : next(4));
+            if (length > 16 + 4 * (size_t)frame_u32(payload + 4) && next(8) != 0)
+                length = 16 + 4 * (size_t)frame_u32(payload + 4);
             for (i = 16; i + 4 <= length; i += 4) frame_put32(payload + i, next(64) ? next(5) : next(12));
             length -= length % 4;
         }

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,8 +16,10 @@ from edgesnn.errors import RunnerError, UsageError
 from edgesnn.program.golden import Golden
 from edgesnn.runners.board.address import BoardAddress, parse_board
 from edgesnn.runners.board.board import Board
+from edgesnn.runners.board.build import BOARDS
 from edgesnn.runners.board.lines import SerialLine, SocketLine
 from edgesnn.runners.board.session import BoardSession, BoardTiming
+from tests.support.bundles import shared_bundle
 from tests.support.devices.loopback import (
     QUICK,
     SHAPE,
@@ -142,7 +145,7 @@ def test_a_run_whose_results_have_no_room_is_refused_and_the_session_goes_on():
     with Loopback(arena_bytes=used + 192) as loopback, loopback.session() as session:
         board = Board(session)
         left = board.load(small_model()).work_bytes
-        assert left <= 192 and board.steps_at_once() == left // (4 + SHAPE.rank)
+        assert left <= 192 and board.steps_at_once() == left // (8 + SHAPE.rank)
         with pytest.raises(RunnerError, match="the results of so many tokens"):
             board.run(IDS, repeat=100, seconds=patience())
         with pytest.raises(RunnerError, match="too little memory for a saved context"):
@@ -226,3 +229,40 @@ def test_the_times_of_a_session_are_what_the_page_says():
     assert f"after {timing.resend:g} s of silence" in text
     assert f"then every {timing.resend_most:g} s" in text and f"After {timing.silence:g} s" in text
     assert json.dumps(timing.silence) == "10.0"
+
+
+def test_the_command_line_runs_a_bundle_on_a_board_at_a_port(edgesnn_here):
+    bundle = shared_bundle()
+    with TerminalBoard(8 << 20, 8 << 20) as board:
+        target = f"serial:{board.port}"
+        done = edgesnn_here("verify", bundle, "--target", target, "--tokens", 40, "--json")
+        assert done.exit_code == 0, done.stderr
+        [result] = done.document["targets"]
+        assert result["mismatches"] == 0 and set(result["forms"]) == {"sequence", "step", "prefill"}
+        said = edgesnn_here("generate", bundle, "a", "--target", target, "--max-tokens", 8)
+        same = edgesnn_here("generate", bundle, "a", "--target", "golden", "--max-tokens", 8)
+        assert said.exit_code == 0 and said.stdout == same.stdout
+        done = edgesnn_here(
+            "profile", bundle, "--target", target, "--profile", "quick", "-o", "run.json", "--json"
+        )
+        assert done.exit_code == 0, done.stderr
+        record = json.loads(Path("run.json").read_text("utf-8"))
+        assert record["quantities"]["latency.p50"]["kind"] == "MEASURED"
+        assert record["latency"]["clock"] == "device" and not record["device"]["simulated"]
+        assert "instructions.per_token" not in record["quantities"]
+        board.unplug()
+        done = edgesnn_here("generate", bundle, "a", "--target", target)
+        assert done.exit_code == 4 and "Traceback" not in done.stderr
+
+
+def test_boards_and_ports_are_listed(edgesnn_here, monkeypatch):
+    from serial.tools import list_ports
+    from serial.tools.list_ports_common import ListPortInfo
+
+    board, internal = ListPortInfo("/dev/ttyACM7"), ListPortInfo("/dev/ttyS0")
+    board.vid, board.pid, board.description = 0x0483, 0x374B, "ST-Link VCP"
+    monkeypatch.setattr(list_ports, "comports", lambda *_, **__: [board, internal])
+    names = {item["name"]: item for item in edgesnn_here("list", "devices", "--json").document["items"]}
+    assert names["serial:/dev/ttyACM7"]["description"] == "ST-Link VCP"
+    assert "serial:/dev/ttyS0" not in names
+    assert {name for name in names if name.startswith("qemu:")} == {f"qemu:{board}" for board in BOARDS}

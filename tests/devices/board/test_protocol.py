@@ -261,7 +261,11 @@ def test_the_best_tokens_are_those_of_the_logits(board):
     [
         (BoardCommand.INFER, b"", "LENGTH"),
         (BoardCommand.INFER, struct.pack("<BxxxIII", 0, 0, 0, 0), "RANGE"),
-        (BoardCommand.INFER, struct.pack("<BxxxIII", 0, 5000, 0, 0), "RANGE"),
+        (BoardCommand.INFER, struct.pack("<BxxxIII", 2, 1 << 20, 0, 0), "too little memory"),
+        (BoardCommand.INFER, struct.pack("<BxxxIIII", 0, 0, 0, 0, 1), "RANGE"),
+        (BoardCommand.INFER, struct.pack("<BxxxIII", 0, 1, 1, 1 << 31) + bytes(8), "RANGE"),
+        (BoardCommand.WRITE, struct.pack("<BxxxIH", 2, 0, 0), "RANGE"),
+        (BoardCommand.WRITE, struct.pack("<BxxxII", 2, 1 << 30, 0), "too little memory"),
         (BoardCommand.INFER, struct.pack("<BxxxIIII", 0, 1, 0, 0, 37), "snn_status"),
         (BoardCommand.TOP, struct.pack("<I", 65), "RANGE"),
         (BoardCommand.READ, struct.pack("<BxxxII", 4, 0, 4000), "RANGE"),
