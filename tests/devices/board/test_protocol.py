@@ -1,5 +1,6 @@
 """The serial protocol, both ends, without an emulator: the firmware's C runs here at the end of a socket."""
 
+import hashlib
 import re
 import struct
 import threading
@@ -131,6 +132,15 @@ def test_a_request_of_an_earlier_turn_is_not_obeyed_again(loopback, board):
     np.testing.assert_array_equal(board.logits(), WANTED[2])
 
 
+def test_a_hello_that_comes_again_late_changes_nothing(loopback, board):
+    session = board.session
+    late = encode_frame(0, 0, BoardCommand.HELLO, struct.pack("<BBBxII", 1, 1, 1, session._session, 0))
+    board.run(IDS[:1], seconds=patience())
+    loopback.line().write(late, 1)
+    board.run(IDS[1:2], seconds=patience())
+    np.testing.assert_array_equal(board.logits(), WANTED[1])
+
+
 ways = st.sampled_from(("to", "from"))
 kinds = st.sampled_from(("drop", "twice", "flip", "insert", "late"))
 faults = st.tuples(ways, st.integers(0, 9000), kinds, st.integers(0, 255))
@@ -221,7 +231,20 @@ def test_another_model_of_the_same_size_is_not_taken_for_it(loopback, board):
     np.testing.assert_array_equal(board.logits(), Golden(other).sequence(IDS[None, :1])[0, 0])
 
 
-def test_a_damaged_model_is_refused_by_its_sum_and_a_forged_one_by_the_engine(loopback):
+def test_a_model_that_is_not_the_one_that_was_declared_is_refused(loopback):
+    data = small_model()
+    with loopback.session() as session:
+        begin = struct.pack("<II", len(data), 12345) + data[32:64]
+        session.call(BoardCommand.BEGIN, begin, seconds=patience())
+        for at in range(0, len(data), 1000):
+            piece = struct.pack("<BxxxI", 1, at) + data[at : at + 1000]
+            session.call(BoardCommand.WRITE, piece, seconds=patience())
+        with pytest.raises(RunnerError, match=r"the model on the board is damaged.*limit: 00003039"):
+            session.call(BoardCommand.OPEN, bytes(4), seconds=patience())
+        Board(session).load(data)
+
+
+def test_a_damaged_model_is_refused_by_the_engine(loopback):
     bad = bytearray(small_model())
     bad[-1] ^= 1
     with loopback.session() as session, pytest.raises(RunnerError, match="refused OPEN"):
@@ -231,6 +254,7 @@ def test_a_damaged_model_is_refused_by_its_sum_and_a_forged_one_by_the_engine(lo
 def test_a_window_repeats_its_passes_and_reports_every_step(board):
     got = board.run(IDS[:10], InferFlag.MARK, repeat=3, warmup=4, seconds=patience())
     assert got.steps == 30 and got.end > got.start
+    assert got.sha256 == hashlib.sha256(WANTED[:10].tobytes() * 3).digest()
     ticks = board.ticks(30)
     assert ticks.min() >= 0 and ticks.sum() <= got.end - got.start
     once = board.run(IDS[:10], InferFlag.ALL, InferFlag.FRESH, seconds=patience())
