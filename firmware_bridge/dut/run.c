@@ -10,7 +10,7 @@
 typedef struct job {
     uint32_t count, repeat, warmup, steps, total; /* steps: that are reported; total: with the warm-up */
     uint32_t done;
-    int all, spikes;
+    int all, spikes, marks;
     uint64_t start, end;
     uint32_t best;
 } job;
@@ -50,6 +50,7 @@ static int run_all(job *run, int fresh, snn_status *status) {
         if (*status != SNN_OK || !device_breathe(run->done, run->total)) return 0;
     }
     snn_count_spikes(store.context, run->spikes);
+    if (run->marks) board_pin(1);
     for (pass = 0; pass < passes; pass++) {
         if (fresh) snn_reset(store.context);
         for (i = 0; i < run->count; i++) {
@@ -92,6 +93,7 @@ static int take_job(job *run, const uint8_t *payload, size_t size, device_reply 
     run->warmup = frame_u32(payload + 12);
     run->all = (payload[0] & DUT_ALL) != 0 || run->repeat != 0;
     run->spikes = (payload[0] & DUT_SPIKES) != 0;
+    run->marks = (payload[0] & DUT_MARK) != 0;
     steps = (uint64_t)run->count * (run->repeat == 0 ? 1u : run->repeat);
     if (run->count < 1 || given > run->count || steps + run->warmup > UINT32_MAX ||
         (run->warmup != 0 && run->repeat == 0)) {
@@ -111,21 +113,19 @@ static int take_job(job *run, const uint8_t *payload, size_t size, device_reply 
 
 void run_infer(const uint8_t *payload, size_t size, device_reply *reply) {
     job run;
-    uint8_t *at = reply->data, flags, digest[32];
+    uint8_t *at = reply->data, digest[32];
     int whole, fresh;
     snn_status status = SNN_OK;
     if (size < 16 || (size - 16) % 4 != 0 || size > 16 + 4 * DUT_INLINE_MAX) {
         device_refuse(reply, DUT_E_LENGTH, (uint32_t)size, 16 + 4 * DUT_INLINE_MAX);
         return;
     }
-    flags = payload[0];
     if (!take_job(&run, payload, size, reply)) return;
     store.kept_steps = store.saved = 0;
-    fresh = (flags & DUT_FRESH) != 0 || run.repeat != 0;
+    fresh = (payload[0] & DUT_FRESH) != 0 || run.repeat != 0;
     if (fresh) snn_reset(store.context);
-    if ((flags & DUT_MARK) != 0) board_pin(1);
     whole = run_all(&run, fresh, &status);
-    if ((flags & DUT_MARK) != 0) board_pin(0);
+    if (run.marks) board_pin(0);
     if (status != SNN_OK) {
         engine_refused(reply, status);
         return;

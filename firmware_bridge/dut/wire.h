@@ -52,7 +52,7 @@ enum { DUT_MODEL = 1, DUT_TOKENS, DUT_STATE, DUT_LOGITS, DUT_CODES, DUT_TICKS };
 enum {                      /* flags of INFER */
     DUT_FRESH = 1,          /* from an empty context */
     DUT_ALL = 2,            /* logits, codes and ticks of every step, not of the last alone */
-    DUT_MARK = 4,           /* the marker pin is high while it runs */
+    DUT_MARK = 4,           /* the marker pin is high while what is reported runs */
     DUT_SPIKES = 8          /* count spikes */
 };
 enum { DUT_CAUSE_POWER = 0, DUT_CAUSE_ASKED, DUT_CAUSE_FAULT }; /* why the firmware started */

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgesnn import generate_text, open_bundle, profile_bundle, verify_bundle
+from edgesnn import generate_text, open_bundle, profile_bundle, resources, verify_bundle
 from edgesnn.errors import RunnerError, UsageError
 from edgesnn.program.golden import Golden
 from edgesnn.program.snn_format import to_bytes
 from edgesnn.runners.base import RunnerOptions
 from edgesnn.runners.board.board import Board
-from edgesnn.runners.board.build import BOARDS, find_firmware
+from edgesnn.runners.board.build import BOARD_SOURCES, BOARDS, FLAGS, find_firmware
 from edgesnn.runners.board.emulator import EmulatorLine
 from edgesnn.runners.board.frames import InferFlag
 from edgesnn.runners.board.qemu import QemuRunner
@@ -24,6 +24,7 @@ from edgesnn.runners.board.session import BoardSession
 from edgesnn.runners.golden import GoldenRunner
 from edgesnn.runners.native import build as native_build
 from edgesnn.runners.native.engine import Engine
+from edgesnn.toolchain import BARE_METAL, cross_compiler
 from tests.support.bundles import shared_bundle
 from tests.support.patience import patience, wait_for
 from tests.support.random_program import RandomShape, random_program
@@ -57,6 +58,18 @@ def test_every_board_and_kernel_set_equals_golden_bit_for_bit(bundle, machine, k
         np.testing.assert_array_equal(runner.sequence(IDS).logits, wanted)
         got = [runner.step(IDS[:, i]).logits[0] for i in range(10)]
         np.testing.assert_array_equal(got, wanted[0, :10])
+
+
+@pytest.mark.parametrize("machine", sorted(BOARDS))
+def test_the_boards_own_sources_are_strict_c99(machine, tmp_path):
+    boards, compiler = (
+        resources.folder("dut") / "boards",
+        cross_compiler(BARE_METAL[BOARDS[machine].processor]),
+    )
+    sources = [str(boards / name) for name in BOARD_SOURCES]
+    strict = [*FLAGS, "-Werror", f'-DBOARD_HEADER="{machine}.h"', f"-I{boards}", "-c", *sources]
+    compiler.run(strict, label="the compiler", error=RunnerError, folder=tmp_path)
+    assert sorted(path.name for path in tmp_path.glob("*.o")) == ["cmsdk.o", "startup.o"]
 
 
 def test_verify_runs_all_forms_past_the_wrap(bundle):
