@@ -110,10 +110,10 @@ def test_a_request_that_comes_twice_is_answered_twice_and_obeyed_once(loopback, 
                            struct.pack("<BxxxIII", 0, 1, 0, 0) + struct.pack("<I", IDS[0]))  # fmt: skip
     reader, frames = BoardFrameReader(), []
     line = loopback.line()
-    for _ in range(3):
+    for wanted in (1, 2, 3):  # one after the other: while it is at work the answer would be BUSY
         line.write(request, 1)
-    while len(frames) < 3:
-        frames += reader.feed(line.read(patience()))
+        while len(frames) < wanted:
+            frames += reader.feed(line.read(patience()))
     assert len({frame.payload for frame in frames}) == 1 and frames[0].payload[0] == BoardStatus.OK
     board.session._number += 1
     board.run(IDS[1:2], seconds=patience())
