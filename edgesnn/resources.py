@@ -1,4 +1,4 @@
-"""The data that ships with edgesnn: targets, profiles, reference student, CI templates, C engine, Lava, web.
+"""The data that ships with edgesnn: targets, profiles, student, templates, engine, firmware, Lava, web.
 
 A wheel carries them inside the package (``edgesnn/_data``); in a source checkout they stand beside it.
 What is made or fetched on this computer lies in the user's cache (`cache_folder`).
@@ -16,8 +16,8 @@ from typing import Literal
 
 from edgesnn.errors import InternalError, OutputError
 
-Kind = Literal["targets", "profiles", "reference", "templates", "engine", "lava", "web"]
-KINDS: tuple[Kind, ...] = ("targets", "profiles", "reference", "templates", "engine", "lava", "web")
+Kind = Literal["targets", "profiles", "reference", "templates", "engine", "dut", "lava", "web"]
+KINDS: tuple[Kind, ...] = ("targets", "profiles", "reference", "templates", "engine", "dut", "lava", "web")
 
 _PACKAGE = Path(__file__).parent
 CACHE_VARIABLE = "EDGESNN_CACHE"
@@ -27,6 +27,7 @@ _WEIGHTS = ("student.safetensors", "student.pt")
 #: Where a checkout keeps a kind, where it is not the folder of that name.
 _CHECKOUT: dict[Kind, str] = {
     "engine": "firmware_bridge/engine",
+    "dut": "firmware_bridge/dut",
     "lava": "firmware_bridge/lava",
     "web": "firmware_bridge/web",
 }

@@ -77,6 +77,15 @@ TARGETS = {
     )
 }
 
+#: Targets without an operating system, for microcontrollers, by name of the processor. Only the M55 of these
+#: has vectors, and its code passes them in registers.
+BARE_METAL = {
+    name: CompileTarget(
+        name, "arm-none-eabi", (f"-mcpu={name}", "-mthumb", f"-mfloat-abi={abi}"), None, (), 40, 32
+    )
+    for name, abi in (("cortex-m4", "soft"), ("cortex-m7", "soft"), ("cortex-m55", "hard"))
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Compiler:

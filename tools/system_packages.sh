@@ -9,6 +9,7 @@ declare -A package_of=(
   [arm-linux-gnueabihf-gcc]=gcc-arm-linux-gnueabihf
   [riscv64-linux-gnu-gcc]=gcc-riscv64-linux-gnu
   [qemu-aarch64-static]=qemu-user-static
+  [qemu-system-arm]=qemu-system-arm [arm-none-eabi-gcc]="gcc-arm-none-eabi libnewlib-arm-none-eabi"
   [adb]=adb [chromium]=chromium [ssh]=openssh-client [strace]=strace
 )
 # An ssh server only where the system forbids that packages start services, as container images do: no machine
@@ -17,7 +18,7 @@ declare -A package_of=(
 
 missing=()
 for program in "${!package_of[@]}"; do
-  command -v "$program" >/dev/null || missing+=("${package_of[$program]}")
+  command -v "$program" >/dev/null || missing+=(${package_of[$program]})
 done
 [ ${#missing[@]} -eq 0 ] && exit 0
 

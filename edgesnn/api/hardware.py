@@ -223,6 +223,11 @@ class SNNHardwareProfiler(Closing):
         tokenizer = load_tokenizer(bundle.file(TOKENIZER_NAME))
         with runner_of(self.target, bundle)() as runner:
             device = runner.open(bundle, self._options)
+            if device.instruction_ns is not None:
+                raise UsageError(
+                    f"target '{self.target}' is emulated: it counts instructions and has no latency",
+                    remedy="edgesnn.profile_bundle gives its instructions per token",
+                )
             latency = measure_latency(
                 stepping(runner, workload.context or bundle.context_window, tokenizer.vocab_size),
                 workload,

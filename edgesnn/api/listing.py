@@ -122,7 +122,23 @@ def _devices() -> list[Item]:
         items.append(
             _device(target.name, target.description, target.runners) | {"limits": limits},
         )
-    return items + _phones()
+    return [*items, *_phones(), *_boards()]
+
+
+def _boards() -> list[Item]:
+    """Boards that QEMU can be, and serial ports of USB devices that no meter claims."""
+    from edgesnn.meters.opening import attached
+    from edgesnn.runners.board.build import BOARDS
+    from edgesnn.runners.board.serial_port import serial_ports
+
+    missing = targets.why_not("qemu")
+    emulated = [
+        _device(f"qemu:{board.name}", f"emulated: {board.description}", ["qemu"], missing=missing)
+        for board in BOARDS.values()
+    ]
+    claimed = {found.port for found in attached()}
+    ports = [port for port in serial_ports() if port.port not in claimed]
+    return emulated + [_device(f"serial:{port.port}", port.description, ["serial"]) for port in ports]
 
 
 def _phones() -> list[Item]:

@@ -19,7 +19,7 @@ from edgesnn.api.runs import Run, shown, write_run
 from edgesnn.api.v1.agreement import v1_accuracy, v1_notes
 from edgesnn.api.verification import verify_bundle, verify_open
 from edgesnn.bundle.bundle import TOKENIZER_NAME, Bundle
-from edgesnn.errors import EdgesnnError
+from edgesnn.errors import EdgesnnError, UsageError
 from edgesnn.locks import locked
 from edgesnn.profiler.budgets.profile import Profile, for_target, load_profile, override, unknown_overrides
 from edgesnn.profiler.budgets.running import OnRunning
@@ -154,6 +154,12 @@ def _measured(
         metered = stack.enter_context(metering(None if whole else asked.meter, on_live, recording))
         runner = stack.enter_context(runner_class())
         device = runner.open(bundle, options)
+        if device.instruction_ns is not None and asked.meter is not None:
+            raise UsageError(
+                f"target '{target}' is emulated and draws no power",
+                actual=f"--meter {asked.meter}",
+                remedy="leave the meter out, or name a board: serial:PORT",
+            )
         process, feed = metered or (None, None)
         tell = shown_by(runner, on_progress)
         parity: Parity | Absent = Absent(f"{runner_class.name} does not run the integer program")

@@ -34,7 +34,7 @@ KINDS = {
     Listing.RUNNERS: "ways to execute a bundle",
     Listing.EXPORTERS: "formats that edgesnn export writes",
     Listing.PROFILES: "what is measured, and the limits",
-    Listing.DEVICES: "devices that ship with edgesnn, and phones that adb sees",
+    Listing.DEVICES: "devices that ship with edgesnn, phones, boards",
     Listing.METERS: "power meters that are attached, and their drivers",
     Listing.CHIPS: "neuromorphic chips for edgesnn map",
 }
@@ -49,10 +49,11 @@ def list_(
     """List targets, runners, exporters, profiles, devices, meters or chips.
 
     A target is what `--target` takes: a device or a runner. A runner, an exporter or a meter that cannot be
-    used here is listed with the reason. Devices are those that ship with edgesnn and the phones that adb
-    sees, with their state. Meters that are attached stand first, by serial number; nothing is opened. The
-    status of a driver says how far it was checked: on the instrument (HARDWARE), by an independent program
-    that accepts its twin (FOREIGN CLIENT), or by our twin alone (TWIN ONLY).
+    used here is listed with the reason. Devices are those that ship with edgesnn, the phones that adb sees,
+    with their state, the boards that QEMU can be, and the serial ports at which a board may be. Meters that
+    are attached stand first, by serial number; nothing is opened. The status of a driver says how far it was
+    checked: on the instrument (HARDWARE), by an independent program that accepts its twin (FOREIGN CLIENT),
+    or by our twin alone (TWIN ONLY).
 
     Examples:
         edgesnn list targets

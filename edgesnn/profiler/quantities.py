@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edgesnn.profiler.budgets.statistics import Percentile, TimesSummary
+from edgesnn.profiler.budgets.statistics import FloatArray, Percentile, TimesSummary
 from edgesnn.profiler.counts.activity import ActivityCounts
 from edgesnn.profiler.counts.memory import Probe
 from edgesnn.profiler.latency.generation import GenerationSession
@@ -52,6 +52,8 @@ _ACCURACY = tuple(
         "retention",
     )
 )
+#: Why an emulated device has no times.
+COUNTS_INSTRUCTIONS = "the device is emulated: its clock counts instructions and tells no time of hardware"
 #: Why a perplexity per native token is missing.
 NO_NATIVE_TOKENS = "nobody counted the tokens of a teacher's tokenizer on this text; see that per own token"
 _ACTIVITY = (
@@ -104,6 +106,28 @@ def summary_quantities(prefix: str, summary: TimesSummary, how: str, kind: Kind)
         found[f"{prefix}.{key}"] = percentile_quantity(p, n, how, kind, reason)
     found[f"{prefix}.max"] = present(summary.max_ms, "ms", how, kind, n=n)
     return found
+
+
+def instruction_quantities(latency: LatencySession | Absent, device: DeviceInfo) -> Quantities:
+    """What an emulator counted; nothing where the device's clock tells time, or nothing was run."""
+    if device.instruction_ns is None or isinstance(latency, Absent):
+        return {}
+    counts = instruction_counts(latency, device.instruction_ns)
+    tick = 1e9 / device.clock_hz / device.instruction_ns
+    how = (
+        f"emulated, {device.instruction_ns:g} ns of its clock an instruction, to {tick:.4g} instructions; "
+        f"{len(latency.windows)} windows, context of at least {latency.context} tokens"
+    )
+    values = {"per_token": np.median(counts), "least": counts.min(), "most": counts.max()}
+    return {
+        (name := f"instructions.{key}"): known(name, float(value), how, Kind.SIMULATED, n=len(counts))
+        for key, value in values.items()
+    }
+
+
+def instruction_counts(latency: LatencySession, instruction_ns: float) -> FloatArray:
+    """Instructions of every counted step, ``[n]``."""
+    return np.concatenate([window.counted_ms for window in latency.windows]) * 1e6 / instruction_ns
 
 
 def latency_quantities(latency: LatencySession | Absent, device: DeviceInfo) -> Quantities:

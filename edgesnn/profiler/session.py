@@ -27,10 +27,13 @@ from edgesnn.profiler.power.duty import RunPower, duty_quantities
 from edgesnn.profiler.power.evaluation import PowerResult
 from edgesnn.profiler.power.quantities import power_arrays, power_quantities
 from edgesnn.profiler.quantities import (
+    COUNTS_INSTRUCTIONS,
     accuracy_quantities,
     activity_quantities,
     energy_quantities,
     generation_quantities,
+    instruction_counts,
+    instruction_quantities,
     latency_quantities,
     memory_quantities,
     parity_quantities,
@@ -45,7 +48,7 @@ from edgesnn.record.power import Power
 from edgesnn.record.quantities import Kind, Quantities
 from edgesnn.record.timing import Generation, Latency
 from edgesnn.record.verdicts import Budget, Verdict
-from edgesnn.runners.base import Capability
+from edgesnn.runners.base import Capability, DeviceInfo
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,6 +120,9 @@ def run_session(
     """
     started, clock = datetime.now(UTC), time.perf_counter()
     workload, before, device = profile.workload, read_state(), subject.device
+    emulated = device.instruction_ns is not None
+    if emulated:
+        workload = workload.model_copy(update={"first_tokens": 0})
     ids, text = workload_ids(subject.bundle)
     measure = _Measurements(subject, workload, setting, ids, on_progress)
     memory = measure.memory()
@@ -128,11 +134,12 @@ def run_session(
     }
 
     def tell(now: SoFar) -> None:
-        if setting.on_running is not None:
+        if setting.on_running is not None and not emulated:
             setting.on_running(running_verdicts(_while_running(profile, known, memory, subject), now))
 
     windows = SessionWindows(subject, profile, setting, tell)
-    latency = measure.latency(windows)
+    stepped = measure.latency(windows)
+    latency = Absent(COUNTS_INSTRUCTIONS) if emulated else stepped
     generation = measure.generation(latency)
     metered = windows.power(latency)
     power, power_part = (metered, None) if isinstance(metered, Absent) else metered
@@ -142,6 +149,7 @@ def run_session(
     simulated = device.simulated or (power_part is not None and power_part.kind is Kind.SIMULATED)
     quantities: Quantities = {
         **latency_quantities(latency, device),
+        **instruction_quantities(stepped, device),
         **known,
         **power_quantities(power, simulated=simulated),
         **activity_quantities(activity),
@@ -152,7 +160,7 @@ def run_session(
         quantities |= generation_quantities(generation, kind)
         runs = _power_of_runs(generation, power, simulated=simulated)
         quantities |= duty_quantities(generation, workload, profile.cell, runs, kind=kind)
-    sessions = [one for one in (latency, generation) if isinstance(one, LatencySession | GenerationSession)]
+    sessions = [one for one in (stepped, generation) if isinstance(one, LatencySession | GenerationSession)]
     invalid = next((one.invalid for one in sessions if one.invalid is not None), None)
     budgets = judge(profile, quantities, latency, memory, power)
     return SessionResult(
@@ -176,7 +184,7 @@ def run_session(
         marks=[*_marks(latency, workload), *windows.interruptions(), *disturbances(host)],
         started=started,
         seconds=time.perf_counter() - clock,
-        arrays=_arrays(memory, power, generation, accuracy, latency),
+        arrays=_arrays(memory, power, generation, accuracy, latency) | _counted(stepped, device),
     )
 
 
@@ -306,6 +314,13 @@ def _marks(latency: LatencySession | Absent, workload: Workload) -> list[str]:
             f"{drift.last_ms:.3g} ms in the last"
         )
     return found
+
+
+def _counted(stepped: LatencySession | Absent, device: DeviceInfo) -> dict[str, npt.NDArray[np.generic]]:
+    """Instructions of every step, where the device counts them."""
+    if device.instruction_ns is None or isinstance(stepped, Absent):
+        return {}
+    return {"instructions_per_token": np.rint(instruction_counts(stepped, device.instruction_ns))}
 
 
 def _arrays(

@@ -112,6 +112,7 @@ class QuantityGroup(StrEnum):
     MEMORY = "memory and size"
     ANSWERS = "whole answers"
     DUTY = "duty cycle"
+    INSTRUCTIONS = "instructions, counted by an emulator"
     ACTIVITY = "activity per token"
     ENERGY = "energy per token, estimated"
 
@@ -124,7 +125,7 @@ SUMMARIES: Mapping[str, str] = {
     "forward": "forward pass",
     "first_token": "first token",
 }
-_OPERATIONS, _UPDATES = "operations/token", "updates/token"
+_OPERATIONS, _UPDATES, _INSTRUCTIONS = "operations/token", "updates/token", "instructions/token"
 #: Of a perplexity: so many tokens that are equally likely.
 _CHOICES = "choices"
 _HIGHER: Literal["higher"] = "higher"
@@ -191,6 +192,11 @@ GROUPS: Mapping[QuantityGroup, tuple[KnownQuantity, ...]] = {
         _row("duty.busy_share", "share", "busy share"),
         _row("duty.power", "mW", "duty-cycled power"),
         _row("duty.battery_life", "h", "battery life", None, _HIGHER),
+    ),
+    QuantityGroup.INSTRUCTIONS: (
+        _row("instructions.per_token", _INSTRUCTIONS, "per token, median", "instructions of a token"),
+        _row("instructions.least", _INSTRUCTIONS, "least", "instructions of a token, least"),
+        _row("instructions.most", _INSTRUCTIONS, "most", "instructions of a token, most"),
     ),
     QuantityGroup.ACTIVITY: (
         _row("activity.spike_rate", "spikes/neuron/timestep", "spike rate"),

@@ -69,6 +69,8 @@ class DeviceInfo:
         model_files: Names of the bundle's files that this device needs.
         model_bytes: Their size in bytes.
         details: Anything else worth recording; a runner may add to it until it is closed.
+        instruction_ns: Nanoseconds of its clock that one instruction takes, where the clock counts
+            instructions: an emulator, which has no time of the hardware. None where the clock tells time.
     """
 
     device: str
@@ -80,6 +82,7 @@ class DeviceInfo:
     model_files: tuple[str, ...]
     model_bytes: int
     details: dict[str, Any] = field(default_factory=dict)
+    instruction_ns: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,13 +86,24 @@ snn_status snn_logits(snn_context *context, int32_t *logits) {
 
 const int8_t *snn_codes(const snn_context *context) { return context->codes; }
 
-snn_status snn_logits_of(snn_context *context, const int8_t *codes, int32_t *logits) {
-    if (context == NULL || codes == NULL || logits == NULL) return SNN_E_ARGUMENT;
+snn_status snn_recall(snn_context *context, const int8_t *codes) {
+    if (context == NULL || codes == NULL) return SNN_E_ARGUMENT;
     memcpy(context->codes, codes, context->model->rank); /* the kernels may read behind an unpadded row */
     context->ready = 1;
-    logits_of(context, context->codes, 0, context->model->vocab, logits);
     return SNN_OK;
 }
+
+snn_status snn_logits_of(snn_context *context, const int8_t *codes, int32_t *logits) {
+    snn_status status = logits == NULL ? SNN_E_ARGUMENT : snn_recall(context, codes);
+    return status == SNN_OK ? snn_logits(context, logits) : status;
+}
+
+void snn_count_spikes(snn_context *context, int on) {
+    context->counts = on;
+    context->spikes = 0;
+}
+
+uint64_t snn_spikes(const snn_context *context) { return context->spikes; }
 
 snn_status snn_top(snn_context *context, uint32_t k, uint32_t *ids, int32_t *values) {
     uint32_t first, i, found = 0, slot;

@@ -111,11 +111,17 @@ snn_status snn_sequence(snn_context *context, const uint32_t *tokens, size_t cou
 snn_status snn_logits_range(snn_context *context, uint32_t first, uint32_t count, int32_t *logits);
 snn_status snn_logits(snn_context *context, int32_t *logits);
 const int8_t *snn_codes(const snn_context *context);
+/* Readout codes that were kept are those of the last token again: its logits can be asked for. */
+snn_status snn_recall(snn_context *context, const int8_t *codes);
 /* Logits int32 [vocab] of readout codes that were kept. */
 snn_status snn_logits_of(snn_context *context, const int8_t *codes, int32_t *logits);
 /* The k best tokens, best first, the lower id first among equals; no logits are stored. */
 snn_status snn_top(snn_context *context, uint32_t k, uint32_t *ids, int32_t *values);
 uint32_t snn_argmax(snn_context *context);
+
+/* Count spikes of all LIF neurons from now on, from 0; and how many there were. It costs a little time. */
+void snn_count_spikes(snn_context *context, int on);
+uint64_t snn_spikes(const snn_context *context);
 
 /* A measurement window: `warmup` tokens, then `repeat` passes over the tokens, each from a new context, every
  * token with its logits. `clock` is read before and after each token: stamps [repeat * count][2].

@@ -95,6 +95,8 @@ struct snn_context {
     const snn_model *model;
     uint32_t chunk;
     int32_t ready;     /* whether codes belong to a token */
+    int32_t counts;    /* whether spikes are counted */
+    uint64_t spikes;   /* how many there were */
     uint64_t position; /* n, tokens since reset */
     uint64_t filled;   /* slots of every ring that can hold a token, from 0: min(n, ring) until a restore */
     uint8_t *state;

@@ -201,6 +201,13 @@ static void run_readout(snn_context *context, const snn_op *op, uint32_t token, 
     }
 }
 
+static void count_spikes(snn_context *context, uint32_t index, uint32_t token) {
+    const snn_op *op = &context->model->ops[index];
+    const uint64_t *bits = spikes_of(context, index, token);
+    uint32_t words = context->model->timesteps * snn_words(op->channels), w;
+    for (w = 0; w < words; w++) context->spikes += snn_popcount(bits[w]);
+}
+
 static void run_op(snn_context *context, uint32_t index, const uint32_t *tokens, uint32_t token) {
     const snn_model *model = context->model;
     const snn_op *op = &model->ops[index];
@@ -210,6 +217,7 @@ static void run_op(snn_context *context, uint32_t index, const uint32_t *tokens,
         model->kernels->lif(op, current_of(context, op->first, token),
                             model->ops[op->first].steps == 1 ? 0 : snn_row(op->channels), model->timesteps,
                             spikes_of(context, index, token));
+        if (context->counts) count_spikes(context, index, token);
         break;
     case SNN_SHIFT: run_shift(context, index, token); break;
     case SNN_COUNT: run_count(context, index, token); break;

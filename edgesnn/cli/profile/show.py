@@ -105,6 +105,8 @@ def _sections(record: RunRecord) -> Iterator[QuantityGroup]:
         yield QuantityGroup.ANSWERS
     if "duty.busy_share" in record.quantities:
         yield QuantityGroup.DUTY
+    if "instructions.per_token" in record.quantities:
+        yield QuantityGroup.INSTRUCTIONS
     if record.activity is not None:
         yield QuantityGroup.ACTIVITY
     if record.energy is not None:

@@ -79,6 +79,7 @@ def _shown(base: SummarisedRun, head: SummarisedRun, compared: set[str]) -> list
 
 _PREFIXES: Mapping[str, Family] = {
     "activity.": Family.COUNTS,
+    "instructions.": Family.COUNTS,
     "energy": Family.ENERGIES,
     "power.": Family.ENERGIES,
     "battery.": Family.ENERGIES,

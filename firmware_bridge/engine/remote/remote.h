@@ -22,6 +22,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "sha256.h"
+
 #define REMOTE_PROTOCOL    1u
 #define REMOTE_HEADER      20u
 #define REMOTE_REQUEST_MAX (16u << 20)
@@ -67,17 +69,6 @@ typedef struct remote_window {
     uint8_t logits[32];
     uint32_t cpu_start, khz_start, cpu_end, khz_end;
 } remote_window;
-
-typedef struct remote_sha {
-    uint32_t state[8];
-    uint64_t bytes;
-    uint8_t block[64];
-} remote_sha;
-
-void remote_sha_start(remote_sha *sha);
-void remote_sha_add(remote_sha *sha, const void *data, size_t size);
-/* The digest so far; the sum can go on. */
-void remote_sha_digest(const remote_sha *sha, uint8_t digest[32]);
 
 /* Reads one command: its type, or 0 at the end of the input, or -1 when it is no frame. */
 int remote_read(uint32_t *sequence, uint8_t **payload, uint32_t *length);

@@ -15,6 +15,7 @@ PROGRAMS = {
     "toolchain.py": "C compilers",
     "children.py": "Python of our own, which answers in JSON lines",
     "record/provenance.py": "git",
+    "runners/board/emulator.py": "QEMU, which ends with its host",
     "runners/browser/assets.py": "npm and pip, which fetch the page's engine",
     "runners/lava/child.py": "Lava, in a session of its own, with memory that it shares",
     "runners/lava/environment.py": "interpreters, and pip in an environment of Lava's own",

@@ -1,0 +1,61 @@
+"""What a target says after its colon: the board, then options: ``serial:/dev/ttyACM0?baud=921600``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import parse_qsl
+
+from edgesnn.errors import UsageError
+from edgesnn.names import unknown
+
+#: Options of every board.
+OPTIONS = ("kernels",)
+#: Names of the firmware's kernel sets, in the order of OPEN's numbers.
+KERNELS = ("swar", "reference", "vector")
+BAUD = 115_200
+BAUD_MOST = 12_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class BoardAddress:
+    """The board and how it is used.
+
+    Attributes:
+        device: Name of a machine, or a port.
+        kernels: Name of a kernel set, or None for the default.
+        baud: Bits per second of a port.
+    """
+
+    device: str
+    kernels: str | None = None
+    baud: int = BAUD
+
+
+def parse_board(text: str | None, *, form: str, options: tuple[str, ...] = OPTIONS) -> BoardAddress:
+    """Read an address.
+
+    Args:
+        text: What followed the colon of the target, or None.
+        form: What a whole target looks like, for the error.
+        options: Options that this kind of line knows.
+
+    Raises:
+        UsageError: No board is named, or an option is unknown or has a value that it cannot have.
+    """
+    device, _, rest = (text or "").partition("?")
+    if not device:
+        raise UsageError("the target names no board", limit=form, remedy="see: edgesnn list devices")
+    found: dict[str, str] = {}
+    for name, value in parse_qsl(rest, keep_blank_values=True):
+        if name not in options:
+            raise unknown("option of a board", name, options)
+        if name in found or not value:
+            raise UsageError(f"option '{name}' of the board needs one value", actual=value or "nothing")
+        found[name] = value
+    kernels = found.get("kernels")
+    if kernels is not None and kernels not in KERNELS:
+        raise unknown("kernel set", kernels, KERNELS)
+    baud = found.get("baud", str(BAUD))
+    if not baud.isdecimal() or not 300 <= int(baud) <= BAUD_MOST:
+        raise UsageError("'baud' is no rate", actual=baud, limit=f"300..{BAUD_MOST}")
+    return BoardAddress(device, kernels, int(baud))
