@@ -102,7 +102,7 @@ def test_the_demo_runs_without_torch_and_leaves_the_folder_to_the_user(program, 
     missing = {check["name"]: check for check in checks if not check["ok"]}
     named = {check["name"] for check in missing.values() if check["area"] not in ("meter", "extra")}
     assert {"litert", "tflite"} <= named
-    assert named <= {"litert", "tflite", "lava", "native", "adb", "ssh", "browser"}
+    assert named <= {"litert", "tflite", "torchscript", "lava", "native", "adb", "ssh", "browser"}
     assert {check["area"] for check in missing.values() if check["name"] == "torch"} == {"extra"}
     assert all(check["remedy"] for check in missing.values())
 

@@ -140,6 +140,7 @@ class NativeRunner(HostRunner):
         return Output(logits, time.perf_counter_ns() - started)
 
     def best(self, ids: IntArray, k: int, *, new: bool) -> tuple[UInt32Array, npt.NDArray[np.int32]]:
+        """Run tokens and give the best after them; see `Choosing`. A large table may be read in two passes."""
         engine, checked = self._engine(), self._ids(ids)
         if new:
             engine.reset(1, self._threads)
@@ -148,6 +149,7 @@ class NativeRunner(HostRunner):
         return engine.top(min(k, engine.info.vocab))
 
     def greedy(self, token: int, count: int, end: int | None) -> list[int]:
+        """Continue with a token and the best ones after it, in C; see `Choosing`."""
         engine = self._engine()
         made = engine.greedy(token, count, engine.info.vocab if end is None else end)
         return [int(one) for one in made.tolist()]
