@@ -140,7 +140,7 @@ class NativeRunner(HostRunner):
         return Output(logits, time.perf_counter_ns() - started)
 
     def best(self, ids: IntArray, k: int, *, new: bool) -> tuple[UInt32Array, npt.NDArray[np.int32]]:
-        """Run tokens and give the best after them; see `Choosing`. A large table may be read in two passes."""
+        """Run tokens and give the best after them; see `Choosing`. Large tables may take two passes."""
         engine, checked = self._engine(), self._ids(ids)
         if new:
             engine.reset(1, self._threads)
