@@ -63,7 +63,7 @@ static void hello(const uint8_t *ask) {
     size += put_text(told + size, 32, DEVICE_FIRMWARE);
     size += put_text(told + size, 32, SNN_ENGINE_VERSION);
     size += put_text(told + size, 48, facts->name);
-    size += put_text(told + size, 48, "swar reference vector");
+    size += put_text(told + size, 48, model_kernels);
     send_now(DUT_HELLO | DUT_REPLY, told, size);
 }
 
