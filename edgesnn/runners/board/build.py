@@ -15,7 +15,7 @@ from edgesnn.errors import RunnerError
 from edgesnn.runners.native.build import SOURCES, engine_files
 from edgesnn.toolchain import BARE_METAL, build_once, cross_compiler, fingerprint
 
-FIRMWARE_SOURCES = ("device.c", "frame.c", "model.c", "run.c")
+FIRMWARE_SOURCES = ("ascii.c", "device.c", "frame.c", "model.c", "run.c")
 BOARD_SOURCES = ("startup.c", "cmsdk.c")
 FLAGS = (
     "-std=c99",
