@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "../engine/snn.h"
+#include "ascii.h"
 #include "board.h"
 #include "frame.h"
 
@@ -63,7 +64,7 @@ static void hello(const uint8_t *ask) {
     size += put_text(told + size, 32, DEVICE_FIRMWARE);
     size += put_text(told + size, 32, SNN_ENGINE_VERSION);
     size += put_text(told + size, 48, facts->name);
-    size += put_text(told + size, 48, "swar reference vector");
+    size += put_text(told + size, 48, model_kernels);
     send_now(DUT_HELLO | DUT_REPLY, told, size);
 }
 
@@ -97,6 +98,7 @@ static void obey(uint8_t cmd, const uint8_t *payload, size_t size) {
     working = 1;
     ends = 0;
     requests++;
+    ascii_forget();
     if (cmd == DUT_STATISTICS) {
         statistics(&reply);
     } else if (cmd == DUT_CLOCK) {
@@ -142,6 +144,10 @@ void device_poll(void) {
     frame_view view;
     int byte;
     while ((byte = board_get()) >= 0) {
+        if (ascii_take((uint8_t)byte)) {
+            memset(&reader, 0, sizeof reader);
+            continue;
+        }
         if (!frame_take(&reader, (uint8_t)byte, &view)) continue;
         if (is_hello(&view)) {
             hello(view.payload);
@@ -189,6 +195,7 @@ void device_start(int cause) {
     working = hello_waits = 0;
     start_cause = cause;
     model_start();
+    ascii_start();
     told[0] = (uint8_t)cause;
     told[1] = (uint8_t)DUT_VERSION;
     send_now(DUT_BOOTED, told, sizeof told);

@@ -32,7 +32,11 @@ void device_refuse(device_reply *reply, int status, uint32_t value, uint32_t lim
  * another session begins. */
 int device_breathe(uint32_t done, uint32_t total);
 
+/* Names of the kernel sets in the order of OPEN's numbers. */
+extern const char *const model_kernels;
 void model_start(void);
+/* Whether a model is open; opens one that lies in memory whole, put there by a loader. */
+int model_find(void);
 /* Obeys a command on the model; 0 when it is none. */
 int model_obey(uint8_t command, const uint8_t *payload, size_t size, device_reply *reply);
 /* What HELLO tells of the model: 44 bytes. */

@@ -14,6 +14,17 @@ static uint32_t index_bytes, context_bytes;
 
 model_store store;
 
+/* The default first. */
+#if defined(__ARM_FEATURE_DSP) && defined(__thumb2__)
+const char *const model_kernels = "dsp swar reference vector";
+static const snn_kernels *const sets[] = {&snn_kernels_dsp, &snn_kernels_swar, &snn_kernels_reference,
+                                          &snn_kernels_vector};
+#else
+const char *const model_kernels = "swar reference vector dsp";
+static const snn_kernels *const sets[] = {&snn_kernels_swar, &snn_kernels_reference, &snn_kernels_vector,
+                                          &snn_kernels_dsp};
+#endif
+
 static uint64_t aligned(uint64_t bytes) {
     return (bytes + SNN_ALIGNMENT - 1u) / SNN_ALIGNMENT * SNN_ALIGNMENT;
 }
@@ -107,14 +118,26 @@ static snn_status open_model(const snn_kernels *kernels, uint32_t *needs) {
     return snn_context_open(model, 1, facts->arena + aligned(index_bytes), bytes, &store.context);
 }
 
+int model_find(void) {
+    const board_facts *facts = board();
+    uint32_t size = declared != 0 ? declared : frame_u32(facts->model + 16), needs;
+    if (model != NULL) return 1;
+    if (have != declared || size > facts->model_bytes) return 0; /* a part of one is there */
+    if (declared == 0 && memcmp(facts->model, "EDGESNN", 8) != 0) return 0;
+    declared = have = size;
+    declared_sum = frame_crc32(0, facts->model, size);
+    if (open_model(sets[0], &needs) == SNN_OK) return 1; /* the engine looks at the model's own sum */
+    model_start();
+    return 0;
+}
+
 static void open_it(const uint8_t *payload, size_t size, device_reply *reply) {
-    static const snn_kernels *const sets[] = {&snn_kernels_swar, &snn_kernels_reference, &snn_kernels_vector};
     uint32_t sum, needs = 0;
     uint8_t *at = reply->data;
     unsigned set;
     snn_status status;
     if (size != 4 || payload[0] >= sizeof sets / sizeof *sets) {
-        device_refuse(reply, DUT_E_RANGE, size != 4 ? (uint32_t)size : payload[0], 2);
+        device_refuse(reply, DUT_E_RANGE, size != 4 ? (uint32_t)size : payload[0], sizeof sets / sizeof *sets - 1);
         return;
     }
     set = payload[0];

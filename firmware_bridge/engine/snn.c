@@ -114,10 +114,11 @@ snn_status snn_top(snn_context *context, uint32_t k, uint32_t *ids, int32_t *val
     for (first = 0; first < context->model->vocab; first += SNN_BLOCK) {
         uint32_t left = context->model->vocab - first, count = left < SNN_BLOCK ? left : SNN_BLOCK;
         int32_t largest = logits_of(context, context->codes, first, count, context->block);
-        if (found == k && largest <= values[k - 1]) continue; /* none of this block is among the best */
+        int32_t beaten = found == k ? values[k - 1] : INT32_MIN; /* of no logit: it has less than 25 bits */
+        if (largest <= beaten) continue; /* none of this block is among the best */
         for (i = 0; i < count; i++) {
             int32_t value = context->block[i];
-            if (found == k && value <= values[k - 1]) continue;
+            if (value <= beaten) continue;
             slot = found < k ? found++ : k - 1;
             for (; slot > 0 && values[slot - 1] < value; slot--) {
                 values[slot] = values[slot - 1];
@@ -125,6 +126,7 @@ snn_status snn_top(snn_context *context, uint32_t k, uint32_t *ids, int32_t *val
             }
             values[slot] = value;
             ids[slot] = first + i;
+            if (found == k) beaten = values[k - 1];
         }
     }
     return SNN_OK;

@@ -63,12 +63,15 @@ typedef struct snn_kernels snn_kernels;
 
 /* One kernel set; all give the same bits. Present where compiled in. */
 extern const snn_kernels snn_kernels_reference; /* strict C99 */
-extern const snn_kernels snn_kernels_swar;      /* two 16-bit lanes in a 32-bit word, for microcontrollers */
+extern const snn_kernels snn_kernels_swar;      /* two 16-bit lanes in a 32-bit word */
+extern const snn_kernels snn_kernels_dsp;       /* by the instructions of Cortex-M4, M7 and their like */
 extern const snn_kernels snn_kernels_vector;    /* GNU vector extensions, 16 bytes */
 
 /* What to give when nothing better is known. */
 #if defined(__GNUC__) && (defined(__SSE2__) || defined(__ARM_NEON) || defined(__wasm_simd128__))
 #define SNN_KERNELS_DEFAULT (&snn_kernels_vector)
+#elif defined(__ARM_FEATURE_DSP) && defined(__thumb2__)
+#define SNN_KERNELS_DEFAULT (&snn_kernels_dsp)
 #else
 #define SNN_KERNELS_DEFAULT (&snn_kernels_swar)
 #endif

@@ -48,6 +48,7 @@ static uint32_t list_kernels(const snn_kernels *found[8]) {
     found[count++] = &snn_kernels_vector;
     found[count++] = &snn_kernels_swar;
     found[count++] = &snn_kernels_reference;
+    found[count++] = &snn_kernels_dsp; /* for processors of another kind: here it can be tried */
     return count;
 }
 

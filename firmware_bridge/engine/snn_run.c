@@ -85,11 +85,20 @@ typedef struct snn_head {
 } snn_head;
 
 static void head_bits(const uint64_t *in, uint32_t first, uint32_t count, uint64_t *out) {
-    if (count == 64 && first % 64 == 0) {
+    if (first % 32 + count <= 32) { /* within half a word, which is all that a 32-bit machine shifts at once */
+        uint32_t half = (uint32_t)(first % 64 < 32 ? in[first / 64] : in[first / 64] >> 32);
+        *out = half >> first % 32 & 0xFFFFFFFFu >> (32 - count);
+    } else if (count == 64 && first % 64 == 0) {
         *out = in[first / 64];
     } else {
         snn_bits(in, first, count, out);
     }
+}
+
+/* Words of a head, too few for a call of memcpy. */
+static void copy_words(uint64_t *to, const uint64_t *from, uint32_t words) {
+    uint32_t w;
+    for (w = 0; w < words; w++) to[w] = from[w];
 }
 
 /* A ring has W slots: W - 1 for the past, as in the saved state, and one for the token itself. While the ring
@@ -97,14 +106,14 @@ static void head_bits(const uint64_t *in, uint32_t first, uint32_t count, uint64
 static void attend_slots(const snn_context *context, const snn_head *head, int32_t *out) {
     uint32_t ring = head->window - 1, words = head->words;
     uint32_t self = context->filled < ring ? (uint32_t)context->filled : ring;
-    memcpy(head->ring_k + (size_t)self * words, head->k, (size_t)words * 8);
-    memcpy(head->ring_v + (size_t)self * words, head->v, (size_t)words * 8);
+    copy_words(head->ring_k + (size_t)self * words, head->k, words);
+    copy_words(head->ring_v + (size_t)self * words, head->v, words);
     context->model->kernels->attend(head->q, head->ring_k, head->ring_v, self + 1, words, head->width,
                                     context->scores, out);
     if (self == ring && ring > 0) {
         size_t slot = (size_t)(context->position % ring) * words;
-        memcpy(head->ring_k + slot, head->k, (size_t)words * 8);
-        memcpy(head->ring_v + slot, head->v, (size_t)words * 8);
+        copy_words(head->ring_k + slot, head->k, words);
+        copy_words(head->ring_v + slot, head->v, words);
     }
 }
 
@@ -116,8 +125,8 @@ static void attend_sums(const snn_context *context, const snn_head *head, uint8_
     uint64_t *k = head->ring_k + slot, *v = head->ring_v + slot;
     context->model->kernels->attend_sums(head->q, head->k, head->v, k, v, head->words, head->width, sums,
                                          out);
-    memcpy(k, head->k, (size_t)head->words * 8);
-    memcpy(v, head->v, (size_t)head->words * 8);
+    copy_words(k, head->k, head->words);
+    copy_words(v, head->v, head->words);
 }
 
 static void run_attend(snn_context *context, uint32_t index, uint32_t token) {

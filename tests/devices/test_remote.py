@@ -261,7 +261,7 @@ def frames_of(data):
 
 
 @needs_compiler
-@pytest.mark.parametrize("kernels", ["reference", "swar", "vector", "-"])
+@pytest.mark.parametrize("kernels", ["reference", "swar", "dsp", "vector", "-"])
 def test_a_job_file_gives_goldens_logits_and_an_end_marker(run, program, kernels):
     ids = np.random.default_rng(1).integers(0, 300, 20)
     tokens = ids.astype("<u4").tobytes()

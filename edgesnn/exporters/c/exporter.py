@@ -32,7 +32,7 @@ class CExporter(Exporter):
     """A folder ``c`` with ``program.snn``, ``snn.c``, ``snn.h`` and an example that builds as it stands."""
 
     name: ClassVar[str] = "c"
-    summary: ClassVar[str] = "C99 sources with the program: no malloc, no float, three kernels; exact"
+    summary: ClassVar[str] = "C99 sources with the program: no malloc, no float, four kernels; exact"
 
     def export(self, source: ExportSource, folder: Path) -> ExportResult:
         """Write the files.

@@ -1,7 +1,7 @@
 """The engine's sources, and the one ``snn.c`` that is made of them.
 
 In the repository the engine is several files of one idea each; a user's project gets one file to add. It
-holds the reader, the interpreter and the three portable kernel sets. What needs x86 intrinsics or threads
+holds the reader, the interpreter and the four portable kernel sets. What needs x86 intrinsics or threads
 (``snn_avx2.c``, ``snn_avx512.c``, ``snn_host.c``) stays with the native runner.
 """
 
@@ -24,10 +24,13 @@ PARTS = (
     "snn_reference.c",
     "snn_swar.c",
     "snn_vector.c",
+    "cortex_m/snn_dsp.h",
+    "cortex_m/snn_dsp.c",
+    "cortex_m/snn_dsp_attend.c",
 )
 #: Files of the example that are copied as they are.
 EXAMPLE = ("main.c", "Makefile", "CMakeLists.txt", "README.md")
-_INCLUDE = re.compile(r'^#include "snn_\w+\.h"\n', re.MULTILINE)
+_INCLUDE = re.compile(r'^#include "(?:\.\./)?snn_\w+\.h"\n', re.MULTILINE)
 _HEADER = """\
 /* The edgesnn engine in one file, made of firmware_bridge/engine by `edgesnn export --format c`.
  * Interface and use: snn.h. */

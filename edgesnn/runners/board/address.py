@@ -10,8 +10,8 @@ from edgesnn.names import unknown
 
 #: Options of every board.
 OPTIONS = ("kernels",)
-#: Names of the firmware's kernel sets, in the order of OPEN's numbers.
-KERNELS = ("swar", "reference", "vector")
+#: Names of the firmware's kernel sets.
+KERNELS = ("dsp", "swar", "reference", "vector")
 BAUD = 115_200
 BAUD_MOST = 12_000_000
 

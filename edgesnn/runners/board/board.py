@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesnn.errors import RunnerError
-from edgesnn.runners.board.address import KERNELS
 from edgesnn.runners.board.frames import BoardCommand, InferFlag, Region
 from edgesnn.runners.board.session import BoardSession
 
@@ -101,7 +100,7 @@ class Board:
             on_progress: Told bytes there and bytes in all.
 
         Raises:
-            RunnerError: It is too large, or arrived damaged; or the board failed.
+            RunnerError: It is too large, or arrived damaged; the board has no such kernel set, or failed.
         """
         call, size = self.session.call, len(program)
         seconds = ANSWER_S + 3 * size / OPEN_BYTES_PER_S
@@ -113,7 +112,14 @@ class Board:
             have = min(have + piece, size)
             if on_progress is not None:
                 on_progress(have, size)
-        number = 0 if kernels is None else KERNELS.index(kernels)
+        known = self.session.hello.kernels
+        if kernels is not None and kernels not in known:
+            raise RunnerError(
+                f"{self.session.who} has no kernel set '{kernels}'",
+                actual=", ".join(known),
+                remedy="name one of these",
+            )
+        number = 0 if kernels is None else known.index(kernels)
         told = call(BoardCommand.OPEN, struct.pack("<B3x", number), seconds=seconds)
         values = struct.unpack_from("<9I", told)
         self._model = BoardModel(

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from edgesnn import resources
 from edgesnn.errors import RunnerError
-from edgesnn.runners.native.build import SOURCES
+from edgesnn.runners.native.build import SOURCES, engine_files
 from edgesnn.toolchain import BARE_METAL, build_once, cross_compiler, fingerprint
 
-FIRMWARE_SOURCES = ("device.c", "frame.c", "model.c", "run.c")
+FIRMWARE_SOURCES = ("ascii.c", "device.c", "frame.c", "model.c", "run.c")
 BOARD_SOURCES = ("startup.c", "cmsdk.c")
 FLAGS = (
     "-std=c99",
@@ -88,7 +88,7 @@ def find_firmware(board: BoardKind) -> Path:
     boards = dut / "boards"
     sources = [*firmware_sources(), *(boards / name for name in BOARD_SOURCES)]
     read = [*sources, boards / "link.ld.S"]
-    read += [*engine.glob("*.h"), *(engine / "remote").glob("*.h"), *dut.glob("*.h"), *boards.glob("*.h")]
+    read += [*engine_files(), *(engine / "remote").glob("*.h"), *dut.glob("*.h"), *boards.glob("*.h")]
     header = (f'-DBOARD_HEADER="{board.name}.h"', f"-I{boards}")
 
     def run(*arguments: str) -> None:

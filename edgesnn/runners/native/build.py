@@ -29,6 +29,8 @@ SOURCES = (
     "snn_state.c",
     "snn_swar.c",
     "snn_vector.c",
+    "cortex_m/snn_dsp.c",
+    "cortex_m/snn_dsp_attend.c",
     "snn_host.c",
 )
 #: Flags of every compilation, and of those for an instruction set.
@@ -69,6 +71,12 @@ def missing() -> str | None:
     return None if reason is None else f"{reason}: {_REMEDY}"
 
 
+def engine_files() -> list[Path]:
+    """Sources and headers of the engine: what a build of it reads."""
+    folder = resources.folder("engine")
+    return [path for room in (folder, folder / "cortex_m") for path in sorted(room.glob("snn*.[ch]"))]
+
+
 def library() -> tuple[Path, Compiler]:
     """The shared library of the engine, built if it is not there yet.
 
@@ -82,7 +90,7 @@ def library() -> tuple[Path, Compiler]:
     if reason is not None or compiler is None:
         raise RunnerError(f"the native engine cannot be built: {reason}", remedy=_REMEDY)
     sources = resources.folder("engine")
-    key = fingerprint(compiler, (FLAGS, units()), [*sources.glob("*.c"), *sources.glob("*.h")])
+    key = fingerprint(compiler, (FLAGS, units()), engine_files())
     path = resources.cache_folder("engine") / f"snn-{key}.so"
     build_once(
         path, lambda work: _build(sources, compiler, work), label="the native engine", error=RunnerError
@@ -92,7 +100,7 @@ def library() -> tuple[Path, Compiler]:
 
 def units() -> tuple[_Unit, ...]:
     """What is compiled on this machine: the kernels once for every instruction set that may be found."""
-    made = [_Unit(source, (), source.removesuffix(".c") + ".o") for source in SOURCES]
+    made = [_Unit(source, (), Path(source).stem + ".o") for source in SOURCES]
     if platform.machine() in ("x86_64", "AMD64"):
         host = _Unit("snn_host.c", ("-DSNN_HAVE_AVX2", "-DSNN_HAVE_AVX512"), "snn_host.o")
         made = [

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from edgesnn import resources
 from edgesnn.errors import RunnerError
-from edgesnn.runners.native.build import SOURCES
+from edgesnn.runners.native.build import SOURCES, engine_files
 from edgesnn.toolchain import TARGETS, build_once, cross_compiler, fingerprint
 
 #: Names a ready binary in place of one that is built here.
@@ -94,7 +94,7 @@ def find_binary(machine: str) -> Binary:
     remote = engine / "remote"
     sources = [engine / name for name in SOURCES if name != "snn_host.c"]
     sources += [remote / name for name in REMOTE_SOURCES]
-    key = fingerprint(compiler, FLAGS, [*sources, *engine.glob("*.h"), *remote.glob("*.h")])
+    key = fingerprint(compiler, FLAGS, [*sources, *engine_files(), *remote.glob("*.h")])
 
     def make(work: Path) -> Path:
         made = work / "snn_remote"

@@ -3,7 +3,7 @@
  *     ./snn_example program.snn -n 20 17 4 99      continues the prompt 17 4 99 by the 20 best tokens, one id
  * a line echo 17 4 99 | ./snn_example program.snn     the same with ids from standard input
  *     ./snn_example program.snn --logits 17 4 99   writes int32 [tokens][vocab], little-endian, of every
- * prompt token -k reference | swar | vector                 chooses the kernels
+ * prompt token -k reference | swar | dsp | vector              chooses the kernels
  *
  * ./snn_example program.snn -v vocab.bin 17 4 99          writes text in place of ids, to the end of the text
  *
@@ -110,6 +110,7 @@ static int put_text(const uint8_t *vocab, uint32_t token) {
 static const snn_kernels *kernels_of(const char *name) {
     if (strcmp(name, "reference") == 0) return &snn_kernels_reference;
     if (strcmp(name, "swar") == 0) return &snn_kernels_swar;
+    if (strcmp(name, "dsp") == 0) return &snn_kernels_dsp;
 #if defined(__GNUC__)
     if (strcmp(name, "vector") == 0) return &snn_kernels_vector;
 #endif

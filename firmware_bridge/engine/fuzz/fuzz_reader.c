@@ -117,7 +117,8 @@ static int run(const uint8_t *data, size_t size, const snn_kernels *kernels) {
 }
 
 int main(int argc, char **argv) {
-    static const snn_kernels *const sets[] = {&snn_kernels_reference, &snn_kernels_swar, &snn_kernels_vector};
+    static const snn_kernels *const sets[] = {&snn_kernels_reference, &snn_kernels_swar, &snn_kernels_dsp,
+                                              &snn_kernels_vector};
     FILE *file = argc == 4 ? fopen(argv[1], "rb") : NULL;
     uint8_t *whole;
     long size, round, rounds, ran = 0;

@@ -27,6 +27,7 @@ static const snn_kernels *kernels_of(const char *name) {
     if (strcmp(name, "-") == 0) return SNN_KERNELS_DEFAULT;
     if (strcmp(name, "reference") == 0) return &snn_kernels_reference;
     if (strcmp(name, "swar") == 0) return &snn_kernels_swar;
+    if (strcmp(name, "dsp") == 0) return &snn_kernels_dsp;
     if (strcmp(name, "vector") == 0) return &snn_kernels_vector;
     return NULL;
 }

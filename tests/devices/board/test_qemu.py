@@ -15,6 +15,7 @@ from edgesnn.errors import RunnerError, UsageError
 from edgesnn.program.golden import Golden
 from edgesnn.program.snn_format import to_bytes
 from edgesnn.runners.base import RunnerOptions
+from edgesnn.runners.board.address import KERNELS
 from edgesnn.runners.board.board import Board
 from edgesnn.runners.board.build import BOARD_SOURCES, BOARDS, FLAGS, find_firmware
 from edgesnn.runners.board.emulator import EmulatorLine
@@ -48,7 +49,7 @@ def runner(bundle):
 
 
 @pytest.mark.parametrize("machine", sorted(BOARDS))
-@pytest.mark.parametrize("kernels", ["swar", "reference", "vector"])
+@pytest.mark.parametrize("kernels", KERNELS)
 def test_every_board_and_kernel_set_equals_golden_bit_for_bit(bundle, machine, kernels):
     wanted = Golden(bundle.program()).sequence(IDS)
     with QemuRunner() as runner:

@@ -13,7 +13,7 @@ from edgesnn.exporters.c.cross import NAMES, cross_build, parse_targets
 from edgesnn.program.golden import Golden
 from edgesnn.program.state import State
 
-KERNELS = ("reference", "swar", "vector")
+KERNELS = ("reference", "swar", "dsp", "vector")
 TOKENS = 40
 #: The user-mode emulators that run the binaries of each target.
 QEMU = {"aarch64": "qemu-aarch64-static", "armhf": "qemu-arm-static", "riscv64": "qemu-riscv64-static"}
