@@ -1,9 +1,11 @@
-"""No command speaks to a machine that nobody named: seen by the system calls that would."""
+"""No command speaks to a machine that nobody named: seen by the system calls that would.
+
+The demo is watched where it runs from the wheel, ``test_wheel.py``.
+"""
 
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -14,30 +16,10 @@ import pytest
 
 from tests.support.artifacts import write_artifact
 from tests.support.bundles import shared_bundle
+from tests.support.strace import SWITCHES, foreign, misses, watching
 
 ROOT = Path(__file__).parents[2]
-ADDRESS = re.compile(r"sa_family=AF_INET6?, .*?sin6?_port=htons\((\d+)\).*?\"([0-9a-f.:]+)\"")
-"""Port and address as strace writes them."""
-
-
-def _strace_misses():
-    if shutil.which("strace") is None:
-        return "strace is not installed: sh tools/system_packages.sh"
-    tried = subprocess.run(["strace", "-f", "-e", "trace=connect", "true"], capture_output=True, check=False)
-    return None if tried.returncode == 0 else "this system does not let strace look at processes"
-
-
-pytestmark = pytest.mark.skipif(_strace_misses() is not None, reason=str(_strace_misses()))
-
-
-def foreign(trace):
-    """Addresses beyond the loopback, and every question for a name, whoever answers it here."""
-    found = [(int(port), address) for port, address in ADDRESS.findall(trace)]
-    return {
-        (port, address)
-        for port, address in found
-        if port == 53 or not (address.startswith("127.") or address == "::1")
-    }
+pytestmark = pytest.mark.skipif(misses() is not None, reason=str(misses()))
 
 
 @pytest.fixture
@@ -46,18 +28,15 @@ def watched(tmp_path):
 
     def run(*arguments):
         trace = tmp_path / "trace"
-        calls = "trace=connect,sendto,sendmsg,sendmmsg"
-        switches = {"ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY", "DO_NOT_TRACK", "HF_HUB_OFFLINE"}
-        kept = {name: value for name, value in os.environ.items() if name not in switches}
+        kept = {name: value for name, value in os.environ.items() if name not in SWITCHES}
         done = subprocess.run(
-            ["strace", "-f", "--seccomp-bpf", "-qq", "-s", "64", "-e", calls, "-o", trace,
-             sys.executable, "-m", "edgesnn.cli.main", *map(str, arguments)],
+            [*watching(trace), sys.executable, "-m", "edgesnn.cli.main", *map(str, arguments)],
             cwd=tmp_path,
             env={**kept, "PYTHONPATH": str(ROOT), "HOME": str(tmp_path / "home")},
             capture_output=True,
             text=True,
             check=False,
-        )  # fmt: skip
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         assert not list((tmp_path / "home").rglob("*onnxruntime*.db")), "ONNX Runtime keeps events"
         return foreign(trace.read_text(errors="replace"))
@@ -129,8 +108,3 @@ def _teacher(folder):
         tokenizer_object=tokenizer, bos_token="<|endoftext|>", eos_token="<|endoftext|>"
     ).save_pretrained(folder)
     return folder
-
-
-@pytest.mark.slow
-def test_the_demo_speaks_to_nobody(watched):
-    assert watched("demo") == set()

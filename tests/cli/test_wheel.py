@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.patience import patience
+from tests.support.strace import SWITCHES, foreign, misses, watching
 
 ROOT = Path(__file__).parents[2]
 BIN = "Scripts" if os.name == "nt" else "bin"
@@ -19,12 +20,13 @@ pytestmark = pytest.mark.slow
 
 
 def run(*arguments, cwd, environment=None):
-    """Run a program to its good end, without this checkout on its path."""
-    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    """Run a program to its good end, without this checkout on its path; a None unsets a variable."""
+    changed = {"PYTHONPATH": None, **(environment or {})}
+    settings = {name: value for name, value in {**os.environ, **changed}.items() if value is not None}
     finished = subprocess.run(
         [str(argument) for argument in arguments],
         cwd=cwd,
-        env={**inherited, **(environment or {})},
+        env=settings,
         capture_output=True,
         text=True,
         timeout=patience(1800),
@@ -94,8 +96,12 @@ def test_the_installed_program_finds_its_runners_and_exporters(program, tmp_path
         assert [item for item in items if item.get("error")] == []
 
 
-def test_the_demo_runs_without_torch_and_leaves_the_folder_to_the_user(program, tmp_path):
-    run(program, "demo", cwd=tmp_path)
+def test_the_demo_runs_without_torch_speaks_to_nobody_and_leaves_the_folder_to_the_user(program, tmp_path):
+    trace, watched = tmp_path / "trace", misses() is None
+    unset = dict.fromkeys(SWITCHES, None)
+    run(*(watching(trace) if watched else ()), program, "demo", cwd=tmp_path, environment=unset)
+    if watched:
+        assert foreign(trace.read_text(errors="replace")) == set(), "the demo spoke to a machine"
     checks = json.loads(run(program, "doctor", "--json", cwd=tmp_path))["checks"]
     (torch,) = [check for check in checks if check["name"] == "torch"]
     assert torch["found"] == "not installed (pip install 'edgesnn[train]')"
