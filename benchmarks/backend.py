@@ -4,7 +4,8 @@
 
 The bare engine runs a step and takes the best token, called from Python for each token, or all tokens in one
 call; the open student (`SNNLLMBackend`, `edgesnn serve`) also decodes and looks for stop strings. In
-turns; least times.
+turns; least times. Then tokens per second of one answer and of eight at once, from threads, with a runner
+a core; medians.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -19,12 +21,24 @@ from edgesnn.api.runtime.student import OpenStudent
 from edgesnn.bundle.bundle import PROGRAM_NAME
 from edgesnn.runners.native.engine import Engine
 
+STREAMS = 8
+
 
 def least(call: Callable[[], object], best: float) -> float:
     """The shorter of a call's time and what was seen before, seconds."""
     started = time.perf_counter()
     call()
     return min(best, time.perf_counter() - started)
+
+
+def together(student: OpenStudent, ids: list[int], tokens: int, streams: int) -> float:
+    """Tokens per second of so many answers at once, each in a thread."""
+    began = time.perf_counter()
+    with ThreadPoolExecutor(streams) as threads:
+        made = [threads.submit(student.generate(ids, max_tokens=tokens).text) for _ in range(streams)]
+        for one in made:
+            one.result()
+    return streams * tokens / (time.perf_counter() - began)
 
 
 def main() -> None:
@@ -57,6 +71,17 @@ def main() -> None:
     us = 1e6 / given.tokens
     print(f"bare, from Python {alone * us:.1f} us a token, in C {inner * us:.1f} us;", end=" ")
     print(f"open student {whole * us:.1f} us: {whole / alone:.2f} and {whole / inner:.2f} times")
+    with OpenStudent("reference", "native") as student:
+        student.end = None
+        pairs = [
+            [together(student, ids, 10 * given.tokens, n) for n in (1, STREAMS)] for _ in range(given.rounds)
+        ]
+        one, eight = np.median(pairs, axis=0)
+        ratio = np.median([many / alone for alone, many in pairs])
+        print(
+            f"one answer {one:,.0f} tokens/s, {STREAMS} on {student.runners} runners {eight:,.0f}:",
+            f"{ratio:.2f} times",
+        )
 
 
 if __name__ == "__main__":

@@ -1,10 +1,9 @@
-"""What `edgesnn serve` costs: its start, one stream against eight at once, and memory over many requests.
+"""What `edgesnn serve` costs: its start, and memory over many requests.
 
-    python benchmarks/serve.py [--tokens 2000] [--requests 2000] [--rounds 5] [--model reference]
+    python benchmarks/serve.py [--requests 2000] [--rounds 5] [--model reference]
 
-A server in a process of its own, greedy answers, clients in threads of this process. One stream and eight are
-asked in turns; a ratio is that of tokens per second, best of the rounds. Memory is the server's resident set
-after a tenth of the requests and after all of them (50 tokens each).
+A server in a process of its own. Memory is its resident set after a tenth of the requests and after all of
+them (streamed, greedy, 50 tokens each at most).
 """
 
 from __future__ import annotations
@@ -17,11 +16,8 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-
-STREAMS = 8
 
 
 @contextmanager
@@ -69,14 +65,6 @@ def stream(address: str, tokens: int) -> int:
     return made
 
 
-def rate(address: str, tokens: int, streams: int) -> float:
-    """Tokens per second of so many streams at once."""
-    began = time.perf_counter()
-    with ThreadPoolExecutor(streams) as threads:
-        made = sum(threads.map(lambda _: stream(address, tokens), range(streams)))
-    return made / (time.perf_counter() - began)
-
-
 def resident_mb(pid: int) -> float:
     """Resident memory of a process, MB."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
@@ -85,7 +73,6 @@ def resident_mb(pid: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--tokens", type=int, default=2000)
     parser.add_argument("--requests", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--model", default="reference")
@@ -96,20 +83,13 @@ def main() -> None:
             starts.append(seconds)
     print(f"start to the first answer: least {min(starts):.2f} s, all {[round(s, 2) for s in starts]}")
     with served(given.model) as (address, pid, _):
-        one = eight = 0.0
-        for _ in range(given.rounds):
-            one = max(one, rate(address, given.tokens, 1))
-            eight = max(eight, rate(address, given.tokens, STREAMS))
-        print(
-            f"1 stream {one:,.0f} tokens/s, {STREAMS} streams {eight:,.0f} tokens/s: {eight / one:.2f} times"
-        )
         before = 0.0
         for number in range(given.requests):
             if number == given.requests // 10:
                 before = resident_mb(pid)
             stream(address, 50)
         after = resident_mb(pid)
-        count = f"{given.requests:,} requests, {50 * given.requests:,} tokens"
+        count = f"{given.requests:,} requests, at most {50 * given.requests:,} tokens"
         print(f"memory: {before:.1f} MB after a tenth, {after:.1f} MB after {count}")
 
 

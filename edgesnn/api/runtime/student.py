@@ -35,7 +35,7 @@ from edgesnn.text.tokenizer import TextTokenizer, load_tokenizer
 RUNNERS_MAX = 4
 
 #: Greedy tokens that are made at a time, where a runner can, once an answer is under way.
-AHEAD = 16
+AHEAD = 32
 
 
 @dataclass(slots=True)
