@@ -154,7 +154,7 @@ def test_threads_that_start_together_build_one_library(monkeypatch, tmp_path, co
         "lock",
         found[0].name,
     ]
-    assert kernel_sets()[-1] == "reference"
+    assert "reference" in kernel_sets()
 
 
 def test_a_compiler_that_fails_is_an_error_with_its_words(monkeypatch, tmp_path):
