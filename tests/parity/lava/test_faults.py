@@ -111,15 +111,16 @@ def test_a_hang_ends_at_the_deadline(bundle):
     )
 
 
-def test_a_hang_while_starting_ends_at_the_deadline_and_leaves_nothing(bundle):
+def test_a_hang_while_starting_ends_at_the_deadline_and_leaves_nothing(bundle, monkeypatch):
+    mark = f"test-{os.getpid()}-starting"  # in the environment of what this test starts, and of nothing else
+    monkeypatch.setenv("EDGESNN_TEST_MARK", mark)
     before = {path.name for path in Path("/proc").iterdir() if path.name.isdigit()}
     with pytest.raises(RunnerError, match="Lava did not start in time"):
         LavaRunner(Deadlines(start_s=0.15)).open(bundle, RunnerOptions(address="graph"))
     started = {path.name for path in Path("/proc").iterdir() if path.name.isdigit()} - before
-    environment = str(lava_environment.find().python).encode()
     for pid in started:
         try:
-            assert environment not in Path(f"/proc/{pid}/cmdline").read_bytes()
+            assert mark.encode() not in Path(f"/proc/{pid}/environ").read_bytes()
         except OSError:
             continue
 
