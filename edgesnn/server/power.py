@@ -50,7 +50,7 @@ class ServerPower(Closing, Collector):
         self._recent: Accumulator | None = None
         self._watts: float | None = None
         self._labels = (address, "MEASURED")
-        self._up, self._first_token = False, tokens()
+        self._up, self._first_token, self._metered_tokens = False, tokens(), 0
         meter, plan = open_meter(address), Plan(settings_of(address), reconnect_s=math.inf)
         self._thread = threading.Thread(
             target=self._run, args=(capture(meter, plan, self._end.is_set),), name="edgesnn-meter"
@@ -68,7 +68,9 @@ class ServerPower(Closing, Collector):
         with self._lock:
             parts = [*self._done, *([] if self._adder is None else [self._adder.result()])]
             watts, up = self._watts if self._up else None, self._up
-        tokens = self._tokens() - self._first_token
+            tokens = self._metered_tokens
+            if self._adder is not None:
+                tokens += self._tokens() - self._first_token
         energy = sum(part.energy_j or 0.0 for part in parts)
         yield self._gauge("meter_up", "Whether the meter gives samples now", float(up))
         if watts is not None:
@@ -117,10 +119,12 @@ class ServerPower(Closing, Collector):
             if isinstance(event, SegmentStart):
                 self._labels = (self._labels[0], "SIMULATED" if event.meter.simulated else "MEASURED")
                 self._adder = Accumulator(event.accuracy, event.settings.voltage_v)
+                self._first_token = self._tokens()
                 self._begun, self._recent, self._since = event, None, 0.0
             elif isinstance(event, SegmentEnd):
                 if self._adder is not None:
                     self._done.append(self._adder.result())
+                    self._metered_tokens += self._tokens() - self._first_token
                 self._adder, self._up = None, False
             elif self._adder is not None and len(event):
                 self._adder.add(event)

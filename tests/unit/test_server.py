@@ -400,5 +400,9 @@ def test_a_meter_that_fails_is_told_once_and_answers_go_on(student, monkeypatch)
         assert readings(app)["edgesnn_meter_up"].value == 0
         assert readings(app)["edgesnn_energy_joules_total"].value >= before
         assert "edgesnn_power_watts" not in readings(app)
+        before = student.usage.tokens
         assert ask(TestClient(app.app), max_tokens=2).status_code == 200
+        # nobody measured what these tokens took: they do not make the others look cheaper
+        assert student.usage.tokens > before
+        assert "edgesnn_joules_per_token" not in readings(app)
     assert len(warned) == 1 and "the meter burnt" in warned[0]
