@@ -125,6 +125,7 @@ def test_a_host_that_is_killed_leaves_nothing_on_the_board(board):
     # the shared connection would end itself after a minute
     end = ["ssh", "-o", f"ControlPath={private}/c", "-O", "exit", "board"]
     subprocess.run(end, capture_output=True, check=True)
+    wait_for(lambda: os.listdir(private) == [])  # it answers before it has removed its socket
     os.rmdir(private)
 
 

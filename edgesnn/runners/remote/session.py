@@ -84,6 +84,7 @@ class DeviceSession:
         self._process: subprocess.Popen[bytes] | None = None
         self._reader: RemoteFrameReader | None = None
         self._complaint = bytearray()
+        self._listener: threading.Thread | None = None
         self._mark = b""
         self._sequence = 0
         self._broken = False
@@ -228,7 +229,8 @@ class DeviceSession:
             raise RunnerError("the way to the device has no output")
         self._process, self._mark = process, mark
         self._reader = RemoteFrameReader(process.stdout, self.link.who, after=mark)
-        threading.Thread(target=self._listen, args=(process,), daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, args=(process,), daemon=True)
+        self._listener.start()
         text = self.call(Command.HELLO, seconds=START_S).frames[0].payload.decode("utf-8", "replace")
         self.hello = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
         if self.hello.get("protocol") != str(PROTOCOL):
@@ -256,6 +258,8 @@ class DeviceSession:
         if self._process is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 code = self._process.wait(2.0)
+        if self._listener is not None:
+            self._listener.join(2.0)  # the last words may still be on their way when the program has ended
         before, marked, own = bytes(self._complaint).rpartition(self._mark)
         said = printable(own.decode("utf-8", "replace"))
         reader = self._reader
