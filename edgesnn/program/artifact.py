@@ -20,7 +20,10 @@ METADATA_NAME = "metadata.json"
 TENSORS_NAME = "student.safetensors"
 _METADATA_MAX_BYTES = 64 * 2**20
 _NUMBER_MAX = float(np.finfo(np.float32).max)
+_NUMPY = {"F32": "<f4", "F16": "<f2", "I8": "i1"}
 _FLOATS = {"F32", "F16", "BF16"}
+#: Dtype of codes, and what follows a matrix's name in the name of their scales.
+_CODES, _SCALE = "I8", "_scale"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -173,18 +176,25 @@ def read_tensors(path: Path) -> dict[str, Float32Array]:
     from safetensors import SafetensorError, deserialize
 
     tensors: dict[str, Float32Array] = {}
+    codes: set[str] = set()
     try:
         for name, stored in deserialize(path.read_bytes()):  # type: ignore[no-untyped-call]
             dtype = stored["dtype"]
-            if dtype not in _FLOATS:
+            if dtype not in _FLOATS | {_CODES}:
                 raise ArtifactError(
-                    f"tensor '{name}' in '{path}' has the wrong dtype", actual=dtype, limit="F32, F16 or BF16"
+                    f"tensor '{name}' in '{path}' has the wrong dtype",
+                    actual=dtype,
+                    limit=f"F32, F16, BF16, or {_CODES} with scales",
                 )
+            if dtype == _CODES:
+                codes.add(name)
             tensors[name] = _floats(dtype, stored["data"]).reshape(stored["shape"])
     except (SafetensorError, OSError, ValueError) as error:
         raise ArtifactError(
             f"'{path}' is damaged or truncated: {error}", remedy="copy it again or train again"
         ) from None
+    for name in sorted(codes):
+        tensors[name] = _times_scales(name, tensors, path)
     for name, array in tensors.items():
         if not np.isfinite(array).all():
             raise ArtifactError(
@@ -198,4 +208,21 @@ def _floats(dtype: str, data: bytes) -> Float32Array:
     """Little-endian numbers as float32; a bfloat16 is the upper half of a float32."""
     if dtype == "BF16":
         return (np.frombuffer(data, "<u2").astype(np.uint32) << 16).view(np.float32)
-    return np.frombuffer(data, "<f4" if dtype == "F32" else "<f2").astype(np.float32)
+    return np.frombuffer(data, _NUMPY[dtype]).astype(np.float32)
+
+
+def _times_scales(name: str, tensors: dict[str, Float32Array], path: Path) -> Float32Array:
+    """A matrix that is stored as int8 codes, and its scales taken out of the tensors.
+
+    Raises:
+        ArtifactError: The scales are missing or do not fit.
+    """
+    codes, scales = tensors[name], tensors.pop(name + _SCALE, None)
+    shapes = [tuple(n if i == axis else 1 for i, n in enumerate(codes.shape)) for axis in range(codes.ndim)]
+    if scales is None or scales.shape not in shapes:
+        raise ArtifactError(
+            f"tensor '{name}' in '{path}' is int8 without scales that fit it",
+            actual=None if scales is None else list(scales.shape),
+            limit=f"'{name}{_SCALE}', one number a row or a column",
+        )
+    return codes * scales

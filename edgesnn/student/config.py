@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 SurrogateName = Literal["sigmoid", "fast_sigmoid", "triangular", "arctan"]
 SchedulerName = Literal["constant", "cosine", "linear"]
 PrecisionName = Literal["auto", "fp32", "bf16", "fp16"]
+StorageName = Literal["float32", "float16", "int8"]
 TeacherDtypeName = Literal["auto", "float32", "bfloat16", "float16"]
 
 NOT_COMPARED = frozenset(
@@ -102,6 +103,7 @@ class TrainConfig(BaseModel):
     resume: bool = True
     threads: int | None = Field(None, ge=1)
     fp16: bool = False
+    int8: bool = False
     git_tracking: bool = True
 
     @model_validator(mode="after")
@@ -116,6 +118,11 @@ class TrainConfig(BaseModel):
                 "the integer forward pass needs frozen norms"
             )
         return self
+
+    @property
+    def storage(self) -> StorageName:
+        """How matrices are stored: int8 goes before float16."""
+        return "int8" if self.int8 else "float16" if self.fp16 else "float32"
 
     @property
     def sampled_alone(self) -> bool:

@@ -21,9 +21,9 @@ NO_TEACHER = "none"
 _FLAT = (
     "output_dir", "dataset", "dataset_path", "eval_path", "vocab_size", "max_length", "num_steps",
     "batch_size", "grad_accum_steps", "lr", "scheduler", "warmup_steps", "seed", "log_interval",
-    "checkpoint_interval", "resume", "threads", "fp16", "teacher_model", "teacher_cache", "teacher_tokens",
-    "teacher_dtype", "system_prompt", "temperature", "alpha", "spike_rate", "integer_share", "precision",
-    "device", "gradient_checkpointing", "eval_interval", "tensorboard",
+    "checkpoint_interval", "resume", "threads", "fp16", "int8", "teacher_model", "teacher_cache",
+    "teacher_tokens", "teacher_dtype", "system_prompt", "temperature", "alpha", "spike_rate",
+    "integer_share", "precision", "device", "gradient_checkpointing", "eval_interval", "tensorboard",
 )  # fmt: skip
 """Flags that are fields of the same name of TrainConfig."""
 
@@ -199,6 +199,10 @@ def train(
         ),
     ] = None,
     fp16: Annotated[bool, typer.Option("--fp16", help="Store as float16.", rich_help_panel=_RUN)] = False,
+    int8: Annotated[
+        bool,
+        typer.Option("--int8", help="Store matrices as int8 with a scale a row.", rich_help_panel=_RUN),
+    ] = False,
     no_git_tracking: Annotated[
         bool, typer.Option("--no-git-tracking", help="Leave the git commit out.", rich_help_panel=_RUN)
     ] = False,

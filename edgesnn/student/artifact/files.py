@@ -19,6 +19,7 @@ from edgesnn.errors import ArtifactError, ConfigError, OutputError
 from edgesnn.resources import model_folder
 from edgesnn.scratch import ScratchFolder
 from edgesnn.student.artifact.evaluate import EvalDocuments
+from edgesnn.student.artifact.storage import restored_state
 from edgesnn.student.config import SnnConfig
 from edgesnn.student.model import registry
 from edgesnn.text.tokenizer import TextTokenizer
@@ -30,18 +31,6 @@ TORCH_FILE = "student.pt"
 TOKENIZER_FILE = "tokenizer.json"
 EVAL_FILE = "eval.npz"
 TRIMMING_FILE = "trimming.npz"
-
-
-def stored_state(model: nn.Module, fp16: bool) -> dict[str, Tensor]:
-    """The state dict as it is stored.
-
-    With ``fp16`` matrices become float16. Vectors (norms and biases) stay float32: they are small, and a
-    variance can exceed what float16 holds.
-    """
-    return {
-        name: (tensor.half() if fp16 and tensor.ndim > 1 else tensor.float()).detach().contiguous()
-        for name, tensor in model.state_dict().items()
-    }
 
 
 def write_artifact(
@@ -60,7 +49,7 @@ def write_artifact(
 
     Args:
         directory: Where; it exists.
-        state: The weights as they are stored.
+        state: The weights as they are stored (`stored_state`).
         metadata: Content of ``metadata.json``.
         tokenizer: The student's.
         held_out: What it is scored on.
@@ -123,7 +112,8 @@ def read_state(directory: Path) -> dict[str, Tensor]:
     """Read the weights: student.safetensors, or student.pt where there is none.
 
     Raises:
-        ArtifactError: Both are missing, or the file is damaged, or student.pt holds more than tensors.
+        ArtifactError: Both are missing, or the file is damaged, or student.pt holds more than tensors, or
+            int8 codes have no scales.
     """
     import safetensors
     import safetensors.torch
@@ -131,7 +121,7 @@ def read_state(directory: Path) -> dict[str, Tensor]:
     path = directory / SAFETENSORS_FILE
     if path.is_file():
         try:
-            return safetensors.torch.load(path.read_bytes())
+            return restored_state(safetensors.torch.load(path.read_bytes()))
         except (safetensors.SafetensorError, ValueError, KeyError) as error:
             raise ArtifactError(f"{path.name} is damaged", actual=str(error)) from None
     path = directory / TORCH_FILE
@@ -148,7 +138,7 @@ def read_state(directory: Path) -> dict[str, Tensor]:
         raise ArtifactError(f"{path.name} is damaged", actual=str(error).split("\n", 1)[0]) from None
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ArtifactError(f"{path.name} is no state dict of tensors", actual=type(state).__name__)
-    return state
+    return restored_state(state)
 
 
 def read_state_arrays(directory: Path) -> dict[str, NDArray[np.float32]]:

@@ -21,6 +21,7 @@ from edgesnn.student.kernels.rounding import (
     CURRENT_LIMIT,
     MEMBRANE_SCALE,
     WEIGHT_MAX,
+    int8_codes,
     multiply_shift,
     row_codes,
     row_scales,
@@ -128,13 +129,13 @@ class IntegerForward:
 
     Args:
         model: The student; its parameters are read anew at every call.
-        fp16: Whether matrices are stored as float16.
+        storage: How matrices are stored: ``float32``, ``float16`` or ``int8``.
         exponent: f of the integer logits.
     """
 
-    def __init__(self, model: SpikingTransformerLM, fp16: bool, exponent: int) -> None:
+    def __init__(self, model: SpikingTransformerLM, storage: str, exponent: int) -> None:
         self._model = model
-        self._fp16 = fp16
+        self._storage = storage
         self.exponent = exponent
 
     def forward(self, ids: Tensor) -> Tensor:
@@ -167,9 +168,14 @@ class IntegerForward:
         spikes = self._fire(stream.x, model.readout.norm, scale, "readout", stream)
         return self._readout(spikes.sum(dim=0), table, column_scale)
 
-    def _stored(self, weight: Tensor) -> Tensor:
+    def _stored(self, weight: Tensor, *, by_column: bool = False) -> Tensor:
         """A matrix as it will be stored."""
-        return _replace(weight, weight.detach().half().float()) if self._fp16 else weight
+        if self._storage == "int8":
+            codes, scales = int8_codes(weight, by_column=by_column)
+            return _replace(weight, codes * scales)
+        if self._storage == "float16":
+            return _replace(weight, weight.detach().half().float())
+        return weight
 
     def _affine(self, norm: FoldableNorm) -> _Affine:
         weight, variance = norm.weight.detach().double(), norm.running_var.double()
@@ -188,7 +194,8 @@ class IntegerForward:
     def _embed(self, ids: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, _Stream]:
         """E's codes with gradients, their column scales float64, and the stream that the embedding begins."""
         model = self._model
-        table, projection = self._stored(model.embed.weight), self._stored(model.embed.project.weight)
+        table = self._stored(model.embed.weight, by_column=True)
+        projection = self._stored(model.embed.project.weight)
         column_scale = row_scales(table.detach().t())
         codes = row_codes(table.detach().t(), column_scale).t()
         absorbed = projection.detach().double() * column_scale

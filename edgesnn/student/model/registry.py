@@ -73,7 +73,7 @@ class Tunable(Protocol):
 class IntegerAware(Protocol):
     """A model that can run its own integer program while training; without it there is no such phase."""
 
-    def set_integer_aware(self, fp16: bool, exponent: int) -> None:
+    def set_integer_aware(self, storage: str, exponent: int) -> None:
         """Make the forward pass the integer program, with straight-through gradients."""
         ...
 

@@ -284,16 +284,16 @@ class SpikingTransformerLM(nn.Module):
         """Compute the inside of every block again in the backward pass instead of keeping it."""
         self._checkpointing = enabled
 
-    def set_integer_aware(self, fp16: bool, exponent: int) -> None:
+    def set_integer_aware(self, storage: str, exponent: int) -> None:
         """From now on the forward pass is the compiler's integer program, with straight-through gradients.
 
         Args:
-            fp16: Whether matrices will be stored as float16.
+            storage: How matrices will be stored: ``float32``, ``float16`` or ``int8``.
             exponent: Of the integer logits, ``logits = logits_q * 2**-exponent``.
         """
         from edgesnn.student.model.integer_aware import IntegerForward
 
-        self._integer = IntegerForward(self, fp16, exponent)
+        self._integer = IntegerForward(self, storage, exponent)
 
     def leave_integer_aware(self) -> None:
         """Back to the float forward pass."""

@@ -14,6 +14,9 @@ from edgesnn.errors import UsageError
 _NEAR = 15.0
 """Logits so far below the best, after temperature, are looked at only where the nucleus reaches them."""
 
+_ROWS = 8
+"""Rows looked at together, few enough to stay near the processor."""
+
 
 @dataclass(frozen=True, slots=True)
 class DrawSettings:
@@ -73,16 +76,24 @@ def draw(
     Returns:
         int64 ``[b]``; of equal logits the smaller id.
     """
+    parts = [slice(first, first + _ROWS) for first in range(0, len(logits), _ROWS)]
+    chosen = [_draw(logits[part], context[part], banned, u[part], settings) for part in parts]
+    return np.concatenate(chosen)
+
+
+def _draw(
+    logits: Tensor, context: Tensor, banned: Tensor, u: NDArray[np.float64], settings: DrawSettings
+) -> NDArray[np.int64]:
+    """`draw` of some rows."""
     scores = logits.float().clone()
     if settings.repetition_penalty != 1:
         seen = scores.gather(1, context)
         penalty = settings.repetition_penalty
         scores.scatter_(1, context, torch.where(seen > 0, seen / penalty, seen * penalty))
-    scores[:, banned] = -torch.inf
+    scores.masked_fill_(banned, -torch.inf)
     if settings.temperature == 0:
         return scores.argmax(1).cpu().numpy()
-    scores = (scores - scores.amax(1, keepdim=True)) / settings.temperature
-    weights = scores.exp()
+    weights = scores.sub_(scores.amax(1, keepdim=True)).div_(settings.temperature).exp_()
     total = weights.sum(1, dtype=torch.float64).cpu().numpy()
     values = weights.cpu().numpy()
     least = np.float32(np.exp(-_NEAR))

@@ -12,8 +12,9 @@ from torch import nn
 
 from edgesnn.errors import ConfigError, TrainingError
 from edgesnn.student.artifact.evaluate import EvalDocuments, Evaluation, evaluate
-from edgesnn.student.artifact.files import stored_state, write_artifact
+from edgesnn.student.artifact.files import write_artifact
 from edgesnn.student.artifact.metadata import describe_run
+from edgesnn.student.artifact.storage import restored_state, stored_state
 from edgesnn.student.config import TrainConfig
 from edgesnn.student.kernels.rounding import WEIGHT_MAX, row_scales
 from edgesnn.student.model import registry
@@ -224,9 +225,9 @@ class TrainingRun:
             self.phase = "frozen"
         if model is not None and self.step >= config.integer_at and self.phase == "frozen":
             if self.exponent is None:
-                chosen = choose_exponent(self.model, self.few, config.fp16)
+                chosen = choose_exponent(self.model, self.few, config.storage)
                 self.exponent = round(self.workers.of_first(chosen))
-            model.set_integer_aware(config.fp16, self.exponent)
+            model.set_integer_aware(config.storage, self.exponent)
             self.phase = "integer"
 
     def _step(self, lr: float, measure: bool) -> tuple[float, float | None]:
@@ -299,7 +300,7 @@ class TrainingRun:
         quality = evaluate(self.model, held_out)
         integer = None
         if model is not None and self.exponent is not None:
-            model.set_integer_aware(False, self.exponent)
+            model.set_integer_aware("float32", self.exponent)
             integer = evaluate(self.model, held_out)
             model.leave_integer_aware()
         student.record_spike_rates(False)
@@ -310,8 +311,8 @@ class TrainingRun:
         best = self.keeper.best
         if best is not None and best["phase"] == self.phase and best["step"] != self.step:
             self.model.load_state_dict(self.keeper.best_state())
-        state = stored_state(self.model, self.config.fp16)
-        self.model.load_state_dict(state)
+        state = stored_state(self.model, self.config.storage)
+        self.model.load_state_dict(restored_state(state))
         quality, integer, rates = self._score()
         results = {
             "steps": self.step,
@@ -363,13 +364,13 @@ def _out_of_memory(error: BaseException, config: TrainConfig) -> TrainingError |
     )
 
 
-def choose_exponent(model: nn.Module, text: EvalDocuments, fp16: bool) -> int:
+def choose_exponent(model: nn.Module, text: EvalDocuments, storage: str) -> int:
     """The exponent of the integer logits with the fewest bits on a text; a tie goes to the smaller one.
 
     Args:
         model: A student in float form, its norms frozen.
         text: Documents.
-        fp16: Whether matrices will be stored as float16.
+        storage: How matrices will be stored: ``float32``, ``float16`` or ``int8``.
     """
     student = cast(registry.IntegerAware, model)
     device = next(model.parameters()).device
@@ -385,7 +386,7 @@ def choose_exponent(model: nn.Module, text: EvalDocuments, fp16: bool) -> int:
     top = (math.floor(math.log2(WEIGHT_MAX / largest)) if largest > 0 else 0) + _CLIPPED_TOO
     scores: dict[int, float] = {}
     for exponent in range(top, top - EXPONENTS_TRIED, -1):
-        student.set_integer_aware(fp16, exponent)
+        student.set_integer_aware(storage, exponent)
         scores[exponent] = evaluate(model, text).nats
     student.leave_integer_aware()
     model.train(was_training)

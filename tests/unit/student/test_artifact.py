@@ -13,9 +13,15 @@ torch = pytest.importorskip("torch", reason="needs the `train` extra")
 import safetensors.torch  # noqa: E402
 
 from edgesnn.errors import ArtifactError, OutputError  # noqa: E402
+from edgesnn.program.artifact import read_artifact  # noqa: E402
+from edgesnn.program.compile import compile_program  # noqa: E402
+from edgesnn.program.fold import fold  # noqa: E402
+from edgesnn.program.ops import Linear  # noqa: E402
 from edgesnn.student import SnnConfig, TrainConfig, load_student, train_student  # noqa: E402
 from edgesnn.student.artifact import files as artifact  # noqa: E402
 from edgesnn.student.artifact.evaluate import EvalDocuments, evaluate  # noqa: E402
+from edgesnn.student.artifact.files import read_state  # noqa: E402
+from edgesnn.student.artifact.storage import stored_state  # noqa: E402
 from edgesnn.text.tokenizer import load_tokenizer  # noqa: E402
 
 from .conftest import SMALL  # noqa: E402
@@ -99,6 +105,61 @@ def test_both_weight_files_hold_the_same_tensors_and_fp16_halves_them(trained):
     assert (trained / "student.safetensors").stat().st_size < 0.62 * full + 8000
 
 
+@pytest.fixture(scope="module")
+def trained_int8(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("int8") / "student"
+    config = TrainConfig(
+        output_dir=str(directory),
+        vocab_size=400,
+        max_length=32,
+        num_steps=20,
+        eval_tokens=300,
+        int8=True,
+        architecture_options=dict(SMALL),
+    )
+    train_student(config)
+    return directory
+
+
+def test_int8_is_read_alike_by_torch_and_numpy_and_scores_what_metadata_says(trained_int8):
+    stored = safetensors.torch.load_file(trained_int8 / "student.safetensors")
+    matrices = {name for name, tensor in stored.items() if tensor.dtype == torch.int8}
+    assert {"embed.weight", "blocks.0.attn.qkv.weight", "readout.weight"} <= matrices
+    assert stored["embed.weight_scale"].shape == (1, SMALL["rank"])
+    full = sum(4 * stored[name].numel() for name in matrices)
+    assert sum(stored[n].numel() + 4 * stored[n + "_scale"].numel() for n in matrices) < 0.4 * full
+    by_numpy = read_artifact(trained_int8).tensors
+    by_torch = read_state(trained_int8)
+    assert by_numpy.keys() == by_torch.keys() == stored.keys() - {name + "_scale" for name in matrices}
+    for name, array in by_numpy.items():
+        assert np.array_equal(array, by_torch[name].float().numpy()), name
+    model, metadata = load_student(trained_int8)
+    held = np.load(trained_int8 / "eval.npz", allow_pickle=False)
+    text = EvalDocuments(held["ids"], held["doc_starts"], held["doc_bytes"])
+    assert evaluate(model, text).as_dict() == metadata["training_results"]["eval"]
+
+
+def test_the_program_of_an_int8_student_holds_the_stored_codes(trained_int8):
+    stored = safetensors.torch.load_file(trained_int8 / "student.safetensors")
+    program = compile_program(fold(read_artifact(trained_int8)), None).program
+    assert np.array_equal(program.embed.table, stored["embed.weight"].numpy())
+    first = next(program.all(Linear))
+    assert np.array_equal(first.weight, stored["blocks.0.attn.qkv.weight"].numpy().T)
+
+
+@pytest.mark.parametrize("scales", [None, torch.ones(3, 1), torch.ones(1, 1)])
+def test_codes_without_scales_that_fit_are_refused(trained_int8, tmp_path, scales):
+    copy = Path(shutil.copytree(trained_int8, tmp_path / "copy"))
+    state = safetensors.torch.load_file(copy / "student.safetensors")
+    del state["readout.weight_scale"]
+    if scales is not None:
+        state["readout.weight_scale"] = scales
+    safetensors.torch.save_file(state, copy / "student.safetensors")
+    for read in (read_artifact, load_student):
+        with pytest.raises(ArtifactError, match="'readout.weight'.* is int8 without scales that fit it"):
+            read(copy)
+
+
 def test_student_pt_serves_where_safetensors_is_missing(copy):
     before, _ = load_student(copy)
     (copy / "student.safetensors").unlink()
@@ -157,7 +218,7 @@ def test_wrong_tensors_are_named(copy):
     expect("1 missing tensors.*readout.bias", readout__bias=None)
     expect("1 unexpected tensors.*head.weight", head__weight=torch.zeros(2))
     expect("'readout.bias' has the wrong shape", readout__bias=torch.zeros(3))
-    expect("'readout.bias' has the wrong dtype", readout__bias=torch.zeros(16, dtype=torch.int8))
+    expect("'readout.bias' has the wrong dtype", readout__bias=torch.zeros(16, dtype=torch.int32))
     expect("'readout.bias' holds NaN", readout__bias=torch.full((16,), float("nan")))
 
 
@@ -205,7 +266,7 @@ def test_a_write_that_fails_leaves_the_old_artifact_intact(copy, monkeypatch):
     monkeypatch.setattr(artifact.os, "fsync", full)
     tokenizer = load_tokenizer(copy / "tokenizer.json")
     with pytest.raises(OutputError, match="No space left"):
-        artifact.write_artifact(copy, artifact.stored_state(model, False), metadata, tokenizer, held)
+        artifact.write_artifact(copy, stored_state(model, "float32"), metadata, tokenizer, held)
     assert {path.name: path.read_bytes() for path in copy.iterdir()} == before
 
 

@@ -27,7 +27,7 @@ def model():
 def test_two_texts_in_one_row_give_the_logits_of_each_alone(model, integer):
     model.eval()
     if integer:
-        model.set_integer_aware(False, 8)
+        model.set_integer_aware("float32", 8)
     first, second = torch.randint(0, 300, (1, 23)), torch.randint(0, 300, (1, 30))
     with torch.no_grad():
         alone = [model(first), model(second)]
