@@ -28,11 +28,13 @@ _FILE = re.compile(r".*-[0-9a-f]{8}\.lock")
 _UNUSED_S = 24 * 3600.0
 #: Whoever looks whether a file can go holds it that long at most: a lock that is taken once waits for it.
 _LOOK_S = 0.2
+#: All users of a machine meet here, whatever their TMPDIR says.
+_EVERYONES = "/tmp"  # nosec B108
 
 
 def lock_path(name: str) -> Path:
     """The file behind a lock: readable, and different for different names."""
-    root = os.environ.get(VARIABLE) or ("/tmp" if os.name == "posix" else tempfile.gettempdir())
+    root = os.environ.get(VARIABLE) or (_EVERYONES if os.name == "posix" else tempfile.gettempdir())
     readable = re.sub(r"[^A-Za-z0-9._-]+", "_", name)[:60]
     digest = hashlib.sha256(name.encode()).hexdigest()[:8]
     return Path(root) / "edgesnn-locks" / f"{readable}-{digest}.lock"

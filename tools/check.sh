@@ -42,6 +42,9 @@ check "ruff check" "$bin/ruff" check .
 check "ruff format" "$bin/ruff" format --check .
 beside "mypy" "$bin/python" -m mypy --strict
 check "import rules" "$bin/lint-imports" --no-cache
+check "security rules" "$bin/bandit" --quiet --severity-level medium --recursive edgesnn tools firmware_bridge
+check "bill of materials" "$bin/python" tools/sbom.py --check
+check "known weaknesses" "$bin/python" tools/audit.py
 if [ "${1:-all}" = all ]; then
   # One worker per core, a file's tests on one of them, in the order of tests/conftest.py: the long files first.
   check "pytest" "$bin/python" -m pytest -rs --durations=20 \

@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+import tarfile
 import zipfile
 from importlib.util import find_spec
 from pathlib import Path
@@ -80,6 +82,27 @@ def test_the_wheel_holds_the_data_and_no_tests(wheel):
             assert f"edgesnn/_data/lava/{path.relative_to(ROOT / 'firmware_bridge' / 'lava')}" in names
     assert "edgesnn/py.typed" in names
     assert not [name for name in names if name.startswith(("tests/", "docs/", "tools/"))]
+
+
+def test_the_wheel_says_its_licence_and_what_is_in_it(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        (folder,) = {name.split("/")[0] for name in archive.namelist() if ".dist-info/" in name}
+        for name in ("LICENSE", "NOTICE", "reference/NOTICE"):
+            assert archive.read(f"{folder}/licenses/{name}") == (ROOT / name).read_bytes()
+        bill = json.loads(archive.read(f"{folder}/sboms/sbom.cdx.json"))
+        described = archive.read(f"{folder}/METADATA").decode()
+    assert "License-Expression: Apache-2.0" in described and "Author: the edgesnn contributors" in described
+    needed = {line.split(":")[1] for line in described.splitlines() if line.startswith("Requires-Dist:")}
+    named = {component["name"] for component in bill["components"] if component["type"] == "library"}
+    assert named == {re.split(r"[<>=!~]", each)[0].strip() for each in needed if ";" not in each}
+
+
+def test_the_source_distribution_holds_the_documentation(wheel):
+    (path,) = wheel.parent.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        names = {name.split("/", 1)[1] for name in archive.getnames() if "/" in name}
+    pages = {page.relative_to(ROOT).as_posix() for page in (ROOT / "docs").rglob("*.md")}
+    assert pages | {"README.md", "LICENSE", "NOTICE", "SECURITY.md", "CHANGELOG.md", "sbom.cdx.json"} <= names
 
 
 def test_the_installed_program_shows_its_help_and_its_profiles(program, tmp_path):

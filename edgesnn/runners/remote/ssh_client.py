@@ -22,7 +22,8 @@ from edgesnn.scratch import ScratchFolder
 #: Names a configuration in place of the user's.
 CONFIG_VARIABLE = "EDGESNN_SSH_CONFIG"
 INSTALL = "install it: apt install openssh-client"
-BASE = "/tmp"
+#: On the board; a folder of a random name is made there.
+BASE = "/tmp"  # nosec B108
 #: ssh's own exit code for trouble of its own (its manual).
 TROUBLE = 255
 CONNECT_S = 10
