@@ -15,6 +15,7 @@ import numpy as np
 from edgesnn.api.options import Progress, silent
 from edgesnn.api.students import export_student, student_folder
 from edgesnn.bundle.bundle import MANIFEST_NAME, Bundle
+from edgesnn.bundle.signature import VARIABLE, allowed_signers, require_signer
 from edgesnn.errors import BundleError, OutputError
 from edgesnn.locks import locked_file
 from edgesnn.program.artifact import METADATA_NAME, read_metadata
@@ -33,7 +34,8 @@ def open_bundle(bundle: Bundle | str | os.PathLike[str]) -> Bundle:
         bundle: Its folder, or a file of it; one that is open already is given back.
 
     Raises:
-        BundleError: It is no bundle or breaks one of its promises; of a student of version 1.0 it says why.
+        BundleError: It is no bundle or breaks one of its promises; of a student of version 1.0 it says why;
+            ``EDGESNN_ALLOWED_SIGNERS`` is set and nobody of that list signed it.
 
     Examples:
         >>> bundle = edgesnn.open_bundle("bundle")
@@ -50,7 +52,11 @@ def open_bundle(bundle: Bundle | str | os.PathLike[str]) -> Bundle:
                 f"'{path}' is a student, not a bundle, and {reason}",
                 remedy="edgesnn export ARTIFACT -o BUNDLE writes ONNX that runs on the target cpu",
             )
-    return Bundle(path)
+    signers = allowed_signers()
+    opened = Bundle(path)
+    if signers is not None:
+        require_signer(opened, signers)
+    return opened
 
 
 @contextmanager
@@ -75,6 +81,12 @@ def bundle_of(
     if (path / MANIFEST_NAME).is_file() or not (path / METADATA_NAME).is_file():
         yield open_bundle(path)
         return
+    if allowed_signers() is not None:
+        raise BundleError(
+            f"'{path}' is a student, which carries no signature",
+            limit=f"a signed bundle ({VARIABLE} is set)",
+            remedy="edgesnn export STUDENT -o BUNDLE, then edgesnn sign BUNDLE --key FILE",
+        )
     with _kept_bundle(path, formats, on_progress) as bundle:
         yield bundle
 

@@ -13,6 +13,7 @@ COMPILERS = {"EDGESNN_CC", "CC", "ziglang", "ZIG_GLOBAL_CACHE_DIR"}
 #: Who starts programs, and which; everyone else asks one of these.
 PROGRAMS = {
     "toolchain.py": "C compilers",
+    "bundle/signature.py": "ssh-keygen",
     "children.py": "Python of our own, which answers in JSON lines",
     "record/provenance.py": "git",
     "runners/board/emulator.py": "QEMU, which ends with its host",

@@ -1,0 +1,1 @@
+"""`edgesnn sign`: say who made a bundle."""
