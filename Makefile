@@ -20,7 +20,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install -qq --constraint constraints.txt
 
-.PHONY: help setup setup-test demo test gate gate-baseline bench train-reference lint format docs constraints clean
+.PHONY: help setup setup-test demo test gate gate-baseline bench pythons train-reference lint format docs constraints clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 18
@@ -88,6 +88,9 @@ bench: setup-test  ## every benchmark, one after the other
 
 docs: setup-test  ## regenerate docs/cli.md, docs/api.md and docs/schema/*.json
 	@$(BIN)/python -m edgesnn.cli.reference
+
+pythons: setup-test  ## the demo from the wheel on every Python from 3.11 on that is here
+	@bash tools/pythons.sh
 
 constraints:  ## resolve every dependency anew and pin the result
 	@bash tools/pin.sh

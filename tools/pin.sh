@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Writes constraints.txt: the versions that pip resolves today for edgesnn, its extras and its build tools.
+# Writes constraints.txt: the versions that pip resolves today for edgesnn, its extras and its build tools; and
+# minima.txt: the oldest versions that edgesnn says it takes.
 set -euo pipefail
 
 work=build/pin
@@ -20,3 +21,11 @@ python=$work/venv/bin/python
     LC_ALL=C sort -f
 } >"$work/constraints.txt"
 mv "$work/constraints.txt" constraints.txt
+"$python" -m pip install --quiet uv
+{
+  echo "# The oldest versions that edgesnn says it takes, with what they need beside them: the wheel is tested with these"
+  echo "# (tests/cli/test_wheel.py), everything else with constraints.txt. Regenerate with 'make constraints'."
+  "$work/venv/bin/uv" pip compile --quiet --no-header --no-annotate --resolution lowest-direct \
+    --python-version 3.11 pyproject.toml
+} >"$work/minima.txt"
+mv "$work/minima.txt" minima.txt

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from importlib.util import find_spec
 from pathlib import Path
@@ -55,12 +56,12 @@ def wheel(tmp_path_factory, cache):
 
 @pytest.fixture(scope="module")
 def program(wheel, tmp_path_factory, cache):
-    """The installed ``edgesnn``, in an environment that held nothing before."""
+    """The installed ``edgesnn`` with the oldest versions it says it takes, in an environment of its own."""
     folder = tmp_path_factory.mktemp("user")
     run(sys.executable, "-m", "venv", folder / "venv", cwd=folder)
     python = folder / "venv" / BIN / "python"
     install = [python, "-m", "pip", "install", "--quiet", "--no-compile"]
-    run(*install, "--constraint", ROOT / "constraints.txt", wheel, cwd=folder, environment=cache)
+    run(*install, "--constraint", ROOT / "minima.txt", wheel, cwd=folder, environment=cache)
     return folder / "venv" / BIN / "edgesnn"
 
 
@@ -95,6 +96,15 @@ def test_the_wheel_says_its_licence_and_what_is_in_it(wheel):
     needed = {line.split(":")[1] for line in described.splitlines() if line.startswith("Requires-Dist:")}
     named = {component["name"] for component in bill["components"] if component["type"] == "library"}
     assert named == {re.split(r"[<>=!~]", each)[0].strip() for each in needed if ";" not in each}
+
+
+def test_the_oldest_versions_are_those_that_the_project_says_it_takes():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    lines = (ROOT / "minima.txt").read_text("utf-8").splitlines()
+    pinned = dict(line.split("==") for line in lines if not line.startswith("#"))
+    for requirement in project["dependencies"]:
+        name, least = requirement.split(">=")
+        assert (pinned[name] + ".").startswith(least + ".") or pinned[name] == f"{least}.0", requirement
 
 
 def test_the_source_distribution_holds_the_documentation(wheel):
