@@ -21,10 +21,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from edgesnn import open_bundle
 from edgesnn.bundle.bundle import PROGRAM_NAME
+from edgesnn.firmware import EMULATED, find_firmware
 from edgesnn.program.snn_format import to_bytes
 from edgesnn.runners.board.address import KERNELS
 from edgesnn.runners.board.board import Board
-from edgesnn.runners.board.build import BOARDS, find_firmware
 from edgesnn.runners.board.emulator import INSTRUCTION_NS, EmulatorLine
 from edgesnn.runners.board.session import BoardSession
 from tests.support.random_program import RandomShape, random_program
@@ -35,7 +35,7 @@ TOKENS, SECONDS = 64, 3600.0
 
 def measure(name: str, data: bytes) -> list[dict[str, Any]]:
     rows = []
-    for kind in BOARDS.values():
+    for kind in EMULATED.values():
         with BoardSession(EmulatorLine(kind, find_firmware(kind), data)) as session:
             board, hello = Board(session), session.hello
             for kernels in KERNELS:

@@ -83,7 +83,12 @@ BARE_METAL = {
     name: CompileTarget(
         name, "arm-none-eabi", (f"-mcpu={name}", "-mthumb", f"-mfloat-abi={abi}"), None, (), 40, 32
     )
-    for name, abi in (("cortex-m4", "soft"), ("cortex-m7", "soft"), ("cortex-m55", "hard"))
+    for name, abi in (
+        ("cortex-m4", "soft"),
+        ("cortex-m7", "soft"),
+        ("cortex-m33", "soft"),
+        ("cortex-m55", "hard"),
+    )
 }
 
 

@@ -21,7 +21,8 @@
 
 static uint8_t model_place[MODEL_MAX] __attribute__((aligned(64)));
 static uint8_t arena_place[ARENA_MAX] __attribute__((aligned(64)));
-static board_facts facts = {"loopback", 1000000000u, 0, model_place, MODEL_MAX, arena_place, ARENA_MAX, 0, 0};
+static board_facts facts = {"loopback",  1000000000u, 0, model_place, MODEL_MAX, arena_place,
+                            ARENA_MAX, 0,           0, NULL,        0};
 static char **arguments;
 static uint8_t came[4096];
 static size_t got, taken;

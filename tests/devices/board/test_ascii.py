@@ -8,9 +8,9 @@ import pytest
 
 from edgesnn import open_bundle
 from edgesnn.bundle.bundle import PROGRAM_NAME
+from edgesnn.firmware import EMULATED, find_firmware
 from edgesnn.program.golden import Golden
 from edgesnn.runners.board.board import Board
-from edgesnn.runners.board.build import BOARDS, find_firmware
 from edgesnn.runners.board.emulator import EmulatorLine
 from edgesnn.runners.board.frames import InferFlag
 from edgesnn.runners.board.qemu import QemuRunner
@@ -163,10 +163,10 @@ def test_text_and_frames_share_the_line():
 
 
 @pytest.mark.skipif(QemuRunner.missing() is not None, reason=str(QemuRunner.missing()))
-@pytest.mark.parametrize("machine", sorted(BOARDS))
+@pytest.mark.parametrize("machine", sorted(EMULATED))
 def test_an_emulated_board_opens_the_model_in_its_memory_and_answers(machine):
     bundle = open_bundle(shared_bundle())
-    kind, data = BOARDS[machine], bundle.file(PROGRAM_NAME).read_bytes()
+    kind, data = EMULATED[machine], bundle.file(PROGRAM_NAME).read_bytes()
     line = EmulatorLine(kind, find_firmware(kind), data)
     try:
         assert lines(listen(line))[-1] == "m-init-done"
