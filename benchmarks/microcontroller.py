@@ -1,10 +1,13 @@
-"""Instructions of one token on emulated microcontrollers, and the memory that they need.
+"""Instructions of one token on emulated microcontrollers, the memory that they need, and what the line costs.
 
     python benchmarks/microcontroller.py [BUNDLE ...] [--json]
 
 Every board that QEMU can be and every kernel set runs the same random tokens, the attention windows full.
 Without bundles: a small preset (d 64, N 2, V 1,024, T 4; random weights at a spike rate of 15 %). SIMULATED:
 instructions under ``-icount shift=5``, to 31 of them; no time, no cycles, no energy of any hardware.
+
+The line is measured on the Cortex-M7: how fast a model arrives (MEASURED on this computer, over the emulated
+line), and which share of a window of 10 s of the emulated clock is not the steps themselves (SIMULATED).
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +35,8 @@ from tests.support.random_program import RandomShape, random_program
 
 SMALL = RandomShape(1024, 64, 2, (8, 16, 32, 32), 128, 32, 4, shifted=32, clip=False)
 TOKENS, SECONDS = 64, 3600.0
+WINDOW_S = 10.0
+LINE_BOARD = "mps2-an500"
 
 
 def measure(name: str, data: bytes) -> list[dict[str, Any]]:
@@ -61,6 +67,29 @@ def measure(name: str, data: bytes) -> list[dict[str, Any]]:
     return rows
 
 
+def line_costs(name: str, data: bytes) -> dict[str, Any]:
+    kind = EMULATED[LINE_BOARD]
+    with BoardSession(EmulatorLine(kind, find_firmware(kind))) as session:
+        board, hz = Board(session), session.hello.tick_hz
+        begun = time.perf_counter()
+        model = board.load(data)
+        upload_s = time.perf_counter() - begun
+        assert model.sent == len(data)
+        ids = np.random.default_rng(0).integers(0, model.vocab, model.window + TOKENS)
+        step_s = np.mean(board.ticks(board.run(ids, repeat=1, seconds=SECONDS).steps)) / hz
+        ids = np.random.default_rng(0).integers(0, model.vocab, int(WINDOW_S / step_s) + 1)
+        run = board.run(ids, repeat=1, seconds=SECONDS)
+        steps = int(board.ticks(run.steps).sum())
+        return {
+            "model": name,
+            "model_bytes": len(data),
+            "upload_bytes_per_s": len(data) / upload_s,
+            "window_s": (run.end - run.start) / hz,
+            "busy_replies": board.statistics()["busy_replies"],
+            "line_share": 1 - steps / (run.end - run.start),
+        }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("bundles", nargs="*", type=Path)
@@ -71,8 +100,9 @@ def main() -> None:
         bundle = open_bundle(path)
         models[bundle.name] = bundle.file(PROGRAM_NAME).read_bytes()
     rows = [row for name, data in models.items() for row in measure(name, data)]
+    lines = [line_costs(name, data) for name, data in models.items()]
     if options.json:
-        print(json.dumps(rows, indent=2))
+        print(json.dumps({"instructions": rows, "line": lines}, indent=2))
         return
     print(f"{'model':14} {'board':24} {'kernels':10} {'instructions/token (SIMULATED)':>31}")
     for row in rows:
@@ -84,6 +114,12 @@ def main() -> None:
         said = ", ".join(f"{part} {one[f'{part}_bytes']:,}" for part in parts)
         print(f"{name}: model {len(data):,} bytes, firmware {one['firmware_bytes']:,} bytes")
         print(f"{name}: RAM without the model {ram:,} bytes ({said})")
+    for line in lines:
+        print(f"{line['model']}: upload {line['upload_bytes_per_s'] / 1000:,.0f} kB/s (opening included)")
+        print(
+            f"{line['model']}: the line takes {line['line_share']:.2%} of a window of {line['window_s']:.1f} s "
+            f"with {line['busy_replies']} replies in it (SIMULATED)"
+        )
 
 
 if __name__ == "__main__":
