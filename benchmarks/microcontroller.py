@@ -117,7 +117,7 @@ def main() -> None:
     for line in lines:
         print(f"{line['model']}: upload {line['upload_bytes_per_s'] / 1000:,.0f} kB/s (opening included)")
         print(
-            f"{line['model']}: the line takes {line['line_share']:.2%} of a window of {line['window_s']:.1f} s "
+            f"{line['model']}: the line takes {line['line_share']:.2%} of {line['window_s']:.1f} s of window "
             f"with {line['busy_replies']} replies in it (SIMULATED)"
         )
 
