@@ -39,7 +39,7 @@ def export(
         str | None,
         typer.Option(
             "--format",
-            help="Comma-separated formats; by default all that can be written here but torchscript.",
+            help="Comma-separated formats; by default all but torchscript and firmware.",
         ),
     ] = None,
     name: Annotated[
@@ -78,6 +78,7 @@ def export(
     Examples:
         edgesnn export reference -o bundle
         edgesnn export artifacts/mine -o bundle --format c,onnx --force
+        edgesnn export artifacts/mine -o bundle --format firmware
         edgesnn export --model-path artifacts/mine/student.pt --output-path student.torchscript.pt
         edgesnn export old/student.pt -o bundle --tokenizer gpt2/tokenizer.json
     """

@@ -70,7 +70,14 @@ uint64_t board_now(void) {
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-void board_pin(int high) { (void)high; }
+/* Every level with its time, where the variable names a file. */
+void board_pin(int high) {
+    const char *name = getenv("LOOPBACK_PIN");
+    FILE *file = name == NULL ? NULL : fopen(name, "a");
+    if (file == NULL) return;
+    fprintf(file, "%llu %d\n", (unsigned long long)board_now(), high);
+    fclose(file);
+}
 uint32_t board_stack_used(void) { return 0; }
 
 void board_reboot(int cause) {
