@@ -19,8 +19,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -36,9 +38,12 @@ from edgesnn.program.snn_format import to_bytes
 from edgesnn.runners.board.address import KERNELS
 from edgesnn.runners.board.board import Board
 from edgesnn.runners.board.emulator import INSTRUCTION_NS, EmulatorLine, emulator_version, missing_emulator
+from edgesnn.runners.board.lines import SerialLine
 from edgesnn.runners.board.session import BoardSession
 from edgesnn.toolchain import BARE_METAL, cross_compiler
+from tests.support.devices.loopback import TerminalBoard
 from tests.support.random_program import RandomShape, random_program
+from tests.support.shared import VARIABLE
 
 SMALL = RandomShape(1024, 64, 2, (8, 16, 32, 32), 128, 32, 4, shifted=32, clip=False)
 TOKENS, SECONDS = 64, 3600.0
@@ -76,26 +81,42 @@ def measure(name: str, data: bytes, sets: tuple[str, ...] = KERNELS) -> list[dic
     return rows
 
 
-def line_costs(name: str, data: bytes) -> dict[str, Any]:
-    kind = EMULATED[LINE_BOARD]
-    with BoardSession(EmulatorLine(kind, find_firmware(kind))) as session:
-        board, hz = Board(session), session.hello.tick_hz
+def upload_rates(data: bytes) -> dict[str, float]:
+    """Bytes a second, opening included: over the emulated UART, and to the same C on this computer's pty."""
+    kind, rates = EMULATED[LINE_BOARD], {}
+
+    def load(session: BoardSession) -> float:
         begun = time.perf_counter()
+        sent = Board(session).load(data).sent
+        assert sent == len(data)
+        return sent / (time.perf_counter() - begun)
+
+    with BoardSession(EmulatorLine(kind, find_firmware(kind))) as session:
+        rates[f"the UART of {kind.name} in QEMU"] = load(session)
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ.setdefault(VARIABLE, folder)
+        with TerminalBoard(1 << 24) as board, BoardSession(SerialLine(board.port, 115_200)) as session:
+            rates["a pseudo-terminal"] = load(session)
+    return rates
+
+
+def line_share(name: str, data: bytes) -> dict[str, Any]:
+    """What of a window of the emulated clock is not its steps, and how often the host asked meanwhile."""
+    kind = EMULATED[LINE_BOARD]
+    with BoardSession(EmulatorLine(kind, find_firmware(kind), data)) as session:
+        board, hz = Board(session), session.hello.tick_hz
         model = board.load(data)
-        upload_s = time.perf_counter() - begun
-        assert model.sent == len(data)
         ids = np.random.default_rng(0).integers(0, model.vocab, model.window + TOKENS)
         step_s = np.mean(board.ticks(board.run(ids, repeat=1, seconds=SECONDS).steps)) / hz
+        before = board.statistics()["busy_replies"]
         ids = np.random.default_rng(0).integers(0, model.vocab, int(WINDOW_S / step_s) + 1)
         run = board.run(ids, repeat=1, seconds=SECONDS)
         steps = int(board.ticks(run.steps).sum())
         return {
             "model": name,
-            "model_bytes": len(data),
-            "upload_bytes_per_s": len(data) / upload_s,
             "window_s": (run.end - run.start) / hz,
-            "busy_replies": board.statistics()["busy_replies"],
-            "line_share": 1 - steps / (run.end - run.start),
+            "busy_replies": board.statistics()["busy_replies"] - before,
+            "share": 1 - steps / (run.end - run.start),
         }
 
 
@@ -157,9 +178,10 @@ def main() -> None:
         bundle = open_bundle(path)
         models[bundle.name] = bundle.file(PROGRAM_NAME).read_bytes()
     rows = [row for name, data in models.items() for row in measure(name, data)]
-    lines = [line_costs(name, data) for name, data in models.items()]
+    lines = [line_share(name, data) for name, data in models.items()]
+    rates = upload_rates(min(models.values(), key=len))
     if options.json:
-        print(json.dumps({"instructions": rows, "line": lines}, indent=2))
+        print(json.dumps({"instructions": rows, "line": lines, "upload": rates}, indent=2))
         return
     print(f"{'model':14} {'board':24} {'kernels':10} {'instructions/token (SIMULATED)':>31}")
     for row in rows:
@@ -172,11 +194,10 @@ def main() -> None:
         print(f"{name}: model {len(data):,} bytes, firmware {one['firmware_bytes']:,} bytes")
         print(f"{name}: RAM without the model {ram:,} bytes ({said})")
     for line in lines:
-        print(f"{line['model']}: upload {line['upload_bytes_per_s'] / 1000:,.0f} kB/s (opening included)")
-        print(
-            f"{line['model']}: the line takes {line['line_share']:.2%} of {line['window_s']:.1f} s of window "
-            f"with {line['busy_replies']} replies in it (SIMULATED)"
-        )
+        said = f"{line['busy_replies']} replies in {line['window_s']:.1f} s of window (SIMULATED)"
+        print(f"{line['model']}: the line takes {line['share']:.2%}, {said}")
+    for name, rate in rates.items():
+        print(f"upload over {name}: {rate / 1000:,.0f} kB/s (MEASURED on this computer)")
 
 
 if __name__ == "__main__":

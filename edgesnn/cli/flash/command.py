@@ -31,7 +31,7 @@ def flash(
     """
     with session("flash", json_mode) as out:
         from edgesnn.api.bundles import open_bundle
-        from edgesnn.api.flashing import flash_bundle
+        from edgesnn.runners.board.flashing import flash_bundle
 
         with out.progress() as progress:
             task = progress.add_task("building", total=None, detail="")

@@ -6,11 +6,11 @@ import shutil
 import pytest
 
 from edgesnn import open_bundle
-from edgesnn.api import flashing
-from edgesnn.api.flashing import flash_bundle
 from edgesnn.bundle.bundle import PROGRAM_NAME
 from edgesnn.errors import MissingExtraError, RunnerError, UsageError
 from edgesnn.firmware import missing_compiler
+from edgesnn.runners.board import flashing
+from edgesnn.runners.board.flashing import flash_bundle
 from tests.support.bundles import shared_bundle
 from tests.support.devices.loopback import TerminalBoard, why_no_compiler
 

@@ -12,6 +12,9 @@ from edgesnn.bundle.bundle import PROGRAM_NAME, Bundle
 from edgesnn.errors import MissingExtraError, RunnerError, UsageError
 from edgesnn.firmware import BOARDS, EMULATED, BoardKind, find_firmware, firmware_size, flash_image
 from edgesnn.names import unknown
+from edgesnn.runners.board.address import BAUD
+from edgesnn.runners.board.lines import SerialLine
+from edgesnn.runners.board.session import BoardSession
 from edgesnn.toolchain import build_once, run_tool
 
 #: Programs that write a board's flash, the usual one first; ELF, BIN and START stand for the firmware as an
@@ -136,10 +139,6 @@ def _ask(kind: BoardKind, port: str) -> str:
     Raises:
         RunnerError: Nobody answers there, or another board.
     """
-    from edgesnn.runners.board.address import BAUD
-    from edgesnn.runners.board.lines import SerialLine
-    from edgesnn.runners.board.session import BoardSession
-
     with BoardSession(SerialLine(port, BAUD)) as session:
         hello = session.hello
     if hello.name.partition(" ")[0] != kind.name:
