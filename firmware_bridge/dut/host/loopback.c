@@ -3,7 +3,7 @@
  *     loopback MODEL_BYTES ARENA_BYTES [CAUSE]
  *
  * It ends when the other end closes. Memory is static, as on a board; the two numbers say how much of it there
- * seems to be.
+ * seems to be. LOOPBACK_NAME is what it calls itself, LOOPBACK_PIN a file for the levels of the marker pin.
  */
 #define _GNU_SOURCE
 #include <poll.h>
@@ -70,7 +70,6 @@ uint64_t board_now(void) {
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-/* Every level with its time, where the variable names a file. */
 void board_pin(int high) {
     const char *name = getenv("LOOPBACK_PIN");
     FILE *file = name == NULL ? NULL : fopen(name, "a");
@@ -91,6 +90,7 @@ void board_fault(void) { device_fault(3, 0x1000u, 0x2000u, 0x10000u, 0); }
 int main(int argc, char **argv) {
     if (argc < 3) return 2;
     arguments = argv;
+    if (getenv("LOOPBACK_NAME") != NULL) facts.name = getenv("LOOPBACK_NAME");
     facts.model_bytes = (uint32_t)strtoul(argv[1], NULL, 10);
     facts.arena_bytes = (uint32_t)strtoul(argv[2], NULL, 10);
     if (facts.model_bytes > MODEL_MAX || facts.arena_bytes > ARENA_MAX) return 2;

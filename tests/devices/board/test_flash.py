@@ -86,6 +86,15 @@ def test_only_real_boards_are_flashed(bundle):
 
 
 @pytest.mark.skipif(why_no_compiler() is not None, reason=str(why_no_compiler()))
+def test_the_board_at_the_port_says_who_it_is(tools, bundle, monkeypatch):
+    tools("picotool")
+    monkeypatch.setenv("LOOPBACK_NAME", "pico2 (Cortex-M33)")
+    with TerminalBoard() as board:
+        answers = flash_bundle(bundle, "pico2", board.port).answers
+    assert answers.startswith("pico2 (Cortex-M33), firmware 1.0, engine ")
+
+
+@pytest.mark.skipif(why_no_compiler() is not None, reason=str(why_no_compiler()))
 def test_another_board_at_the_port_is_an_error(tools, bundle):
     tools("picotool")
     with TerminalBoard() as board, pytest.raises(RunnerError, match=r"another than.*loopback.*pico2"):
