@@ -31,7 +31,7 @@ __attribute__((section(".boot"), used)) static const uint32_t image_definition[]
 
 static void pin_function(uint32_t pin, uint32_t function) {
     REGISTER(IO_BANK + 4u + 8u * pin) = function;
-    REGISTER(PADS_BANK + 4u + 4u * pin) = 0x56u; /* 4 mA, input on, Schmitt trigger, no longer isolated */
+    REGISTER(PADS_BANK + 4u + 4u * pin) = 0x5Au; /* 4 mA, input on, pulled up, Schmitt trigger, no longer isolated */
 }
 
 static void clocks(void) {
