@@ -83,7 +83,12 @@ BARE_METAL = {
     name: CompileTarget(
         name, "arm-none-eabi", (f"-mcpu={name}", "-mthumb", f"-mfloat-abi={abi}"), None, (), 40, 32
     )
-    for name, abi in (("cortex-m4", "soft"), ("cortex-m7", "soft"), ("cortex-m55", "hard"))
+    for name, abi in (
+        ("cortex-m4", "soft"),
+        ("cortex-m7", "soft"),
+        ("cortex-m33", "soft"),
+        ("cortex-m55", "hard"),
+    )
 }
 
 
@@ -122,27 +127,50 @@ class Compiler:
         Raises:
             EdgesnnError: It does not start, it fails or it does not end; of the class ``error``.
         """
-        command = [*self.command, *arguments]
-        environment = {"ZIG_GLOBAL_CACHE_DIR": str(cache_folder("zig")), **os.environ}
-        try:
-            done = subprocess.run(
-                command,
-                cwd=folder,
-                env=environment,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=BUILD_SECONDS,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise error(f"{label} did not end", limit=f"{BUILD_SECONDS} s", remedy=remedy) from None
-        except OSError as problem:
-            raise error(f"{label} failed: {problem}", actual=" ".join(command[:4]), remedy=remedy) from None
-        if done.returncode != 0:
-            lines = (done.stderr or done.stdout).strip().splitlines()
-            said = " | ".join(lines[:3])[:400] or f"exit code {done.returncode}"
-            raise error(f"{label} failed: {said}", actual=" ".join(command[:4]), remedy=remedy)
+        run_tool([*self.command, *arguments], label=label, error=error, remedy=remedy, folder=folder)
+
+
+def run_tool(
+    command: Sequence[str],
+    *,
+    label: str,
+    error: type[EdgesnnError],
+    remedy: str | None = None,
+    folder: Path | None = None,
+) -> None:
+    """Run a compiler, or a program that puts what it made on a board.
+
+    Args:
+        command: The program and its arguments.
+        label: How to call it in an error.
+        error: Class of the errors.
+        remedy: What the user can do when it fails, if there is anything.
+        folder: Where it runs; by default where this process does.
+
+    Raises:
+        EdgesnnError: It does not start, it fails or it does not end; of the class ``error``.
+    """
+    environment = {"ZIG_GLOBAL_CACHE_DIR": str(cache_folder("zig")), **os.environ}
+    try:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=BUILD_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise error(f"{label} did not end", limit=f"{BUILD_SECONDS} s", remedy=remedy) from None
+    except OSError as problem:
+        raise error(f"{label} failed: {problem}", actual=" ".join(command[:4]), remedy=remedy) from None
+    if done.returncode != 0:
+        lines = (done.stderr or done.stdout).strip().splitlines()
+        said = " | ".join(lines[:3])[:400] or f"exit code {done.returncode}"
+        raise error(f"{label} failed: {said}", actual=" ".join(command[:4]), remedy=remedy)
 
 
 def host_compiler(names: Sequence[str]) -> Compiler | None:

@@ -127,14 +127,14 @@ def _devices() -> list[Item]:
 
 def _boards() -> list[Item]:
     """Boards that QEMU can be, and serial ports of USB devices that no meter claims."""
+    from edgesnn.firmware import EMULATED
     from edgesnn.meters.opening import attached
-    from edgesnn.runners.board.build import BOARDS
     from edgesnn.runners.board.serial_port import serial_ports
 
     missing = targets.why_not("qemu")
     emulated = [
         _device(f"qemu:{board.name}", f"emulated: {board.description}", ["qemu"], missing=missing)
-        for board in BOARDS.values()
+        for board in EMULATED.values()
     ]
     claimed = {found.port for found in attached()}
     ports = [port for port in serial_ports() if port.port not in claimed]

@@ -282,7 +282,7 @@ def export_student(
             with edgesnn.
         output: The folder to make.
         formats: Names of formats, or one of them; None for all that can be written here
-            (`format_reasons` tells) but those for special clients (``torchscript``).
+            (`format_reasons` tells) but those that must be named (``torchscript``, ``firmware``).
         overwrite: Whether an existing bundle is replaced.
         name: Name of the model; the artifact folder's by default.
         cross: Comma-separated processors that the C export is also built for as static binaries.

@@ -39,7 +39,7 @@ def export(
         str | None,
         typer.Option(
             "--format",
-            help="Comma-separated formats; by default all that can be written here but torchscript.",
+            help="Comma-separated formats; by default all but torchscript and firmware.",
         ),
     ] = None,
     name: Annotated[
@@ -78,6 +78,7 @@ def export(
     Examples:
         edgesnn export reference -o bundle
         edgesnn export artifacts/mine -o bundle --format c,onnx --force
+        edgesnn export artifacts/mine -o bundle --format firmware
         edgesnn export --model-path artifacts/mine/student.pt --output-path student.torchscript.pt
         edgesnn export old/student.pt -o bundle --tokenizer gpt2/tokenizer.json
     """
@@ -169,6 +170,7 @@ def summary(bundle: Bundle) -> dict[str, Any]:
         "files": {name: entry.bytes for name, entry in manifest.files.items()},
         "exports": {name: entry.files for name, entry in manifest.exports.items()},
         "sizes": manifest.sizes,
+        **({"firmware": fit} if (fit := _fit(bundle)) is not None else {}),
         "quantisation": manifest.quantisation,
     }
 
@@ -188,6 +190,21 @@ def render(out: CommandOutput, bundle: Bundle) -> None:
         files.add_row(name, roles.get(name, ""), f"{entry.bytes:,}")
     out.print(files)
     render_cost(out, bundle)
+    if (fit := _fit(bundle)) is not None:
+        from edgesnn.exporters.firmware.report import report_rows
+
+        boards = Sheet(
+            "boards", words("board"), words("flash, with the model"), words("RAM, without it"), words("fit")
+        )
+        for row in report_rows(fit):
+            boards.add_row(*row)
+        out.print(boards)
+
+
+def _fit(bundle: Bundle) -> dict[str, Any] | None:
+    """The report of flash and RAM of the firmware export, where the bundle has one."""
+    entry = bundle.manifest.exports.get("firmware")
+    return None if entry is None else entry.signatures["fit"]
 
 
 def render_cost(out: CommandOutput, bundle: Bundle) -> None:

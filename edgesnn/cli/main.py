@@ -34,6 +34,7 @@ COMMANDS: dict[str, str] = {
     "upgrade": "Distil a student of version 1.0 into a deployable one.",
     "export": "Compile a student artifact into a bundle that devices run.",
     "sign": "Sign a bundle's manifest with an SSH key.",
+    "flash": "Put a bundle onto a microcontroller, with the firmware.",
     "verify": "Compare every runnable target with golden, bit for bit.",
     "generate": "Write text with a bundle or an artifact, streamed.",
     "chat": "Talk with a student in the terminal.",
@@ -51,7 +52,7 @@ COMMANDS: dict[str, str] = {
     "help": "Show the help of a command.",
 }
 
-FOLDERS = frozenset({"chat", "meter", "profile", "serve", "sign", "train", "upgrade"})
+FOLDERS = frozenset({"chat", "flash", "meter", "profile", "serve", "sign", "train", "upgrade"})
 
 PROGRAM = "edgesnn"
 #: So wide a terminal gets rich's help, which cuts words where it has less room.

@@ -208,4 +208,31 @@ FLAGSHIP: dict[str, Any] = {
 }
 """``--preset flagship``: about 5.3 M parameters, 5.4 MB as int8; meant for a GPU."""
 
-PRESETS: dict[str, dict[str, Any]] = {"reference": REFERENCE, "flagship": FLAGSHIP}
+TINY: dict[str, Any] = {
+    "teacher_model": None,
+    "max_length": 128,
+    "batch_size": 8,
+    "num_steps": 1000,
+    "lr": 1.2e-2,
+    "scheduler": "cosine",
+    "warmup_steps": 50,
+    "vocab_size": 1024,
+    "log_interval": 50,
+    "checkpoint_interval": 250,
+    "fp16": True,
+    "snn": REFERENCE["snn"],
+    "architecture_options": {
+        "dim": 128,
+        "depth": 2,
+        "num_heads": 4,
+        "mlp_dim": 256,
+        "rank": 64,
+        "windows": [8, 16, 32, 64],
+    },
+}
+"""``--preset tiny``: for a microcontroller with 512 kB of flash and 128 kB of RAM; minutes on one core.
+
+It learns from text alone: a teacher's pass over the text would take longer than the training.
+"""
+
+PRESETS: dict[str, dict[str, Any]] = {"tiny": TINY, "reference": REFERENCE, "flagship": FLAGSHIP}

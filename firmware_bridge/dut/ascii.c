@@ -12,6 +12,12 @@
 #define INPUT_MAX   27648u /* and its buffer: 96 * 96 * 3 */
 #define WARM_UPS    10u    /* its default */
 
+/* Built for the runner's energy mode. */
+#ifndef DUT_ENERGY
+#define DUT_ENERGY 0
+#endif
+#define PULSES_PER_S 10000u /* 100 us low: its filter wants 50 */
+
 static char line[COMMAND_MAX + 1u];
 static uint32_t held; /* COMMAND_MAX + 1: no text since the last zero */
 static uint32_t expected, loaded; /* bytes of the input, which lies where results lie */
@@ -47,6 +53,22 @@ static uint32_t lap_us(void) {
 }
 
 static void say_lap(uint32_t us) { say_line("m-lap-us-", us, "\r\n"); }
+
+/* In the energy mode the pin stands high, and a timestamp is a falling edge for a meter: nothing is said. */
+static void pulse(void) {
+    uint64_t until = board_now() + board()->tick_hz / PULSES_PER_S + 1u;
+    board_pin(0);
+    while (board_now() < until) {}
+    board_pin(1);
+}
+
+static void timestamp(void) {
+    if (DUT_ENERGY) {
+        pulse();
+    } else {
+        say_lap(lap_us());
+    }
+}
 
 /* The next word of a command, ended by a zero; NULL at its end. */
 static char *next_word(char **rest) {
@@ -194,17 +216,27 @@ static void infer(char *rest) {
     for (i = 0; i < warm && good; i++) good = infer_once();
     say("m-warmup-done\r\n");
     say_line("m-infer-start-", (uint32_t)count, "\r\n");
-    board_pin(1);
+    if (DUT_ENERGY) {
+        pulse();
+    } else {
+        board_pin(1);
+    }
     start = lap_us();
     for (i = 0; i < count && good; i++) good = infer_once();
     end = lap_us();
-    board_pin(0);
+    if (DUT_ENERGY) {
+        pulse();
+    } else {
+        board_pin(0);
+    }
     if (!good) {
         say("e-[A token is not in the vocabulary]\r\n");
         return;
     }
-    say_lap(start); /* told after the last one: sending is no part of the time */
-    say_lap(end);
+    if (!DUT_ENERGY) { /* told after the last one: sending is no part of the time */
+        say_lap(start);
+        say_lap(end);
+    }
     say("m-infer-done\r\n");
     results();
 }
@@ -217,7 +249,7 @@ static void obey(char *rest) {
     } else if (strcmp(word, "profile") == 0) {
         say("m-profile-[ULPMark for tinyML Firmware V0.0.1]\r\nm-model-[edgesnn]\r\n");
     } else if (strcmp(word, "timestamp") == 0) {
-        say_lap(lap_us());
+        timestamp();
     } else if (strcmp(word, "help") == 0) {
         say("edgesnn " DEVICE_FIRMWARE "\r\n\r\nname profile timestamp help db infer results\r\n");
     } else if (strcmp(word, "db") == 0 || strcmp(word, "infer") == 0 || strcmp(word, "results") == 0) {
@@ -242,8 +274,9 @@ void ascii_forget(void) { expected = loaded = 0; }
 void ascii_start(void) {
     held = 0;
     ascii_forget();
-    say("m-timestamp-mode-performance\r\n");
-    say_lap(lap_us());
+    if (DUT_ENERGY) board_pin(1);
+    say(DUT_ENERGY ? "m-timestamp-mode-energy\r\n" : "m-timestamp-mode-performance\r\n");
+    timestamp();
     say("m-init-done\r\nm-ready\r\n");
 }
 

@@ -9,12 +9,14 @@ typedef struct board_facts {
     const char *name;
     uint32_t tick_hz;     /* of board_now */
     uint32_t cpu_hz;      /* 0 where it is not known */
-    uint8_t *model;       /* where the model lies or is written to; 64-byte aligned */
+    uint8_t *model;       /* where a model lies or is written to; 64-byte aligned */
     uint32_t model_bytes;
     uint8_t *arena; /* for the engine's index, context and results; 64-byte aligned */
     uint32_t arena_bytes;
     uint32_t flash_bytes;  /* of code and constants */
     uint32_t static_bytes; /* RAM of variables and stack, without the two above */
+    const uint8_t *image;  /* a model that is part of the firmware, read in place; 64-byte aligned */
+    uint32_t image_bytes;  /* 0 where there is none */
 } board_facts;
 
 const board_facts *board(void);

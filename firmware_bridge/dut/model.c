@@ -10,6 +10,7 @@
 
 static uint32_t declared, declared_sum, have; /* bytes, CRC-32, bytes that came */
 static snn_model *model;
+static const uint8_t *place; /* where it lies: the room for models, or the firmware's own */
 static uint32_t index_bytes, context_bytes;
 
 model_store store;
@@ -37,6 +38,7 @@ static void forget(void) {
 
 void model_start(void) {
     declared = declared_sum = have = 0;
+    place = board()->model;
     forget();
 }
 
@@ -47,23 +49,30 @@ void model_describe(uint8_t *at) {
     if (model != NULL) memcpy(at + 12, store.info.hash, 32);
 }
 
-/* The checksum of what lies at the model's place; 0 when another session broke it off. */
-static int sum_of(uint32_t size, uint32_t *sum) {
+/* The checksum of what lies there; 0 when another session broke it off. */
+static int sum_of(const uint8_t *data, uint32_t size, uint32_t *sum) {
     uint32_t at = 0;
     *sum = 0;
     while (at < size) {
         uint32_t part = size - at < PIECE ? size - at : PIECE;
-        *sum = frame_crc32(*sum, board()->model + at, part);
+        *sum = frame_crc32(*sum, data + at, part);
         at += part;
         if (!device_breathe(at, size)) return 0;
     }
     return 1;
 }
 
+/* Whether a model lies there already: its header tells, its sum proves. */
+static int lies_at(const uint8_t *data, uint32_t room, uint32_t size, uint32_t sum, const uint8_t hash[32]) {
+    uint32_t found;
+    return size >= 128 && size <= room && frame_u32(data + 16) == size && memcmp(data + 32, hash, 32) == 0 &&
+           sum_of(data, size, &found) && found == sum;
+}
+
 /* size u32, crc u32, hash [32] of the program: how much of this model is there already. */
 static void begin(const uint8_t *payload, size_t size, device_reply *reply) {
     const board_facts *facts = board();
-    uint32_t wanted, sum, found;
+    uint32_t wanted, sum;
     uint8_t hash[32];
     if (size != 40) {
         device_refuse(reply, DUT_E_LENGTH, (uint32_t)size, 40);
@@ -72,20 +81,18 @@ static void begin(const uint8_t *payload, size_t size, device_reply *reply) {
     wanted = frame_u32(payload);
     sum = frame_u32(payload + 4);
     memcpy(hash, payload + 8, sizeof hash);
-    if (wanted > facts->model_bytes) {
-        device_refuse(reply, DUT_E_SPACE, wanted, facts->model_bytes);
-        return;
-    }
     if (wanted != declared || sum != declared_sum) {
+        int built_in = lies_at(facts->image, facts->image_bytes, wanted, sum, hash);
+        if (!built_in && wanted > facts->model_bytes) {
+            device_refuse(reply, DUT_E_SPACE, wanted, facts->model_bytes);
+            return;
+        }
         forget();
+        place = built_in ? facts->image : facts->model;
         declared = wanted;
         declared_sum = sum;
-        have = 0;
-        /* A loader, or a session before a restart, may have put it there: its header tells, its sum proves. */
-        if (wanted >= 128 && frame_u32(facts->model + 16) == wanted &&
-            memcmp(facts->model + 32, hash, 32) == 0 && sum_of(wanted, &found) && found == sum) {
-            have = wanted;
-        }
+        /* A loader, or a session before a restart, may have put it into the room for models. */
+        have = built_in || lies_at(facts->model, facts->model_bytes, wanted, sum, hash) ? wanted : 0;
     }
     frame_put32(reply->data + 4, have);
     frame_put32(reply->data + 8, facts->model_bytes);
@@ -100,12 +107,12 @@ void engine_refused(device_reply *reply, snn_status status) {
 static snn_status open_model(const snn_kernels *kernels, uint32_t *needs) {
     const board_facts *facts = board();
     size_t bytes = 0;
-    snn_status status = snn_model_size(facts->model, declared, kernels, &bytes);
+    snn_status status = snn_model_size(place, declared, kernels, &bytes);
     if (status != SNN_OK) return status;
     *needs = bytes > UINT32_MAX / 2u ? UINT32_MAX : (uint32_t)bytes;
     if (bytes > facts->arena_bytes) return SNN_E_MEMORY;
     index_bytes = (uint32_t)bytes;
-    status = snn_model_open(facts->model, declared, facts->arena, bytes, kernels, &model);
+    status = snn_model_open(place, declared, facts->arena, bytes, kernels, &model);
     if (status == SNN_OK) status = snn_context_size(model, 1, &bytes);
     if (status != SNN_OK) return status;
     *needs = bytes > UINT32_MAX / 2u ? UINT32_MAX : (uint32_t)aligned(index_bytes) + (uint32_t)bytes;
@@ -118,17 +125,30 @@ static snn_status open_model(const snn_kernels *kernels, uint32_t *needs) {
     return snn_context_open(model, 1, facts->arena + aligned(index_bytes), bytes, &store.context);
 }
 
-int model_find(void) {
-    const board_facts *facts = board();
-    uint32_t size = declared != 0 ? declared : frame_u32(facts->model + 16), needs;
-    if (model != NULL) return 1;
-    if (have != declared || size > facts->model_bytes) return 0; /* a part of one is there */
-    if (declared == 0 && memcmp(facts->model, "EDGESNN", 8) != 0) return 0;
+static int find_at(const uint8_t *data, uint32_t room) {
+    uint32_t size, needs;
+    if (room < 128 || memcmp(data, "EDGESNN", 8) != 0) return 0;
+    size = frame_u32(data + 16);
+    if (size < 128 || size > room) return 0;
+    place = data;
     declared = have = size;
-    declared_sum = frame_crc32(0, facts->model, size);
+    declared_sum = frame_crc32(0, data, size);
     if (open_model(sets[0], &needs) == SNN_OK) return 1; /* the engine looks at the model's own sum */
     model_start();
     return 0;
+}
+
+int model_find(void) {
+    const board_facts *facts = board();
+    uint32_t needs;
+    if (model != NULL) return 1;
+    if (declared != 0) { /* of a session */
+        if (have != declared) return 0; /* a part of one is there */
+        if (open_model(sets[0], &needs) == SNN_OK) return 1;
+        model_start();
+        return 0;
+    }
+    return find_at(facts->image, facts->image_bytes) || find_at(facts->model, facts->model_bytes);
 }
 
 static void open_it(const uint8_t *payload, size_t size, device_reply *reply) {
@@ -146,10 +166,14 @@ static void open_it(const uint8_t *payload, size_t size, device_reply *reply) {
         return;
     }
     forget();
-    if (!sum_of(declared, &sum)) return;
+    if (!sum_of(place, declared, &sum)) return;
     if (sum != declared_sum) {
         device_refuse(reply, DUT_E_SUM, sum, declared_sum);
-        have = 0;
+        if (place == board()->model) {
+            have = 0; /* it can be sent again */
+        } else {
+            model_start();
+        }
         return;
     }
     status = open_model(sets[set], &needs);

@@ -151,7 +151,8 @@ def train(
     preset: Annotated[
         str | None,
         typer.Option(
-            help="'reference' or 'flagship': our recipes; flags given override them.", rich_help_panel=_RUN
+            help="'tiny', 'reference' or 'flagship': our recipes; flags given override them.",
+            rich_help_panel=_RUN,
         ),
     ] = None,
     log_interval: Annotated[

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import parse_qsl
 
 from edgesnn.errors import UsageError
@@ -24,11 +25,13 @@ class BoardAddress:
         device: Name of a machine, or a port.
         kernels: Name of a kernel set, or None for the default.
         baud: Bits per second of a port.
+        firmware: ELF file of an emulated board, or None for the one that is built here.
     """
 
     device: str
     kernels: str | None = None
     baud: int = BAUD
+    firmware: Path | None = None
 
 
 def parse_board(text: str | None, *, form: str, options: tuple[str, ...] = OPTIONS) -> BoardAddress:
@@ -46,7 +49,7 @@ def parse_board(text: str | None, *, form: str, options: tuple[str, ...] = OPTIO
     if not device:
         raise UsageError("the target names no board", limit=form, remedy="see: edgesnn list devices")
     found: dict[str, str] = {}
-    for name, value in parse_qsl(rest, keep_blank_values=True):
+    for name, value in parse_qsl(rest.replace("+", "%2B"), keep_blank_values=True):
         if name not in options:
             raise unknown("option of a board", name, options)
         if name in found or not value:
@@ -58,4 +61,19 @@ def parse_board(text: str | None, *, form: str, options: tuple[str, ...] = OPTIO
     baud = found.get("baud", str(BAUD))
     if not baud.isdecimal() or not 300 <= int(baud) <= BAUD_MOST:
         raise UsageError("'baud' is no rate", actual=baud, limit=f"300..{BAUD_MOST}")
-    return BoardAddress(device, kernels, int(baud))
+    firmware = None if "firmware" not in found else Path(found["firmware"])
+    if firmware is not None and not _is_elf(firmware):
+        raise UsageError(
+            f"'{firmware}' is no firmware",
+            actual="not an ELF file" if firmware.exists() else "no such file",
+            remedy="build one: edgesnn export ARTIFACT -o BUNDLE --format firmware",
+        )
+    return BoardAddress(device, kernels, int(baud), firmware)
+
+
+def _is_elf(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(4) == b"\x7fELF"
+    except OSError:
+        return False

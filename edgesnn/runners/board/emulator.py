@@ -11,7 +11,7 @@ from pathlib import Path
 
 from edgesnn.children import last_words
 from edgesnn.errors import RunnerError
-from edgesnn.runners.board.build import BoardKind
+from edgesnn.firmware import BoardKind
 from edgesnn.runners.board.lines import SocketLine
 from edgesnn.scratch import ScratchFolder
 
@@ -78,7 +78,7 @@ class EmulatorLine(SocketLine):
         if program is not None:
             image = self._folder.path / "program.snn"
             image.write_bytes(program)
-            command += ["-device", f"loader,file={image},addr={board.model_address():#x},force-raw=on"]
+            command += ["-device", f"loader,file={image},addr={board.region('MODEL')[0]:#x},force-raw=on"]
         try:
             self._process = subprocess.Popen(
                 ["sh", "-c", _GUARD, "sh", *command],

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from edgesnn.firmware import EMULATED, find_firmware, missing_compiler
 from edgesnn.names import unknown
-from edgesnn.runners.board.address import BoardAddress, parse_board
-from edgesnn.runners.board.build import BOARDS, find_firmware, missing_compiler
+from edgesnn.runners.board.address import OPTIONS, BoardAddress, parse_board
 from edgesnn.runners.board.emulator import (
     INSTRUCTION_NS,
     SHIFT,
@@ -21,8 +21,9 @@ from edgesnn.runners.board.runner import BoardRunner
 class QemuRunner(BoardRunner):
     """Executes ``program.snn`` on an emulated Cortex-M: the same firmware and the same wire as a real board.
 
-    The target's address names the machine: ``qemu:mps2-an500``. Its clock counts instructions, 32 ns each,
-    and tells no time of any hardware.
+    The target's address names the machine: ``qemu:mps2-an500``, and may name a firmware of one's own:
+    ``qemu:mps2-an500?firmware=PATH``, which brings its model or takes it over the line. Its clock counts
+    instructions, 32 ns each, and tells no time of any hardware.
     """
 
     name: ClassVar[str] = "qemu"
@@ -37,13 +38,16 @@ class QemuRunner(BoardRunner):
         return missing_emulator() or missing_compiler()
 
     def read_address(self, text: str | None) -> BoardAddress:
-        address = parse_board(text, form="qemu:MACHINE, for example qemu:mps2-an500")
-        if address.device not in BOARDS:
-            raise unknown("emulated board", address.device, sorted(BOARDS))
+        form = "qemu:MACHINE, for example qemu:mps2-an500"
+        address = parse_board(text, form=form, options=(*OPTIONS, "firmware"))
+        if address.device not in EMULATED:
+            raise unknown("emulated board", address.device, sorted(EMULATED))
         return address
 
     def connect(self, address: BoardAddress, program: bytes) -> ByteLine:
-        board = BOARDS[address.device]
+        board = EMULATED[address.device]
+        if address.firmware is not None:
+            return EmulatorLine(board, address.firmware)
         return EmulatorLine(board, find_firmware(board), program)
 
     def facts(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from edgesnn import __version__
 from edgesnn.bundle.bundle import PROGRAM_NAME, Bundle
 from edgesnn.errors import BundleError, RunnerError
+from edgesnn.firmware import EMULATED
 from edgesnn.program.ops import Readout
 from edgesnn.program.state import State
 from edgesnn.runners.base import (
@@ -152,7 +153,8 @@ class BoardRunner(ProgramRunner):
             device=hello.name,
             engine="native",
             engine_version=f"edgesnn {__version__}, engine {hello.engine}",
-            simulated=self.instruction_ns is not None,
+            # a board cannot tell what it runs on; these have only ever been emulated
+            simulated=self.instruction_ns is not None or hello.name.partition(" ")[0] in EMULATED,
             clock_hz=float(hello.tick_hz),
             load_ms=load_ms,
             model_files=(PROGRAM_NAME,),

@@ -296,11 +296,12 @@ class BoardSession(Closing):
     def _refused(self, command: BoardCommand, reply: bytes) -> RunnerError:
         status, value, limit = _REFUSAL.unpack(reply[:12].ljust(12, b"\0"))
         if status == BoardStatus.SPACE:
+            flash = "put it into the flash (edgesnn flash), or " if command is BoardCommand.BEGIN else ""
             return RunnerError(
                 f"{self.who} has too little memory for {_NEEDS.get(command, command.name)}",
                 actual=f"{value:,} bytes",
                 limit=f"{limit:,} bytes",
-                remedy="a smaller student or a larger board; see docs/microcontroller.md",
+                remedy=f"{flash}a smaller student or a larger board; see docs/microcontroller.md",
             )
         if status == BoardStatus.SUM:
             return RunnerError(

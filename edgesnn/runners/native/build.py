@@ -15,24 +15,11 @@ from pathlib import Path
 
 from edgesnn import resources
 from edgesnn.errors import RunnerError
+from edgesnn.firmware import ENGINE_SOURCES, engine_files
 from edgesnn.toolchain import Compiler, build_once, fingerprint, host_compiler, missing_host_compiler
 
 #: Sources of the engine in the order of compilation; ``snn_host.c`` is the part that knows a computer.
-SOURCES = (
-    "snn.c",
-    "snn_linear.c",
-    "snn_ops.c",
-    "snn_plan.c",
-    "snn_reader.c",
-    "snn_reference.c",
-    "snn_run.c",
-    "snn_state.c",
-    "snn_swar.c",
-    "snn_vector.c",
-    "cortex_m/snn_dsp.c",
-    "cortex_m/snn_dsp_attend.c",
-    "snn_host.c",
-)
+SOURCES = (*ENGINE_SOURCES, "snn_host.c")
 #: Flags of every compilation, and of those for an instruction set.
 FLAGS = ("-std=gnu99", "-O3", "-fPIC", "-fno-strict-aliasing", "-Wall", "-Wextra")
 AVX2 = ("-mavx2", "-mpopcnt", "-mbmi", "-mbmi2")
@@ -69,12 +56,6 @@ def missing() -> str | None:
         return "the native engine needs Linux or macOS"
     reason = missing_host_compiler(COMPILERS)
     return None if reason is None else f"{reason}: {_REMEDY}"
-
-
-def engine_files() -> list[Path]:
-    """Sources and headers of the engine: what a build of it reads."""
-    folder = resources.folder("engine")
-    return [path for room in (folder, folder / "cortex_m") for path in sorted(room.glob("snn*.[ch]"))]
 
 
 def library() -> tuple[Path, Compiler]:

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from edgesnn import resources
 from edgesnn.errors import RunnerError
-from edgesnn.runners.native.build import SOURCES, engine_files
+from edgesnn.firmware import engine_files
+from edgesnn.runners.native.build import SOURCES
 from edgesnn.toolchain import TARGETS, build_once, cross_compiler, fingerprint
 
 #: Names a ready binary in place of one that is built here.

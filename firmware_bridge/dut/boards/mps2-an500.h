@@ -4,6 +4,7 @@
 
 #define BOARD_NAME        "mps2-an500 (Cortex-M7)"
 #define BOARD_CPU_HZ      25000000
+#define BOARD_TICK_HZ     1000000
 #define BOARD_FLASH       0x00000000
 #define BOARD_FLASH_BYTES 0x00400000
 #define BOARD_RAM         0x20000000

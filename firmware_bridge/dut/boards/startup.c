@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "../device.h"
-#include "cmsdk.h"
+#include "chip.h"
 
 extern uint8_t board_data[], board_data_end[], board_data_load[], board_bss[], board_bss_end[], board_stack[],
     board_stack_end[];
@@ -12,7 +12,7 @@ void faulted(void);
 
 static void spurious(void) {}
 
-/* One entry is enough for all faults: IPSR tells which. The two interrupts stand where the board has them. */
+/* One entry is enough for all faults: IPSR tells which. The UART has one interrupt, or two. */
 #define VECTORS (16 + BOARD_UART_TX_IRQ + 1)
 typedef union vector {
     void (*call)(void);
@@ -30,9 +30,11 @@ __attribute__((section(".vectors"), used)) static const vector vectors[VECTORS] 
     [11] = {.call = spurious},
     [12] = {.call = spurious},
     [14] = {.call = spurious},
-    [15] = {.call = spurious},
-    [16 + BOARD_UART_RX_IRQ] = {.call = uart_received},
-    [16 + BOARD_UART_TX_IRQ] = {.call = uart_sent},
+    [15] = {.call = chip_tick},
+    [16 + BOARD_UART_RX_IRQ] = {.call = uart_interrupt},
+#if BOARD_UART_TX_IRQ != BOARD_UART_RX_IRQ
+    [16 + BOARD_UART_TX_IRQ] = {.call = uart_interrupt},
+#endif
 };
 
 void start(void) {
@@ -40,6 +42,7 @@ void start(void) {
     memcpy(board_data, board_data_load, (size_t)(board_data_end - board_data));
     memset(board_bss, 0, (size_t)(board_bss_end - board_bss));
     memset(board_stack, 0xA5, (size_t)(here - 64 - board_stack)); /* board_stack_used looks for it */
+    SCB_VTOR = (uint32_t)(uintptr_t)vectors; /* a boot ROM may have had its own */
     SCB_CPACR |= 0xFu << 20;                                      /* the floating-point and vector registers */
     SCB_SHCSR |= 0x7u << 16;                                      /* faults by their own names */
     __asm__ volatile("dsb\n isb" ::: "memory");

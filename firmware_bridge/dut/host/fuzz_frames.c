@@ -16,7 +16,7 @@
 
 static uint8_t model_place[PLACE] __attribute__((aligned(64)));
 static uint8_t arena_place[PLACE] __attribute__((aligned(64)));
-static board_facts facts = {"fuzz", 1000000u, 0, model_place, PLACE, arena_place, PLACE, 0, 0};
+static board_facts facts = {"fuzz", 1000000u, 0, model_place, PLACE, arena_place, PLACE, 0, 0, NULL, 0};
 static uint8_t line[1u << 16];
 static size_t head, tail;
 static unsigned long answers, runs;

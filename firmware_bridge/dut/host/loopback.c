@@ -3,7 +3,7 @@
  *     loopback MODEL_BYTES ARENA_BYTES [CAUSE]
  *
  * It ends when the other end closes. Memory is static, as on a board; the two numbers say how much of it there
- * seems to be.
+ * seems to be. LOOPBACK_NAME is what it calls itself, LOOPBACK_PIN a file for the levels of the marker pin.
  */
 #define _GNU_SOURCE
 #include <poll.h>
@@ -21,7 +21,8 @@
 
 static uint8_t model_place[MODEL_MAX] __attribute__((aligned(64)));
 static uint8_t arena_place[ARENA_MAX] __attribute__((aligned(64)));
-static board_facts facts = {"loopback", 1000000000u, 0, model_place, MODEL_MAX, arena_place, ARENA_MAX, 0, 0};
+static board_facts facts = {"loopback",  1000000000u, 0, model_place, MODEL_MAX, arena_place,
+                            ARENA_MAX, 0,           0, NULL,        0};
 static char **arguments;
 static uint8_t came[4096];
 static size_t got, taken;
@@ -69,7 +70,13 @@ uint64_t board_now(void) {
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-void board_pin(int high) { (void)high; }
+void board_pin(int high) {
+    const char *name = getenv("LOOPBACK_PIN");
+    FILE *file = name == NULL ? NULL : fopen(name, "a");
+    if (file == NULL) return;
+    fprintf(file, "%llu %d\n", (unsigned long long)board_now(), high);
+    fclose(file);
+}
 uint32_t board_stack_used(void) { return 0; }
 
 void board_reboot(int cause) {
@@ -83,6 +90,7 @@ void board_fault(void) { device_fault(3, 0x1000u, 0x2000u, 0x10000u, 0); }
 int main(int argc, char **argv) {
     if (argc < 3) return 2;
     arguments = argv;
+    if (getenv("LOOPBACK_NAME") != NULL) facts.name = getenv("LOOPBACK_NAME");
     facts.model_bytes = (uint32_t)strtoul(argv[1], NULL, 10);
     facts.arena_bytes = (uint32_t)strtoul(argv[2], NULL, 10);
     if (facts.model_bytes > MODEL_MAX || facts.arena_bytes > ARENA_MAX) return 2;

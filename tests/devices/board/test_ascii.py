@@ -1,5 +1,6 @@
 """The MLPerf Tiny protocol on the line of the frames: a client of that protocol, and nothing else."""
 
+import itertools
 import re
 import time
 
@@ -8,14 +9,21 @@ import pytest
 
 from edgesnn import open_bundle
 from edgesnn.bundle.bundle import PROGRAM_NAME
+from edgesnn.firmware import EMULATED, find_firmware
 from edgesnn.program.golden import Golden
 from edgesnn.runners.board.board import Board
-from edgesnn.runners.board.build import BOARDS, find_firmware
 from edgesnn.runners.board.emulator import EmulatorLine
 from edgesnn.runners.board.frames import InferFlag
 from edgesnn.runners.board.qemu import QemuRunner
 from tests.support.bundles import shared_bundle
-from tests.support.devices.loopback import QUICK, Loopback, small_model, small_program, why_no_compiler
+from tests.support.devices.loopback import (
+    QUICK,
+    Loopback,
+    build_host,
+    small_model,
+    small_program,
+    why_no_compiler,
+)
 from tests.support.patience import patience
 
 pytestmark = pytest.mark.skipif(why_no_compiler() is not None, reason=str(why_no_compiler()))
@@ -163,10 +171,10 @@ def test_text_and_frames_share_the_line():
 
 
 @pytest.mark.skipif(QemuRunner.missing() is not None, reason=str(QemuRunner.missing()))
-@pytest.mark.parametrize("machine", sorted(BOARDS))
+@pytest.mark.parametrize("machine", sorted(EMULATED))
 def test_an_emulated_board_opens_the_model_in_its_memory_and_answers(machine):
     bundle = open_bundle(shared_bundle())
-    kind, data = BOARDS[machine], bundle.file(PROGRAM_NAME).read_bytes()
+    kind, data = EMULATED[machine], bundle.file(PROGRAM_NAME).read_bytes()
     line = EmulatorLine(kind, find_firmware(kind), data)
     try:
         assert lines(listen(line))[-1] == "m-init-done"
@@ -177,3 +185,26 @@ def test_an_emulated_board_opens_the_model_in_its_memory_and_answers(machine):
         assert end > start
     finally:
         line.close()
+
+
+def test_in_the_energy_mode_every_timestamp_is_a_pulse_of_the_pin_and_no_line(tmp_path, monkeypatch):
+    pin = tmp_path / "pin"
+    monkeypatch.setenv("LOOPBACK_PIN", str(pin))
+
+    def levels():
+        return [tuple(map(int, row.split())) for row in pin.read_text().splitlines()]
+
+    program = build_host("energy", "-DDUT_ENERGY=1")
+    with Loopback(program=program) as loopback, loopback.session(QUICK) as session:
+        Board(session).load(small_model())
+        assert [level for _, level in levels()] == [1, 0, 1]  # high, and the timestamp of the start
+        line = session._line
+        assert ask(line, "timestamp") == ""
+        load(line, TOKENS)
+        said = lines(ask(line, "infer 4 1"))
+        assert said[:4] == ["m-warmup-start-1", "m-warmup-done", "m-infer-start-4", "m-infer-done"]
+        np.testing.assert_array_equal(logits(said[4] + "\r\n"), wanted(small_program(), TOKENS))
+    times = levels()
+    assert [level for _, level in times] == [1, 0, 1, 0, 1, 0, 1, 0, 1]
+    held = [up - down for (down, low), (up, _) in itertools.pairwise(times) if low == 0]
+    assert len(held) == 4 and min(held) >= 50_000  # ns: the runner's filter

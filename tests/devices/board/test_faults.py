@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from edgesnn.errors import RunnerError, UsageError
+from edgesnn.firmware import EMULATED
 from edgesnn.program.golden import Golden
 from edgesnn.runners.board.address import BoardAddress, parse_board
 from edgesnn.runners.board.board import Board
-from edgesnn.runners.board.build import BOARDS
 from edgesnn.runners.board.lines import SerialLine, SocketLine
 from edgesnn.runners.board.session import BoardSession, BoardTiming
 from tests.support.bundles import shared_bundle
@@ -265,4 +265,4 @@ def test_boards_and_ports_are_listed(edgesnn_here, monkeypatch):
     names = {item["name"]: item for item in edgesnn_here("list", "devices", "--json").document["items"]}
     assert names["serial:/dev/ttyACM7"]["description"] == "ST-Link VCP"
     assert "serial:/dev/ttyS0" not in names
-    assert {name for name in names if name.startswith("qemu:")} == {f"qemu:{board}" for board in BOARDS}
+    assert {name for name in names if name.startswith("qemu:")} == {f"qemu:{board}" for board in EMULATED}

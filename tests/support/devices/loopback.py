@@ -9,8 +9,8 @@ from pathlib import Path
 
 from edgesnn import resources
 from edgesnn.errors import RunnerError
+from edgesnn.firmware import firmware_sources
 from edgesnn.program.snn_format import to_bytes
-from edgesnn.runners.board.build import firmware_sources
 from edgesnn.runners.board.lines import SocketLine
 from edgesnn.runners.board.session import BoardSession, BoardTiming
 from edgesnn.toolchain import host_compiler

@@ -18,7 +18,7 @@ from edgesnn.errors import UsageError
 
 ROOT = Path(__file__).parents[3]
 #: Commands that join others or write files of a repository.
-SHELL_ONLY = {"demo", "doctor", "help", "init", "sample", "serve", "sign"}
+SHELL_ONLY = {"demo", "doctor", "flash", "help", "init", "sample", "serve", "sign"}
 
 
 def test_importing_and_listing_load_nothing_heavy():

@@ -1,0 +1,1 @@
+"""`edgesnn flash`: a bundle onto a microcontroller, with the firmware."""
