@@ -1,13 +1,19 @@
 """Energy on a board: the marker pin of an emulated one in the digital input of a simulated meter."""
 
+import socket
+
+import numpy as np
 import pytest
 
 from edgesnn import open_bundle, profile_bundle
 from edgesnn.profiler.power.feed import free_port
 from edgesnn.record.power import Rung
+from edgesnn.runners.base import Capability, LoadChip, RunnerOptions
 from edgesnn.runners.board.qemu import QemuRunner
+from edgesnn.runners.board.serial_port import SerialRunner
 from tests.support.bundles import shared_bundle
 from tests.support.devices.powered_board import PoweredBoard
+from tests.support.patience import wait_for
 
 pytestmark = [
     pytest.mark.realtime,
@@ -62,3 +68,20 @@ def test_the_marker_pin_of_a_board_tells_a_meter_where_its_windows_are(tmp_path,
     assert per_token.kind == "SIMULATED"
     wanted = sum(1e6 * ACTIVE_W * one.lap_s / one.inferences for one in valid) / len(valid)
     assert per_token.value == pytest.approx(wanted, rel=0.05)
+
+
+def test_a_board_plays_a_coded_load_and_begins_anew():
+    """Where no marker is wired and the meter has no clock: the power of tokens and rest is the code."""
+    bundle = open_bundle(shared_bundle())
+    with (
+        socket.create_server(("127.0.0.1", 0)) as feed,
+        PoweredBoard(feed.getsockname()[1], ACTIVE_W, IDLE_W) as board,
+        SerialRunner() as runner,
+    ):
+        runner.open(bundle, RunnerOptions(address=f"{board.port}?marker=none"))
+        assert Capability.MARKER not in runner.capabilities and Capability.PATTERN in runner.capabilities
+        want = runner.step(np.array([7])).logits
+        before = board.edges
+        runner.play(tuple(LoadChip(busy, 0.05) for busy in (True, False, True, True, False)))
+        np.testing.assert_array_equal(runner.step(np.array([7])).logits, want)
+        wait_for(lambda: board.edges >= before + 4 and board.edges % 2 == before % 2)

@@ -13,6 +13,8 @@ from edgesnn.names import unknown
 OPTIONS = ("kernels",)
 #: Names of the firmware's kernel sets.
 KERNELS = ("dsp", "swar", "reference", "vector")
+#: Whether the marker pin is wired to the meter; the first is the default.
+MARKERS = ("wired", "none")
 BAUD = 115_200
 BAUD_MOST = 12_000_000
 
@@ -26,12 +28,14 @@ class BoardAddress:
         kernels: Name of a kernel set, or None for the default.
         baud: Bits per second of a port.
         firmware: ELF file of an emulated board, or None for the one that is built here.
+        marker: Whether the marker pin is wired to the meter.
     """
 
     device: str
     kernels: str | None = None
     baud: int = BAUD
     firmware: Path | None = None
+    marker: bool = True
 
 
 def parse_board(text: str | None, *, form: str, options: tuple[str, ...] = OPTIONS) -> BoardAddress:
@@ -68,7 +72,10 @@ def parse_board(text: str | None, *, form: str, options: tuple[str, ...] = OPTIO
             actual="not an ELF file" if firmware.exists() else "no such file",
             remedy="build one: edgesnn export ARTIFACT -o BUNDLE --format firmware",
         )
-    return BoardAddress(device, kernels, int(baud), firmware)
+    marker = found.get("marker", MARKERS[0])
+    if marker not in MARKERS:
+        raise unknown("wiring of the marker", marker, MARKERS)
+    return BoardAddress(device, kernels, int(baud), firmware, marker == MARKERS[0])
 
 
 def _is_elf(path: Path) -> bool:

@@ -21,6 +21,7 @@ from edgesnn.runners.base import (
     ClockReading,
     DeviceInfo,
     IntArray,
+    LoadChip,
     Output,
     RunnerOptions,
     Window,
@@ -240,6 +241,17 @@ class BoardRunner(ProgramRunner):
     def idle(self, seconds: float) -> None:
         self._open_board()
         time.sleep(seconds)
+
+    def play(self, pattern: tuple[LoadChip, ...]) -> None:
+        """Runs tokens while a chip is busy, as many at once as it has time for: the line is idle then."""
+        deadline, most = time.perf_counter(), max(1, self._open_board().model.work_bytes // 4)
+        for chip in pattern:
+            deadline += chip.seconds
+            while chip.busy and (left := deadline - time.perf_counter()) > 0:
+                count = min(max(1, round(left / self._step_s)), most)
+                self._run(np.zeros(count, np.uint32), InferFlag.FRESH, InferFlag.MARK)
+            time.sleep(max(0.0, deadline - time.perf_counter()))
+        self.reset()
 
     def clock(self) -> ClockReading:
         """Exchange one reading with the board's clock, in ns."""

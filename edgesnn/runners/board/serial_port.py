@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from edgesnn.runners.base import Capability
+from edgesnn.bundle.bundle import Bundle
+from edgesnn.runners.base import Capability, DeviceInfo, RunnerOptions
 from edgesnn.runners.board.address import OPTIONS, BoardAddress, parse_board
 from edgesnn.runners.board.lines import ByteLine, SerialLine
 from edgesnn.runners.board.runner import BoardRunner
@@ -28,19 +29,29 @@ class SerialRunner(BoardRunner):
     """Executes ``program.snn`` on a board that runs the firmware of ``firmware_bridge/dut``.
 
     The target's address names the port: ``serial:/dev/ttyACM0?baud=921600``. The model is sent when the board
-    does not hold it, and goes on where an earlier session was cut.
+    does not hold it, and goes on where an earlier session was cut. With ``?marker=none`` the marker pin is
+    not wired to the meter: windows are found by the clocks, or by a coded load.
     """
 
     name: ClassVar[str] = "serial"
     summary: ClassVar[str] = (
         "the C engine on a board at a serial port, exact, timed by the board: serial:PORT?baud=N"
     )
-    capabilities: ClassVar[frozenset[Capability]] = BoardRunner.capabilities | {Capability.MARKER}
+    capabilities: ClassVar[frozenset[Capability]] = BoardRunner.capabilities | {
+        Capability.MARKER,
+        Capability.PATTERN,
+    }
 
     def read_address(self, text: str | None) -> BoardAddress:
         return parse_board(
-            text, form="serial:PORT, for example serial:/dev/ttyACM0", options=(*OPTIONS, "baud")
+            text, form="serial:PORT, for example serial:/dev/ttyACM0", options=(*OPTIONS, "baud", "marker")
         )
+
+    def open(self, bundle: Bundle, options: RunnerOptions) -> DeviceInfo:
+        if not self.read_address(options.address).marker:
+            # this object can do less than its class
+            self.capabilities = type(self).capabilities - {Capability.MARKER}  # type: ignore[misc]
+        return super().open(bundle, options)
 
     def connect(self, address: BoardAddress, program: bytes) -> ByteLine:
         return SerialLine(address.device, address.baud)

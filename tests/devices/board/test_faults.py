@@ -214,11 +214,11 @@ def test_a_port_that_is_not_there_is_named():
 
 def test_an_address_is_a_board_and_options():
     assert parse_board("x", form="") == BoardAddress("x")
-    both = ("kernels", "baud")
+    both = ("kernels", "baud", "marker")
     made = parse_board("/dev/ttyACM0?kernels=reference&baud=921600", form="", options=both)
     assert made == BoardAddress("/dev/ttyACM0", "reference", 921_600)
     wrong = "?kernels=swar x?kernels= x?kernels=fast x?baud=9 x?baud=x x?cpus=1 x?baud=9600&baud=9600"
-    for text in (None, "", *wrong.split()):
+    for text in (None, "", "x?marker=no", *wrong.split()):
         with pytest.raises(UsageError):
             parse_board(text, form="serial:PORT", options=both)
 
