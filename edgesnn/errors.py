@@ -9,6 +9,7 @@
     │   ├── BundleError                   manifest, hash, path, file
     │   ├── ExportError                   a format that cannot carry the program
     │   ├── TextError                     tokenizer, token id, text
+    │   ├── FramesError                   frames: shape, type, samples out of range
     │   ├── TrainingError                 data, divergence, checkpoint
     │   ├── RecordError                   run record: schema, version
     │   ├── RecordingError                recording or trace of a meter: format, columns, damage
@@ -165,6 +166,12 @@ class TextError(UserError):
     """Text, tokenizer or token ids are unusable."""
 
     code = "text"
+
+
+class FramesError(UserError):
+    """Frames are unusable."""
+
+    code = "frames"
 
 
 class TrainingError(UserError):
