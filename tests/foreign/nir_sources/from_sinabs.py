@@ -1,5 +1,7 @@
 """Networks of Sinabs as NIR, and what its own simulation makes of frames."""
 
+import nir
+import numpy as np
 import torch
 from oracle import CLASSES, FRAMES, main
 from sinabs.activation import MembraneReset, MultiSpike, SingleSpike
@@ -45,7 +47,13 @@ def export(model, frames):
     for module in model:
         if isinstance(module, NEURONS):
             module.reset_states()
-    return to_nir(model, frames.flatten(0, 1) if frames.ndim > 3 else frames)
+    graph = to_nir(model, frames.flatten(0, 1) if frames.ndim > 3 else frames)
+    for node in graph.nodes.values():  # shapes that it leaves open cannot be written
+        if isinstance(node, nir.Conv2d):
+            node.input_shape = (8, 8) if node.weight.shape[1] == MAP[0] else (4, 4)
+        if isinstance(node, nir.Flatten):
+            node.input_type = {"input": np.array([8, 2, 2])}
+    return graph
 
 
 CASES = {

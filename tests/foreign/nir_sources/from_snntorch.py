@@ -75,7 +75,6 @@ def export(model, frames):
 CASES = {
     "snntorch-zero": (dense(reset_mechanism="zero"), run, export, (IN,), False),
     "snntorch-subtract": (dense(), run, export, (IN,), False),
-    "snntorch-subtract-at-once": (dense(reset_delay=False), run, export, (IN,), False),
     "snntorch-none": (dense(reset_mechanism="none"), run, export, (IN,), False),
     "snntorch-samples": (dense(reset_mechanism="zero"), run, export, (IN,), True),
     "snntorch-thresholds": (thresholds, run, export, (IN,), False),

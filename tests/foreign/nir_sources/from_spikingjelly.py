@@ -23,16 +23,16 @@ def dense(make):
 
 def line():
     return nn.Sequential(
-        layer.Conv1d(3, 8, 3, stride=2, padding=1), lif(v_threshold=0.3), layer.Conv1d(8, 8, 3, dilation=2),
-        lif(v_threshold=0.3), layer.Flatten(), layer.Linear(32, CLASSES), lif(v_threshold=0.3),
+        layer.Conv1d(3, 8, 3, stride=2, padding=1), lif(v_threshold=0.12), layer.Conv1d(8, 8, 3, dilation=2),
+        lif(v_threshold=0.12), layer.Flatten(), layer.Linear(32, CLASSES), lif(v_threshold=0.12),
     )  # fmt: skip
 
 
 def maps():
     return nn.Sequential(
-        layer.Conv2d(2, 6, 3, padding=1, bias=False), lif(v_threshold=0.3), layer.AvgPool2d(2),
-        layer.Conv2d(6, 8, 3, padding="same"), lif(v_threshold=0.3), layer.AvgPool2d(2), layer.Flatten(),
-        layer.Linear(32, CLASSES), lif(v_threshold=0.3),
+        layer.Conv2d(2, 6, 3, padding=1, bias=False), lif(v_threshold=0.1), layer.AvgPool2d(2),
+        layer.Conv2d(6, 8, 3, padding="same"), lif(v_threshold=0.03), layer.AvgPool2d(2), layer.Flatten(),
+        layer.Linear(32, CLASSES), lif(v_threshold=0.03),
     )  # fmt: skip
 
 
