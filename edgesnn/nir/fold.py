@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from edgesnn.errors import CompileError, NetworkError, ProgramFormatError
-from edgesnn.nir.currents import Between, Current, Graded, Membrane, added, scaled, unweighted, weighted
+from edgesnn.nir.currents import Between, Current, Graded, Membrane, added, per_map, scaled, unweighted, weighted
 from edgesnn.nir.graph import Graph
-from edgesnn.nir.nodes import FIRING, NEURONS, WEIGHTS, Node, Shape, pool_window
+from edgesnn.nir.nodes import FIRING, NEURONS, WEIGHTS, Float64Array, Node, Shape, pool_window
 from edgesnn.nir.quantise import ImportedLayer, quantise_layer
+from edgesnn.nir.rounding import input_moments
 from edgesnn.nir.simulate import delay_steps
 from edgesnn.nir.sources import Dynamics, Rules, dynamics
 from edgesnn.program.bounds import OpBound, prove, secure
@@ -59,7 +62,13 @@ class Folded:
     values: dict[str, str]
 
 
-def fold(graph: Graph, rules: Rules, samples: Samples, readout: Readout = "counts") -> Folded:
+def fold(
+    graph: Graph,
+    rules: Rules,
+    samples: Samples,
+    readout: Readout = "counts",
+    frames: npt.NDArray[np.generic] | None = None,
+) -> Folded:
     """Make the integer program of a graph.
 
     Args:
@@ -67,6 +76,7 @@ def fold(graph: Graph, rules: Rules, samples: Samples, readout: Readout = "count
         rules: What the file does not say of its neurons.
         samples: What frames hold.
         readout: What comes out where the last layer fires; of membranes it is the membranes.
+        frames: Real values ``[n, frames, *shape]`` by which weights are rounded; None rounds to the nearest.
 
     Returns:
         The program with its proof and what rounding did.
@@ -75,11 +85,10 @@ def fold(graph: Graph, rules: Rules, samples: Samples, readout: Readout = "count
         NetworkError: Nodes that do not reduce to an integer program; all of them at once.
     """
     folder = _Folder(graph, rules, samples)
-    for node in graph.nodes:
-        folder.add(node)
-    if folder.problems:
-        raise NetworkError(graph.path, folder.problems, remedy="see docs/nir.md for what can enter")
-    folder.output(readout)
+    folder.run(readout)
+    if frames is not None and not folder.problems:  # a first run found that all nodes can run
+        folder = _Folder(graph, rules, samples, input_moments(graph, rules, frames.astype(np.float64)))
+        folder.run(readout)
     if folder.problems:
         raise NetworkError(graph.path, folder.problems, remedy="see docs/nir.md for what can enter")
     try:
@@ -98,12 +107,20 @@ class _Folder:
     graph: Graph
     rules: Rules
     samples: Samples
+    moments: Mapping[str, Float64Array] = field(default_factory=dict)
     ops: list[Op] = field(default_factory=list)
     layers: list[ImportedLayer] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     values: dict[str, str] = field(default_factory=dict)
     made: dict[str, Between] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
+
+    def run(self, readout: Readout) -> None:
+        """Fold all nodes, and the output where nothing spoke against them."""
+        for node in self.graph.nodes:
+            self.add(node)
+        if not self.problems:
+            self.output(readout)
 
     def add(self, node: Node) -> None:
         """Fold one node, or say what is wrong with it."""
@@ -134,7 +151,7 @@ class _Folder:
 
     def output(self, readout: Readout) -> None:
         """The last op."""
-        node = self.graph.nodes[-1] if self.graph.nodes[-1].kind == "Output" else self._output_node()
+        node = next(node for node in self.graph.nodes if node.kind == "Output")
         value = self.made[node.name]
         try:
             if isinstance(value, Current):
@@ -151,9 +168,6 @@ class _Folder:
             return
         name = self._name(node.name)
         self.ops.append(FrameOutput(name, value.name, name, summed, float(np.float32(worth))))
-
-    def _output_node(self) -> Node:
-        return next(node for node in self.graph.nodes if node.kind == "Output")
 
     def _last(self, node: Node) -> bool:
         """Whether only the output reads a node."""
@@ -196,7 +210,9 @@ class _Folder:
             raise ValueError("several spikes in a frame and a reset to zero: say that a frame has one spike at most")
         current = unweighted(node.name, value) if isinstance(value, Graded) else value
         fires = node.kind in FIRING
-        layer = quantise_layer(node.kind, current, neuron, node.name, self._name, membrane=not fires)
+        layer = quantise_layer(
+            node.kind, current, neuron, node.name, self._name, membrane=not fires, moments=self.moments
+        )
         self.ops += layer.ops
         self.layers.append(layer.report)
         name = self.values[node.name] = layer.ops[-1].out
@@ -213,8 +229,9 @@ class _Folder:
         if node.kind == "Scale":
             return scaled(value, node.spread("scale", shape))
         if isinstance(value, Current):
-            kinds = "a second layer of weights: multiply both into one" if node.kind in WEIGHTS else "a sum of weights"
-            raise ValueError(f"{kinds}, without neurons between" if node.kind in WEIGHTS else f"it reads {kinds}, not spikes: put it behind the neurons")
+            if node.kind in WEIGHTS:
+                raise ValueError("a second layer of weights without neurons between: multiply both into one")
+            raise ValueError("it reads a sum of weights, not spikes: put it behind the neurons")
         if node.kind in WEIGHTS:
             return weighted(node, value, shape)
         if node.kind == "Delay":
@@ -242,8 +259,12 @@ class _Folder:
         """Neurons without memory, which show what comes in."""
         size = math.prod(value.shape)
         zero, one = np.zeros(size), np.ones(size)
-        passing = Dynamics(zero, one, zero, one * np.inf, zero, zero, "none", False, False, False)
-        layer = quantise_layer(node.kind, value, passing, node.name, self._name, membrane=True)
+        passing = Dynamics(
+            zero, one, zero, one * np.inf, zero, zero, "none", late=False, inclusive=False, many=False
+        )
+        layer = quantise_layer(
+            node.kind, value, passing, node.name, self._name, membrane=True, moments=self.moments
+        )
         self.ops += layer.ops
         self.layers.append(layer.report)
         self.values[node.name] = layer.ops[-1].out
@@ -259,7 +280,5 @@ def _reshaped(value: Between, shape: Shape) -> Between:
     return Current(value.parts, shape, value.bias)
 
 
-def _per_map(factor: np.ndarray, before: Shape, after: Shape) -> np.ndarray:
-    from edgesnn.nir.currents import per_map
-
+def _per_map(factor: Float64Array, before: Shape, after: Shape) -> Float64Array:
     return np.repeat(per_map(factor, before), math.prod(after) // after[0])

@@ -8,7 +8,7 @@ them int8; it divides into threshold and bias of the neurons of that row, so not
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from edgesnn.nir.currents import Current, Graded, Part
 from edgesnn.nir.nodes import Float64Array, Shape
+from edgesnn.nir.rounding import round_weights
 from edgesnn.nir.sources import Dynamics
 from edgesnn.program.bounds import membrane_high
 from edgesnn.program.ops import (
@@ -89,6 +90,7 @@ def quantise_layer(
     naming: Callable[[str], str],
     *,
     membrane: bool,
+    moments: Mapping[str, Float64Array],
 ) -> Layer:
     """Weights and neurons as integer ops.
 
@@ -99,6 +101,8 @@ def quantise_layer(
         name: Name of their node.
         naming: Gives each op a name of its own, made from a node's.
         membrane: Whether the membrane is the output; all rows then share what a unit of it is worth.
+        moments: Second moments of what nodes with weights read, where frames are there to calibrate on
+            (`edgesnn.nir.rounding.input_moments`).
     """
     rows, neurons = current.rows, math.prod(current.shape)
     shift = neuron.reset_to if neuron.reset == "zero" else np.zeros(neurons)
@@ -117,7 +121,7 @@ def quantise_layer(
         threshold = np.clip(exact, 1, THETA_MAX)
     decay = np.rint(beta * DECAY_DENOMINATOR)
     offset = np.clip(np.rint(bias * steps), -LIF_BIAS_MAX, LIF_BIAS_MAX)
-    ops, error, weights = _weights(current, scale, naming)
+    ops, error, weights = _weights(current, scale, naming, moments)
     name = naming(name)
     reset = Reset.MANY if neuron.many else Reset.LATE if neuron.late else _RESETS[neuron.reset]
     made = StatefulLIF(
@@ -195,7 +199,7 @@ def _fraction(theta: Float64Array, reach: Float64Array, beta: Float64Array, *, f
 
 
 def _weights(
-    current: Current, scale: Float64Array, naming: Callable[[str], str]
+    current: Current, scale: Float64Array, naming: Callable[[str], str], moments: Mapping[str, Float64Array]
 ) -> tuple[list[Op], float, int]:
     """Ops that make the current, the relative error of their rounding, and how many weights they have."""
     ops: list[Op] = []
@@ -204,7 +208,7 @@ def _weights(
     count = 0
     for part in current.parts:
         steps = scale.reshape(-1, *[1] * (part.weight.ndim - 1))
-        codes = np.clip(np.rint(part.weight / steps), -WEIGHT_MAX, WEIGHT_MAX)
+        codes = _codes(part, part.weight / steps, moments.get(part.node))
         rounding += float(np.square(codes * steps - part.weight).sum())
         square += float(np.square(part.weight).sum())
         count += codes.size
@@ -216,6 +220,12 @@ def _weights(
         ops.append(Add(name, total, other, name))
         total = name
     return ops, math.sqrt(rounding / square) if square else 0.0, count
+
+
+def _codes(part: Part, weight: Float64Array, moments: Float64Array | None) -> Float64Array:
+    rows = weight.reshape(part.groups, len(weight) // part.groups, -1)
+    codes = [round_weights(rows[i], None if moments is None else moments[i]) for i in range(part.groups)]
+    return np.concatenate(codes).reshape(weight.shape)
 
 
 def _weight_op(part: Part, codes: npt.NDArray[np.int8], name: str) -> Linear | Conv:

@@ -72,7 +72,7 @@ def _run(node: Node, coming: Float64Array, rules: Rules) -> Float64Array:
         return _conv(node, coming)
     if node.kind in ("SumPool2d", "AvgPool2d"):
         window = pool_window(node)
-        total = sum(tap for _, _, tap in _taps(coming, window))
+        total = sum(seen for _, _, seen in taps(coming, window))
         return np.asarray(total / (np.prod(window.kernel) if node.kind == "AvgPool2d" else 1))
     if node.kind == "Scale":
         return coming * node.spread("scale", shape).reshape(shape)
@@ -140,7 +140,7 @@ def _conv(node: Node, coming: Float64Array) -> Float64Array:
     groups = node.whole("groups")[0]
     out, inside = weight.shape[:2]
     total: Float64Array | float = 0.0
-    for u, v, seen in _taps(coming, conv_window(node)):
+    for u, v, seen in taps(coming, conv_window(node)):
         high, wide = seen.shape[-2:]
         parts = seen.reshape(*seen.shape[:2], groups, inside, high * wide)
         kernel = weight[:, :, u, v].reshape(groups, out // groups, inside)
@@ -150,7 +150,7 @@ def _conv(node: Node, coming: Float64Array) -> Float64Array:
     return made[..., 0, :] if flat else made
 
 
-def _taps(coming: Float64Array, window: Window) -> Iterator[tuple[int, int, Float64Array]]:
+def taps(coming: Float64Array, window: Window) -> Iterator[tuple[int, int, Float64Array]]:
     """What each tap of a window sees of maps ``[n, frames, c, height, width]``, zeros outside."""
     rows, columns = window.padding
     maps = np.pad(coming, [(0, 0)] * 3 + [(rows, rows), (columns, columns)])
