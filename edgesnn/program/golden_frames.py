@@ -121,10 +121,12 @@ def sum_pool(value: IntArray, op: SumPool) -> Int64Array:
     """Sums of a pool, int64 ``[batch, frame, 1, out]``, of ``[batch, frame, 1, in]``."""
     maps = _padded(value, op, np.int64)
     _, high, wide = op.out_shape
+    rows = np.zeros((*maps.shape[:3], wide), np.int64)
+    for v in range(op.kernel[1]):
+        rows += _seen(maps, op, (0, v), (None, wide))
     total = np.zeros((*maps.shape[:2], high, wide), np.int64)
     for u in range(op.kernel[0]):
-        for v in range(op.kernel[1]):
-            total += _seen(maps, op, (u, v), (high, wide))
+        total += _seen(rows, op, (u, 0), (high, None))
     return total.reshape(*value.shape[:-1], op.channels)
 
 
@@ -135,11 +137,15 @@ def _padded(value: IntArray, op: Conv | SumPool, dtype: npt.DTypeLike) -> npt.ND
 
 
 def _seen(
-    maps: npt.NDArray[Any], op: Conv | SumPool, at: tuple[int, int], extents: tuple[int, int]
+    maps: npt.NDArray[Any], op: Conv | SumPool, at: tuple[int, int], extents: tuple[int | None, int | None]
 ) -> npt.NDArray[Any]:
-    """What one tap of a kernel sees of the padded maps, ``[n, c, height', width']``."""
-    rows = slice(at[0], at[0] + (extents[0] - 1) * op.stride[0] + 1, op.stride[0])
-    columns = slice(at[1], at[1] + (extents[1] - 1) * op.stride[1] + 1, op.stride[1])
+    """What one tap of a kernel sees of padded maps, ``[n, c, height', width']``; None is all of an axis."""
+    rows, columns = (
+        slice(None)
+        if extent is None
+        else slice(at[axis], at[axis] + (extent - 1) * op.stride[axis] + 1, op.stride[axis])
+        for axis, extent in enumerate(extents)
+    )
     return maps[:, :, rows, columns]
 
 

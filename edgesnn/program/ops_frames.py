@@ -15,6 +15,7 @@ numbers of `edgesnn.program.ops`.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -73,7 +74,7 @@ class Frames:
     @property
     def channels(self) -> int:
         """Samples of one frame."""
-        return int(np.prod(self.shape))
+        return math.prod(self.shape)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,7 +116,7 @@ class Conv:
     @property
     def channels(self) -> int:
         """Channels of the output, flat."""
-        return int(np.prod(self.out_shape))
+        return math.prod(self.out_shape)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -150,7 +151,7 @@ class SumPool:
     @property
     def channels(self) -> int:
         """Channels of the output, flat."""
-        return int(np.prod(self.out_shape))
+        return math.prod(self.out_shape)
 
 
 def _extents(op: Conv | SumPool, kernel: tuple[int, int], dilation: tuple[int, int]) -> tuple[int, int]:

@@ -7,6 +7,7 @@ golden and every backend may rely on the rules. The proof that nothing overflows
 
 from __future__ import annotations
 
+import math
 from enum import Enum
 
 import numpy as np
@@ -52,6 +53,8 @@ from edgesnn.program.program import Program
 _SHIFT_MAX = 31
 #: Widest value of a program of frames, and longest kernel, stride, padding and dilation.
 _EXTENT_MAX, _WINDOW_MAX = 2**20, 255
+#: Most elements of a map with its padding, and of what a delay keeps: what a reader's memory is bounded by.
+_PADDED_MAX, _DELAYED_MAX = 2**22, 2**24
 #: ``logits_q * 2**-exponent`` and the factor itself are normal float32 numbers in this range.
 _EXPONENT_MIN, _EXPONENT_MAX = -104, 126
 #: Bytes that an op's name may have.
@@ -241,6 +244,7 @@ def _check_frame_op(op: Conv | SumPool | StatefulLIF | Delay | FrameOutput, widt
         _tensor(op, "delays", op.delays, np.int32, (None,), low=0, high=DELAY_MAX)
         _parameters(op, op.delays, width)
         _number(op, "longest delay", op.longest, 1, DELAY_MAX)
+        _number(op, "memory", op.longest * width, 1, _DELAYED_MAX)
     if isinstance(op, FrameOutput):
         _scale(op, op.scale)
     return width
@@ -260,7 +264,7 @@ def _check_frames(op: Frames) -> int:
 def _check_map_op(op: Conv | SumPool, width: int) -> int:
     for extent in op.shape:
         _number(op, "extent", extent, 1, _EXTENT_MAX)
-    if int(np.prod(op.shape)) != width:
+    if math.prod(op.shape) != width:
         raise ProgramFormatError(
             f"op '{op.name}' reads a value of another width", actual=width, limit=list(op.shape)
         )
@@ -271,6 +275,8 @@ def _check_map_op(op: Conv | SumPool, width: int) -> int:
     for axis, extent in enumerate(kernel):
         _number(op, "kernel", extent, 1, _WINDOW_MAX)
         _number(op, "padding", op.padding[axis], 0, extent - 1 if isinstance(op, SumPool) else _WINDOW_MAX)
+    padded = (op.shape[1] + 2 * op.padding[0]) * (op.shape[2] + 2 * op.padding[1])
+    _number(op, "padded input", op.shape[0] * padded, 1, _PADDED_MAX)
     if isinstance(op, Conv):
         _number(op, "groups", op.groups, 1, op.shape[0])
         inside, rest = divmod(op.shape[0], op.groups)

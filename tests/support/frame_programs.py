@@ -124,6 +124,27 @@ def _random_conv(rng, name, value, shape, like=None):
     return conv, conv.out_shape
 
 
+def smallest_frames() -> Program:
+    """Every op of programs of frames, a file of a few kilobytes."""
+    rng = np.random.default_rng(5)
+    two = np.array([1, 2], np.int32)
+    return Program(
+        1,
+        (
+            Frames("frames", "frames", (2, 3, 4), -3, 4, 0.5),
+            Delay("delay", "frames", "delay", two),
+            Conv("conv", "delay", "conv", weights(rng, 4, 1, 2, 3), (2, 3, 4), (1, 2), (1, 1), (1, 1), 2),
+            Add("add", "conv", "conv", "add"),
+            Saturate("saturate", "add", "saturate"),
+            neuron("lif", "saturate", 32, rng, reset=Reset.MANY, inclusive=True, spread=300.0),
+            SumPool("pool", "lif", "pool", (4, 4, 2), (2, 2), (2, 1), (0, 1)),
+            Linear("linear", "pool", "linear", weights(rng, 24, 3)),
+            neuron("last", "linear", 3, rng, reset=Reset.LATE, spread=100.0),
+            FrameOutput("output", "last", "output", True, 0.25),
+        ),
+    )
+
+
 def random_frames(program: Program, rng, batch: int, length: int, density: float) -> np.ndarray:
     """Frames int8 ``[batch, length, channels]`` of which a share is not 0."""
     op = program.frames
