@@ -134,7 +134,12 @@ class NetworkError(UserError):
     code = "network"
 
     def __init__(
-        self, source: object, problems: Sequence[str], *, limit: object | None = None, remedy: str | None = None
+        self,
+        source: object,
+        problems: Sequence[str],
+        *,
+        limit: object | None = None,
+        remedy: str | None = None,
     ) -> None:
         self.problems = tuple(problems)
         count = f"{len(problems)} reasons" if len(problems) > 1 else "1 reason"

@@ -1,4 +1,4 @@
-"""Values between nodes while a graph is folded: what an integer op makes, and sums of weights not yet rounded.
+"""Values between nodes while a graph is folded: what an integer op makes, and sums of weights in floats.
 
 A scale in front of weights (a sample's worth, the divisor of an average pool, a Scale node) multiplies into
 the weights that read the value; one behind them multiplies into their rows. So only weights, thresholds and
@@ -128,7 +128,9 @@ def unweighted(name: str, source: Graded) -> Current:
     factor = per_map(source.factor, source.shape)
     weight = np.broadcast_to(factor, (channels,)).reshape(channels, 1, 1, 1)
     window = Window((1, 1), (1, 1), (0, 0), (1, 1))
-    return Current((Part(name, source, weight, window, channels),), source.shape, np.zeros(math.prod(source.shape)))
+    return Current(
+        (Part(name, source, weight, window, channels),), source.shape, np.zeros(math.prod(source.shape))
+    )
 
 
 def added(currents: list[Current]) -> Current:

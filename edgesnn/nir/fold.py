@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from edgesnn.errors import CompileError, NetworkError, ProgramFormatError
-from edgesnn.nir.currents import Between, Current, Graded, Membrane, added, per_map, scaled, unweighted, weighted
+from edgesnn.nir.currents import (
+    Between,
+    Current,
+    Graded,
+    Membrane,
+    added,
+    per_map,
+    scaled,
+    unweighted,
+    weighted,
+)
 from edgesnn.nir.graph import Graph
 from edgesnn.nir.nodes import FIRING, NEURONS, WEIGHTS, Float64Array, Node, Shape, pool_window
 from edgesnn.nir.quantise import ImportedLayer, quantise_layer
-from edgesnn.nir.rounding import input_moments
 from edgesnn.nir.simulate import delay_steps
 from edgesnn.nir.sources import Dynamics, Rules, dynamics
 from edgesnn.program.bounds import OpBound, prove, secure
@@ -62,13 +69,7 @@ class Folded:
     values: dict[str, str]
 
 
-def fold(
-    graph: Graph,
-    rules: Rules,
-    samples: Samples,
-    readout: Readout = "counts",
-    frames: npt.NDArray[np.generic] | None = None,
-) -> Folded:
+def fold(graph: Graph, rules: Rules, samples: Samples, readout: Readout = "counts") -> Folded:
     """Make the integer program of a graph.
 
     Args:
@@ -76,7 +77,6 @@ def fold(
         rules: What the file does not say of its neurons.
         samples: What frames hold.
         readout: What comes out where the last layer fires; of membranes it is the membranes.
-        frames: Real values ``[n, frames, *shape]`` by which weights are rounded; None rounds to the nearest.
 
     Returns:
         The program with its proof and what rounding did.
@@ -86,9 +86,6 @@ def fold(
     """
     folder = _Folder(graph, rules, samples)
     folder.run(readout)
-    if frames is not None and not folder.problems:  # a first run found that all nodes can run
-        folder = _Folder(graph, rules, samples, input_moments(graph, rules, frames.astype(np.float64)))
-        folder.run(readout)
     if folder.problems:
         raise NetworkError(graph.path, folder.problems, remedy="see docs/nir.md for what can enter")
     try:
@@ -107,7 +104,6 @@ class _Folder:
     graph: Graph
     rules: Rules
     samples: Samples
-    moments: Mapping[str, Float64Array] = field(default_factory=dict)
     ops: list[Op] = field(default_factory=list)
     layers: list[ImportedLayer] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -207,12 +203,12 @@ class _Folder:
         if isinstance(value, Membrane):
             raise ValueError("it reads a membrane")
         if neuron.many and neuron.reset != "subtract":
-            raise ValueError("several spikes in a frame and a reset to zero: say that a frame has one spike at most")
+            raise ValueError(
+                "several spikes in a frame and a reset to zero: say that a frame has one spike at most"
+            )
         current = unweighted(node.name, value) if isinstance(value, Graded) else value
         fires = node.kind in FIRING
-        layer = quantise_layer(
-            node.kind, current, neuron, node.name, self._name, membrane=not fires, moments=self.moments
-        )
+        layer = quantise_layer(node.kind, current, neuron, node.name, self._name, membrane=not fires)
         self.ops += layer.ops
         self.layers.append(layer.report)
         name = self.values[node.name] = layer.ops[-1].out
@@ -239,7 +235,9 @@ class _Folder:
         window = pool_window(node)
         name = self._name(node.name)
         extents = (value.shape[0], value.shape[1], value.shape[2])
-        self.ops.append(SumPool(name, value.name, name, extents, window.kernel, window.stride, window.padding))
+        self.ops.append(
+            SumPool(name, value.name, name, extents, window.kernel, window.stride, window.padding)
+        )
         size = math.prod(window.kernel)
         factor = value.factor if value.factor.size == 1 else _per_map(value.factor, value.shape, shape)
         divisor = size if node.kind == "AvgPool2d" else 1
@@ -262,9 +260,7 @@ class _Folder:
         passing = Dynamics(
             zero, one, zero, one * np.inf, zero, zero, "none", late=False, inclusive=False, many=False
         )
-        layer = quantise_layer(
-            node.kind, value, passing, node.name, self._name, membrane=True, moments=self.moments
-        )
+        layer = quantise_layer(node.kind, value, passing, node.name, self._name, membrane=True)
         self.ops += layer.ops
         self.layers.append(layer.report)
         self.values[node.name] = layer.ops[-1].out

@@ -204,11 +204,11 @@ def _circle(waiting: dict[str, set[str]]) -> list[str]:
 
 def _check_reach(flat: _Flat, inputs: list[str], outputs: list[str], problems: list[str]) -> None:
     """Every node stands between input and output."""
-    for starts, step, reason in (
-        (inputs, lambda edge: edge, "nothing comes to it from the input"),
-        (outputs, lambda edge: edge[::-1], "what it makes does not reach the output"),
+    for starts, edges, reason in (
+        (inputs, flat.edges, "nothing comes to it from the input"),
+        (outputs, [(b, a) for a, b in flat.edges], "what it makes does not reach the output"),
     ):
-        reached, edges = set(starts), [step(edge) for edge in flat.edges]
+        reached = set(starts)
         following: dict[str, list[str]] = {}
         for a, b in edges:
             following.setdefault(a, []).append(b)
@@ -224,9 +224,7 @@ def _check_reach(flat: _Flat, inputs: list[str], outputs: list[str], problems: l
                 for name, node in sorted(flat.nodes.items())
                 if name not in reached and node.kind not in PASSING
             )
-    problems.extend(
-        f"node '{a}': an edge ends at the input" for a, b in flat.edges if b in inputs
-    )
+    problems.extend(f"node '{a}': an edge ends at the input" for a, b in flat.edges if b in inputs)
     problems.extend(f"node '{b}': an edge begins at the output" for a, b in flat.edges if a in outputs)
 
 
@@ -272,7 +270,9 @@ def _walk(
             continue  # one of those that it reads was refused
         where = f"node '{node.name}' ({node.kind})"
         if len(set(coming)) > 1:
-            problems.append(f"{where}: it sums values of shapes {', '.join(str(list(one)) for one in coming)}")
+            problems.append(
+                f"{where}: it sums values of shapes {', '.join(str(list(one)) for one in coming)}"
+            )
             continue
         try:
             shapes[node.name] = shape_after(node, coming[0])

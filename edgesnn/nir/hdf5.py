@@ -134,7 +134,9 @@ class _Reader:
         size = math.prod(int(n) for n in data.shape) * data.dtype.itemsize
         chunk = math.prod(int(n) for n in data.chunks or ()) * data.dtype.itemsize
         if size + self._bytes > BYTES_MAX or chunk > BYTES_MAX:
-            return f"of shape {list(data.shape)}, too large: the arrays of a file may have {BYTES_MAX:,} bytes"
+            return (
+                f"of shape {list(data.shape)}, too large: the arrays of a file may have {BYTES_MAX:,} bytes"
+            )
         self._bytes += size
         return None
 

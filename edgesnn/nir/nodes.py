@@ -23,7 +23,7 @@ Float64Array: TypeAlias = npt.NDArray[np.float64]
 Value: TypeAlias = "Float64Array | tuple[int, ...] | str"
 
 #: Values of one frame or map; far above a network for which the integer program is meant.
-VALUES_MAX = 2**22
+VALUES_MAX = 2**20
 
 #: Nodes that pass on what comes in.
 PASSING = frozenset({"Input", "Output", "Identity"})
@@ -126,7 +126,9 @@ class Node:
         while array.ndim > len(shape) and array.shape[0] == 1:  # a batch of one, which some libraries keep
             array = array[0]
         if array.ndim != len(shape) or any(a not in (1, b) for a, b in zip(array.shape, shape, strict=True)):
-            raise ValueError(f"{name} of shape {list(self.real(name).shape)} for values of shape {list(shape)}")
+            raise ValueError(
+                f"{name} of shape {list(self.real(name).shape)} for values of shape {list(shape)}"
+            )
         return np.broadcast_to(array, shape).reshape(-1).copy()
 
 
@@ -227,7 +229,9 @@ def _dense(node: Node, shape: Shape) -> Shape:
     if weight.ndim != 2:
         raise ValueError(f"weight has shape {list(weight.shape)}, not [out, in]")
     if shape != (weight.shape[1],):
-        raise ValueError(f"its weight {list(weight.shape)} reads [{weight.shape[1]}], what comes in is {list(shape)}")
+        raise ValueError(
+            f"its weight {list(weight.shape)} reads [{weight.shape[1]}], what comes in is {list(shape)}"
+        )
     out = int(weight.shape[0])
     if node.kind == "Affine" and node.real("bias").shape not in ((out,), (), (1,)):
         raise ValueError(f"bias of shape {list(node.real('bias').shape)} for {out} outputs")
@@ -253,7 +257,8 @@ class Window:
     def over(self, extents: tuple[int, int]) -> tuple[int, int]:
         """Height and width of what comes out of a map of this height and width; may be below 1."""
         high, wide = (
-            (extents[i] + 2 * self.padding[i] - self.dilation[i] * (self.kernel[i] - 1) - 1) // self.stride[i] + 1
+            (extents[i] + 2 * self.padding[i] - self.dilation[i] * (self.kernel[i] - 1) - 1) // self.stride[i]
+            + 1
             for i in range(2)
         )
         return high, wide
@@ -277,7 +282,9 @@ def conv_window(node: Node) -> Window:
     elif given == "same":
         reach = [dilation[i] * (kernel[i] - 1) for i in range(2)]
         if stride != (1, 1) or any(one % 2 for one in reach):
-            raise ValueError("padding 'same' with a stride, or with a kernel that has no middle, pads one side more")
+            raise ValueError(
+                "padding 'same' with a stride, or with a kernel that has no middle, pads one side more"
+            )
         padding = (reach[0] // 2, reach[1] // 2)
     else:
         padding = _walk(node, "padding", flat, 0)
@@ -334,7 +341,9 @@ def _pool(node: Node, shape: Shape) -> Shape:
 
 def _flatten(node: Node, shape: Shape) -> Shape:
     rank = len(shape)
-    first, last = (one + rank if one < 0 else one for one in (node.whole("start_dim")[0], node.whole("end_dim")[0]))
+    first, last = (
+        one + rank if one < 0 else one for one in (node.whole("start_dim")[0], node.whole("end_dim")[0])
+    )
     if not 0 <= first <= last < rank:
         raise ValueError(f"flattens dimensions {first} to {last} of values of shape {list(shape)}")
     return (*shape[:first], math.prod(shape[first : last + 1]), *shape[last + 1 :])

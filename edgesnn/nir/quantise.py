@@ -1,22 +1,22 @@
 """One layer of neurons and the weights in front of it as integer ops.
 
 With ``u = (V - shift) / gain`` every layer is ``u = beta u + I + B``, a spike where u reaches
-``(theta - shift) / gain``: gain, leak and reset voltage are folded. One scale s for each row of weights makes
-them int8; it divides into threshold and bias of the neurons of that row, so nothing is multiplied at run time.
+``(theta - shift) / gain``: gain, leak and reset voltage are folded. One scale s for each row of weights
+makes them int8; it divides into threshold and bias of the neurons of that row, so that nothing is multiplied
+at run time.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from edgesnn.nir.currents import Current, Graded, Part
-from edgesnn.nir.nodes import Float64Array, Shape
-from edgesnn.nir.rounding import round_weights
+from edgesnn.nir.currents import Current, Part
+from edgesnn.nir.nodes import Float64Array
 from edgesnn.nir.sources import Dynamics
 from edgesnn.program.bounds import membrane_high
 from edgesnn.program.ops import (
@@ -34,6 +34,8 @@ from edgesnn.program.ops_frames import FRACTION_MAX, FRAME_CURRENT_LIMIT, Conv, 
 _RESETS = {"zero": Reset.ZERO, "subtract": Reset.SUBTRACT, "none": Reset.NONE}
 #: A threshold is at most this: a membrane may go as far above it before it saturates.
 _THETA_ROOM = MEMBRANE_MAX // 2
+#: Scales that are tried for each row of weights.
+_SCALES = 48
 #: Frames over which a membrane without threshold sums its input before it may saturate.
 _FRAMES_OF_SUM = 64.0
 
@@ -90,7 +92,6 @@ def quantise_layer(
     naming: Callable[[str], str],
     *,
     membrane: bool,
-    moments: Mapping[str, Float64Array],
 ) -> Layer:
     """Weights and neurons as integer ops.
 
@@ -101,8 +102,6 @@ def quantise_layer(
         name: Name of their node.
         naming: Gives each op a name of its own, made from a node's.
         membrane: Whether the membrane is the output; all rows then share what a unit of it is worth.
-        moments: Second moments of what nodes with weights read, where frames are there to calibrate on
-            (`edgesnn.nir.rounding.input_moments`).
     """
     rows, neurons = current.rows, math.prod(current.shape)
     shift = neuron.reset_to if neuron.reset == "zero" else np.zeros(neurons)
@@ -121,14 +120,17 @@ def quantise_layer(
         threshold = np.clip(exact, 1, THETA_MAX)
     decay = np.rint(beta * DECAY_DENOMINATOR)
     offset = np.clip(np.rint(bias * steps), -LIF_BIAS_MAX, LIF_BIAS_MAX)
-    ops, error, weights = _weights(current, scale, naming, moments)
+    ops, error, weights = _weights(current, scale, naming)
     name = naming(name)
     reset = Reset.MANY if neuron.many else Reset.LATE if neuron.late else _RESETS[neuron.reset]
+    shared = _shared(rows, decay, threshold, offset)
     made = StatefulLIF(
         name,
         ops[-1].out,
         name,
-        *_shared(rows, decay, threshold, offset),
+        shared[0],
+        shared[1],
+        shared[2],
         reset,
         inclusive=neuron.inclusive and not membrane,
         fraction=fraction,
@@ -147,7 +149,9 @@ def quantise_layer(
     )
     largest = 1
     if reset is Reset.MANY:
-        high = np.repeat(np.minimum(np.rint(_reach(current) / scale) + 1, FRAME_CURRENT_LIMIT), neurons // rows)
+        high = np.repeat(
+            np.minimum(np.rint(_reach(current) / scale) + 1, FRAME_CURRENT_LIMIT), neurons // rows
+        )
         drop = np.repeat(made.drop.astype(np.int64), neurons // len(made.drop))
         largest = max(1, int((membrane_high(made, high.astype(np.int64)) // drop).max()))
     return Layer((*ops, made), report, largest, unit / 2.0**fraction)
@@ -168,11 +172,11 @@ def _reach(current: Current) -> Float64Array:
     return np.asarray(np.sum([_row_sums(part) for part in current.parts], axis=0))
 
 
-def _scales(
-    current: Current, theta: Float64Array, gain: Float64Array | None
-) -> tuple[Float64Array, float]:
+def _scales(current: Current, theta: Float64Array, gain: Float64Array | None) -> tuple[Float64Array, float]:
     """Scales of the rows, and, where a membrane is the output, what ``scale * gain`` is, the same for all."""
-    largest = np.max([np.abs(part.weight.reshape(len(part.weight), -1)).max(axis=1) for part in current.parts], axis=0)
+    largest = np.max(
+        [np.abs(part.weight.reshape(len(part.weight), -1)).max(axis=1) for part in current.parts], axis=0
+    )
     # half a code of rounding for each weight is in the proof of the current too
     taps = sum(part.weight[0].size * part.source.largest for part in current.parts)
     room = FRAME_CURRENT_LIMIT - 1 - taps / 2
@@ -182,10 +186,21 @@ def _scales(
     silent = needed <= 0
     needed = np.where(silent, np.median(needed[~silent]) if (~silent).any() else 1.0, needed)
     if gain is None:
-        return needed, 0.0
+        return _finest(current, needed), 0.0
     each = gain.reshape(current.rows, -1).max(axis=1)
     unit = float((needed * each).max())
     return unit / each, unit
+
+
+def _finest(current: Current, least: Float64Array) -> Float64Array:
+    """Scales of rows, from the smallest to a quarter more, by which their weights fall closest to codes."""
+    rows = np.concatenate([part.weight.reshape(current.rows, -1) for part in current.parts], axis=1)
+    best, lowest = least, np.full(len(least), np.inf)
+    for step in range(_SCALES):
+        scale = least * (1 + step / (4 * _SCALES))
+        error = np.square(rows - np.rint(rows / scale[:, None]) * scale[:, None]).sum(axis=1)
+        best, lowest = np.where(error < lowest, scale, best), np.minimum(error, lowest)
+    return best
 
 
 def _fraction(theta: Float64Array, reach: Float64Array, beta: Float64Array, *, fires: bool) -> int:
@@ -199,7 +214,7 @@ def _fraction(theta: Float64Array, reach: Float64Array, beta: Float64Array, *, f
 
 
 def _weights(
-    current: Current, scale: Float64Array, naming: Callable[[str], str], moments: Mapping[str, Float64Array]
+    current: Current, scale: Float64Array, naming: Callable[[str], str]
 ) -> tuple[list[Op], float, int]:
     """Ops that make the current, the relative error of their rounding, and how many weights they have."""
     ops: list[Op] = []
@@ -208,7 +223,7 @@ def _weights(
     count = 0
     for part in current.parts:
         steps = scale.reshape(-1, *[1] * (part.weight.ndim - 1))
-        codes = _codes(part, part.weight / steps, moments.get(part.node))
+        codes = np.clip(np.rint(part.weight / steps), -WEIGHT_MAX, WEIGHT_MAX)
         rounding += float(np.square(codes * steps - part.weight).sum())
         square += float(np.square(part.weight).sum())
         count += codes.size
@@ -220,12 +235,6 @@ def _weights(
         ops.append(Add(name, total, other, name))
         total = name
     return ops, math.sqrt(rounding / square) if square else 0.0, count
-
-
-def _codes(part: Part, weight: Float64Array, moments: Float64Array | None) -> Float64Array:
-    rows = weight.reshape(part.groups, len(weight) // part.groups, -1)
-    codes = [round_weights(rows[i], None if moments is None else moments[i]) for i in range(part.groups)]
-    return np.concatenate(codes).reshape(weight.shape)
 
 
 def _weight_op(part: Part, codes: npt.NDArray[np.int8], name: str) -> Linear | Conv:
@@ -244,8 +253,3 @@ def _shared(rows: int, *parameters: Float64Array) -> tuple[npt.NDArray[np.int32]
     if all((table == table[:, :1]).all() for table in tables):
         tables = [table[:, :1] for table in tables]
     return tuple(table.reshape(-1).astype(np.int32) for table in tables)
-
-
-def graded_after(name: str, layer: Layer, shape: Shape) -> Graded:
-    """The spikes of a layer as what the next nodes read."""
-    return Graded(name, shape, np.ones(1), layer.largest, spikes=layer.largest == 1)

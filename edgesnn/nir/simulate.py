@@ -27,7 +27,9 @@ def windows_at_once(graph: Graph, frames: int) -> int:
     return max(1, _VALUES_AT_ONCE // (widest * frames))
 
 
-def simulate(graph: Graph, rules: Rules, frames: npt.NDArray[np.generic], tap: Tap | None = None) -> Float64Array:
+def simulate(
+    graph: Graph, rules: Rules, frames: npt.NDArray[np.generic], tap: Tap | None = None
+) -> Float64Array:
     """Run windows of frames, each from the start.
 
     Args:

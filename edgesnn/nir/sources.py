@@ -12,6 +12,8 @@ from typing import Literal
 
 import numpy as np
 
+from edgesnn.errors import UsageError
+from edgesnn.names import unknown
 from edgesnn.nir.nodes import Float64Array, Node, Shape
 
 #: What a spike does to the membrane: set it to the reset voltage; take the threshold off; nothing.
@@ -31,7 +33,7 @@ class Source:
         resets: The resets that it has.
         inclusive: Whether a neuron fires at V == threshold.
         many: Whether a neuron fires more than once in a frame where the user does not say otherwise.
-        scaled_input: Whether its leaky neurons scale their input with ``1 - beta`` where the user does not
+        norm_input: Whether its leaky neurons scale their input with ``1 - beta`` where the user does not
             say otherwise; None where the file says so itself.
         late: Whether the threshold is taken off one frame after the spike.
     """
@@ -42,7 +44,7 @@ class Source:
     resets: tuple[ResetRule, ...]
     inclusive: bool
     many: bool = False
-    scaled_input: bool | None = None
+    norm_input: bool | None = None
     late: bool = False
 
 
@@ -52,7 +54,7 @@ SOURCES: dict[str, Source] = {
     for one in (
         Source("snntorch", 1e-4, "subtract", ("subtract", "zero", "none"), inclusive=False, late=True),
         Source("norse", 1e-3, "zero", ("zero", "subtract"), inclusive=False),
-        Source("sinabs", 1.0, "subtract", ("subtract", "zero"), inclusive=True, many=True, scaled_input=True),
+        Source("sinabs", 1.0, "subtract", ("subtract", "zero"), inclusive=True, many=True, norm_input=True),
         Source("spikingjelly", 1e-4, "zero", ("zero",), inclusive=True),
     )
 }
@@ -67,14 +69,61 @@ class Rules:
         dt: Time step in seconds.
         reset: What a spike does.
         many: Whether a neuron may fire more than once in a frame.
-        scaled_input: Whether leaky neurons scale their input with ``1 - beta``; None where the file says so.
+        norm_input: Whether leaky neurons scale their input with ``1 - beta``; None where the file says so.
     """
 
     source: Source
     dt: float
     reset: ResetRule
     many: bool
-    scaled_input: bool | None
+    norm_input: bool | None
+
+
+def rules_for(
+    source: str,
+    dt: float | None = None,
+    reset: str | None = None,
+    spikes: str | None = None,
+    norm_input: bool | None = None,
+) -> Rules:
+    """The rules of a source, with what the user knows better.
+
+    Args:
+        source: A key of `SOURCES`.
+        dt: Time step in seconds, or None.
+        reset: ``zero``, ``subtract``, ``none``, or None.
+        spikes: ``one`` or ``many`` in a frame at most, or None.
+        norm_input: Whether leaky neurons scale their input with ``1 - beta``, or None.
+
+    Raises:
+        UsageError: There is no such source, or it has no such neurons.
+    """
+    if source not in SOURCES:
+        raise unknown("source", source, SOURCES)
+    known = SOURCES[source]
+    if dt is not None and not 0 < dt < np.inf:
+        raise UsageError("a time step is a positive number of seconds", actual=dt)
+    if reset is not None and reset not in known.resets:
+        raise UsageError(f"{source} has no reset '{reset}'", limit=", ".join(known.resets))
+    if spikes not in (None, "one", "many"):
+        raise UsageError(f"spikes in a frame are one or many, not '{spikes}'")
+    if spikes == "many" and not known.many:
+        raise UsageError(
+            f"neurons of {source} fire once in a frame at most", remedy="leave out --spikes many"
+        )
+    if norm_input is not None and known.norm_input is None:
+        raise UsageError(
+            f"files of {source} say themselves how neurons scale their input",
+            remedy="leave out --norm-input and --no-norm-input, which are for Sinabs",
+        )
+    chosen = next((one for one in known.resets if one == reset), known.reset)
+    return Rules(
+        known,
+        known.dt if dt is None else dt,
+        chosen,
+        known.many and spikes != "one",
+        known.norm_input if norm_input is None else norm_input,
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -141,7 +190,9 @@ def dynamics(node: Node, shape: Shape, rules: Rules) -> tuple[Dynamics | None, l
         problems.append(f"its threshold {_some(theta)} is not above where its membrane begins")
     if rules.reset != "zero" and (reset_to != 0).any():
         problems.append(f"its v_reset {_some(reset_to)} is of no use to reset {rules.reset}")
-    start = leak if rules.source.name == "norse" else reset_to if rules.source.name == "spikingjelly" else zero
+    start = (
+        leak if rules.source.name == "norse" else reset_to if rules.source.name == "spikingjelly" else zero
+    )
     if firing and (start != (reset_to if rules.reset == "zero" else 0)).any():
         problems.append(f"its membrane begins at {_some(start)}, which is not what it is reset to")
     if not firing and (start != 0).any():
@@ -173,7 +224,7 @@ def _leak(
         return tau, r
     if name == "sinabs":  # tau in steps; the exact decay, not Euler's
         beta = np.exp(-dt / tau)
-        scaled = rules.scaled_input and node.kind == "LIF"
+        scaled = rules.norm_input and node.kind == "LIF"
         if dt != 1:
             problems.append(f"dt {dt:g} contradicts its tau, which Sinabs writes in steps")
         if (r != 1).any():

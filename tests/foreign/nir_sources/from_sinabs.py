@@ -2,7 +2,6 @@
 
 import nir
 import numpy as np
-import torch
 from oracle import CLASSES, FRAMES, main
 from sinabs.activation import MembraneReset, MultiSpike, SingleSpike
 from sinabs.layers import IAF, LIF, ExpLeak, IAFSqueeze, SumPool2d

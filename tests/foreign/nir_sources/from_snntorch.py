@@ -11,7 +11,7 @@ MAP = (2, 8, 8)
 
 
 def leaky(neurons, **options):
-    """Betas differ from neuron to neuron; a scalar beta cannot be exported, nor a scalar threshold beside them."""
+    """Betas differ from neuron to neuron; neither a scalar beta nor a scalar threshold can be exported."""
     given = {"threshold": torch.ones(neurons), **options}
     return snntorch.Leaky(beta=torch.linspace(0.75, 0.95, neurons), init_hidden=True, **given)
 

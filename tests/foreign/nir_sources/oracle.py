@@ -49,13 +49,14 @@ def train(model, run, shape, samples=False, steps=STEPS):
         optimizer.step()
 
 
-def record(folder, name, model, run, graph, shape, count, samples=False):
+def record(path, model, run, graph, shape, *, count, samples):
     """Write the file and what the library made of inputs that it was not trained on."""
     frames, labels = task(count, shape, RECORDED, samples)
     with torch.no_grad():
-        parts = [run(model, torch.from_numpy(part).float()) for part in np.array_split(frames, -(-count // 100))]
+        parts = [
+            run(model, torch.from_numpy(part).float()) for part in np.array_split(frames, -(-count // 100))
+        ]
     layers = [torch.cat(layer).numpy() for layer in zip(*parts, strict=True)]
-    path = Path(folder) / f"{name}.nir"
     try:
         nir.write(path, graph)
     except TypeError:  # parameters without a dimension cannot be compressed
@@ -64,7 +65,7 @@ def record(folder, name, model, run, graph, shape, count, samples=False):
     np.savez_compressed(path.with_suffix(".npz"), frames=frames, labels=labels.astype(np.int16), **whole)
     right = float((layers[-1].reshape(count, FRAMES, -1).sum(1).argmax(-1) == labels).mean())
     rates = ", ".join(f"{layer.mean():.3f}" for layer in layers)
-    print(f"{name}: {100 * right:.1f} % of {count} right, mean of each layer {rates}")
+    print(f"{path.stem}: {100 * right:.1f} % of {count} right, mean of each layer {rates}")
 
 
 def _small(layer):
@@ -94,4 +95,5 @@ def main(cases):
             train(model, run, shape, samples)
             frames, _ = task(2, shape, 1, samples)
             graph = export(model, torch.from_numpy(frames).float())
-            record(options.folder, name, model, run, graph, shape, options.inputs, samples)
+            path = Path(options.folder) / f"{name}.nir"
+            record(path, model, run, graph, shape, count=options.inputs, samples=samples)
