@@ -76,7 +76,8 @@ def missing() -> str | None:
 def engine_files() -> list[Path]:
     """Sources and headers of the engine: what a build of it reads."""
     folder = resources.folder("engine")
-    return [path for room in (folder, folder / "cortex_m", folder / "frames") for path in sorted(room.glob("snn*.[ch]"))]
+    rooms = (folder, folder / "cortex_m", folder / "frames")
+    return [path for room in rooms for path in sorted(room.glob("snn*.[ch]"))]
 
 
 def library() -> tuple[Path, Compiler]:

@@ -235,12 +235,18 @@ class Engine:
     def frames_window(
         self, frames: npt.NDArray[np.int8], repeat: int, warmup: int
     ) -> tuple[npt.NDArray[np.uint64], Int32Array]:
-        """Timed passes in C: stamps in ns ``[repeat * length, 2]`` and outputs ``[repeat * length, outputs]``."""
+        """Timed passes in C: stamps in ns ``[n, 2]`` and outputs ``[n, outputs]``, n = repeat * length."""
         total = len(frames) * repeat
         stamps, out = np.empty((total, 2), np.uint64), np.empty((total, self.info.outputs), np.int32)
         self._check(
             self._library.snn_host_frames_window(
-                self._host, frames.ctypes.data, len(frames), repeat, warmup, stamps.ctypes.data, out.ctypes.data
+                self._host,
+                frames.ctypes.data,
+                len(frames),
+                repeat,
+                warmup,
+                stamps.ctypes.data,
+                out.ctypes.data,
             )
         )
         return stamps, out
