@@ -46,6 +46,8 @@ def runner_misses(runner: type[Runner], bundle: Bundle) -> str | None:
         return bundle.without_program
     if export is not None and not bundle.has_export(export):
         return f"the bundle holds no format '{export}': export it again with --format {export}"
+    if bundle.reads_frames and Capability.FRAMES not in runner.capabilities:
+        return "it runs networks that read text, and this one reads frames"
     return runner.missing()
 
 

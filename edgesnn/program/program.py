@@ -80,7 +80,7 @@ class Program:
         if self.frames is not None:
             raise UsageError(
                 f"{who} cannot run a network that reads frames, only one that reads text",
-                remedy="use the targets native and golden, or the C export",
+                remedy="use the targets native and golden",
             )
 
     def text_ops(self, who: str) -> tuple[TokenOp, ...]:

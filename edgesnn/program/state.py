@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -54,7 +54,7 @@ class StateTensor:
     shape: tuple[int, ...]
     kind: str
     op: str
-    dtype: str = "int8"
+    dtype: Literal["int8", "int16", "int32"] = "int8"
 
 
 def state_tensors(program: Program) -> tuple[StateTensor, ...]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edgesnn.bundle.bundle import Bundle
 from edgesnn.errors import RunnerError
 from edgesnn.program.program import Program
 from edgesnn.program.state import State, state_tensors
@@ -21,6 +22,17 @@ class ProgramRunner(Runner):
     """A runner that keeps the program of its bundle while it is open."""
 
     _program: Program | None = None
+
+    def _open_text(self, bundle: Bundle) -> Program:
+        """Keep and give the program of a bundle, for a runner without `Capability.FRAMES`.
+
+        Raises:
+            UsageError: The program reads frames.
+        """
+        program = bundle.program()
+        program.require_text(f"the runner '{self.name}'")
+        self._program = program
+        return program
 
     def _require_program(self) -> Program:
         if self._program is None:
@@ -73,7 +85,8 @@ class HostRunner(ProgramRunner):
         time.sleep(seconds)
 
     def play(self, pattern: tuple[LoadChip, ...]) -> None:
-        token = np.zeros(1, np.int64)
+        frames = None if self._program is None else self._program.frames
+        token = np.zeros(1, np.int64) if frames is None else np.zeros((1, frames.channels), np.int8)
         deadline = time.perf_counter()
         for chip in pattern:
             deadline += chip.seconds
@@ -120,10 +133,10 @@ def check_batch(tokens: IntArray, batch: int) -> None:
     Raises:
         RunnerError: The numbers differ.
     """
-    if np.shape(tokens) != (batch,):
+    if np.shape(tokens)[:1] != (batch,):
         raise RunnerError(
             "step got another number of sequences than the context holds",
-            actual=list(np.shape(tokens)),
+            actual=list(np.shape(tokens)[:1]),
             limit=[batch],
             remedy="call reset with the number of sequences",
         )
@@ -133,9 +146,9 @@ def check_length(ids: IntArray) -> None:
     """Refuse a call with nothing to run.
 
     Raises:
-        RunnerError: There is no token ``[batch, length]``.
+        RunnerError: There is no token ``[batch, length]``, or frame ``[batch, length, channels]``.
     """
-    if np.ndim(ids) != 2 or np.size(ids) == 0:
+    if np.ndim(ids) not in (2, 3) or np.size(ids) == 0:
         raise RunnerError("there are no tokens to run", actual=list(np.shape(ids)), limit="[batch, length]")
 
 
@@ -158,9 +171,9 @@ def check_window(ids: IntArray, repeat: int) -> None:
     """Refuse a window with nothing to run.
 
     Raises:
-        RunnerError: There is no token ``[length]``, or no pass over them.
+        RunnerError: There is no token ``[length]`` or frame ``[length, channels]``, or no pass over them.
     """
-    if np.ndim(ids) != 1 or np.size(ids) == 0 or repeat < 1:
+    if np.ndim(ids) not in (1, 2) or np.size(ids) == 0 or repeat < 1:
         raise RunnerError("a window needs at least one token", actual=f"{list(np.shape(ids))} x {repeat}")
 
 

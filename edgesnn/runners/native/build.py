@@ -31,6 +31,8 @@ SOURCES = (
     "snn_vector.c",
     "cortex_m/snn_dsp.c",
     "cortex_m/snn_dsp_attend.c",
+    "frames/snn_frames.c",
+    "frames/snn_frames_reader.c",
     "snn_host.c",
 )
 #: Flags of every compilation, and of those for an instruction set.
@@ -74,7 +76,8 @@ def missing() -> str | None:
 def engine_files() -> list[Path]:
     """Sources and headers of the engine: what a build of it reads."""
     folder = resources.folder("engine")
-    return [path for room in (folder, folder / "cortex_m") for path in sorted(room.glob("snn*.[ch]"))]
+    rooms = (folder, folder / "cortex_m", folder / "frames")
+    return [path for room in rooms for path in sorted(room.glob("snn*.[ch]"))]
 
 
 def library() -> tuple[Path, Compiler]:
