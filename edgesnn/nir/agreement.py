@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from edgesnn.nir.nodes import FIRING
 from edgesnn.nir.simulate import simulate, windows_at_once
 from edgesnn.nir.sources import Rules
 from edgesnn.program.golden import Golden
+from edgesnn.program.ops_frames import FrameOutput
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,7 @@ def compare(
     folded: Folded,
     samples: Samples,
     calibration: Calibration,
+    *,
     on_progress: Callable[[str, int, int], None],
 ) -> Agreement:
     """Run both on a calibration set.
@@ -86,7 +89,10 @@ def compare(
         calibration: The frames.
         on_progress: Told how many windows were run.
     """
-    firing = {node.name for node in graph.nodes if node.kind in FIRING}
+    firing = {node.name: node.name for node in graph.nodes if node.kind in FIRING}
+    values = {value: node for node, value in folded.values.items() if node in firing}
+    last = folded.program.ops[-1]
+    summed = isinstance(last, FrameOutput) and last.summed
     counted = {name: np.zeros(4, np.int64) for name in firing}
     golden = Golden(folded.program)
     windows = len(calibration.frames)
@@ -94,18 +100,13 @@ def compare(
     step = windows_at_once(graph, calibration.frames.shape[1])
     for start in range(0, windows, step):
         frames = calibration.frames[start : start + step]
-        real: dict[str, npt.NDArray[Any]] = {}
-        whole: dict[str, npt.NDArray[np.integer]] = {}
-        # one layer's spikes are a byte each: both networks run before they are compared
-        out = simulate(graph, rules, frames, lambda name, value, into=real: _keep(firing, name, value, into))
-        wanted = {value: node for node, value in folded.values.items() if node in firing}
-        result = golden.sequence(
-            to_samples(frames, samples), lambda name, value, into=whole: _take(wanted, name, value, into)
-        )
+        real: dict[str, npt.NDArray[np.int16]] = {}
+        whole: dict[str, npt.NDArray[np.int16]] = {}
+        out = simulate(graph, rules, frames, partial(_keep, firing, real))
+        result = golden.sequence(to_samples(frames, samples), partial(_keep, values, whole))
         for name in firing:
             a, b = real[name].astype(np.int64), whole[name].astype(np.int64)
             counted[name] += (a.size, int((a != b).sum()), int(a.sum()), int(b.sum()))
-        summed = folded.program.ops[-1].summed  # type: ignore[union-attr]
         scores = result[:, -1] if summed else result.sum(axis=1, dtype=np.int64)
         flat = out.reshape(*out.shape[:2], -1)
         decided.append((flat.sum(axis=1).argmax(axis=-1), scores.argmax(axis=-1)))
@@ -116,27 +117,16 @@ def compare(
         source=calibration.name,
         windows=windows,
         frames=int(calibration.frames.shape[1]),
-        layers=tuple(
-            LayerAgreement(node.name, *(int(n) for n in counted[node.name]))
-            for node in graph.nodes
-            if node.name in firing
-        ),
+        layers=tuple(LayerAgreement(name, *(int(number) for number in counted[name])) for name in firing),
         same_top1=float((float_top == integer_top).mean()),
         float_accuracy=None if labels is None else float((float_top == labels).mean()),
         integer_accuracy=None if labels is None else float((integer_top == labels).mean()),
     )
 
 
-def _keep(firing: set[str], name: str, value: npt.NDArray[Any], into: dict[str, npt.NDArray[Any]]) -> None:
-    if name in firing:
-        into[name] = value.reshape(*value.shape[:2], -1).astype(np.int16)
-
-
-def _take(
-    wanted: dict[str, str],
-    name: str,
-    value: npt.NDArray[np.integer],
-    into: dict[str, npt.NDArray[np.integer]],
+def _keep(
+    wanted: Mapping[str, str], into: dict[str, npt.NDArray[np.int16]], name: str, value: npt.NDArray[Any]
 ) -> None:
+    """Spikes of the values that are wanted, by node, ``[n, frames, c]``."""
     if name in wanted:
-        into[wanted[name]] = value[:, :, 0].astype(np.int16)
+        into[wanted[name]] = value.reshape(*value.shape[:2], -1).astype(np.int16)

@@ -95,13 +95,12 @@ def samples_for(calibration: Calibration | None, scale: float | None) -> Samples
     """
     if calibration is None:
         return Samples() if scale is None else Samples(-SAMPLE_MAX, SAMPLE_MAX, _float32(scale))
-    low, high = float(calibration.frames.min()), float(calibration.frames.max())
+    frames = calibration.frames
+    low, high = float(frames.min()), float(frames.max())
     least = 0 if low >= 0 else -SAMPLE_MAX
     if scale is not None:
         return Samples(least, SAMPLE_MAX, _float32(scale))
-    whole = calibration.frames.dtype.kind != "f" or bool(
-        (calibration.frames == np.rint(calibration.frames)).all()
-    )
+    whole = frames.dtype.kind != "f" or bool((frames == np.rint(frames)).all())
     if whole and low >= 0 and high <= 1:
         return Samples()
     if whole and max(-low, high) <= SAMPLE_MAX:

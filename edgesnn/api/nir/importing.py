@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesnn.api.options import Progress, silent
+from edgesnn.bundle.bundle import Bundle
+from edgesnn.bundle.frames import FramesBundleSource, write_frames_bundle
 from edgesnn.errors import OutputError, UsageError
 from edgesnn.nir.agreement import Agreement, compare
 from edgesnn.nir.calibration import Calibration, clipped_share, read_calibration, samples_for, to_samples
@@ -20,6 +22,9 @@ from edgesnn.nir.sources import Rules, rules_for
 from edgesnn.program.program import Program
 from edgesnn.program.snn_format import program_hash, to_bytes
 from edgesnn.whole_files import write_whole
+
+#: Ending of a file that is a program alone.
+PROGRAM_SUFFIX = ".snn"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,21 +119,31 @@ class ImportedNetwork:
             else {**asdict(agreement), "differ_share": agreement.differ_share, "clipped": self.clipped},
         }
 
-    def write(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
-        """Write the program as a ``.snn`` file.
+    def write(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path | Bundle:
+        """Write the bundle that devices run, or the program alone.
 
         Args:
-            path: The file.
-            overwrite: Whether an existing file is replaced.
+            path: The folder to make, or a file that ends in ``.snn``.
+            overwrite: Whether what is there is replaced.
+
+        Returns:
+            The bundle, verified, or the path of the file.
 
         Raises:
             OutputError: It exists already, or cannot be written.
         """
         target = Path(path)
         if target.exists() and not overwrite:
-            raise OutputError(f"'{target}' exists already", remedy="name another file or give --force")
-        write_whole(target, to_bytes(self.program))
-        return target
+            raise OutputError(f"'{target}' exists already", remedy="name another or give --force")
+        if target.suffix == PROGRAM_SUFFIX:
+            write_whole(target, to_bytes(self.program))
+            return target
+        report = self.report()
+        facts = {key: report[key] for key in ("nir_version", "rules")}
+        cost = {key: report[key] for key in ("layers", "agreement")}
+        return write_frames_bundle(
+            FramesBundleSource(self.name, self.program, facts, cost), target, overwrite=overwrite
+        )
 
 
 def import_network(
@@ -161,8 +176,8 @@ def import_network(
         >>> network = edgesnn.import_network("wake.nir", options, calibration="wake.npz")
         >>> network.agreement.same_top1
         1.0
-        >>> network.write("wake.snn").name
-        'wake.snn'
+        >>> network.write("wake").path.name
+        'wake'
     """
     source = Path(path)
     rules = rules_for(options.source, options.dt, options.reset, options.spikes, options.norm_input)
@@ -180,7 +195,7 @@ def import_network(
     folded = fold(graph, rules, samples, options.readout)
     agreement = None
     if frames is not None:
-        agreement = compare(graph, rules, folded, samples, frames, on_progress)
+        agreement = compare(graph, rules, folded, samples, frames, on_progress=on_progress)
     return ImportedNetwork(
         source.name.removesuffix(".nir"),
         graph,

@@ -26,12 +26,12 @@ def import_(
             help="Library that wrote it: snntorch, norse, sinabs, spikingjelly.", rich_help_panel=_FILE
         ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Program to write, a .snn file.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Bundle to make, or a .snn file.")],
     dt: Annotated[
         float | None,
         typer.Option(
             help="Time step in seconds.",
-            show_default="the source's when it writes files",
+            show_default="the source's",
             rich_help_panel=_FILE,
         ),
     ] = None,
@@ -83,24 +83,23 @@ def import_(
     ] = None,
     readout: Annotated[
         str,
-        typer.Option(
-            help="What comes out where the last layer fires: counts or spikes.", rich_help_panel=_INPUT
-        ),
+        typer.Option(help="What comes out of the last spikes: counts or spikes.", rich_help_panel=_INPUT),
     ] = "counts",
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing bundle or file.")] = False,
     json_mode: JsonFlag = False,
 ) -> None:
-    """Make an integer program of a network of snnTorch, Norse, Sinabs or SpikingJelly.
+    """Make the bundle of a network of snnTorch, Norse, Sinabs or SpikingJelly.
 
     With a calibration set every layer's spikes are compared, float against integer, and, with labels, the
     accuracy of both. What does not reduce to an integer program is refused, all of it at once.
 
     Examples:
-        edgesnn import wake.nir --source snntorch --reset zero --calibration wake.npz -o wake.snn
+        edgesnn import wake.nir --source snntorch --reset zero --calibration wake.npz -o wake
         edgesnn import gesture.nir --source spikingjelly --input-shape 2,32,32 -o gesture.snn
     """
     with session("import", json_mode) as out:
         from edgesnn.api.nir.importing import ImportOptions, import_network
+        from edgesnn.bundle.bundle import PROGRAM_NAME
 
         if readout not in ("counts", "spikes"):
             raise UsageError(f"a readout is counts or spikes, not '{readout}'")
@@ -115,9 +114,12 @@ def import_(
                 progress.update(task, description=stage, completed=done, total=total)
 
             network = import_network(file, options, calibration=calibration, on_progress=tell)
-        written = network.write(output, overwrite=force)
-        out.document(SCHEMA, {"file": written.name, "bytes": written.stat().st_size, **network.report()})
-        render(out, network, written)
+        made = network.write(output, overwrite=force)
+        program = made if isinstance(made, Path) else made.file(PROGRAM_NAME)
+        size = program.stat().st_size
+        out.document(SCHEMA, {"output": output.name, "program_bytes": size, **network.report()})
+        render(out, network)
+        out.print(f"{output}: a program of {size:,} bytes, no overflow possible")
 
 
 def _shape(text: str | None) -> tuple[int, ...] | None:
@@ -131,7 +133,7 @@ def _shape(text: str | None) -> tuple[int, ...] | None:
     return tuple(int(part) for part in parts)
 
 
-def render(out: CommandOutput, network: ImportedNetwork, written: Path) -> None:
+def render(out: CommandOutput, network: ImportedNetwork) -> None:
     """Show what came in, what rounding did, and what it cost."""
     from edgesnn.cli.tables import Sheet, names, numbers, words
 
@@ -150,23 +152,18 @@ def render(out: CommandOutput, network: ImportedNetwork, written: Path) -> None:
     )
     for layer in network.folded.layers:
         seen = compared.get(layer.node)
-        figures = ("", "", "") if seen is None else (
-            f"{seen.float_spikes:,}", f"{seen.integer_spikes:,}", f"{seen.differ / max(seen.slots, 1):.3%}",
-        )  # fmt: skip
-        table.add_row(
-            layer.node,
-            layer.kind,
-            f"{layer.neurons:,}",
-            f"{layer.weights:,}",
-            f"{layer.weight_error:.2%}",
-            *figures,
-        )
+        figures = ("", "", "")
+        if seen is not None:
+            share = seen.differ / max(seen.slots, 1)
+            figures = (f"{seen.float_spikes:,}", f"{seen.integer_spikes:,}", f"{share:.3%}")
+        sizes = (f"{layer.neurons:,}", f"{layer.weights:,}", f"{layer.weight_error:.2%}")
+        table.add_row(layer.node, layer.kind, *sizes, *figures)
     out.print(table)
     for layer in network.folded.layers:
         if layer.dead or layer.floored:
             out.print(
-                f"{layer.node}: {layer.dead:,} neurons whose threshold no membrane reaches, {layer.floored:,} "
-                "whose threshold was raised to the smallest there is"
+                f"{layer.node}: {layer.dead:,} neurons whose threshold no membrane reaches, "
+                f"{layer.floored:,} whose threshold was raised to the smallest there is"
             )
     if agreement is None:
         out.print("no calibration set: what the integers cost was not measured")
@@ -181,7 +178,4 @@ def render(out: CommandOutput, network: ImportedNetwork, written: Path) -> None:
                 f"accuracy {agreement.float_accuracy:.2%} float, {agreement.integer_accuracy:.2%} integer"
             )
         if network.clipped:
-            out.print(
-                f"{network.clipped:.3%} of the calibration set's values lie outside of what samples can say"
-            )
-    out.print(f"{written}: {written.stat().st_size:,} bytes, no overflow possible")
+            out.print(f"{network.clipped:.3%} of the set's values lie outside of what samples can say")

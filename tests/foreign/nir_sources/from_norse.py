@@ -21,9 +21,11 @@ def parameters(**options):
 
 def dense(**options):
     return lambda: norse.SequentialState(
-        nn.Linear(IN, HIDDEN), norse.LIFBoxCell(parameters(**options)), nn.Linear(HIDDEN, CLASSES, bias=False),
+        nn.Linear(IN, HIDDEN),
         norse.LIFBoxCell(parameters(**options)),
-    )  # fmt: skip
+        nn.Linear(HIDDEN, CLASSES, bias=False),
+        norse.LIFBoxCell(parameters(**options)),
+    )
 
 
 def integrate():
