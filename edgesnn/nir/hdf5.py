@@ -64,7 +64,8 @@ def read_tree(path: Path, problems: list[str]) -> Tree:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip("'\"").partition("\n")[0] or type(error).__name__
+    said = error.args[0] if isinstance(error, KeyError) and error.args else error  # str() would quote a key
+    return str(said).partition("\n")[0] or type(error).__name__
 
 
 class _Reader:

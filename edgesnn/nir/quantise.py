@@ -34,8 +34,8 @@ from edgesnn.program.ops_frames import FRACTION_MAX, FRAME_CURRENT_LIMIT, Conv, 
 _RESETS = {"zero": Reset.ZERO, "subtract": Reset.SUBTRACT, "none": Reset.NONE}
 #: A threshold is at most this: a membrane may go as far above it before it saturates.
 _THETA_ROOM = MEMBRANE_MAX // 2
-#: Scales that are tried for each row of weights.
-_SCALES = 48
+#: Scales that are tried for each row of weights, where a row has at most so many.
+_SCALES, _FEW_WEIGHTS = 48, 512
 #: Frames over which a membrane without threshold sums its input before it may saturate.
 _FRAMES_OF_SUM = 64.0
 
@@ -195,6 +195,8 @@ def _scales(current: Current, theta: Float64Array, gain: Float64Array | None) ->
 def _finest(current: Current, least: Float64Array) -> Float64Array:
     """Scales of rows, from the smallest to a quarter more, by which their weights fall closest to codes."""
     rows = np.concatenate([part.weight.reshape(current.rows, -1) for part in current.parts], axis=1)
+    if rows.shape[1] > _FEW_WEIGHTS:  # the errors of many are as large at any scale
+        return least
     best, lowest = least, np.full(len(least), np.inf)
     for step in range(_SCALES):
         scale = least * (1 + step / (4 * _SCALES))
