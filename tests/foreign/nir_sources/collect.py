@@ -1,6 +1,6 @@
 """Pack what the scripts wrote, cut to a few windows, into the file that tests without the libraries read.
 
-    .venv/bin/python tests/foreign/nir_sources/collect.py FOLDER
+.venv/bin/python tests/foreign/nir_sources/collect.py FOLDER
 """
 
 import io

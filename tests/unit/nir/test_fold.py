@@ -1,4 +1,4 @@
-"""Folding: what reduces gives the float network's spikes, exactly where weights are exact; what does not is named."""
+"""Folding: what reduces gives the spikes of the float network; what does not is named, all at once."""
 
 import numpy as np
 import pytest
@@ -21,17 +21,22 @@ def conv(out, inside, kernel, seed=0, **more):
     """A Conv2d of exact weights, as `linear`."""
     codes = np.random.default_rng(seed).integers(-90, 127, (out, inside, *kernel))
     codes[:, 0, 0, 0] = 127
-    given = {"stride": np.array([1, 1]), "padding": np.array([0, 0]), "dilation": np.array([1, 1]), "groups": 1}
+    given = {
+        "stride": np.array([1, 1]),
+        "padding": np.array([0, 0]),
+        "dilation": np.array([1, 1]),
+        "groups": 1,
+    }
     return {"type": "Conv2d", "weight": codes / 64, "bias": np.zeros(out), **given, **more}
 
 
-def run_both(path, rules, samples=None, frames=None, readout="counts", seed=1):
+def run_both(path, rules, samples=None, frames=None):
     """What every layer of neurons makes, float and integer, by node; the outputs; and the program."""
     graph, samples = read_graph(path), samples or Samples()
-    folded = fold(graph, rules, samples, readout)
+    folded = fold(graph, rules, samples)
     shape = graph.shapes[graph.input]
     if frames is None:
-        frames = (np.random.default_rng(seed).random((5, 20, *shape)) < 0.3).astype(np.int8)
+        frames = (np.random.default_rng(1).random((5, 20, *shape)) < 0.3).astype(np.int8)
     real, whole = {}, {}
     out = simulate(graph, rules, frames * samples.scale, real.__setitem__)
     result = Golden(folded.program).sequence(frames.reshape(*frames.shape[:2], -1), whole.__setitem__)
@@ -57,13 +62,16 @@ def test_maps_pools_flattening_and_dense_layers_give_the_same_spikes(tmp_path):
         ("avg", {"type": "AvgPool2d", "kernel_size": 2, "stride": 2, "padding": 0}),
         ("c2", conv(6, 2, (3, 2), 1, groups=2, stride=np.array([1, 2]), dilation=np.array([1, 2]))),
         ("n2", neurons((6, 2, 1))),
-        ("sum", {"type": "SumPool2d", "kernel_size": np.array([2, 1]), "stride": np.array([1, 1]), "padding": np.array([1, 0])}),
+        (
+            "sum",
+            {"type": "SumPool2d", "kernel_size": np.array([2, 1]), "stride": 1, "padding": np.array([1, 0])},
+        ),
         ("flat", {"type": "Flatten", "start_dim": 0, "end_dim": -1}),
         ("fc", linear(3, 18)),
         ("n3", neurons(3, v_threshold=np.full(3, 9.0))),
         shape=(2, 8, 8),
         outputs=(3,),
-    )  # fmt: skip
+    )
     pairs, (out, result), folded = run_both(path, JELLY)
     assert_equal(pairs)
     np.testing.assert_array_equal(out.cumsum(axis=1), result)
@@ -163,7 +171,15 @@ def test_a_sum_of_two_paths_shares_one_scale(tmp_path):
         "m": neurons(4),
         "output": {"type": "Output", "shape": np.array([4])},
     }
-    edges = [("input", "a"), ("a", "n"), ("n", "b"), ("b", "m"), ("input", "skip"), ("skip", "m"), ("m", "output")]
+    edges = [
+        ("input", "a"),
+        ("a", "n"),
+        ("n", "b"),
+        ("b", "m"),
+        ("input", "skip"),
+        ("skip", "m"),
+        ("m", "output"),
+    ]
     pairs, _, folded = run_both(write_graph(tmp_path / "x.nir", nodes, edges), JELLY)
     assert_equal(pairs)
     assert len(list(folded.program.all(Add))) == 1
@@ -234,10 +250,14 @@ def test_all_nodes_that_do_not_reduce_are_named_at_once(tmp_path):
 
 def test_a_pool_of_currents_and_delays_between_frames_are_refused(tmp_path):
     pool = {"type": "SumPool2d", "kernel_size": 2, "stride": 2, "padding": 0}
-    path = chain(tmp_path / "x.nir", ("c", conv(2, 2, (3, 3))), ("p", pool), shape=(2, 8, 8), outputs=(2, 3, 3))
+    path = chain(
+        tmp_path / "x.nir", ("c", conv(2, 2, (3, 3))), ("p", pool), shape=(2, 8, 8), outputs=(2, 3, 3)
+    )
     assert "it reads a sum of weights, not spikes" in refused(path)[0]
     delay = {"type": "Delay", "delay": np.full(4, 1.5e-4)}
-    assert "no whole number of time steps" in refused(chain(tmp_path / "y.nir", ("d", delay), outputs=(4,)))[0]
+    assert (
+        "no whole number of time steps" in refused(chain(tmp_path / "y.nir", ("d", delay), outputs=(4,)))[0]
+    )
     long = {"type": "Delay", "delay": np.full(4, 5000e-4)}
     assert "'d'" in refused(chain(tmp_path / "z.nir", ("d", long), outputs=(4,)))[0]
 

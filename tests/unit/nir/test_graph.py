@@ -30,7 +30,9 @@ def test_every_reason_is_said_at_once_and_names_its_node(tmp_path):
     }
     names = list(nodes)
     said = refused(write_graph(tmp_path / "x.nir", nodes, list(zip(names, names[1:], strict=False))))
-    [cuba] = [one for one in said if one.startswith("node 'cuba' (CubaLIF): its synapses decay, a second state")]
+    [cuba] = [
+        one for one in said if one.startswith("node 'cuba' (CubaLIF): its synapses decay, a second state")
+    ]
     assert sorted(said) == sorted(
         [
             cuba,
@@ -121,22 +123,46 @@ CONV = {"stride": 1, "padding": 1, "dilation": 1, "groups": 1, "bias": np.zeros(
         ({"type": "Linear", "weight": np.ones((1, 2, 4))}, (4,), "weight has shape [1, 2, 4], not [out, in]"),
         ({**linear(2, 4), "type": "Affine", "bias": np.ones(3)}, (4,), "bias of shape [3] for 2 outputs"),
         ({"type": "Conv2d", "weight": np.ones((2, 3, 3, 3)), **CONV}, (2, 8, 8), "[3, height, width]"),
-        ({"type": "Conv2d", "weight": np.ones((2, 2, 30, 3)), **CONV}, (2, 8, 8), "larger than what comes in"),
+        (
+            {"type": "Conv2d", "weight": np.ones((2, 2, 30, 3)), **CONV},
+            (2, 8, 8),
+            "larger than what comes in",
+        ),
         ({"type": "Conv2d", "weight": np.ones((2, 2, 3)), **CONV}, (2, 8, 8), "not [out, in/groups, kernel]"),
         ({"type": "Conv1d", "weight": np.ones((2, 2, 3)), **CONV, "groups": 3}, (6, 8), "groups is [3]"),
         ({"type": "Conv1d", "weight": np.ones((2, 2, 3)), **CONV, "stride": 0}, (2, 8), "stride is [0]"),
-        ({"type": "Conv1d", "weight": np.ones((2, 2, 3)), **CONV, "padding": "odd"}, (2, 8), "is 'odd', neither"),
-        ({"type": "Conv1d", "weight": np.ones((2, 2, 4)), **CONV, "padding": "same"}, (2, 8), "has no middle"),
-        ({"type": "SumPool2d", "kernel_size": 2, "stride": 2, "padding": 2}, (2, 8, 8), "padding [2, 2] is not smaller"),
-        ({"type": "AvgPool2d", "kernel_size": 2, "stride": 2, "padding": 0}, (4,), "reads [channels, height, width]"),
+        (
+            {"type": "Conv1d", "weight": np.ones((2, 2, 3)), **CONV, "padding": "odd"},
+            (2, 8),
+            "is 'odd', neither",
+        ),
+        (
+            {"type": "Conv1d", "weight": np.ones((2, 2, 4)), **CONV, "padding": "same"},
+            (2, 8),
+            "has no middle",
+        ),
+        (
+            {"type": "SumPool2d", "kernel_size": 2, "stride": 2, "padding": 2},
+            (2, 8, 8),
+            "padding [2, 2] is not smaller",
+        ),
+        (
+            {"type": "AvgPool2d", "kernel_size": 2, "stride": 2, "padding": 0},
+            (4,),
+            "reads [channels, height, width]",
+        ),
         ({"type": "Flatten", "start_dim": 1, "end_dim": 5}, (2, 8, 8), "flattens dimensions 1 to 5"),
         (neurons(3), (4,), "r of shape [3] for values of shape [4]"),
         (neurons(3, v_threshold=np.ones(2)), (3,), "v_threshold of shape [2] for values of shape [3]"),
         ({"type": "Scale", "scale": np.array([])}, (4,), "scale is empty"),
         ({"type": "Linear", "weight": "heavy"}, (4,), "weight is no array of numbers"),
-        ({"type": "Conv1d", "weight": np.ones((2, 2, 3)), **CONV, "stride": 1.5}, (2, 8), "not a list of whole numbers"),
+        (
+            {"type": "Conv1d", "weight": np.ones((2, 2, 3)), **CONV, "stride": 1.5},
+            (2, 8),
+            "not a list of whole numbers",
+        ),
     ],
-)  # fmt: skip
+)
 def test_parameters_that_do_not_fit_are_refused(tmp_path, node, shape, reason):
     said = refused(chain(tmp_path / "x.nir", ("node", node), shape=shape), shape)
     assert len(said) == 1 and said[0].startswith("node 'node'") and reason in said[0]
@@ -144,7 +170,9 @@ def test_parameters_that_do_not_fit_are_refused(tmp_path, node, shape, reason):
 
 def test_every_layer_whose_shape_is_wrong_is_named(tmp_path):
     said = refused(
-        chain(tmp_path / "x.nir", ("a", linear(3, 4)), ("b", neurons(2)), ("c", linear(2, 3)), ("d", neurons(3)))
+        chain(
+            tmp_path / "x.nir", ("a", linear(3, 4)), ("b", neurons(2)), ("c", linear(2, 3)), ("d", neurons(3))
+        )
     )
     assert [one[:8] for one in said] == ["node 'b'"]  # what reads it is not known any more
     said = refused(chain(tmp_path / "x.nir", ("a", linear(3, 5)), shape=(4,)), (7,))
@@ -166,7 +194,9 @@ def test_parameters_without_a_dimension_stand_for_all_neurons(tmp_path):
 
 
 def test_parameters_of_maps_spread_over_them_and_nothing_is_guessed():
-    node = Node("n", "LIF", {"tau": np.array([[[1.0]], [[2.0]]]), "r": np.ones((1, 2, 2, 2)), "v": np.ones(2)})
+    node = Node(
+        "n", "LIF", {"tau": np.array([[[1.0]], [[2.0]]]), "r": np.ones((1, 2, 2, 2)), "v": np.ones(2)}
+    )
     assert node.spread("tau", (2, 1, 2)).tolist() == [1.0, 1.0, 2.0, 2.0]
     assert node.spread("r", (2, 2, 2)).tolist() == [1.0] * 8
     with pytest.raises(ValueError, match=r"v of shape \[2\]"):
@@ -196,7 +226,12 @@ def test_a_graph_inside_is_unfolded(tmp_path):
         "edges": [("in", "lif"), ("lif", "out")],
     }
     graph = read_graph(chain(tmp_path / "x.nir", ("fc", linear(3, 4)), ("block", inner), outputs=(3,)))
-    assert [node.name for node in graph.nodes if node.kind != "Identity"] == ["input", "fc", "block.lif", "output"]
+    assert [node.name for node in graph.nodes if node.kind != "Identity"] == [
+        "input",
+        "fc",
+        "block.lif",
+        "output",
+    ]
     assert graph.shapes["output"] == (3,)
 
 

@@ -89,7 +89,9 @@ def test_a_huge_shape_is_refused_before_memory_is_taken(path, options):
 def test_a_chunk_larger_than_its_array_is_refused(path, monkeypatch):
     monkeypatch.setattr(hdf5, "BYTES_MAX", 10_000)
     where = "node/nodes/fc/weight"
-    replace(path, where, lambda f: f.create_dataset(where, (2, 4), "f4", maxshape=(None, 4), chunks=(5000, 4)))
+    replace(
+        path, where, lambda f: f.create_dataset(where, (2, 4), "f4", maxshape=(None, 4), chunks=(5000, 4))
+    )
     assert "too large" in problems(path)[0]
 
 

@@ -11,7 +11,9 @@ from edgesnn.nir.sources import dynamics, rules_for
 def lif(tau, r=1.0, leak=0.0, reset=0.0):
     one = np.ones(2)
     return Node(
-        "n", "LIF", {"tau": one * tau, "r": one * r, "v_leak": one * leak, "v_reset": one * reset, "v_threshold": one}
+        "n",
+        "LIF",
+        {"tau": one * tau, "r": one * r, "v_leak": one * leak, "v_reset": one * reset, "v_threshold": one},
     )
 
 
