@@ -175,8 +175,8 @@ static void *work(void *argument) {
         int32_t *logits = mine->logits == NULL ? NULL : mine->logits + i * rows * width;
         snn_status status;
         if (mine->frames != NULL) {
-            status = snn_frames(context, mine->frames + i * mine->length * model->inputs, mine->length, logits,
-                                mine->all);
+            const int8_t *frames = mine->frames + i * mine->length * model->inputs;
+            status = snn_frames(context, frames, mine->length, logits, mine->all);
         } else if (mine->all) {
             status = snn_sequence(context, mine->tokens + i * mine->length, mine->length, logits);
         } else {
@@ -268,7 +268,8 @@ static void probe(snn_host *host, uint64_t *rough, uint64_t *whole) {
 int snn_host_two_pass(snn_host *host, int wanted) {
 #ifdef SNN_HAVE_AVX2
     uint64_t rough, whole;
-    if (wanted == 0 || host->model->vocab == 0 || (wanted < 0 && (size_t)host->model->vocab * host->model->rank <= SNN_ROUGH_LEAST)) {
+    size_t table = (size_t)host->model->vocab * host->model->rank; /* 0 where frames are read */
+    if (wanted == 0 || table == 0 || (wanted < 0 && table <= SNN_ROUGH_LEAST)) {
         close_rough(host);
         return 0;
     }

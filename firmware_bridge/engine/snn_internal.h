@@ -62,8 +62,9 @@ typedef struct snn_op {
     const uint64_t *mask; /* of a Shift: bits of its channels */
     uint32_t count;       /* channels of a Shift, heads of an Attend, parameters of a StatefulLIF or Delay */
     uint32_t slots;       /* of an Attend: sum of its windows; of a Delay: the longest */
-    uint32_t kernel[2], extents[2], maps; /* of a Conv or SumPool: window, height and width and maps of the output */
-    uint32_t inside, each;                /* of a Conv: maps of a group that come in and go out */
+    uint32_t extents[2], maps; /* of a Conv or SumPool: height, width and maps of the output */
+    uint32_t kernel[2];        /* of a Conv: height and width of the window */
+    uint32_t inside, each;     /* of a Conv: maps of a group that come in and go out */
     uint64_t value;       /* offset of the output */
     uint64_t state;       /* offset of the state in the context */
 } snn_op;
@@ -163,7 +164,7 @@ struct snn_kernels {
      * are bits, or graded values where bits is NULL. */
     void (*scatter)(const snn_op *op, const uint64_t *bits, const int16_t *graded, int32_t *sums);
     /* One frame of a StatefulLIF. */
-    void (*stateful)(const snn_op *op, const int32_t *current, int32_t *membranes, uint8_t *fired,
+    void (*stateful)(const snn_op *op, const int32_t *current, int32_t *membranes, uint64_t *bits,
                      int16_t *graded, int32_t *seen);
 };
 
@@ -214,6 +215,18 @@ static inline uint32_t snn_lowest(uint64_t x) {
 #else
     return snn_popcount((x & (0u - x)) - 1u);
 #endif
+}
+
+/* A word of the bits of at most 64 bytes that are 0 or 1; eight of them are the top byte of a product. */
+static inline uint64_t snn_pack(const uint8_t *bytes, uint32_t count) {
+    uint64_t word = 0, eight;
+    uint32_t i;
+    for (i = 0; i + 8 <= count; i += 8) {
+        memcpy(&eight, bytes + i, 8);
+        word |= eight * 0x0102040810204080u >> 56 << i;
+    }
+    for (; i < count; i++) word |= (uint64_t)bytes[i] << i;
+    return word;
 }
 
 /* Groups of timesteps of a token. */

@@ -67,7 +67,8 @@ static snn_status read_readout(const snn_file *file, const uint8_t *record, snn_
     op->count = rank;
     if (rank > 1040 || op->numbers[0] < 0 || op->numbers[0] > 31 || op->numbers[1] < -126 ||
         op->numbers[1] > 126 || !in_range(op->left, rank, 0, INT32_MAX) ||
-        !in_range(op->right, rank, -INT32_MAX, INT32_MAX) || !snn_weights_ok(op->weight, (size_t)width * rank)) {
+        !in_range(op->right, rank, -INT32_MAX, INT32_MAX) ||
+        !snn_weights_ok(op->weight, (size_t)width * rank)) {
         return SNN_E_RANGE;
     }
     return SNN_OK;
@@ -166,7 +167,8 @@ static snn_status read_op(const snn_file *file, snn_model *model, uint32_t index
     op->clip = flags;
     op->channels = snn_u32(record + 12);
     if (op->channels == 0) return SNN_E_SHAPE;
-    if (op->channels > (file->frames ? (uint32_t)1 << 20 : 65535u) && op->kind != SNN_READOUT) return SNN_E_LIMIT;
+    if (op->channels > (file->frames ? (uint32_t)1 << 20 : 65535u) && op->kind != SNN_READOUT)
+        return SNN_E_LIMIT;
     if (!name_ok(record + 64)) return SNN_E_NAME;
     for (i = 0; i < index; i++) {
         if (memcmp(file->ops + (size_t)i * SNN_OP_BYTES + 64, record + 64, 64) == 0) return SNN_E_NAME;

@@ -68,7 +68,8 @@ snn_status snn_file_open(const void *bytes, size_t size, snn_file *file) {
     file->n_ops = snn_u32(data + 68);
     file->n_tensors = snn_u32(data + 72);
     if (file->timesteps < 1 || file->timesteps > 127 || file->n_ops < 2 || file->n_ops > SNN_OPS_MAX ||
-        file->n_tensors > SNN_TENSORS_MAX || snn_u32(data + 76) != 0 || (file->frames && file->timesteps != 1)) {
+        file->n_tensors > SNN_TENSORS_MAX || snn_u32(data + 76) != 0 ||
+        (file->frames && file->timesteps != 1)) {
         return SNN_E_COUNT;
     }
     ops_end = SNN_HEADER_BYTES + (uint64_t)file->n_ops * SNN_OP_BYTES;
@@ -95,9 +96,9 @@ snn_status snn_check_tensors(const snn_file *file) {
         uint64_t offset = u64_at(record + 24), bytes = u64_at(record + 32), elements = 1, left;
         if ((record[0] != SNN_INT8 && record[0] != SNN_INT32) || dimensions < 1 || dimensions > most)
             return SNN_E_TENSOR;
-        if (u16_at(record + 2) != 0 || !snn_all_zero(record + 4 + 4 * (size_t)dimensions, 20 - 4 * (size_t)dimensions) ||
-            !snn_all_zero(record + 40, 24)) {
-            return SNN_E_PADDING;
+        if (u16_at(record + 2) != 0 || !snn_all_zero(record + 40, 24)) return SNN_E_PADDING;
+        for (d = 4 * dimensions; d < 20; d++) { /* extents that are none, and the word behind them */
+            if (record[4 + d] != 0) return d < 8 ? SNN_E_TENSOR : SNN_E_PADDING;
         }
         for (d = 0; d < dimensions; d++) {
             elements *= snn_u32(record + 4 + 4 * (size_t)d);

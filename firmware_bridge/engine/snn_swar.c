@@ -208,5 +208,6 @@ static int32_t swar_logits(const int8_t *table, const uint8_t *packed, uint32_t 
 }
 
 const snn_kernels snn_kernels_swar = {
-    "swar", swar_linear, swar_lif, swar_attend, swar_attend_sums, swar_project, swar_logits, NULL, NULL, frames_scatter, frames_stateful,
+    "swar", swar_linear, swar_lif, swar_attend,    swar_attend_sums, swar_project, swar_logits,
+    NULL,   NULL,        frames_scatter, frames_stateful,
 };

@@ -19,21 +19,6 @@ static int32_t *sums_of(const snn_context *context, uint32_t index) {
 
 static void *memory_of(const snn_context *context, const snn_op *op) { return context->state + op->state; }
 
-/* Bits of bytes that are 0 or 1; eight of them at once are the top byte of a product. */
-static void pack(const uint8_t *bytes, uint32_t count, uint64_t *bits) {
-    uint32_t words = snn_words(count), w, i;
-    for (w = 0; w < words; w++) {
-        uint32_t left = count - w * 64 < 64 ? count - w * 64 : 64;
-        uint64_t word = 0, eight;
-        for (i = 0; i + 8 <= left; i += 8) {
-            memcpy(&eight, bytes + (size_t)w * 64 + i, 8);
-            word |= eight * 0x0102040810204080u >> 56 << i;
-        }
-        for (; i < left; i++) word |= (uint64_t)bytes[(size_t)w * 64 + i] << i;
-        bits[w] = word;
-    }
-}
-
 static snn_status run_input(snn_context *context, const snn_op *op, const int8_t *frame) {
     int32_t low = op->numbers[4], high = op->numbers[5];
     uint32_t c;
@@ -41,7 +26,10 @@ static snn_status run_input(snn_context *context, const snn_op *op, const int8_t
     for (c = 0; c < op->channels; c++) wrong |= (frame[c] < low) | (frame[c] > high);
     if (wrong) return SNN_E_FRAME;
     if (op->made == SNN_SPIKES) {
-        pack((const uint8_t *)frame, op->channels, bits_of(context, 0));
+        for (c = 0; c < op->channels; c += 64) {
+            bits_of(context, 0)[c / 64] =
+                snn_pack((const uint8_t *)frame + c, op->channels - c < 64 ? op->channels - c : 64);
+        }
     } else {
         int16_t *out = graded_of(context, 0);
         for (c = 0; c < op->channels; c++) out[c] = frame[c];
@@ -55,7 +43,9 @@ static void channels_first(const int32_t *sums, uint32_t places, uint32_t maps, 
     for (first = 0; first < places; first += 16) {
         uint32_t count = places - first < 16 ? places - first : 16;
         for (m = 0; m < maps; m++) {
-            for (p = 0; p < count; p++) out[(size_t)m * places + first + p] = sums[(size_t)(first + p) * maps + m];
+            const int32_t *from = sums + (size_t)first * maps + m;
+            int32_t *to = out + (size_t)m * places + first;
+            for (p = 0; p < count; p++) to[p] = from[(size_t)p * maps];
         }
     }
 }
@@ -74,7 +64,8 @@ static void run_scatter(snn_context *context, uint32_t index) {
 
 /* First and last window of a pool that holds a place, along one axis; first > last where none does. */
 static void windows_of(const snn_op *op, uint32_t axis, int32_t place, int32_t *first, int32_t *last) {
-    int32_t kernel = op->numbers[2 + axis], stride = op->numbers[4 + axis], most = (int32_t)op->extents[axis] - 1;
+    int32_t kernel = op->numbers[2 + axis], stride = op->numbers[4 + axis];
+    int32_t most = (int32_t)op->extents[axis] - 1;
     place += op->numbers[6 + axis];
     *first = place < kernel ? 0 : (place - kernel) / stride + 1;
     *last = place / stride < most ? place / stride : most;
@@ -115,25 +106,24 @@ static void run_pool(snn_context *context, uint32_t index) {
 
 static void run_stateful(snn_context *context, uint32_t index) {
     const snn_op *op = &context->model->ops[index];
-    uint8_t *fired = (uint8_t *)context->inputs;
-    int16_t *graded = op->made == SNN_GRADED ? graded_of(context, index) : context->inputs;
-    int32_t *seen = op->made == SNN_MEMBRANES ? sums_of(context, index) : NULL;
-    uint64_t *bits = bits_of(context, index);
+    int spikes = op->made == SNN_SPIKES, several = op->made == SNN_GRADED;
+    const uint64_t *bits = bits_of(context, index);
+    const int16_t *graded = graded_of(context, index);
     uint32_t w, c;
-    context->model->kernels->stateful(op, sums_of(context, op->first), (int32_t *)memory_of(context, op), fired,
-                                      graded, seen);
-    if (op->made == SNN_SPIKES) pack(fired, op->channels, bits);
-    if (!context->counts || op->made == SNN_MEMBRANES) return;
-    for (w = 0; op->made == SNN_SPIKES && w < snn_words(op->channels); w++)
-        context->spikes += snn_popcount(bits[w]);
-    for (c = 0; op->made == SNN_GRADED && c < op->channels; c++) context->spikes += (uint16_t)graded[c];
+    context->model->kernels->stateful(op, sums_of(context, op->first), (int32_t *)memory_of(context, op),
+                                      spikes ? bits_of(context, index) : NULL,
+                                      several ? graded_of(context, index) : NULL,
+                                      op->made == SNN_MEMBRANES ? sums_of(context, index) : NULL);
+    if (!context->counts) return;
+    for (w = 0; spikes && w < snn_words(op->channels); w++) context->spikes += snn_popcount(bits[w]);
+    for (c = 0; several && c < op->channels; c++) context->spikes += (uint16_t)graded[c];
 }
 
 /* What entered in the frames before stands in a ring of `slots` frames, as int16 also where it is spikes. */
 static void run_delay(snn_context *context, uint32_t index) {
     const snn_op *op = &context->model->ops[index];
     int16_t *ring = (int16_t *)memory_of(context, op), *delayed = context->inputs;
-    uint32_t slot = (uint32_t)(context->position % op->slots), each = op->channels / op->count, c, w;
+    uint32_t slot = (uint32_t)(context->position % op->slots), each = op->channels / op->count, c;
     int spikes = op->made == SNN_SPIKES;
     const uint64_t *bits = bits_of(context, op->first);
     const int16_t *graded = graded_of(context, op->first);
@@ -150,8 +140,7 @@ static void run_delay(snn_context *context, uint32_t index) {
     }
     memset(bits_of(context, index), 0, (size_t)snn_words(op->channels) * 8);
     for (c = 0; c < op->channels; c++) {
-        w = c / 64;
-        bits_of(context, index)[w] |= (uint64_t)(delayed[c] != 0) << c % 64;
+        bits_of(context, index)[c / 64] |= (uint64_t)(delayed[c] != 0) << c % 64;
     }
 }
 
@@ -209,8 +198,8 @@ snn_status snn_frames(snn_context *context, const int8_t *frames, size_t count, 
     model = context->model;
     for (i = 0; i < count; i++) {
         int wanted = out != NULL && (all || i + 1 == count);
-        snn_status status =
-            run_frame(context, frames + i * model->inputs, wanted ? out + (all ? i * model->outputs : 0) : NULL);
+        int32_t *row = wanted ? out + (all ? i * model->outputs : 0) : NULL;
+        snn_status status = run_frame(context, frames + i * model->inputs, row);
         if (status != SNN_OK) return status;
     }
     return SNN_OK;

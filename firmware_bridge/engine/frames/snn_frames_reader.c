@@ -1,7 +1,7 @@
 /* Reading the ops of a program that reads frames: shapes and ranges, as edgesnn.program.validate does. */
 #include "../snn_reader.h"
 
-#define EXTENT_MAX  ((uint32_t)1 << 20)
+#define EXTENT_MAX  (1 << 20)
 #define PADDED_MAX  ((uint64_t)1 << 22)
 #define DELAYED_MAX ((uint64_t)1 << 24)
 #define WINDOW_MAX  255
@@ -25,7 +25,7 @@ static snn_status read_input(snn_op *op) {
         int32_t extent = op->numbers[i];
         if (i > dimensions) {
             if (extent != 0) return SNN_E_PADDING;
-        } else if (extent < 1 || (uint32_t)extent > EXTENT_MAX) {
+        } else if (extent < 1 || extent > EXTENT_MAX) {
             return SNN_E_RANGE;
         } else {
             samples *= (uint32_t)extent;
@@ -49,10 +49,10 @@ static uint32_t behind(int32_t length, int32_t padding, int32_t reach, int32_t s
 /* Height, width and padding of the input, and how many maps it has. */
 static snn_status read_maps(const snn_op *op, const int32_t *padding, uint32_t *maps) {
     uint64_t high = (uint32_t)op->numbers[0], wide = (uint32_t)op->numbers[1];
-    if (op->numbers[0] < 1 || op->numbers[1] < 1 || high > EXTENT_MAX || wide > EXTENT_MAX) return SNN_E_RANGE;
+    if (!all_within(op->numbers, 2, 1, EXTENT_MAX)) return SNN_E_RANGE;
     if (op->width % (high * wide) != 0) return SNN_E_SHAPE;
     *maps = (uint32_t)(op->width / (high * wide));
-    if (padding[0] < 0 || padding[1] < 0 || padding[0] > WINDOW_MAX || padding[1] > WINDOW_MAX) return SNN_E_RANGE;
+    if (!all_within(padding, 2, 0, WINDOW_MAX)) return SNN_E_RANGE;
     high += 2 * (uint32_t)padding[0];
     wide += 2 * (uint32_t)padding[1];
     return high * wide > PADDED_MAX || *maps * high * wide > PADDED_MAX ? SNN_E_RANGE : SNN_OK;
@@ -70,6 +70,7 @@ static snn_status read_made(snn_op *op, uint32_t *maps) {
 static snn_status read_conv(const snn_file *file, const uint8_t *record, snn_op *op) {
     const int32_t *n = op->numbers;
     uint32_t shape[4], maps_in, groups, i;
+    size_t weights;
     snn_status status;
     if (!all_within(n + 2, 2, 1, WINDOW_MAX) || !all_within(n + 6, 2, 1, WINDOW_MAX)) return SNN_E_RANGE;
     status = read_maps(op, n + 4, &maps_in);
@@ -87,7 +88,8 @@ static snn_status read_conv(const snn_file *file, const uint8_t *record, snn_op 
     groups = op->maps / op->each;
     if (groups == 0 || op->maps % op->each != 0 || maps_in % groups != 0) return SNN_E_SHAPE;
     op->inside = maps_in / groups;
-    return snn_weights_ok(op->weight, (size_t)shape[0] * shape[1] * shape[2] * shape[3]) ? SNN_OK : SNN_E_RANGE;
+    weights = (size_t)shape[0] * shape[1] * shape[2] * shape[3];
+    return snn_weights_ok(op->weight, weights) ? SNN_OK : SNN_E_RANGE;
 }
 
 static snn_status read_pool(snn_op *op) {
@@ -111,8 +113,9 @@ static snn_status read_stateful(const snn_file *file, const uint8_t *record, snn
     op->right = (const int32_t *)snn_tensor(file, snn_u32(record + 56), SNN_INT32, &count, NULL);
     if (op->left == NULL || op->right == NULL) return SNN_E_SHAPE;
     op->count = count;
-    if (n[0] < SNN_RESET_NONE || n[0] > SNN_RESET_MANY || n[1] < 0 || n[1] > 6 || !all_within(n + 2, 2, 0, 1) ||
-        !all_within(op->third, count, 0, 256) || !all_within(op->left, count, 1, SNN_MEMBRANE_MAX - 1) ||
+    if (!all_within(n, 1, SNN_RESET_NONE, SNN_RESET_MANY) || !all_within(n + 1, 1, 0, 6) ||
+        !all_within(n + 2, 2, 0, 1) || !all_within(op->third, count, 0, 256) ||
+        !all_within(op->left, count, 1, SNN_MEMBRANE_MAX - 1) ||
         !all_within(op->right, count, -(1 << 30), 1 << 30)) {
         return SNN_E_RANGE;
     }
