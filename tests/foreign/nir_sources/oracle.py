@@ -92,7 +92,7 @@ def main(cases):
         if options.only in (None, name):
             torch.manual_seed(3)
             model = build()
-            train(model, run, shape, samples)
+            train(model, run, shape, samples, STEPS * (4 if samples or len(shape) > 1 else 1))
             frames, _ = task(2, shape, 1, samples)
             graph = export(model, torch.from_numpy(frames).float())
             path = Path(options.folder) / f"{name}.nir"

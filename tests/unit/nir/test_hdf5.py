@@ -1,6 +1,7 @@
 """HDF5 that points out of itself, lies about its size or is none: refused by path, nothing is read of it."""
 
 import os
+import random
 import sys
 
 import h5py
@@ -172,3 +173,23 @@ def test_without_h5py_the_error_names_the_extra(path, monkeypatch):
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(MissingExtraError, match=r"edgesnn\[nir\]"):
         read_graph(path)
+
+
+@pytest.mark.parametrize("way", ["one bit", "eight bytes", "an end"])
+def test_a_damaged_file_is_a_graph_or_one_error_and_never_anything_else(path, tmp_path, way):
+    whole, refused = path.read_bytes(), 0
+    for seed in range(40):
+        rng, data = random.Random(f"{way} {seed}"), bytearray(whole)
+        if way == "one bit":
+            data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+        elif way == "eight bytes":
+            for _ in range(8):
+                data[rng.randrange(len(data))] = rng.randrange(256)
+        else:
+            del data[rng.randrange(1, len(data)) :]
+        (tmp_path / "damaged.nir").write_bytes(data)
+        try:
+            read_graph(tmp_path / "damaged.nir")
+        except NetworkError:
+            refused += 1
+    assert refused > 0
