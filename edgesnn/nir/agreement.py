@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgesnn.nir.calibration import Calibration, to_samples
+from edgesnn.nir.calibration import CalibrationFrames, to_samples
 from edgesnn.nir.fold import Folded, Samples
 from edgesnn.nir.graph import Graph
 from edgesnn.nir.nodes import FIRING
@@ -40,7 +40,7 @@ class LayerAgreement:
 
 
 @dataclass(frozen=True, slots=True)
-class Agreement:
+class ImportAgreement:
     """Float network against integer program on a calibration set.
 
     Attributes:
@@ -73,10 +73,10 @@ def compare(
     rules: Rules,
     folded: Folded,
     samples: Samples,
-    calibration: Calibration,
+    calibration: CalibrationFrames,
     *,
     on_progress: Callable[[str, int, int], None],
-) -> Agreement:
+) -> ImportAgreement:
     """Run both on a calibration set.
 
     A decision is the output with the largest sum over the frames of a window.
@@ -113,7 +113,7 @@ def compare(
         on_progress("comparing with the float network", min(start + step, windows), windows)
     float_top, integer_top = (np.concatenate(part) for part in zip(*decided, strict=True))
     labels = calibration.labels
-    return Agreement(
+    return ImportAgreement(
         source=calibration.name,
         windows=windows,
         frames=int(calibration.frames.shape[1]),

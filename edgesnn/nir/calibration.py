@@ -21,7 +21,7 @@ _REMEDY = "numpy.savez(FILE, frames=frames, labels=labels) with frames [n, frame
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Calibration:
+class CalibrationFrames:
     """Windows of frames, and what each of them is.
 
     Attributes:
@@ -35,7 +35,7 @@ class Calibration:
     labels: npt.NDArray[np.int64] | None
 
 
-def read_calibration(path: Path, shape: Shape) -> Calibration:
+def read_calibration(path: Path, shape: Shape) -> CalibrationFrames:
     """Read a calibration set.
 
     Args:
@@ -79,10 +79,10 @@ def read_calibration(path: Path, shape: Shape) -> Calibration:
                 remedy=_REMEDY,
             )
         labels = labels.astype(np.int64)
-    return Calibration(path.name, frames.reshape(*frames.shape[:2], *shape), labels)
+    return CalibrationFrames(path.name, frames.reshape(*frames.shape[:2], *shape), labels)
 
 
-def samples_for(calibration: Calibration | None, scale: float | None) -> Samples:
+def samples_for(calibration: CalibrationFrames | None, scale: float | None) -> Samples:
     """What frames hold: spikes where nothing else is said or seen.
 
     Args:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from edgesnn.nir.nodes import Float64Array, Node, Shape, Window, conv_window
+from edgesnn.nir.nodes import Float64Array, KernelWalk, Node, Shape, conv_window
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,7 +44,7 @@ class Membrane:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Part:
+class WeightedPart:
     """Weights that read one value.
 
     Attributes:
@@ -58,7 +58,7 @@ class Part:
     node: str
     source: Graded
     weight: Float64Array
-    window: Window | None = None
+    window: KernelWalk | None = None
     groups: int = 1
 
     @property
@@ -67,7 +67,7 @@ class Part:
         shape = self.source.shape
         return (shape[0], *((1, 1), (1, *shape[1:]), shape[1:])[len(shape) - 1])  # type: ignore[return-value]
 
-    def scaled(self, factor: Float64Array) -> Part:
+    def scaled(self, factor: Float64Array) -> WeightedPart:
         """The same with every row times a factor, ``[out]``."""
         return replace(self, weight=self.weight * factor.reshape(-1, *[1] * (self.weight.ndim - 1)))
 
@@ -82,7 +82,7 @@ class Current:
         bias: What is added to it, flat ``[c]``.
     """
 
-    parts: tuple[Part, ...]
+    parts: tuple[WeightedPart, ...]
     shape: Shape
     bias: Float64Array
 
@@ -109,7 +109,7 @@ def weighted(node: Node, source: Graded, shape: Shape) -> Current:
     weight, bias = node.real("weight"), node.real("bias").reshape(-1)
     if node.kind in ("Affine", "Linear"):
         spread = np.broadcast_to(bias, shape).copy()
-        return Current((Part(node.name, source, weight * source.factor),), shape, spread)
+        return Current((WeightedPart(node.name, source, weight * source.factor),), shape, spread)
     groups = node.whole("groups")[0]
     if node.kind == "Conv1d":
         weight = weight[:, :, None, :]
@@ -119,7 +119,7 @@ def weighted(node: Node, source: Graded, shape: Shape) -> Current:
     scaled = weight * factor.reshape(*factor.shape, 1, 1) if maps.size > 1 else weight * factor
     neurons = math.prod(shape) // out
     spread = np.repeat(np.broadcast_to(bias, (out,)), neurons)
-    return Current((Part(node.name, source, scaled, conv_window(node), groups),), shape, spread)
+    return Current((WeightedPart(node.name, source, scaled, conv_window(node), groups),), shape, spread)
 
 
 def unweighted(name: str, source: Graded) -> Current:
@@ -127,9 +127,11 @@ def unweighted(name: str, source: Graded) -> Current:
     channels = source.shape[0]
     factor = per_map(source.factor, source.shape)
     weight = np.broadcast_to(factor, (channels,)).reshape(channels, 1, 1, 1)
-    window = Window((1, 1), (1, 1), (0, 0), (1, 1))
+    window = KernelWalk((1, 1), (1, 1), (0, 0), (1, 1))
     return Current(
-        (Part(name, source, weight, window, channels),), source.shape, np.zeros(math.prod(source.shape))
+        (WeightedPart(name, source, weight, window, channels),),
+        source.shape,
+        np.zeros(math.prod(source.shape)),
     )
 
 

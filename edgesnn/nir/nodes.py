@@ -239,7 +239,7 @@ def _dense(node: Node, shape: Shape) -> Shape:
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class KernelWalk:
     """How a convolution or a pool walks over its map; one dimension is a map of height 1.
 
     Attributes:
@@ -264,7 +264,7 @@ class Window:
         return high, wide
 
 
-def conv_window(node: Node) -> Window:
+def conv_window(node: Node) -> KernelWalk:
     """How a convolution walks.
 
     Raises:
@@ -288,10 +288,10 @@ def conv_window(node: Node) -> Window:
         padding = (reach[0] // 2, reach[1] // 2)
     else:
         padding = _walk(node, "padding", flat, 0)
-    return Window(kernel, stride, padding, dilation)
+    return KernelWalk(kernel, stride, padding, dilation)
 
 
-def pool_window(node: Node) -> Window:
+def pool_window(node: Node) -> KernelWalk:
     """How a pool walks.
 
     Raises:
@@ -301,7 +301,7 @@ def pool_window(node: Node) -> Window:
     padding = _walk(node, "padding", False, 0)
     if any(padding[i] >= kernel[i] for i in range(2)):
         raise ValueError(f"padding {list(padding)} is not smaller than its kernel {list(kernel)}")
-    return Window(kernel, _walk(node, "stride", False, 1), padding, (1, 1))
+    return KernelWalk(kernel, _walk(node, "stride", False, 1), padding, (1, 1))
 
 
 def _walk(node: Node, name: str, flat: bool, least: int) -> tuple[int, int]:

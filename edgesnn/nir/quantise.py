@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edgesnn.nir.currents import Current, Part
+from edgesnn.nir.currents import Current, WeightedPart
 from edgesnn.nir.nodes import Float64Array
 from edgesnn.nir.sources import Dynamics
 from edgesnn.program.bounds import membrane_high
@@ -68,7 +68,7 @@ class ImportedLayer:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Layer:
+class IntegerLayer:
     """One layer of neurons as integer ops.
 
     Attributes:
@@ -92,7 +92,7 @@ def quantise_layer(
     naming: Callable[[str], str],
     *,
     membrane: bool,
-) -> Layer:
+) -> IntegerLayer:
     """Weights and neurons as integer ops.
 
     Args:
@@ -154,7 +154,7 @@ def quantise_layer(
         )
         drop = np.repeat(made.drop.astype(np.int64), neurons // len(made.drop))
         largest = max(1, int((membrane_high(made, high.astype(np.int64)) // drop).max()))
-    return Layer((*ops, made), report, largest, unit / 2.0**fraction)
+    return IntegerLayer((*ops, made), report, largest, unit / 2.0**fraction)
 
 
 def _each(rows: Float64Array, neurons: int) -> Float64Array:
@@ -162,7 +162,7 @@ def _each(rows: Float64Array, neurons: int) -> Float64Array:
     return np.repeat(rows, neurons // len(rows))
 
 
-def _row_sums(part: Part) -> Float64Array:
+def _row_sums(part: WeightedPart) -> Float64Array:
     flat = np.abs(part.weight.reshape(len(part.weight), -1))
     return np.asarray(flat.sum(axis=1) * part.source.largest)
 
@@ -239,7 +239,7 @@ def _weights(
     return ops, math.sqrt(rounding / square) if square else 0.0, count
 
 
-def _weight_op(part: Part, codes: npt.NDArray[np.int8], name: str) -> Linear | Conv:
+def _weight_op(part: WeightedPart, codes: npt.NDArray[np.int8], name: str) -> Linear | Conv:
     source = part.source.name
     if part.window is None:
         return Linear(name, source, name, np.ascontiguousarray(codes.T))

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesnn.nir.graph import Graph
-from edgesnn.nir.nodes import NEURONS, PASSING, Float64Array, Node, Window, conv_window, pool_window
+from edgesnn.nir.nodes import NEURONS, PASSING, Float64Array, KernelWalk, Node, conv_window, pool_window
 from edgesnn.nir.sources import Dynamics, Rules, dynamics
 
 #: Called with the name of a node and what it makes, ``[n, frames, *shape]``.
@@ -152,7 +152,7 @@ def _conv(node: Node, coming: Float64Array) -> Float64Array:
     return made[..., 0, :] if flat else made
 
 
-def taps(coming: Float64Array, window: Window) -> Iterator[tuple[int, int, Float64Array]]:
+def taps(coming: Float64Array, window: KernelWalk) -> Iterator[tuple[int, int, Float64Array]]:
     """What each tap of a window sees of maps ``[n, frames, c, height, width]``, zeros outside."""
     rows, columns = window.padding
     maps = np.pad(coming, [(0, 0)] * 3 + [(rows, rows), (columns, columns)])

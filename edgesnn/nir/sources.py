@@ -23,7 +23,7 @@ _TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class Library:
     """The conventions of one library.
 
     Attributes:
@@ -49,13 +49,13 @@ class Source:
 
 
 #: snnTorch 1.0.0, Norse 1.1.0, Sinabs 3.1.3, SpikingJelly 2.0.0.
-SOURCES: dict[str, Source] = {
+SOURCES: dict[str, Library] = {
     one.name: one
     for one in (
-        Source("snntorch", 1e-4, "subtract", ("subtract", "zero", "none"), inclusive=False, late=True),
-        Source("norse", 1e-3, "zero", ("zero", "subtract"), inclusive=False),
-        Source("sinabs", 1.0, "subtract", ("subtract", "zero"), inclusive=True, many=True, norm_input=True),
-        Source("spikingjelly", 1e-4, "zero", ("zero",), inclusive=True),
+        Library("snntorch", 1e-4, "subtract", ("subtract", "zero", "none"), inclusive=False, late=True),
+        Library("norse", 1e-3, "zero", ("zero", "subtract"), inclusive=False),
+        Library("sinabs", 1.0, "subtract", ("subtract", "zero"), inclusive=True, many=True, norm_input=True),
+        Library("spikingjelly", 1e-4, "zero", ("zero",), inclusive=True),
     )
 }
 
@@ -72,7 +72,7 @@ class Rules:
         norm_input: Whether leaky neurons scale their input with ``1 - beta``; None where the file says so.
     """
 
-    source: Source
+    source: Library
     dt: float
     reset: ResetRule
     many: bool

@@ -14,8 +14,14 @@ from edgesnn.api.options import Progress, silent
 from edgesnn.bundle.bundle import Bundle
 from edgesnn.bundle.frames import FramesBundleSource, write_frames_bundle
 from edgesnn.errors import OutputError, UsageError
-from edgesnn.nir.agreement import Agreement, compare
-from edgesnn.nir.calibration import Calibration, clipped_share, read_calibration, samples_for, to_samples
+from edgesnn.nir.agreement import ImportAgreement, compare
+from edgesnn.nir.calibration import (
+    CalibrationFrames,
+    clipped_share,
+    read_calibration,
+    samples_for,
+    to_samples,
+)
 from edgesnn.nir.fold import Folded, Readout, Samples, fold
 from edgesnn.nir.graph import Graph, read_graph
 from edgesnn.nir.sources import Rules, rules_for
@@ -84,7 +90,7 @@ class ImportedNetwork:
     rules: Rules
     samples: Samples
     folded: Folded
-    agreement: Agreement | None
+    agreement: ImportAgreement | None
     clipped: float | None
 
     @property
@@ -187,7 +193,7 @@ def import_network(
         raise UsageError("what a sample is worth is a positive number", actual=options.input_scale)
     on_progress("reading", 0, 1)
     graph = read_graph(source, options.input_shape)
-    frames: Calibration | None = None
+    frames: CalibrationFrames | None = None
     if calibration is not None:
         frames = read_calibration(Path(calibration), graph.shapes[graph.input])
     samples = samples_for(frames, options.input_scale)

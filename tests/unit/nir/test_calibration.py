@@ -1,10 +1,16 @@
-"""Calibration frames: read strictly; what they hold says what samples are."""
+"""CalibrationFrames frames: read strictly; what they hold says what samples are."""
 
 import numpy as np
 import pytest
 
 from edgesnn.errors import FramesError
-from edgesnn.nir.calibration import Calibration, clipped_share, read_calibration, samples_for, to_samples
+from edgesnn.nir.calibration import (
+    CalibrationFrames,
+    clipped_share,
+    read_calibration,
+    samples_for,
+    to_samples,
+)
 from edgesnn.nir.fold import Samples
 
 
@@ -66,7 +72,7 @@ def test_a_missing_file_and_one_that_is_no_npz_are_refused(tmp_path):
     ],
 )
 def test_the_frames_say_what_samples_hold(frames, scale, expected):
-    given = None if frames is None else Calibration("x", frames.reshape(1, 1, -1), None)
+    given = None if frames is None else CalibrationFrames("x", frames.reshape(1, 1, -1), None)
     assert samples_for(given, scale) == expected
 
 
