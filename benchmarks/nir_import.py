@@ -21,9 +21,7 @@ from tests.support.nir_files import options_for
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("folder", type=Path)
-    print(
-        "| network | windows | same decision | differ, all | differ, last | accuracy float | integer | import, s |"
-    )
+    print("| network | windows | same decision | differ, all | differ, last | float | integer | import, s |")
     print("|---|---|---|---|---|---|---|---|")
     for path in sorted(parser.parse_args().folder.glob("*.nir")):
         started = time.process_time()

@@ -128,7 +128,7 @@ class Bundle:
         """
         if name not in self.manifest.files:
             if name == TOKENIZER_NAME and self.reads_frames:
-                self.program().require_text("what needs a tokenizer")
+                self.program().require_text("this command")
             raise BundleError(
                 f"bundle '{self.path}' has no file '{name}'",
                 remedy="export the student again with --tokenizer FILE"

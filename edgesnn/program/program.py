@@ -80,7 +80,7 @@ class Program:
         if self.frames is not None:
             raise UsageError(
                 f"{who} cannot run a network that reads frames, only one that reads text",
-                remedy="use the targets native and golden",
+                remedy="the targets native and golden run it, as in: edgesnn verify BUNDLE --target native",
             )
 
     def text_ops(self, who: str) -> tuple[TokenOp, ...]:
@@ -95,7 +95,7 @@ class Program:
         Raises:
             UsageError: The program reads frames.
         """
-        self.require_text("what was asked for")
+        self.require_text("this command")
         return next(self.all(Embed))
 
     @property
@@ -105,7 +105,7 @@ class Program:
         Raises:
             UsageError: The program reads frames.
         """
-        self.require_text("what was asked for")
+        self.require_text("this command")
         return next(self.all(Readout))
 
     @property

@@ -1,23 +1,23 @@
 /* Executing a program that reads frames: one op after the other over one frame. */
 #include "../snn_internal.h"
 
-static uint8_t *value_of(const snn_context *context, uint32_t index) {
+static uint8_t *frame_value(const snn_context *context, uint32_t index) {
     return context->values + (size_t)context->model->ops[index].value;
 }
 
-static uint64_t *bits_of(const snn_context *context, uint32_t index) {
-    return (uint64_t *)(void *)value_of(context, index);
+static uint64_t *frame_bits(const snn_context *context, uint32_t index) {
+    return (uint64_t *)(void *)frame_value(context, index);
 }
 
-static int16_t *graded_of(const snn_context *context, uint32_t index) {
-    return (int16_t *)(void *)value_of(context, index);
+static int16_t *frame_graded(const snn_context *context, uint32_t index) {
+    return (int16_t *)(void *)frame_value(context, index);
 }
 
-static int32_t *sums_of(const snn_context *context, uint32_t index) {
-    return (int32_t *)(void *)value_of(context, index);
+static int32_t *frame_sums(const snn_context *context, uint32_t index) {
+    return (int32_t *)(void *)frame_value(context, index);
 }
 
-static void *memory_of(const snn_context *context, const snn_op *op) { return context->state + op->state; }
+static void *frame_memory(const snn_context *context, const snn_op *op) { return context->state + op->state; }
 
 static snn_status run_input(snn_context *context, const snn_op *op, const int8_t *frame) {
     int32_t low = op->numbers[4], high = op->numbers[5];
@@ -27,11 +27,11 @@ static snn_status run_input(snn_context *context, const snn_op *op, const int8_t
     if (wrong) return SNN_E_FRAME;
     if (op->made == SNN_SPIKES) {
         for (c = 0; c < op->channels; c += 64) {
-            bits_of(context, 0)[c / 64] =
+            frame_bits(context, 0)[c / 64] =
                 snn_pack((const uint8_t *)frame + c, op->channels - c < 64 ? op->channels - c : 64);
         }
     } else {
-        int16_t *out = graded_of(context, 0);
+        int16_t *out = frame_graded(context, 0);
         for (c = 0; c < op->channels; c++) out[c] = frame[c];
     }
     return SNN_OK;
@@ -55,10 +55,10 @@ static void run_scatter(snn_context *context, uint32_t index) {
     const snn_op *op = &model->ops[index];
     uint32_t places = op->extents[0] * op->extents[1];
     int spikes = model->ops[op->first].made == SNN_SPIKES;
-    int32_t *out = sums_of(context, index), *sums = places == 1 ? out : context->sums;
+    int32_t *out = frame_sums(context, index), *sums = places == 1 ? out : context->sums;
     memset(sums, 0, (size_t)op->channels * sizeof *sums);
-    model->kernels->scatter(op, spikes ? bits_of(context, op->first) : NULL,
-                            spikes ? NULL : graded_of(context, op->first), sums);
+    model->kernels->scatter(op, spikes ? frame_bits(context, op->first) : NULL,
+                            spikes ? NULL : frame_graded(context, op->first), sums);
     if (places > 1) channels_first(sums, places, op->maps, out);
 }
 
@@ -87,17 +87,17 @@ static void pool_event(const snn_op *op, uint32_t index, int32_t value, int16_t 
 
 static void run_pool(snn_context *context, uint32_t index) {
     const snn_op *op = &context->model->ops[index];
-    int16_t *out = graded_of(context, index);
+    int16_t *out = frame_graded(context, index);
     uint32_t words = snn_words(op->width), w, i;
     memset(out, 0, (size_t)op->channels * sizeof *out);
     if (context->model->ops[op->first].made == SNN_SPIKES) {
-        const uint64_t *bits = bits_of(context, op->first);
+        const uint64_t *bits = frame_bits(context, op->first);
         for (w = 0; w < words; w++) {
             uint64_t left = bits[w];
             for (; left != 0; left &= left - 1) pool_event(op, w * 64 + snn_lowest(left), 1, out);
         }
     } else {
-        const int16_t *graded = graded_of(context, op->first);
+        const int16_t *graded = frame_graded(context, op->first);
         for (i = 0; i < op->width; i++) {
             if (graded[i] != 0) pool_event(op, i, graded[i], out);
         }
@@ -107,13 +107,14 @@ static void run_pool(snn_context *context, uint32_t index) {
 static void run_stateful(snn_context *context, uint32_t index) {
     const snn_op *op = &context->model->ops[index];
     int spikes = op->made == SNN_SPIKES, several = op->made == SNN_GRADED;
-    const uint64_t *bits = bits_of(context, index);
-    const int16_t *graded = graded_of(context, index);
+    const uint64_t *bits = frame_bits(context, index);
+    const int16_t *graded = frame_graded(context, index);
     uint32_t w, c;
-    context->model->kernels->stateful(op, sums_of(context, op->first), (int32_t *)memory_of(context, op),
-                                      spikes ? bits_of(context, index) : NULL,
-                                      several ? graded_of(context, index) : NULL,
-                                      op->made == SNN_MEMBRANES ? sums_of(context, index) : NULL);
+    int32_t *membranes = (int32_t *)frame_memory(context, op);
+    context->model->kernels->stateful(op, frame_sums(context, op->first), membranes,
+                                      spikes ? frame_bits(context, index) : NULL,
+                                      several ? frame_graded(context, index) : NULL,
+                                      op->made == SNN_MEMBRANES ? frame_sums(context, index) : NULL);
     if (!context->counts) return;
     for (w = 0; spikes && w < snn_words(op->channels); w++) context->spikes += snn_popcount(bits[w]);
     for (c = 0; several && c < op->channels; c++) context->spikes += (uint16_t)graded[c];
@@ -122,11 +123,11 @@ static void run_stateful(snn_context *context, uint32_t index) {
 /* What entered in the frames before stands in a ring of `slots` frames, as int16 also where it is spikes. */
 static void run_delay(snn_context *context, uint32_t index) {
     const snn_op *op = &context->model->ops[index];
-    int16_t *ring = (int16_t *)memory_of(context, op), *delayed = context->inputs;
+    int16_t *ring = (int16_t *)frame_memory(context, op), *delayed = context->inputs;
     uint32_t slot = (uint32_t)(context->position % op->slots), each = op->channels / op->count, c;
     int spikes = op->made == SNN_SPIKES;
-    const uint64_t *bits = bits_of(context, op->first);
-    const int16_t *graded = graded_of(context, op->first);
+    const uint64_t *bits = frame_bits(context, op->first);
+    const int16_t *graded = frame_graded(context, op->first);
     for (c = 0; c < op->channels; c++) {
         int16_t now = spikes ? (int16_t)(bits[c / 64] >> c % 64 & 1u) : graded[c];
         uint32_t delay = (uint32_t)op->left[c / each];
@@ -135,12 +136,12 @@ static void run_delay(snn_context *context, uint32_t index) {
         ring[(size_t)slot * op->channels + c] = now; /* read above where the delay is the longest */
     }
     if (!spikes) {
-        memcpy(graded_of(context, index), delayed, (size_t)op->channels * sizeof *delayed);
+        memcpy(frame_graded(context, index), delayed, (size_t)op->channels * sizeof *delayed);
         return;
     }
-    memset(bits_of(context, index), 0, (size_t)snn_words(op->channels) * 8);
+    memset(frame_bits(context, index), 0, (size_t)snn_words(op->channels) * 8);
     for (c = 0; c < op->channels; c++) {
-        bits_of(context, index)[c / 64] |= (uint64_t)(delayed[c] != 0) << c % 64;
+        frame_bits(context, index)[c / 64] |= (uint64_t)(delayed[c] != 0) << c % 64;
     }
 }
 
@@ -152,13 +153,13 @@ static int32_t sum_within(int32_t count, int32_t value) {
 
 static void run_output(snn_context *context, const snn_op *op, int32_t *out) {
     const snn_op *source = &context->model->ops[op->first];
-    int32_t *counts = op->numbers[0] ? (int32_t *)memory_of(context, op) : NULL;
+    int32_t *counts = op->numbers[0] ? (int32_t *)frame_memory(context, op) : NULL;
     uint32_t c;
     for (c = 0; c < op->channels; c++) {
         int32_t value = source->made == SNN_SPIKES
-                            ? (int32_t)(bits_of(context, op->first)[c / 64] >> c % 64 & 1u)
-                            : source->made == SNN_GRADED ? graded_of(context, op->first)[c]
-                                                         : sums_of(context, op->first)[c];
+                            ? (int32_t)(frame_bits(context, op->first)[c / 64] >> c % 64 & 1u)
+                            : source->made == SNN_GRADED ? frame_graded(context, op->first)[c]
+                                                         : frame_sums(context, op->first)[c];
         if (counts != NULL) counts[c] = value = sum_within(counts[c], value);
         if (out != NULL) out[c] = value;
     }
@@ -214,11 +215,11 @@ uint64_t snn_frame_state_bytes(const snn_op *op) {
 uint8_t *snn_save_frames(const snn_context *context, const snn_op *op, uint64_t turn, uint8_t *state) {
     size_t bytes = (size_t)snn_frame_state_bytes(op), row = (size_t)op->channels * 2, s;
     if (op->kind != SNN_DELAY) {
-        if (bytes > 0) memcpy(state, memory_of(context, op), bytes);
+        if (bytes > 0) memcpy(state, frame_memory(context, op), bytes);
         return state + bytes;
     }
     for (s = 0; s < op->slots; s++, state += row) {
-        memcpy(state, (uint8_t *)memory_of(context, op) + (size_t)((s + turn) % op->slots) * row, row);
+        memcpy(state, (uint8_t *)frame_memory(context, op) + (size_t)((s + turn) % op->slots) * row, row);
     }
     return state;
 }
@@ -251,7 +252,7 @@ snn_status snn_restore_frames(snn_context *context, const uint8_t *state) {
     snn_reset(context);
     for (i = 0; i < model->n_ops; i++) {
         size_t bytes = (size_t)snn_frame_state_bytes(&model->ops[i]);
-        if (bytes > 0) memcpy(memory_of(context, &model->ops[i]), state, bytes);
+        if (bytes > 0) memcpy(frame_memory(context, &model->ops[i]), state, bytes);
         state += bytes;
     }
     return SNN_OK;

@@ -1,4 +1,4 @@
-"""CalibrationFrames frames: read strictly; what they hold says what samples are."""
+"""Calibration frames: read strictly; what they hold says what samples are."""
 
 import numpy as np
 import pytest
