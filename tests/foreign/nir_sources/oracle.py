@@ -37,7 +37,7 @@ def task(count, shape, seed, samples=False):
     return fired.astype(np.uint8), labels
 
 
-def train(model, run, shape, samples=False, steps=STEPS):
+def train(model, run, shape, samples, steps):
     """Train on the counts of the last layer's spikes, or on its mean membrane."""
     optimizer = torch.optim.Adam(model.parameters(), lr=4e-3)
     for step in range(steps):
@@ -84,6 +84,7 @@ def main(cases):
     parser = argparse.ArgumentParser()
     parser.add_argument("folder")
     parser.add_argument("--inputs", type=int, default=16)
+    parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--only")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -92,7 +93,7 @@ def main(cases):
         if options.only in (None, name):
             torch.manual_seed(3)
             model = build()
-            train(model, run, shape, samples, STEPS * (4 if samples or len(shape) > 1 else 1))
+            train(model, run, shape, samples, options.steps)
             frames, _ = task(2, shape, 1, samples)
             graph = export(model, torch.from_numpy(frames).float())
             path = Path(options.folder) / f"{name}.nir"
