@@ -38,7 +38,7 @@ parity_mismatches = { limit = 0.0, required = true }
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """The folder that the page speaks of: the reference student's bundle, a run of it, an old student, NIR."""
+    """The folder that the page speaks of: the reference's bundle, a run of it, an old student, NIR."""
     folder = tmp_path_factory.mktemp("examples")
     (folder / "quick.toml").write_text(QUICK)
     with pytest.MonkeyPatch.context() as patch:
