@@ -64,7 +64,7 @@ class GoldenRunner(HostRunner):
     def step(self, tokens: IntArray) -> Output:
         golden = self._engine()
         state = self._state or State(golden.program)
-        check_batch(tokens, state.batch)
+        check_batch(tokens, state.batch, frames=self._reads_frames)
         started = time.perf_counter_ns()
         logits = golden.step(tokens, state)
         return Output(logits, time.perf_counter_ns() - started)

@@ -34,6 +34,11 @@ class ProgramRunner(Runner):
         self._program = program
         return program
 
+    @property
+    def _reads_frames(self) -> bool:
+        """Whether the program that is open reads frames."""
+        return self._program is not None and self._program.frames is not None
+
     def _require_program(self) -> Program:
         if self._program is None:
             raise not_open()
@@ -49,7 +54,7 @@ class HostRunner(ProgramRunner):
     def extend(self, ids: IntArray) -> Output:
         """Run more tokens ``[batch, length]`` behind the context, one after another."""
         rows = np.asarray(ids)
-        check_length(rows)
+        check_length(rows, frames=self._reads_frames)
         outputs = [self.step(rows[:, i]) for i in range(rows.shape[1])]
         return Output(outputs[-1].logits, sum(output.elapsed_ns for output in outputs))
 
@@ -61,7 +66,7 @@ class HostRunner(ProgramRunner):
         Raises:
             RunnerError: There is nothing to run.
         """
-        check_window(ids, repeat)
+        check_window(ids, repeat, frames=self._reads_frames)
         tokens = [ids[i : i + 1] for i in range(len(ids))]
         self.reset(1)
         for i in range(warmup):
@@ -127,28 +132,34 @@ def cpu_flags() -> frozenset[str]:
     return frozenset()
 
 
-def check_batch(tokens: IntArray, batch: int) -> None:
+def check_batch(tokens: IntArray, batch: int, *, frames: bool = False) -> None:
     """Refuse a step of another number of sequences than the context holds.
+
+    Args:
+        tokens: Token ids ``[batch]``, or frames ``[batch, ...]``.
+        batch: Sequences of the context.
+        frames: Whether they must be frames.
 
     Raises:
         RunnerError: The numbers differ.
     """
-    if np.shape(tokens)[:1] != (batch,):
+    if np.shape(tokens)[:1] != (batch,) or frames != (np.ndim(tokens) > 1):
         raise RunnerError(
             "step got another number of sequences than the context holds",
-            actual=list(np.shape(tokens)[:1]),
-            limit=[batch],
+            actual=list(np.shape(tokens)),
+            limit=[batch, "samples"] if frames else [batch],
             remedy="call reset with the number of sequences",
         )
 
 
-def check_length(ids: IntArray) -> None:
+def check_length(ids: IntArray, *, frames: bool = False) -> None:
     """Refuse a call with nothing to run.
 
     Raises:
-        RunnerError: There is no token ``[batch, length]``, or frame ``[batch, length, channels]``.
+        RunnerError: There is no token ``[batch, length]``, or with ``frames`` no frame
+            ``[batch, length, ...]``.
     """
-    if np.ndim(ids) not in (2, 3) or np.size(ids) == 0:
+    if np.size(ids) == 0 or (np.ndim(ids) < 3 if frames else np.ndim(ids) != 2):
         raise RunnerError("there are no tokens to run", actual=list(np.shape(ids)), limit="[batch, length]")
 
 
@@ -167,13 +178,14 @@ def check_state(program: Program, state: State) -> None:
         )
 
 
-def check_window(ids: IntArray, repeat: int) -> None:
+def check_window(ids: IntArray, repeat: int, *, frames: bool = False) -> None:
     """Refuse a window with nothing to run.
 
     Raises:
-        RunnerError: There is no token ``[length]`` or frame ``[length, channels]``, or no pass over them.
+        RunnerError: There is no token ``[length]``, or with ``frames`` no frame ``[length, ...]``, or no pass
+            over them.
     """
-    if np.ndim(ids) not in (1, 2) or np.size(ids) == 0 or repeat < 1:
+    if np.size(ids) == 0 or repeat < 1 or frames != (np.ndim(ids) > 1):
         raise RunnerError("a window needs at least one token", actual=f"{list(np.shape(ids))} x {repeat}")
 
 

@@ -101,7 +101,7 @@ class NativeRunner(HostRunner):
             raise not_open()
         array = np.asarray(tokens)
         if engine.info.inputs:
-            check_batch(array, engine.batch)
+            check_batch(array, engine.batch, frames=True)
             return self._run(self._given(array[:, None]), every=False)
         if engine.batch == 1 and array.shape == (1,) and array.dtype.kind in "iu":
             token = int(array[0])
@@ -136,7 +136,7 @@ class NativeRunner(HostRunner):
 
     def extend(self, ids: IntArray) -> Output:
         engine, checked = self._engine(), self._given(ids)
-        check_batch(checked[:, 0], engine.batch)
+        check_batch(checked[:, 0], engine.batch, frames=self._reads_frames)
         return self._run(checked, every=False)
 
     def best(self, ids: IntArray, k: int, *, new: bool) -> tuple[UInt32Array, npt.NDArray[np.int32]]:
@@ -163,7 +163,7 @@ class NativeRunner(HostRunner):
         Raises:
             RunnerError: There is nothing to run.
         """
-        check_window(ids, repeat)
+        check_window(ids, repeat, frames=self._reads_frames)
         engine, given = self._engine(), self._given(ids[None, :])[0]
         engine.reset(1, self._threads)
         digest = hashlib.sha256()
