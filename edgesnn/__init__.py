@@ -34,6 +34,9 @@ if TYPE_CHECKING:  # `PUBLIC` once more, as type checkers and editors read it; a
     from edgesnn.api.mapping import Mapping as Mapping
     from edgesnn.api.mapping import map_bundle as map_bundle
     from edgesnn.api.metering import measure_power as measure_power
+    from edgesnn.api.nir.importing import ImportedNetwork as ImportedNetwork
+    from edgesnn.api.nir.importing import ImportOptions as ImportOptions
+    from edgesnn.api.nir.importing import import_network as import_network
     from edgesnn.api.options import ProfileOptions as ProfileOptions
     from edgesnn.api.profiling import profile_bundle as profile_bundle
     from edgesnn.api.reporting import report_run as report_run
@@ -78,6 +81,9 @@ PUBLIC = {
     "compile_student": ("api.students", "Fold and compile a student artifact."),
     "export_student": ("api.students", "Compile a student and write the bundle that devices run."),
     "format_reasons": ("api.students", "The formats, and why one cannot be written here."),
+    "import_network": ("api.nir.importing", "Make a program of another library's network."),
+    "ImportOptions": ("api.nir.importing", "What a NIR file does not say."),
+    "ImportedNetwork": ("api.nir.importing", "What `import_network` made, and what it cost."),
     "open_bundle": ("api.bundles", "Open a bundle and verify every hash."),
     "read_v1_student": ("api.v1.upgrading", "Read a student of version 1.0."),
     "V1ExportOptions": ("api.v1.exporting", "What the export of a v1.0 student is told besides."),

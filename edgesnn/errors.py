@@ -4,10 +4,12 @@
     ├── UserError                exit 1   the input is wrong: model, text, file
     │   ├── ArtifactError                 student artifact: missing file, wrong shape, NaN
     │   ├── CompileError                  a student that has no exact integer program
+    │   ├── NetworkError                  a network of another library that cannot enter
     │   ├── ProgramFormatError            program.snn: magic, size, CRC, version
     │   ├── BundleError                   manifest, hash, path, file
     │   ├── ExportError                   a format that cannot carry the program
     │   ├── TextError                     tokenizer, token id, text
+    │   ├── FramesError                   frames: shape, type, samples out of range
     │   ├── TrainingError                 data, divergence, checkpoint
     │   ├── RecordError                   run record: schema, version
     │   ├── RecordingError                recording or trace of a meter: format, columns, damage
@@ -36,6 +38,7 @@ each only where it exists.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 EXIT_OK = 0
@@ -118,6 +121,34 @@ class CompileError(UserError):
     code = "compile"
 
 
+class NetworkError(UserError):
+    """A network of another library cannot become an integer program.
+
+    Args:
+        source: What was read.
+        problems: Every reason, each beginning with the node that it is about.
+        limit: The value or rule that was broken, where one holds for all.
+        remedy: What the user can do about it.
+    """
+
+    code = "network"
+
+    def __init__(
+        self,
+        source: object,
+        problems: Sequence[str],
+        *,
+        limit: object | None = None,
+        remedy: str | None = None,
+    ) -> None:
+        self.problems = tuple(problems)
+        count = f"{len(problems)} reasons" if len(problems) > 1 else "1 reason"
+        listed = [f"({i}) {one}" for i, one in enumerate(problems, 1)] if len(problems) > 1 else problems
+        super().__init__(
+            f"'{source}' cannot be imported, for {count}", actual=" ".join(listed), limit=limit, remedy=remedy
+        )
+
+
 class ProgramFormatError(UserError):
     """A ``program.snn`` breaks the format."""
 
@@ -140,6 +171,12 @@ class TextError(UserError):
     """Text, tokenizer or token ids are unusable."""
 
     code = "text"
+
+
+class FramesError(UserError):
+    """Frames are unusable."""
+
+    code = "frames"
 
 
 class TrainingError(UserError):

@@ -31,6 +31,8 @@ ENGINE_SOURCES = (
     "snn_vector.c",
     "cortex_m/snn_dsp.c",
     "cortex_m/snn_dsp_attend.c",
+    "frames/snn_frames.c",
+    "frames/snn_frames_reader.c",
 )
 FIRMWARE_SOURCES = ("ascii.c", "device.c", "frame.c", "model.c", "run.c")
 FLAGS = (
@@ -126,7 +128,11 @@ def missing_compiler() -> str | None:
 def engine_files() -> list[Path]:
     """Sources and headers of the engine: what a build of it reads."""
     folder = resources.folder("engine")
-    return [path for room in (folder, folder / "cortex_m") for path in sorted(room.glob("snn*.[ch]"))]
+    return [
+        path
+        for room in (folder, folder / "cortex_m", folder / "frames")
+        for path in sorted(room.glob("snn*.[ch]"))
+    ]
 
 
 def firmware_sources() -> list[Path]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from edgesnn.chips.network import RESIDUAL_MESSAGE_BITS, Attention, ChipNetwork, Feed, Population
-from edgesnn.program.ops import LIF, Add, Attend, Count, Embed, Linear, Op, Readout, Saturate, Shift
+from edgesnn.program.ops import LIF, Add, Attend, Count, Embed, Linear, Readout, Saturate, Shift, TokenOp
 from edgesnn.program.program import Program
 from edgesnn.program.stock import stock_representable
 
@@ -56,7 +56,7 @@ class _Lowering:
 
     def run(self) -> ChipNetwork:
         """The network."""
-        for op in self.program.ops:
+        for op in self.program.text_ops("a chip's placement"):
             self._lower(op)
         return ChipNetwork(
             timesteps=self.program.timesteps,
@@ -66,7 +66,7 @@ class _Lowering:
             obstacles=tuple(self.obstacles),
         )
 
-    def _lower(self, op: Op) -> None:
+    def _lower(self, op: TokenOp) -> None:
         if isinstance(op, Embed):
             self._embed(op)
         elif isinstance(op, Linear):

@@ -42,6 +42,8 @@ def shown_by(runner: Runner, on_progress: Progress) -> Progress:
 def runner_misses(runner: type[Runner], bundle: Bundle) -> str | None:
     """Why a runner cannot run a bundle here, or None when it can."""
     export = export_of(runner)
+    if bundle.reads_frames and Capability.FRAMES not in runner.capabilities:
+        return "it runs networks that read text, and this one reads frames"
     if bundle.without_program is not None and (export is None or not bundle.has_export(export)):
         return bundle.without_program
     if export is not None and not bundle.has_export(export):

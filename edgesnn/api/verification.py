@@ -11,7 +11,13 @@ from edgesnn.api.options import Progress, silent
 from edgesnn.api.runners import is_remote, runner_misses, runner_of, shown_by
 from edgesnn.bundle.bundle import Bundle
 from edgesnn.errors import UsageError
-from edgesnn.profiler.quality.verify import ParityCase, golden_cases, parity_ids, verify_runner
+from edgesnn.profiler.quality.verify import (
+    ParityCase,
+    golden_cases,
+    parity_frames,
+    parity_ids,
+    verify_runner,
+)
 from edgesnn.record.model import Parity
 from edgesnn.runners.base import Capability, Runner, RunnerOptions, Screen
 from edgesnn.targets import parse_target
@@ -130,8 +136,12 @@ def verify_open(
 
 
 def _cases(bundle: Bundle, tokens: int, on_progress: Progress) -> tuple[list[ParityCase], str]:
-    """What golden makes of some token ids, and what they were taken from."""
-    program, held_out = bundle.program(), bundle.eval_slice()
+    """What golden makes of some token ids or frames, and what they were taken from."""
+    program = bundle.program()
+    if program.frames is not None:
+        on_progress("golden", 0, 1)
+        return golden_cases(program, parity_frames(program.frames, tokens)), "random frames"
+    held_out = bundle.eval_slice()
     text = None if held_out is None else held_out.ids
     batches = parity_ids(program, text, tokens)
     on_progress("golden", 0, 1)

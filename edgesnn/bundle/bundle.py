@@ -127,6 +127,8 @@ class Bundle:
             BundleError: The manifest does not list it, or it is not a plain file inside the folder.
         """
         if name not in self.manifest.files:
+            if name == TOKENIZER_NAME and self.reads_frames:
+                self.program().require_text("this command")
             raise BundleError(
                 f"bundle '{self.path}' has no file '{name}'",
                 remedy="export the student again with --tokenizer FILE"
@@ -219,6 +221,11 @@ class Bundle:
                 )
             self._program = stored.program
         return self._program
+
+    @property
+    def reads_frames(self) -> bool:
+        """Whether the program reads frames, not text."""
+        return self.without_program is None and self.program().frames is not None
 
     def eval_slice(self) -> EvalSlice | None:
         """Held-out text for accuracy, or None when the student brought none.

@@ -23,7 +23,15 @@ from edgesnn.program.snn_format import to_bytes
 from edgesnn.program.state import state_tensors
 
 _RING = "token n is written, for every head h, into slot first_h + n mod (W_h - 1)"
-_RULES = {"shift": "replaced after every step by the step's output", "key": _RING, "value": _RING}
+_REPLACED = "replaced after every step by the step's output"
+_RULES = {
+    "shift": _REPLACED,
+    "key": _RING,
+    "value": _RING,
+    "membrane": _REPLACED,
+    "count": _REPLACED,
+    "delay": "frame n is written into slot n mod the longest delay",
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -144,7 +152,7 @@ def _manifest(source: BundleSource, digest: str, exports: dict[str, ExportEntry]
         "files": files,
         "exports": exports,
         "sizes": form_sizes(PROGRAM_NAME, exports, files),
-        "state": _state(source.compiled.program),
+        "state": state_entries(source.compiled.program),
         "student": source.student,
         "text": source.text,
         "bounds": [asdict(bound) for bound in source.compiled.bounds],
@@ -162,12 +170,13 @@ def form_sizes(model: str, exports: dict[str, ExportEntry], files: dict[str, Fil
     return sizes
 
 
-def _state(program: Program) -> list[StateEntry]:
+def state_entries(program: Program) -> list[StateEntry]:
+    """The state tensors of a program for its manifest."""
     return [
         StateEntry(
             name=tensor.name,
             shape=["batch", *tensor.shape],
-            dtype="int8",
+            dtype=tensor.dtype,
             initial=0,
             rule=_RULES[tensor.kind],
         )

@@ -38,7 +38,7 @@ class StateEntry(_Strict):
 
     name: str
     shape: list[int | str]
-    dtype: Literal["int8"]
+    dtype: Literal["int8", "int16", "int32"]
     initial: int
     rule: str
 

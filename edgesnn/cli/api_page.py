@@ -14,6 +14,7 @@ import edgesnn
 COMMANDS = {
     "train": ("train_student", "SNNDistillationTrainer"),
     "upgrade": ("upgrade_student", "read_v1_student"),
+    "import": ("import_network",),
     "export": ("export_student", "V1ExportOptions"),
     "verify": ("verify_bundle", "verify_v1_bundle"),
     "generate": ("generate_text",),

@@ -27,11 +27,13 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 #: Every command with its line in the help, in the order of the way through the house.
 #: Command NAME is the function NAME (``list_`` for ``list``) of the module ``edgesnn.cli.NAME``, or there an
-#: application with commands of its own. Those of `FOLDERS` stand in ``edgesnn.cli.NAME.command``.
+#: application with commands of its own. Those of `FOLDERS` stand in ``edgesnn.cli.NAME.command``, ``import_``
+#: for ``import``, which no module can be called.
 COMMANDS: dict[str, str] = {
     "sample": "Let a teacher answer prompts: text to train on, with its rows.",
     "train": "Distil a teacher, or text alone, into a student artifact.",
     "upgrade": "Distil a student of version 1.0 into a deployable one.",
+    "import": "Make a program of another library's network, from NIR.",
     "export": "Compile a student artifact into a bundle that devices run.",
     "sign": "Sign a bundle's manifest with an SSH key.",
     "flash": "Put a bundle onto a microcontroller, with the firmware.",
@@ -52,7 +54,7 @@ COMMANDS: dict[str, str] = {
     "help": "Show the help of a command.",
 }
 
-FOLDERS = frozenset({"chat", "flash", "meter", "profile", "serve", "sign", "train", "upgrade"})
+FOLDERS = frozenset({"chat", "flash", "import", "meter", "profile", "serve", "sign", "train", "upgrade"})
 
 PROGRAM = "edgesnn"
 #: So wide a terminal gets rich's help, which cuts words where it has less room.
@@ -81,8 +83,8 @@ def command_function(name: str) -> Callable[..., Any]:
     Raises:
         InternalError: The module or the function does not exist.
     """
-    attribute = "list_" if name == "list" else name
-    module = f"{name}.command" if name in FOLDERS else name
+    attribute = f"{name}_" if name in ("import", "list") else name
+    module = f"{'import_' if name == 'import' else name}.command" if name in FOLDERS else name
     try:
         function: Callable[..., Any] = getattr(import_module(f"edgesnn.cli.{module}"), attribute)
     except (ImportError, AttributeError) as error:

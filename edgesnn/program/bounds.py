@@ -4,6 +4,9 @@ Spikes are 0 or 1, so a current lies between the sum of its row's negative weigh
 positive ones (sums of magnitudes would be twice as loose); the residual interval is the sum of its
 writers' intervals; the embedding's is its minimum and maximum over all rows of the vocabulary; a membrane's
 lower bound is ``lo_t = trunc(min(lo_{t-1}, 0) * n / 256) + 64 * I_min + b``.
+
+In a program of frames the samples, pools and thresholds say between what bounds a value lies, and a current
+lies between the sums of the least and of the most that each weight can make of it.
 """
 
 from __future__ import annotations
@@ -16,8 +19,10 @@ import numpy.typing as npt
 
 from edgesnn.errors import CompileError
 from edgesnn.program.golden import decay, trunc_shift
+from edgesnn.program.golden_frames import conv_bounds, spread, sum_pool
 from edgesnn.program.ops import (
     CURRENT_LIMIT,
+    DECAY_DENOMINATOR,
     LIF,
     MEMBRANE_MAX,
     MEMBRANE_SCALE,
@@ -33,6 +38,18 @@ from edgesnn.program.ops import (
     Readout,
     Saturate,
     inputs_of,
+)
+from edgesnn.program.ops_frames import (
+    COUNT_MAX,
+    FRAME_CURRENT_LIMIT,
+    GRADED_MAX,
+    Conv,
+    Delay,
+    FrameOutput,
+    Frames,
+    Reset,
+    StatefulLIF,
+    SumPool,
 )
 from edgesnn.program.program import Program
 
@@ -110,8 +127,10 @@ def _interval(op: Op, inputs: list[ChannelBounds], timesteps: int) -> ChannelBou
             trunc_shift(codes.low * op.multiplier, op.shift),
             trunc_shift(codes.high * op.multiplier, op.shift),
         )
-    if isinstance(op, Linear):
+    if isinstance(op, Linear) and inputs[0].magnitude <= 1 and int(inputs[0].low.min()) == 0:
         return signed_sums(op.weight)
+    if isinstance(op, (Frames, Linear, Conv, SumPool, StatefulLIF, Delay, FrameOutput)):
+        return _frames_interval(op, inputs)
     if isinstance(op, Attend):
         high = np.repeat(np.array(op.windows, np.int64) * op.head_dim, op.head_dim)
         return ChannelBounds(np.zeros_like(high), high)
@@ -127,8 +146,62 @@ def _interval(op: Op, inputs: list[ChannelBounds], timesteps: int) -> ChannelBou
     return ChannelBounds(np.zeros(width, np.int64), np.full(width, top, np.int64))
 
 
+def _frames_interval(op: Op, inputs: list[ChannelBounds]) -> ChannelBounds:
+    """Of an op that programs of frames have; of a `StatefulLIF` what comes out, of a membrane itself."""
+    if isinstance(op, Frames):
+        return ChannelBounds(np.full(op.channels, op.low, np.int64), np.full(op.channels, op.high, np.int64))
+    low, high = inputs[0].low, inputs[0].high
+    if isinstance(op, StatefulLIF):
+        return _fired(op, high)
+    if isinstance(op, Linear):
+        wide = op.weight.astype(np.float64)  # every sum is an integer below 2**53
+        negative, positive = np.minimum(wide, 0).T, np.maximum(wide, 0).T
+        return ChannelBounds(
+            (positive @ low + negative @ high).astype(np.int64),
+            (positive @ high + negative @ low).astype(np.int64),
+        )
+    if isinstance(op, Conv):
+        return ChannelBounds(*conv_bounds(op, low, high))
+    if isinstance(op, SumPool):
+        both = np.stack([low, high])[None, :, None]
+        sums = sum_pool(both, op)[0, :, 0].astype(np.int64)
+        return ChannelBounds(sums[0], sums[1])
+    if isinstance(op, Delay):  # what comes before the first frame is 0
+        return ChannelBounds(np.minimum(low, 0), np.maximum(high, 0))
+    if isinstance(op, FrameOutput) and op.summed:
+        return ChannelBounds(np.full_like(low, -COUNT_MAX), np.full_like(high, COUNT_MAX))
+    return inputs[0]
+
+
+def _fired(op: StatefulLIF, current: Int64Array) -> ChannelBounds:
+    top = np.full_like(current, MEMBRANE_MAX)
+    if op.membrane:
+        return ChannelBounds(-top, top)
+    if op.reset is not Reset.MANY:
+        return ChannelBounds(np.zeros_like(current), np.ones_like(current))
+    return ChannelBounds(np.zeros_like(current), membrane_high(op, current) // spread(op.drop, len(current)))
+
+
+def membrane_high(op: StatefulLIF, current: Int64Array) -> Int64Array:
+    """Upper bound of a membrane that loses D as often as D fits, int64 ``[c]``.
+
+    Args:
+        op: A neuron with `Reset.MANY`, which leaves at most D behind.
+        current: Upper bounds of its currents, int64 ``[c]``.
+    """
+    width = len(current)
+    left = spread(op.drop, width) * spread(op.decay, width) // DECAY_DENOMINATOR
+    return np.clip(left + (current << op.fraction) + spread(op.bias, width), 0, MEMBRANE_MAX)
+
+
 def _bound(
-    op: Op, inputs: list[ChannelBounds], made: ChannelBounds, timesteps: int, saturated: bool
+    op: Op,
+    inputs: list[ChannelBounds],
+    made: ChannelBounds,
+    timesteps: int,
+    *,
+    saturated: bool,
+    frames: bool,
 ) -> OpBound:
     kind = type(op).__name__
     if isinstance(op, LIF):
@@ -158,7 +231,19 @@ def _bound(
         _require(OpBound(op.name, kind, -int(z.max()), int(z.max()), PRODUCT_LIMIT))
         product = int((z * op.multiplier.astype(np.int64)).max())
         return _require(OpBound(op.name, kind, -product, product, PRODUCT_LIMIT))
-    limit = CURRENT_LIMIT if isinstance(op, (Embed, Linear, Attend, Add, Saturate)) else None
+    if isinstance(op, StatefulLIF):
+        least, most = (inputs[0].low << op.fraction), (inputs[0].high << op.fraction)
+        deepest = MEMBRANE_MAX + (int(op.drop.max()) if op.reset is Reset.LATE else 0)
+        low, high = int(least.min() + op.bias.min()) - deepest, int(most.max() + op.bias.max()) + MEMBRANE_MAX
+        _require(OpBound(op.name, kind, low, high, 2**31))
+        if not op.membrane and op.reset is Reset.MANY:
+            _require(OpBound(op.name, kind, 0, int(made.high.max()), GRADED_MAX + 1))
+        return OpBound(op.name, kind, low, high, 2**31)
+    limit: int | None = None
+    if isinstance(op, (Embed, Linear, Conv, Attend, Add, Saturate)):
+        limit = FRAME_CURRENT_LIMIT if frames else CURRENT_LIMIT
+    if isinstance(op, SumPool):
+        limit = GRADED_MAX + 1
     if isinstance(op, Add) and saturated:
         limit = 2**31
     return _require(OpBound(op.name, kind, int(made.low.min()), int(made.high.max()), limit))
@@ -194,7 +279,8 @@ def prove(program: Program) -> tuple[OpBound, ...]:
         inputs = [intervals[name] for name in inputs_of(op)]
         made = _interval(op, inputs, program.timesteps)
         saturated = all(isinstance(user, Saturate) for user in program.consumers(op.out))
-        bounds.append(_bound(op, inputs, made, program.timesteps, saturated))
+        frames = program.frames is not None
+        bounds.append(_bound(op, inputs, made, program.timesteps, saturated=saturated, frames=frames))
         intervals[op.out] = made
     return tuple(bounds)
 
@@ -220,8 +306,9 @@ def secure(program: Program) -> Program:
             op = replace(op, clip=any(int(low.min()) < -MEMBRANE_MAX for low in lows[:-1]))
         ops.append(op)
         intervals[op.out] = made
+        limit = CURRENT_LIMIT if program.frames is None else FRAME_CURRENT_LIMIT
         guarded = all(isinstance(user, Saturate) for user in program.consumers(original.out))
-        if isinstance(op, Add) and made.magnitude >= CURRENT_LIMIT and not guarded:
+        if isinstance(op, Add) and made.magnitude >= limit and not guarded:
             guard = Saturate(f"{op.name}.saturate", op.out, f"{op.out}.saturate")
             ops.append(guard)
             intervals[guard.out] = _interval(guard, [made], program.timesteps)
@@ -230,7 +317,7 @@ def secure(program: Program) -> Program:
 
 
 def _renamed(op: Op, names: Mapping[str, str]) -> Op:
-    if isinstance(op, Embed):
+    if isinstance(op, (Embed, Frames)):
         return op
     if isinstance(op, Add):
         return replace(op, left=names.get(op.left, op.left), right=names.get(op.right, op.right))

@@ -15,6 +15,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from edgesnn.program.golden_frames import FrameOps, StateArrays
 from edgesnn.program.ops import (
     DECAY_DENOMINATOR,
     LIF,
@@ -33,6 +34,7 @@ from edgesnn.program.ops import (
     Shift,
     inputs_of,
 )
+from edgesnn.program.ops_frames import Frames
 from edgesnn.program.program import Program
 from edgesnn.program.state import SpikeArray, State, ring_from_history
 
@@ -113,7 +115,11 @@ class Golden:
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        self._linear = {op.name: _Matrix(op.weight, 1) for op in program.all(Linear)}
+        self._frame_ops = FrameOps(program)
+        largest = self._frame_ops.largest
+        self._linear = {op.name: _Matrix(op.weight, largest.get(op.input, 1)) for op in program.all(Linear)}
+        if program.frames is not None:
+            return
         self._tied = _Matrix(np.ascontiguousarray(program.readout.table.T), 127)
         embed = program.embed
         codes = embed.table.astype(np.int64) @ embed.projection.astype(np.int64)
@@ -123,13 +129,15 @@ class Golden:
         """Logits of whole sequences, each from an empty context.
 
         Args:
-            ids: Token ids ``[batch, length]``.
-            tap: Sees every value by name, shape ``[batch, length, T, c]`` (counts and logits without T).
+            ids: Token ids ``[batch, length]``, or frames ``[batch, length, channels]``
+                (`edgesnn.program.program.Program.check_input`).
+            tap: Sees every value by name, shape ``[batch, length, T, c]`` (counts, logits and outputs
+                without T).
 
         Returns:
-            Integer logits, int32 ``[batch, length, vocab]``.
+            Integer logits, int32 ``[batch, length, vocab]``, or outputs ``[batch, length, channels]``.
         """
-        return self._run(self.program.check_ids(ids), None, tap, None)
+        return self._run(self.program.check_input(ids), None, tap, None)
 
     def counts(self, ids: IntArray) -> Int32Array:
         """Spike counts that reach the readout, int32 ``[batch, length, d]``, of whole sequences.
@@ -143,13 +151,13 @@ class Golden:
         """Logits of whole sequences, and the state after them.
 
         Args:
-            ids: Token ids ``[batch, length]``, at least one token.
+            ids: As in `sequence`, at least one token or frame.
 
         Returns:
-            Integer logits, int32 ``[batch, length, vocab]``, and the state from which `step` continues.
+            What `sequence` gives, and the state from which `step` continues.
         """
-        ids = self.program.check_ids(ids)
-        history: dict[str, SpikeArray] = {}
+        ids = self.program.check_input(ids)
+        history: StateArrays = {}
         logits = self._run(ids, None, None, history)
         state = State(self.program, ids.shape[0])
         state.load(history)
@@ -159,25 +167,25 @@ class Golden:
         """Logits of one more token; the state is updated in place.
 
         Args:
-            tokens: Token ids ``[batch]``.
+            tokens: Token ids ``[batch]``, or frames ``[batch, channels]``.
             state: The state, of the same batch.
             tap: As in `sequence`, with length 1.
 
         Returns:
-            Integer logits, int32 ``[batch, vocab]``.
+            Integer logits, int32 ``[batch, vocab]``, or outputs ``[batch, channels]``.
         """
-        ids = self.program.check_ids(np.asarray(tokens)[:, None])
-        new: dict[str, SpikeArray] = {}
+        ids = self.program.check_input(np.asarray(tokens)[:, None])
+        new: StateArrays = {}
         logits = self._run(ids, state, tap, new)
         state.push(new)
         return logits[:, 0]
 
     def _run(
         self,
-        ids: npt.NDArray[np.int64],
+        ids: IntArray,
         state: State | None,
         tap: Tap | None,
-        out_state: dict[str, SpikeArray] | None,
+        out_state: StateArrays | None,
         until: Readout | None = None,
     ) -> Int32Array:
         values: dict[str, npt.NDArray[np.integer]] = {}
@@ -186,9 +194,9 @@ class Golden:
             result: npt.NDArray[np.integer]
             if op is until:
                 return values[op.input].astype(np.int32, copy=False)
-            if isinstance(op, Embed):
-                x0 = self._embedding[ids]
-                result = np.repeat(x0[:, :, None, :], self.program.timesteps, axis=2)
+            if isinstance(op, (Embed, Frames)):
+                given = ids if isinstance(op, Frames) else self._embedding[ids]
+                result = np.repeat(given[:, :, None, :], self.program.timesteps, axis=2)
             elif isinstance(op, Linear):
                 result = self._linear[op.name](values[op.input])
             elif isinstance(op, LIF):
@@ -203,20 +211,20 @@ class Golden:
                 result = np.clip(values[op.input], -RESIDUAL_MAX, RESIDUAL_MAX)
             elif isinstance(op, Count):
                 result = values[op.input].sum(axis=2, dtype=np.int32)
-            else:
+            elif isinstance(op, Readout):
                 result = self._tied(readout_codes(values[op.input], op))
+            else:
+                result = self._frame_ops.run(op, values, state, out_state)
             values[op.out] = result
             if tap is not None:
                 tap(op.out, result)
             for name in inputs_of(op):
                 if last_use[name] is op:
                     values.pop(name, None)
-        return values[self.program.readout.out].astype(np.int32, copy=False)
+        return values[self.program.ops[-1].out].astype(np.int32, copy=False)
 
 
-def _shift(
-    spikes: SpikeArray, op: Shift, state: State | None, out_state: dict[str, SpikeArray] | None
-) -> SpikeArray:
+def _shift(spikes: SpikeArray, op: Shift, state: State | None, out_state: StateArrays | None) -> SpikeArray:
     name = f"shift.{op.name}"
     moved = spikes[..., op.channels]
     first = np.zeros_like(moved[:, :1]) if state is None else state.tensors[name][:, None]
@@ -227,9 +235,7 @@ def _shift(
     return shifted
 
 
-def _attend(
-    qkv: SpikeArray, op: Attend, state: State | None, out_state: dict[str, SpikeArray] | None
-) -> Int32Array:
+def _attend(qkv: SpikeArray, op: Attend, state: State | None, out_state: StateArrays | None) -> Int32Array:
     batch, length, timesteps, _ = qkv.shape
     split = qkv.reshape(batch, length, timesteps, 3, len(op.windows), op.head_dim)
     query, key, value = split[..., 0, :, :], split[..., 1, :, :], split[..., 2, :, :]

@@ -17,6 +17,8 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from edgesnn.program.ops_frames import Conv, Delay, FrameOutput, Frames, StatefulLIF, SumPool
+
 Int8Array: TypeAlias = npt.NDArray[np.int8]
 Int32Array: TypeAlias = npt.NDArray[np.int32]
 
@@ -69,11 +71,11 @@ class Embed:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Linear:
-    """``out[c] = sum_j spikes[j] * weight[j, c]``, int32, magnitude below 2**17.
+    """``out[c] = sum_j in[j] * weight[j, c]``, int32, magnitude below 2**17 (2**23 in a program of frames).
 
     Attributes:
         name: Name of the op.
-        input: Name of a spike value, ``[.., in]``.
+        input: Name of a spike value, ``[.., in]``; in a program of frames it may be graded.
         out: Name of the current it makes, ``[.., out]``.
         weight: int8 ``[in, out]``, input-major, in [-127, 127].
     """
@@ -245,12 +247,15 @@ class Readout:
     exponent: int
 
 
-Op: TypeAlias = Embed | Linear | LIF | Shift | Attend | Add | Saturate | Count | Readout
+#: Ops of programs that read token ids, and of programs that read frames (`edgesnn.program.ops_frames`).
+TokenOp: TypeAlias = Embed | Linear | LIF | Shift | Attend | Add | Saturate | Count | Readout
+FrameOp: TypeAlias = Frames | Linear | Conv | SumPool | StatefulLIF | Delay | Add | Saturate | FrameOutput
+Op: TypeAlias = TokenOp | FrameOp
 
 
 def inputs_of(op: Op) -> tuple[str, ...]:
-    """Names of the values that an op reads, in order; empty for `Embed`, which reads token ids."""
-    if isinstance(op, Embed):
+    """Names of the values that an op reads, in order; empty for one that reads what comes from outside."""
+    if isinstance(op, (Embed, Frames)):
         return ()
     if isinstance(op, Add):
         return (op.left, op.right)

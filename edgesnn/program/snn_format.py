@@ -23,6 +23,9 @@ An input is the number of the op that makes it; 0xFFFFFFFF means none. Numbers a
     6 Add   7 Saturate   8 Count       -
     9 Readout   shift, exponent        weight, bias, multiplier, table
 
+Version 1.1 is that of programs that read frames: tensors may have 4 dimensions, and there are more kinds.
+Version 1.0 is that of programs that read text. The records of all kinds are in `edgesnn.program.snn_records`.
+
 Equal tensors are stored once. The reader accepts exactly what the writer makes: any other byte is an error.
 """
 
@@ -35,28 +38,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from edgesnn.errors import CompileError, ProgramFormatError
 from edgesnn.program.bounds import prove
-from edgesnn.program.ops import (
-    LIF,
-    Add,
-    Attend,
-    Count,
-    Embed,
-    Linear,
-    Op,
-    Readout,
-    Saturate,
-    Shift,
-    inputs_of,
-)
+from edgesnn.program.ops import LIF, Op, inputs_of
 from edgesnn.program.program import Program
+from edgesnn.program.snn_records import KINDS, Record, TensorArray, numbers_of, tensors_of
 from edgesnn.program.validate import check_program
 
 MAGIC = b"EDGESNN\0"
-MAJOR, MINOR = 1, 0
+#: Newest version; a program has the lowest minor version that can hold it.
+MAJOR, MINOR = 1, 1
+#: Most dimensions of a tensor by minor version.
+_DIMENSIONS = (2, 4)
 BYTE_ORDER = 0x01020304
 ALIGNMENT = 64
 NONE = 0xFFFFFFFF
@@ -71,10 +65,8 @@ _TENSOR = struct.Struct("<BBH4IIQQ")
 HEADER_BYTES, OP_BYTES, TENSOR_BYTES = 128, _OP.size, 64
 _CRC_AT, _AFTER_CRC, _BODY = 24, 28, 64
 
-_KINDS: tuple[type[Op], ...] = (Embed, Linear, LIF, Shift, Attend, Add, Saturate, Count, Readout)
 _DTYPES: dict[int, np.dtype[np.integer]] = {1: np.dtype(np.int8), 2: np.dtype("<i4")}
 _CODES = {np.dtype(np.int8): 1, np.dtype(np.int32): 2}
-_TensorArray = npt.NDArray[np.integer]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,17 +94,17 @@ def to_bytes(program: Program) -> bytes:
         ProgramFormatError: The program breaks a rule.
     """
     check_program(program)
-    tensors: list[_TensorArray] = []
+    tensors: list[TensorArray] = []
     numbers: dict[bytes, int] = {}
     maker = {op.out: index for index, op in enumerate(program.ops)}
     channels = program.channels()
     op_table = b""
     for op in program.ops:
-        refs = [_intern(array, tensors, numbers) for array in _tensors_of(op)]
+        refs = [_intern(array, tensors, numbers) for array in tensors_of(op)]
         sources = [maker[source] for source in inputs_of(op)]
-        values = _numbers_of(op)
+        values = numbers_of(op)
         op_table += _OP.pack(
-            _KINDS.index(type(op)) + 1,
+            KINDS.index(type(op)) + 1,
             int(isinstance(op, LIF) and op.clip),
             *(sources + [NONE] * (2 - len(sources))),
             channels[op.out],
@@ -134,10 +126,14 @@ def to_bytes(program: Program) -> bytes:
         program.timesteps, len(program.ops), len(tensors), 0, ops_at, tensors_at, data_at
     ).ljust(HEADER_BYTES - _BODY, b"\0")
     body += (op_table + tensor_table).ljust(data_at - ops_at, b"\0") + data
-    head = _HEAD.pack(MAGIC, MAJOR, MINOR, BYTE_ORDER, _BODY + len(body))
+    head = _HEAD.pack(MAGIC, MAJOR, _minor(program), BYTE_ORDER, _BODY + len(body))
     rest = _TAIL.pack(0, HEADER_BYTES, hashlib.sha256(body).digest())[4:] + body
     crc = zlib.crc32(rest, zlib.crc32(head))
     return head + struct.pack("<I", crc) + rest
+
+
+def _minor(program: Program) -> int:
+    return 0 if program.frames is None else 1
 
 
 def read_program(path: Path) -> StoredProgram:
@@ -174,7 +170,8 @@ def from_bytes(data: bytes) -> StoredProgram:
         raise ProgramFormatError(
             "offsets of program.snn lie", actual=(ops_at, tensors_at, data_at), limit=expected
         )
-    tensors = _read_tensors(data, n_tensors, tensors_at, data_at)
+    minor = _HEAD.unpack_from(data)[2]
+    tensors = _read_tensors(data, n_tensors, tensors_at, data_at, _DIMENSIONS[minor])
     ops = _read_ops(data, n_ops, ops_at, tensors)
     program = Program(timesteps, ops)
     check_program(program)
@@ -216,14 +213,14 @@ def _check_header(data: bytes) -> None:
         raise ProgramFormatError("program.snn is damaged: its hash differs")
 
 
-def _read_tensors(data: bytes, count: int, table_at: int, data_at: int) -> list[_TensorArray]:
-    tensors: list[_TensorArray] = []
+def _read_tensors(data: bytes, count: int, table_at: int, data_at: int, most: int) -> list[TensorArray]:
+    tensors: list[TensorArray] = []
     position = data_at
     for index in range(count):
         code, dims, pad, *rest = _TENSOR.unpack_from(data, table_at + index * TENSOR_BYTES)
         shape, (pad2, offset, size) = rest[:4], rest[4:]
         dtype = _DTYPES.get(code)
-        if dtype is None or not 1 <= dims <= 2 or pad or pad2 or any(shape[dims:]):
+        if dtype is None or not 1 <= dims <= most or pad or pad2 or any(shape[dims:]):
             raise ProgramFormatError(f"tensor {index} of program.snn has an unknown form")
         elements = 1
         for extent in shape[:dims]:
@@ -245,16 +242,16 @@ def _read_tensors(data: bytes, count: int, table_at: int, data_at: int) -> list[
     return tensors
 
 
-def _read_ops(data: bytes, count: int, table_at: int, tensors: list[_TensorArray]) -> tuple[Op, ...]:
+def _read_ops(data: bytes, count: int, table_at: int, tensors: list[TensorArray]) -> tuple[Op, ...]:
     ops: list[Op] = []
     names: list[str] = []
     for index in range(count):
-        kind, flags, first, second, _, *rest = _OP.unpack_from(data, table_at + index * OP_BYTES)
+        kind, flags, first, second, channels, *rest = _OP.unpack_from(data, table_at + index * OP_BYTES)
         numbers, refs, raw_name = rest[:8], rest[8:12], rest[12]
         name = _name(raw_name, index)
-        if not 1 <= kind <= len(_KINDS):
+        if not 1 <= kind <= len(KINDS):
             raise ProgramFormatError(
-                f"op '{name}' has an unknown kind", actual=kind, limit=f"1..{len(_KINDS)}"
+                f"op '{name}' has an unknown kind", actual=kind, limit=f"1..{len(KINDS)}"
             )
         if any(source != NONE and source >= index for source in (first, second)):
             raise ProgramFormatError(f"op '{name}' reads a value that no earlier op makes")
@@ -263,96 +260,17 @@ def _read_ops(data: bytes, count: int, table_at: int, tensors: list[_TensorArray
         sources = [names[source] for source in (first, second) if source != NONE]
         arrays = [tensors[ref] for ref in refs if ref != NONE]
         try:
-            ops.append(_build(_KINDS[kind - 1], name, sources, numbers, arrays, clip=bool(flags)))
+            record = Record(
+                KINDS[kind - 1], name, sources, numbers, arrays, clip=bool(flags), channels=channels
+            )
+            ops.append(record.op())
         except ValueError:
             raise ProgramFormatError(f"op '{name}' lacks inputs or tensors") from None
         names.append(name)
     return tuple(ops)
 
 
-def _build(
-    kind: type[Op],
-    name: str,
-    sources: list[str],
-    numbers: list[int],
-    tensors: list[_TensorArray],
-    *,
-    clip: bool,
-) -> Op:
-    """One op from its record; a wrong count of inputs or tensors is a ValueError."""
-    if kind is Embed:
-        () = sources
-        table, projection, multiplier = tensors
-        return Embed(name, name, _i8(table), _i8(projection), _i32(multiplier), numbers[0])
-    if kind is Add:
-        left, right = sources
-        () = tensors
-        return Add(name, left, right, name)
-    (source,) = sources
-    if kind is Linear:
-        (weight,) = tensors
-        return Linear(name, source, name, _i8(weight))
-    if kind is LIF:
-        threshold, bias = tensors
-        return LIF(name, source, name, numbers[0], _i32(threshold), _i32(bias), clip)
-    if kind is Shift:
-        (channels,) = tensors
-        return Shift(name, source, name, _i32(channels))
-    if kind is Attend:
-        (windows,) = tensors
-        if windows.ndim != 1 or len(windows) != numbers[1]:
-            raise ValueError
-        return Attend(name, source, name, numbers[0], tuple(int(w) for w in windows))
-    if kind is Readout:
-        weight, bias, multiplier, table = tensors
-        return Readout(
-            name, source, name, _i8(weight), _i32(bias), _i32(multiplier), numbers[0], _i8(table), numbers[1]
-        )
-    () = tensors
-    return Saturate(name, source, name) if kind is Saturate else Count(name, source, name)
-
-
-def _i8(array: _TensorArray) -> npt.NDArray[np.int8]:
-    if array.dtype != np.int8:
-        raise ValueError
-    return array.view(np.int8)
-
-
-def _i32(array: _TensorArray) -> npt.NDArray[np.int32]:
-    if array.dtype != np.dtype("<i4"):
-        raise ValueError
-    return array.astype(np.int32, copy=False)
-
-
-def _tensors_of(op: Op) -> list[_TensorArray]:
-    if isinstance(op, Embed):
-        return [op.table, op.projection, op.multiplier]
-    if isinstance(op, Linear):
-        return [op.weight]
-    if isinstance(op, LIF):
-        return [op.threshold, op.bias]
-    if isinstance(op, Shift):
-        return [op.channels]
-    if isinstance(op, Attend):
-        return [np.array(op.windows, np.int32)]
-    if isinstance(op, Readout):
-        return [op.weight, op.bias, op.multiplier, op.table]
-    return []
-
-
-def _numbers_of(op: Op) -> list[int]:
-    if isinstance(op, Embed):
-        return [op.shift]
-    if isinstance(op, LIF):
-        return [op.decay]
-    if isinstance(op, Attend):
-        return [op.head_dim, len(op.windows)]
-    if isinstance(op, Readout):
-        return [op.shift, op.exponent]
-    return []
-
-
-def _intern(array: _TensorArray, tensors: list[_TensorArray], numbers: dict[bytes, int]) -> int:
+def _intern(array: TensorArray, tensors: list[TensorArray], numbers: dict[bytes, int]) -> int:
     contiguous = np.ascontiguousarray(array)
     key = hashlib.sha256(f"{contiguous.dtype.str}{contiguous.shape}".encode() + contiguous.tobytes()).digest()
     if key not in numbers:
@@ -361,7 +279,7 @@ def _intern(array: _TensorArray, tensors: list[_TensorArray], numbers: dict[byte
     return numbers[key]
 
 
-def _layout(tensors: list[_TensorArray], table_at: int) -> tuple[bytes, bytes]:
+def _layout(tensors: list[TensorArray], table_at: int) -> tuple[bytes, bytes]:
     """The table of tensors and the data behind it."""
     start = _aligned(table_at + len(tensors) * TENSOR_BYTES)
     table, data = b"", bytearray()

@@ -35,6 +35,7 @@ class Capability(StrEnum):
     LOGITS = "logits"  #: all logits come back
     EXACT = "exact"  #: executes the integer program; parity with golden is required
     BEST = "best"  #: the best tokens without all logits: see `Choosing`
+    FRAMES = "frames"  #: runs programs that read frames: they stand where ids do, see `Runner`
     INTERMEDIATE = "intermediate"  #: can report values inside the network
     DEVICE_CLOCK = "device-clock"  #: times are taken by the device's own clock
     MARKER = "marker"  #: raises a line while a window runs
@@ -237,6 +238,11 @@ class Runner(Closing, Protocol):
     ``install() -> str`` makes it (``edgesnn doctor --install NAME``), ``present() -> str`` says what it is.
     One whose device is always a simulation says so in a class attribute ``simulated``. A ``with``
     statement closes it; `Closing` brings that to a runner that derives from this class.
+
+    A program that reads frames is run by the same methods where there is `Capability.FRAMES`: for token ids
+    ``[batch]``, ``[batch, length]`` and ``[length]`` stand int8 frames ``[batch, channels]``,
+    ``[batch, length, channels]`` and ``[length, channels]``, for logits the outputs of its `FrameOutput`, for
+    a `TextError` a `FramesError`. A runner without it refuses such a program when it opens it.
 
     Attributes:
         name: Name on the command line, before the colon of a target.

@@ -29,6 +29,7 @@ class GoldenRunner(HostRunner):
             Capability.BATCH,
             Capability.LOGITS,
             Capability.EXACT,
+            Capability.FRAMES,
         }
     )
 
@@ -43,7 +44,8 @@ class GoldenRunner(HostRunner):
             ProgramFormatError: The file breaks its format.
         """
         started = time.perf_counter_ns()
-        self._golden = Golden(bundle.program())
+        self._program = bundle.program()
+        self._golden = Golden(self._program)
         self.reset(1)
         return DeviceInfo(
             device=cpu_name(),
@@ -62,7 +64,7 @@ class GoldenRunner(HostRunner):
     def step(self, tokens: IntArray) -> Output:
         golden = self._engine()
         state = self._state or State(golden.program)
-        check_batch(tokens, state.batch)
+        check_batch(tokens, state.batch, frames=self._reads_frames)
         started = time.perf_counter_ns()
         logits = golden.step(tokens, state)
         return Output(logits, time.perf_counter_ns() - started)
@@ -89,7 +91,7 @@ class GoldenRunner(HostRunner):
         self._state = state.copied(program)
 
     def close(self) -> None:
-        self._golden = None
+        self._golden = self._program = None
         self._state = None
 
     def _engine(self) -> Golden:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edgesnn.bundle.bundle import Bundle
 from edgesnn.errors import RunnerError
 from edgesnn.program.program import Program
 from edgesnn.program.state import State, state_tensors
@@ -21,6 +22,22 @@ class ProgramRunner(Runner):
     """A runner that keeps the program of its bundle while it is open."""
 
     _program: Program | None = None
+
+    def _open_text(self, bundle: Bundle) -> Program:
+        """Keep and give the program of a bundle, for a runner without `Capability.FRAMES`.
+
+        Raises:
+            UsageError: The program reads frames.
+        """
+        program = bundle.program()
+        program.require_text(f"the runner '{self.name}'")
+        self._program = program
+        return program
+
+    @property
+    def _reads_frames(self) -> bool:
+        """Whether the program that is open reads frames."""
+        return self._program is not None and self._program.frames is not None
 
     def _require_program(self) -> Program:
         if self._program is None:
@@ -37,7 +54,7 @@ class HostRunner(ProgramRunner):
     def extend(self, ids: IntArray) -> Output:
         """Run more tokens ``[batch, length]`` behind the context, one after another."""
         rows = np.asarray(ids)
-        check_length(rows)
+        check_length(rows, frames=self._reads_frames)
         outputs = [self.step(rows[:, i]) for i in range(rows.shape[1])]
         return Output(outputs[-1].logits, sum(output.elapsed_ns for output in outputs))
 
@@ -49,7 +66,7 @@ class HostRunner(ProgramRunner):
         Raises:
             RunnerError: There is nothing to run.
         """
-        check_window(ids, repeat)
+        check_window(ids, repeat, frames=self._reads_frames)
         tokens = [ids[i : i + 1] for i in range(len(ids))]
         self.reset(1)
         for i in range(warmup):
@@ -73,7 +90,8 @@ class HostRunner(ProgramRunner):
         time.sleep(seconds)
 
     def play(self, pattern: tuple[LoadChip, ...]) -> None:
-        token = np.zeros(1, np.int64)
+        frames = None if self._program is None else self._program.frames
+        token = np.zeros(1, np.int64) if frames is None else np.zeros((1, frames.channels), np.int8)
         deadline = time.perf_counter()
         for chip in pattern:
             deadline += chip.seconds
@@ -114,28 +132,34 @@ def cpu_flags() -> frozenset[str]:
     return frozenset()
 
 
-def check_batch(tokens: IntArray, batch: int) -> None:
+def check_batch(tokens: IntArray, batch: int, *, frames: bool = False) -> None:
     """Refuse a step of another number of sequences than the context holds.
+
+    Args:
+        tokens: Token ids ``[batch]``, or frames ``[batch, ...]``.
+        batch: Sequences of the context.
+        frames: Whether they must be frames.
 
     Raises:
         RunnerError: The numbers differ.
     """
-    if np.shape(tokens) != (batch,):
+    if np.shape(tokens)[:1] != (batch,) or frames != (np.ndim(tokens) > 1):
         raise RunnerError(
             "step got another number of sequences than the context holds",
             actual=list(np.shape(tokens)),
-            limit=[batch],
+            limit=[batch, "samples"] if frames else [batch],
             remedy="call reset with the number of sequences",
         )
 
 
-def check_length(ids: IntArray) -> None:
+def check_length(ids: IntArray, *, frames: bool = False) -> None:
     """Refuse a call with nothing to run.
 
     Raises:
-        RunnerError: There is no token ``[batch, length]``.
+        RunnerError: There is no token ``[batch, length]``, or with ``frames`` no frame
+            ``[batch, length, ...]``.
     """
-    if np.ndim(ids) != 2 or np.size(ids) == 0:
+    if np.size(ids) == 0 or (np.ndim(ids) < 3 if frames else np.ndim(ids) != 2):
         raise RunnerError("there are no tokens to run", actual=list(np.shape(ids)), limit="[batch, length]")
 
 
@@ -154,13 +178,14 @@ def check_state(program: Program, state: State) -> None:
         )
 
 
-def check_window(ids: IntArray, repeat: int) -> None:
+def check_window(ids: IntArray, repeat: int, *, frames: bool = False) -> None:
     """Refuse a window with nothing to run.
 
     Raises:
-        RunnerError: There is no token ``[length]``, or no pass over them.
+        RunnerError: There is no token ``[length]``, or with ``frames`` no frame ``[length, ...]``, or no pass
+            over them.
     """
-    if np.ndim(ids) != 1 or np.size(ids) == 0 or repeat < 1:
+    if np.size(ids) == 0 or repeat < 1 or frames != (np.ndim(ids) > 1):
         raise RunnerError("a window needs at least one token", actual=f"{list(np.shape(ids))} x {repeat}")
 
 

@@ -7,7 +7,7 @@ const char *snn_status_name(snn_status status) {
         "SNN_E_MAGIC", "SNN_E_ENDIAN",   "SNN_E_VERSION",   "SNN_E_SIZE",   "SNN_E_CRC",
         "SNN_E_COUNT", "SNN_E_OFFSET",   "SNN_E_PADDING",   "SNN_E_TENSOR", "SNN_E_OP",
         "SNN_E_NAME",  "SNN_E_INPUT",    "SNN_E_SHAPE",     "SNN_E_RANGE",  "SNN_E_LIMIT",
-        "SNN_E_TOKEN", "SNN_E_STATE"};
+        "SNN_E_TOKEN", "SNN_E_STATE",    "SNN_E_FRAME"};
     return (unsigned)status < sizeof names / sizeof *names ? names[status] : "SNN_E_UNKNOWN";
 }
 
@@ -17,10 +17,12 @@ void snn_model_info(const snn_model *model, snn_info *info) {
     info->vocab = model->vocab;
     info->rank = model->rank;
     info->window = model->window;
-    info->exponent = model->ops[model->n_ops - 1].numbers[1];
+    info->exponent = model->inputs > 0 ? 0 : model->ops[model->n_ops - 1].numbers[1];
     info->state_bytes = (size_t)model->saved_bytes;
     info->hash = model->data + 32;
     info->kernels = model->kernels->name;
+    info->inputs = model->inputs;
+    info->outputs = model->outputs;
 }
 
 static size_t code_stride(const snn_model *model) { return (size_t)snn_aligned(model->rank); }

@@ -54,7 +54,8 @@ typedef enum snn_status {
     SNN_E_RANGE,     /* a number of an op is out of range */
     SNN_E_LIMIT,     /* valid, but larger than this engine holds */
     SNN_E_TOKEN,     /* a token id outside the vocabulary */
-    SNN_E_STATE      /* a saved state that holds other values than 0 and 1 */
+    SNN_E_STATE,     /* a saved state that holds what no program of its kind leaves */
+    SNN_E_FRAME      /* a sample of a frame that is out of range */
 } snn_status;
 
 typedef struct snn_model snn_model;
@@ -86,6 +87,8 @@ typedef struct snn_info {
     size_t state_bytes;  /* of snn_save */
     const uint8_t *hash; /* the 32 bytes that name the program */
     const char *kernels; /* name of the kernel set */
+    uint32_t inputs;     /* samples of a frame; 0 where the program reads tokens, else vocab and rank are 0 */
+    uint32_t outputs;    /* of a program that reads frames */
 } snn_info;
 
 /* Name of a status, for example "SNN_E_CRC". */
@@ -109,6 +112,11 @@ snn_status snn_step(snn_context *context, uint32_t token, int32_t *logits);
 snn_status snn_prefill(snn_context *context, const uint32_t *tokens, size_t count, int32_t *logits);
 /* `count` tokens; `logits` int32 [count][vocab] of all of them. The context goes on after them. */
 snn_status snn_sequence(snn_context *context, const uint32_t *tokens, size_t count, int32_t *logits);
+
+/* `count` frames int8 [count][inputs] of a program that reads frames, which the functions of tokens refuse; the
+ * context goes on after them. `out` int32 [outputs] of the last one, with `all` [count][outputs] of all of
+ * them, or NULL. What stands before a frame that is refused has run. */
+snn_status snn_frames(snn_context *context, const int8_t *frames, size_t count, int32_t *out, int all);
 
 /* Of the last token: logits of `count` tokens from `first`; all logits; the readout codes int8 [rank]. */
 snn_status snn_logits_range(snn_context *context, uint32_t first, uint32_t count, int32_t *logits);
@@ -134,8 +142,9 @@ snn_status snn_window(snn_context *context, const uint32_t *tokens, size_t count
                       uint32_t warmup, int32_t *logits, snn_clock clock, void *user, uint64_t *stamps,
                       int8_t *codes);
 
-/* The state as bytes 0 and 1: every state tensor of the program (edgesnn.program.state) in order of its ops,
- * shift [T][channels], k [T][dh][slots], v [T][slots][dh]; `position` is n, tokens since reset.
+/* The state: every state tensor of the program (edgesnn.program.state) in order of its ops. Bytes 0 and 1 of
+ * shift [T][channels], k [T][dh][slots], v [T][slots][dh]; little-endian int32 of membranes and counts
+ * [channels], int16 of a delay [longest][channels]; `position` is n, tokens or frames since reset.
  * With `oldest_first` every ring is turned so that position is 0 (the form that a prefill gives). */
 snn_status snn_save(const snn_context *context, int oldest_first, uint8_t *state, uint64_t *position);
 snn_status snn_restore(snn_context *context, const uint8_t *state, uint64_t position);

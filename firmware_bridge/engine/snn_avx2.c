@@ -1,4 +1,5 @@
 /* Kernels for x86 with AVX2 and BMI (Haswell and later, every Zen). */
+#include "frames/snn_frames_kernels.h"
 #include "snn_internal.h"
 
 #if defined(__AVX2__) && defined(__BMI__)
@@ -374,5 +375,5 @@ static int32_t logits(const int8_t *table, const uint8_t *packed, uint32_t rank,
 }
 
 const snn_kernels snn_kernels_avx2 = {"avx2",  linear, lif,          attend, attend_sums,
-                                      project, logits, packed_bytes, pack};
+                                      project, logits, packed_bytes, pack, frames_scatter, frames_stateful};
 #endif

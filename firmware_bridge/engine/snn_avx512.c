@@ -1,5 +1,6 @@
 /* Kernels for x86 with AVX-512 BW, VBMI2, VNNI, BITALG and VPOPCNTDQ (Ice Lake and later, Zen 4 and later).
  */
+#include "frames/snn_frames_kernels.h"
 #include "snn_internal.h"
 
 #if defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512VNNI__) && defined(__AVX512VPOPCNTDQ__)
@@ -370,5 +371,6 @@ static int32_t logits(const int8_t *table, const uint8_t *packed, uint32_t rank,
 }
 
 const snn_kernels snn_kernels_avx512 = {"avx512", linear, lif,          attend, attend_sums,
-                                        project,  logits, packed_bytes, pack};
+                                        project,  logits, packed_bytes, pack,   frames_scatter,
+                                        frames_stateful};
 #endif

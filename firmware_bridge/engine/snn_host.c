@@ -157,6 +157,7 @@ snn_status snn_host_step(snn_host *host, uint32_t token, int32_t *logits) {
 typedef struct job {
     snn_host *host;
     const uint32_t *tokens;
+    const int8_t *frames; /* instead of tokens */
     size_t length;
     int32_t *logits;
     uint32_t first, step;
@@ -170,24 +171,31 @@ static void *work(void *argument) {
     uint32_t i;
     for (i = mine->first; i < mine->host->batch; i += mine->step) {
         snn_context *context = mine->host->contexts[i];
-        const uint32_t *tokens = mine->tokens + i * mine->length;
-        size_t rows = mine->all ? mine->length : 1;
-        int32_t *logits = mine->logits == NULL ? NULL : mine->logits + i * rows * model->vocab;
-        snn_status status = mine->all ? snn_sequence(context, tokens, mine->length, logits)
-                                      : snn_prefill(context, tokens, mine->length, logits);
+        size_t rows = mine->all ? mine->length : 1, width = model->vocab + model->outputs;
+        int32_t *logits = mine->logits == NULL ? NULL : mine->logits + i * rows * width;
+        snn_status status;
+        if (mine->frames != NULL) {
+            const int8_t *frames = mine->frames + i * mine->length * model->inputs;
+            status = snn_frames(context, frames, mine->length, logits, mine->all);
+        } else if (mine->all) {
+            status = snn_sequence(context, mine->tokens + i * mine->length, mine->length, logits);
+        } else {
+            status = snn_prefill(context, mine->tokens + i * mine->length, mine->length, logits);
+        }
         if (status != SNN_OK) mine->status = status;
     }
     return NULL;
 }
 
-static snn_status run_all(snn_host *host, const uint32_t *tokens, size_t length, int32_t *logits, int all) {
+static snn_status run_all(snn_host *host, const uint32_t *tokens, const int8_t *frames, size_t length,
+                          int32_t *logits, int all) {
     uint32_t threads = host->threads < host->batch ? host->threads : host->batch, i, started = 1;
     job jobs[64];
     pthread_t ids[64];
     snn_status status = SNN_OK;
     if (threads > 64) threads = 64;
     for (i = 0; i < threads; i++) {
-        job one = {host, tokens, length, logits, i, threads, all, SNN_OK};
+        job one = {host, tokens, frames, length, logits, i, threads, all, SNN_OK};
         jobs[i] = one;
     }
     for (; started < threads; started++) {
@@ -201,15 +209,19 @@ static snn_status run_all(snn_host *host, const uint32_t *tokens, size_t length,
 }
 
 snn_status snn_host_steps(snn_host *host, const uint32_t *tokens, int32_t *logits) {
-    return run_all(host, tokens, 1, logits, 0);
+    return run_all(host, tokens, NULL, 1, logits, 0);
 }
 
 snn_status snn_host_prefill(snn_host *host, const uint32_t *tokens, size_t length, int32_t *logits) {
-    return run_all(host, tokens, length, logits, 0);
+    return run_all(host, tokens, NULL, length, logits, 0);
 }
 
 snn_status snn_host_sequence(snn_host *host, const uint32_t *tokens, size_t length, int32_t *logits) {
-    return run_all(host, tokens, length, logits, 1);
+    return run_all(host, tokens, NULL, length, logits, 1);
+}
+
+snn_status snn_host_frames(snn_host *host, const int8_t *frames, size_t length, int32_t *out, int all) {
+    return frames == NULL ? SNN_E_ARGUMENT : run_all(host, NULL, frames, length, out, all);
 }
 
 #ifdef SNN_HAVE_AVX2
@@ -256,7 +268,8 @@ static void probe(snn_host *host, uint64_t *rough, uint64_t *whole) {
 int snn_host_two_pass(snn_host *host, int wanted) {
 #ifdef SNN_HAVE_AVX2
     uint64_t rough, whole;
-    if (wanted == 0 || (wanted < 0 && (size_t)host->model->vocab * host->model->rank <= SNN_ROUGH_LEAST)) {
+    size_t table = (size_t)host->model->vocab * host->model->rank; /* 0 where frames are read */
+    if (wanted == 0 || table == 0 || (wanted < 0 && table <= SNN_ROUGH_LEAST)) {
         close_rough(host);
         return 0;
     }
@@ -322,6 +335,26 @@ snn_status snn_host_window(snn_host *host, const uint32_t *tokens, size_t count,
     if (host->batch != 1) return SNN_E_ARGUMENT;
     return snn_window(host->contexts[0], tokens, count, repeat, warmup, logits, clock_of, NULL, stamps,
                       codes);
+}
+
+snn_status snn_host_frames_window(snn_host *host, const int8_t *frames, size_t count, uint32_t repeat,
+                                  uint32_t warmup, uint64_t *stamps, int32_t *out) {
+    snn_context *context = host->contexts[0];
+    size_t width = host->model->inputs, i;
+    snn_status status = host->batch == 1 && count > 0 ? SNN_OK : SNN_E_ARGUMENT;
+    uint32_t pass;
+    snn_reset(context);
+    for (pass = 0; status == SNN_OK && pass < warmup; pass++)
+        status = snn_frames(context, frames + pass % count * width, 1, out, 0);
+    for (pass = 0; status == SNN_OK && pass < repeat; pass++) {
+        snn_reset(context);
+        for (i = 0; status == SNN_OK && i < count; i++, stamps += 2, out += host->model->outputs) {
+            stamps[0] = snn_host_now();
+            status = snn_frames(context, frames + i * width, 1, out, 0);
+            stamps[1] = snn_host_now();
+        }
+    }
+    return status;
 }
 
 snn_status snn_host_logits_of(snn_host *host, const int8_t *codes, int32_t *logits) {

@@ -26,6 +26,12 @@ snn_status snn_host_steps(snn_host *host, const uint32_t *tokens, int32_t *logit
 snn_status snn_host_prefill(snn_host *host, const uint32_t *tokens, size_t length, int32_t *logits);
 /* tokens [batch][length]; logits int32 [batch][length][vocab]. */
 snn_status snn_host_sequence(snn_host *host, const uint32_t *tokens, size_t length, int32_t *logits);
+/* Frames int8 [batch][length][inputs] of a program that reads frames; `out` int32 [batch][outputs] of the last
+ * ones, with `all` [batch][length][outputs], or NULL. */
+snn_status snn_host_frames(snn_host *host, const int8_t *frames, size_t length, int32_t *out, int all);
+/* As snn_host_window, of frames int8 [count][inputs]; out int32 [repeat * count][outputs]. */
+snn_status snn_host_frames_window(snn_host *host, const int8_t *frames, size_t count, uint32_t repeat,
+                                  uint32_t warmup, uint64_t *stamps, int32_t *out);
 /* As snn_top; the readout in two passes where snn_host_two_pass found that it pays. */
 snn_status snn_host_top(snn_host *host, uint32_t sequence, uint32_t k, uint32_t *ids, int32_t *values);
 /* Whether snn_host_top takes two passes (snn_rough.h): `wanted` 1 or 0, or -1 for what a probe of a

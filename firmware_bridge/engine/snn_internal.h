@@ -15,12 +15,25 @@ enum {
     SNN_ADD,
     SNN_SATURATE,
     SNN_COUNT,
-    SNN_READOUT
+    SNN_READOUT,
+    SNN_FRAMES, /* from here on of programs that read frames */
+    SNN_CONV,
+    SNN_SUM_POOL,
+    SNN_STATEFUL,
+    SNN_DELAY,
+    SNN_OUTPUT
 };
+
+/* What an op makes. */
+enum { SNN_CURRENT, SNN_SPIKES, SNN_COUNTS, SNN_LOGITS, SNN_GRADED, SNN_MEMBRANES, SNN_OUTPUTS };
+
+/* What a spike does to the membrane of a StatefulLIF: edgesnn.program.ops_frames.Reset. */
+enum { SNN_RESET_NONE, SNN_RESET_ZERO, SNN_RESET_SUBTRACT, SNN_RESET_LATE, SNN_RESET_MANY };
 
 #define SNN_NONE         0xFFFFFFFFu
 #define SNN_MEMBRANE_MAX 8388607
 #define SNN_RESIDUAL_MAX 131071
+#define SNN_COUNT_MAX    16777215
 #define SNN_BLOCK        256u /* logits that snn_top looks at together */
 #define SNN_HEAD_WORDS   4u   /* of the widest head: 255 channels */
 
@@ -34,20 +47,24 @@ enum {
 /* One op with its inputs resolved and its buffer planned. Offsets of values are bytes per token of a chunk.
  */
 typedef struct snn_op {
-    uint32_t kind, clip;
+    uint32_t kind, clip, made;
     uint32_t first, second;
     uint32_t channels; /* of the output; of a Readout the vocabulary */
     uint32_t width;    /* channels of the first input; of an Embed the rank */
     uint32_t steps;    /* timesteps that the output stores: T, or 1 where all are equal */
     uint32_t last_use; /* number of the last op that reads the output */
-    int32_t numbers[2];
+    int32_t numbers[8];
     const int8_t *weight; /* Linear, projection of Embed, D of Readout */
     const int8_t *table;  /* E */
     const int32_t *left;  /* threshold, multiplier, channels of a Shift, windows */
     const int32_t *right; /* bias */
+    const int32_t *third; /* decay of a StatefulLIF */
     const uint64_t *mask; /* of a Shift: bits of its channels */
-    uint32_t count;       /* channels of a Shift, heads of an Attend */
-    uint32_t slots;       /* of an Attend: sum of its windows */
+    uint32_t count;       /* channels of a Shift, heads of an Attend, parameters of a StatefulLIF or Delay */
+    uint32_t slots;       /* of an Attend: sum of its windows; of a Delay: the longest */
+    uint32_t extents[2], maps; /* of a Conv or SumPool: height, width and maps of the output */
+    uint32_t kernel[2];        /* of a Conv: height and width of the window */
+    uint32_t inside, each;     /* of a Conv: maps of a group that come in and go out */
     uint64_t value;       /* offset of the output */
     uint64_t state;       /* offset of the state in the context */
 } snn_op;
@@ -59,6 +76,7 @@ struct snn_model {
     uint8_t *packed; /* the table again, where the kernels want it so */
     uint32_t timesteps, n_ops;
     uint32_t vocab, rank, window;
+    uint32_t inputs, outputs; /* of a program that reads frames */
     uint32_t tail;        /* first op that no later token can notice */
     uint32_t rows_max;    /* widest input of a Linear */
     uint32_t width_max;   /* widest value that a projection makes */
@@ -142,6 +160,12 @@ struct snn_kernels {
      */
     size_t (*packed_bytes)(uint32_t vocab, uint32_t rank);
     void (*pack)(const int8_t *table, uint32_t vocab, uint32_t rank, uint8_t *packed);
+    /* Of frames/snn_frames_kernels.h: sums [height'][width'][maps] += the weights of the input's events, which
+     * are bits, or graded values where bits is NULL. */
+    void (*scatter)(const snn_op *op, const uint64_t *bits, const int16_t *graded, int32_t *sums);
+    /* One frame of a StatefulLIF. */
+    void (*stateful)(const snn_op *op, const int32_t *current, int32_t *membranes, uint64_t *bits,
+                     int16_t *graded, int32_t *seen);
 };
 
 static inline uint32_t snn_words(uint32_t channels) { return (channels + 63u) / 64u; }
@@ -193,6 +217,18 @@ static inline uint32_t snn_lowest(uint64_t x) {
 #endif
 }
 
+/* A word of the bits of at most 64 bytes that are 0 or 1; eight of them are the top byte of a product. */
+static inline uint64_t snn_pack(const uint8_t *bytes, uint32_t count) {
+    uint64_t word = 0, eight;
+    uint32_t i;
+    for (i = 0; i + 8 <= count; i += 8) {
+        memcpy(&eight, bytes + i, 8);
+        word |= eight * 0x0102040810204080u >> 56 << i;
+    }
+    for (; i < count; i++) word |= (uint64_t)bytes[i] << i;
+    return word;
+}
+
 /* Groups of timesteps of a token. */
 static inline uint32_t snn_groups(uint32_t timesteps) { return (timesteps + SNN_GROUP - 1) / SNN_GROUP; }
 
@@ -226,5 +262,13 @@ void snn_lif_scalar(const snn_op *op, uint32_t first, const int32_t *current, si
  * codes + i * stride. */
 void snn_run(snn_context *context, const uint32_t *tokens, uint32_t count, uint32_t first, int8_t *codes,
              size_t stride);
+/* A Linear of spikes over tokens [first, count) of a chunk; an Add or Saturate of one token. */
+void snn_run_linear(snn_context *context, uint32_t index, uint32_t first, uint32_t count);
+void snn_run_sum(snn_context *context, uint32_t index, uint32_t token);
+/* State of an op of a program that reads frames: its bytes, which are those of a saved one; saving it, where
+ * slot s of a ring is saved as slot (s - turn) mod ring; and the whole state from a saved one. */
+uint64_t snn_frame_state_bytes(const snn_op *op);
+uint8_t *snn_save_frames(const snn_context *context, const snn_op *op, uint64_t turn, uint8_t *state);
+snn_status snn_restore_frames(snn_context *context, const uint8_t *state);
 
 #endif

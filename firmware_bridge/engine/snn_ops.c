@@ -1,16 +1,23 @@
 /* Reading the ops of a program.snn: kinds, inputs, shapes and ranges, as edgesnn.program.validate does. */
 #include "snn_reader.h"
 
-enum { CURRENT, SPIKES, COUNTS, LOGITS };
+#define CURRENT (1u << SNN_CURRENT)
+#define SPIKES  (1u << SNN_SPIKES)
+#define COUNTS  (1u << SNN_COUNTS)
+#define EVENTS  (SPIKES | 1u << SNN_GRADED)
 
-/* What each kind reads and makes. */
-static const uint8_t reads[10] = {0,      LOGITS,  SPIKES,  CURRENT, SPIKES,
-                                  SPIKES, CURRENT, CURRENT, SPIKES,  COUNTS};
-static const uint8_t makes[10] = {0,       CURRENT, CURRENT, SPIKES, SPIKES,
-                                  CURRENT, CURRENT, CURRENT, COUNTS, LOGITS};
-static const uint8_t n_inputs[10] = {0, 0, 1, 1, 1, 1, 2, 1, 1, 1};
-static const uint8_t n_tensors[10] = {0, 3, 1, 2, 1, 1, 0, 0, 0, 4};
-static const uint8_t n_numbers[10] = {0, 1, 0, 1, 0, 2, 0, 0, 0, 2};
+/* What each kind reads in programs of tokens and of frames, 0 where there is no such op, and what it makes; an
+ * op of frames may correct that. */
+static const uint8_t reads[2][16] = {
+    {0, 1u << SNN_LOGITS, SPIKES, CURRENT, SPIKES, SPIKES, CURRENT, CURRENT, SPIKES, COUNTS, 0, 0, 0, 0, 0, 0},
+    {0, 0, EVENTS, 0, 0, 0, CURRENT, CURRENT, 0, 0, 1u << SNN_LOGITS, EVENTS, EVENTS, CURRENT, EVENTS,
+     EVENTS | 1u << SNN_MEMBRANES}};
+static const uint8_t makes[16] = {0,           SNN_CURRENT, SNN_CURRENT, SNN_SPIKES, SNN_SPIKES, SNN_CURRENT,
+                                  SNN_CURRENT, SNN_CURRENT, SNN_COUNTS,  SNN_LOGITS, SNN_SPIKES, SNN_CURRENT,
+                                  SNN_GRADED,  SNN_SPIKES,  SNN_SPIKES,  SNN_OUTPUTS};
+static const uint8_t n_inputs[16] = {0, 0, 1, 1, 1, 1, 2, 1, 1, 1, 0, 1, 1, 1, 1, 1};
+static const uint8_t n_tensors[16] = {0, 3, 1, 2, 1, 1, 0, 0, 0, 4, 0, 1, 0, 3, 1, 0};
+static const uint8_t n_numbers[16] = {0, 1, 0, 1, 0, 2, 0, 0, 0, 2, 7, 8, 8, 4, 0, 2};
 
 static int in_range(const int32_t *values, size_t count, int32_t low, int32_t high) {
     int ok = 1;
@@ -20,7 +27,7 @@ static int in_range(const int32_t *values, size_t count, int32_t low, int32_t hi
 }
 
 /* Weights are symmetric: -128 never occurs. */
-static int weights_ok(const int8_t *values, size_t count) {
+int snn_weights_ok(const int8_t *values, size_t count) {
     int ok = 1;
     size_t i;
     for (i = 0; i < count; i++) ok &= values[i] != -128;
@@ -44,7 +51,7 @@ static snn_status read_embed(const snn_file *file, const uint8_t *record, snn_op
     op->count = vocab;
     if (op->numbers[0] < 0 || op->numbers[0] > 31 || !in_range(op->left, width, 0, INT32_MAX))
         return SNN_E_RANGE;
-    if (!weights_ok(op->table, (size_t)vocab * rank) || !weights_ok(op->weight, (size_t)rank * width))
+    if (!snn_weights_ok(op->table, (size_t)vocab * rank) || !snn_weights_ok(op->weight, (size_t)rank * width))
         return SNN_E_RANGE;
     return SNN_OK;
 }
@@ -60,7 +67,8 @@ static snn_status read_readout(const snn_file *file, const uint8_t *record, snn_
     op->count = rank;
     if (rank > 1040 || op->numbers[0] < 0 || op->numbers[0] > 31 || op->numbers[1] < -126 ||
         op->numbers[1] > 126 || !in_range(op->left, rank, 0, INT32_MAX) ||
-        !in_range(op->right, rank, -INT32_MAX, INT32_MAX) || !weights_ok(op->weight, (size_t)width * rank)) {
+        !in_range(op->right, rank, -INT32_MAX, INT32_MAX) ||
+        !snn_weights_ok(op->weight, (size_t)width * rank)) {
         return SNN_E_RANGE;
     }
     return SNN_OK;
@@ -109,7 +117,7 @@ static snn_status read_body(const snn_file *file, const uint8_t *record, snn_op 
     case SNN_LINEAR:
         op->weight = (const int8_t *)snn_tensor(file, snn_u32(record + 48), SNN_INT8, &width, &channels);
         if (op->weight == NULL) return SNN_E_SHAPE;
-        return weights_ok(op->weight, (size_t)width * channels) ? SNN_OK : SNN_E_RANGE;
+        return snn_weights_ok(op->weight, (size_t)width * channels) ? SNN_OK : SNN_E_RANGE;
     case SNN_LIF:
         op->left = (const int32_t *)snn_tensor(file, snn_u32(record + 48), SNN_INT32, &width, NULL);
         op->right = (const int32_t *)snn_tensor(file, snn_u32(record + 52), SNN_INT32, &width, NULL);
@@ -124,7 +132,8 @@ static snn_status read_body(const snn_file *file, const uint8_t *record, snn_op 
     }
 }
 
-static snn_status read_inputs(const snn_model *model, const uint8_t *record, uint32_t index, snn_op *op) {
+static snn_status read_inputs(const snn_model *model, const uint8_t *record, uint32_t index, int frames,
+                              snn_op *op) {
     uint32_t i;
     op->first = snn_u32(record + 4);
     op->second = snn_u32(record + 8);
@@ -134,7 +143,7 @@ static snn_status read_inputs(const snn_model *model, const uint8_t *record, uin
             if (source != SNN_NONE) return SNN_E_INPUT;
             continue;
         }
-        if (source >= index || makes[model->ops[source].kind] != reads[op->kind]) return SNN_E_INPUT;
+        if (source >= index || !(reads[frames][op->kind] >> model->ops[source].made & 1u)) return SNN_E_INPUT;
         if (i == 0) op->width = model->ops[source].channels;
         if (i == 1 && model->ops[source].channels != op->width) return SNN_E_SHAPE;
         model->ops[source].last_use = index;
@@ -148,32 +157,40 @@ static snn_status read_op(const snn_file *file, snn_model *model, uint32_t index
     uint32_t i, flags = (uint32_t)record[2] | (uint32_t)record[3] << 8;
     snn_status status;
     op->kind = (uint32_t)record[0] | (uint32_t)record[1] << 8;
-    if (op->kind < SNN_EMBED || op->kind > SNN_READOUT || (op->kind == SNN_EMBED) != (index == 0) ||
-        (op->kind == SNN_READOUT) != (index + 1 == file->n_ops)) {
+    if (op->kind > SNN_OUTPUT || reads[file->frames][op->kind] == 0 ||
+        (op->kind == (file->frames ? SNN_FRAMES : SNN_EMBED)) != (index == 0) ||
+        (op->kind == (file->frames ? SNN_OUTPUT : SNN_READOUT)) != (index + 1 == file->n_ops)) {
         return SNN_E_OP;
     }
+    op->made = makes[op->kind];
     if (flags > 1 || (flags == 1 && op->kind != SNN_LIF)) return SNN_E_PADDING;
     op->clip = flags;
     op->channels = snn_u32(record + 12);
     if (op->channels == 0) return SNN_E_SHAPE;
-    if (op->channels > 65535 && op->kind != SNN_READOUT) return SNN_E_LIMIT;
+    if (op->channels > (file->frames ? (uint32_t)1 << 20 : 65535u) && op->kind != SNN_READOUT)
+        return SNN_E_LIMIT;
     if (!name_ok(record + 64)) return SNN_E_NAME;
     for (i = 0; i < index; i++) {
         if (memcmp(file->ops + (size_t)i * SNN_OP_BYTES + 64, record + 64, 64) == 0) return SNN_E_NAME;
     }
-    status = read_inputs(model, record, index, op);
+    status = read_inputs(model, record, index, file->frames, op);
     if (status != SNN_OK) return status;
     for (i = 0; i < 8; i++) {
         uint32_t number = snn_u32(record + 16 + 4 * (size_t)i);
         if (i >= n_numbers[op->kind] && number != 0) return SNN_E_PADDING;
-        if (i < 2) memcpy(&op->numbers[i], &number, 4);
+        memcpy(&op->numbers[i], &number, 4);
     }
     for (i = n_tensors[op->kind]; i < 4; i++) {
         if (snn_u32(record + 48 + 4 * (size_t)i) != SNN_NONE) return SNN_E_PADDING;
     }
-    status = read_body(file, record, op);
+    if (op->kind == SNN_LINEAR && op->width > 65535) return SNN_E_LIMIT; /* a list holds 16-bit numbers */
+    if (file->frames && (op->kind >= SNN_FRAMES || op->kind == SNN_LINEAR)) {
+        status = snn_read_frames_op(file, record, index == 0 ? SNN_LOGITS : model->ops[op->first].made, op);
+        if (status != SNN_OK) return status;
+    }
+    status = op->kind >= SNN_FRAMES ? SNN_OK : read_body(file, record, op);
     if (status != SNN_OK) return status;
-    op->steps = makes[op->kind] == COUNTS || makes[op->kind] == LOGITS ? 1 : model->timesteps;
+    op->steps = op->made == SNN_COUNTS || op->made == SNN_LOGITS ? 1 : model->timesteps;
     if (op->kind == SNN_EMBED) op->steps = 1;
     if (op->kind == SNN_SATURATE) op->steps = model->ops[op->first].steps;
     if (op->kind == SNN_ADD && model->ops[op->first].steps == 1 && model->ops[op->second].steps == 1)
@@ -191,5 +208,5 @@ snn_status snn_read_ops(const snn_file *file, snn_model *model) {
     for (i = 0; i + 1 < file->n_ops; i++) {
         if (model->ops[i].last_use == 0) return SNN_E_INPUT; /* nothing reads it */
     }
-    return embed->table == readout->table ? SNN_OK : SNN_E_SHAPE;
+    return file->frames || embed->table == readout->table ? SNN_OK : SNN_E_SHAPE;
 }

@@ -2,11 +2,12 @@
 #include "snn_reader.h"
 
 static uint64_t value_bytes(const snn_op *op, uint32_t timesteps) {
-    switch (op->kind) {
-    case SNN_LIF:
-    case SNN_SHIFT: return snn_aligned((uint64_t)timesteps * snn_words(op->channels) * 8);
-    case SNN_COUNT: return snn_aligned(op->channels);
-    case SNN_READOUT: return 0;
+    switch (op->made) {
+    case SNN_SPIKES: return snn_aligned((uint64_t)timesteps * snn_words(op->channels) * 8);
+    case SNN_COUNTS: return snn_aligned(op->channels);
+    case SNN_GRADED: return snn_aligned((uint64_t)op->channels * 2);
+    case SNN_LOGITS:
+    case SNN_OUTPUTS: return 0;
     default: return snn_aligned((uint64_t)op->steps * snn_row(op->channels) * 4);
     }
 }
@@ -39,14 +40,14 @@ static uint64_t state_bytes(const snn_op *op, uint32_t timesteps) {
         return snn_ring_bytes(op, timesteps) * 2 +
                sums * timesteps * snn_sums_bytes((uint32_t)op->numbers[0]);
     }
-    return 0;
+    return snn_aligned(snn_frame_state_bytes(op));
 }
 
 static uint64_t saved_bytes(const snn_op *op, uint32_t timesteps) {
     if (op->kind == SNN_SHIFT) return (uint64_t)timesteps * op->count;
     if (op->kind == SNN_ATTEND)
         return (uint64_t)timesteps * (op->slots - op->count) * (uint32_t)op->numbers[0] * 2;
-    return 0;
+    return snn_frame_state_bytes(op);
 }
 
 snn_status snn_plan(snn_model *model) {
@@ -65,6 +66,14 @@ snn_status snn_plan(snn_model *model) {
         for (h = 0; op->kind == SNN_ATTEND && h < op->count; h++) {
             if ((uint32_t)op->left[h] > model->window) model->window = (uint32_t)op->left[h];
         }
+    }
+    if (model->ops[0].kind == SNN_FRAMES) {
+        model->inputs = model->ops[0].channels;
+        model->outputs = model->ops[model->n_ops - 1].channels;
+        for (i = 0; i < model->n_ops; i++) {
+            if (model->ops[i].channels > model->width_max) model->width_max = model->ops[i].channels;
+        }
+        return model->value_bytes > UINT32_MAX || model->ring_bytes > UINT32_MAX ? SNN_E_LIMIT : SNN_OK;
     }
     model->vocab = model->ops[0].count;
     model->rank = model->ops[0].width;
@@ -86,7 +95,7 @@ static snn_status model_bytes(const snn_file *file, const snn_kernels *kernels, 
         if (channels > 65535) return SNN_E_LIMIT;
         total += snn_aligned(snn_words(channels) * (uint64_t)8);
     }
-    if (kernels->packed_bytes != NULL) { /* the table is the first tensor of the first op */
+    if (kernels->packed_bytes != NULL && !file->frames) { /* the table is the first tensor of the first op */
         uint32_t vocab = 0, rank = 0;
         if (snn_tensor(file, snn_u32(file->ops + 48), SNN_INT8, &vocab, &rank) == NULL) return SNN_E_SHAPE;
         total += snn_aligned(kernels->packed_bytes(vocab, rank));
@@ -138,7 +147,7 @@ snn_status snn_model_open(const void *data, size_t size, void *memory, size_t by
         op->mask = mask;
         free_at += snn_aligned(snn_words(op->channels) * (uint64_t)8);
     }
-    if (kernels->pack != NULL) {
+    if (kernels->pack != NULL && !file.frames) {
         kernels->pack(made->ops[0].table, made->vocab, made->rank, free_at);
         made->packed = free_at;
     }
@@ -174,6 +183,7 @@ snn_status snn_context_size(const snn_model *model, uint32_t chunk, size_t *byte
     uint64_t sizes[PARTS], total;
     snn_status status;
     if (model == NULL || bytes == NULL || chunk < 1 || chunk > 4096) return SNN_E_ARGUMENT;
+    if (model->inputs > 0) chunk = 1; /* frames run one by one */
     status = parts_of(model, chunk, sizes, &total);
     if (status == SNN_OK) *bytes = (size_t)total;
     return status;
@@ -189,6 +199,7 @@ snn_status snn_context_open(const snn_model *model, uint32_t chunk, void *memory
     if (model == NULL || memory == NULL || context == NULL || chunk < 1 || chunk > 4096)
         return SNN_E_ARGUMENT;
     if (((uintptr_t)memory & (SNN_ALIGNMENT - 1u)) != 0) return SNN_E_ALIGNMENT;
+    if (model->inputs > 0) chunk = 1;
     status = parts_of(model, chunk, sizes, &total);
     if (status != SNN_OK) return status;
     if (bytes < total) return SNN_E_MEMORY;

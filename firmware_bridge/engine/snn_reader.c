@@ -41,7 +41,7 @@ static snn_status check_header(const uint8_t *data, size_t size) {
         memcpy(&order, data + 12, 4);
         if (order != 0x01020304u) return SNN_E_ENDIAN;
     }
-    if (u16_at(data + 8) != 1 || u16_at(data + 10) > 0) return SNN_E_VERSION;
+    if (u16_at(data + 8) != 1 || u16_at(data + 10) > 1) return SNN_E_VERSION;
     if (u64_at(data + 16) != size || snn_u32(data + 28) != SNN_HEADER_BYTES) return SNN_E_SIZE;
 #ifndef SNN_NO_CRC
     {
@@ -63,11 +63,13 @@ snn_status snn_file_open(const void *bytes, size_t size, snn_file *file) {
     if (status != SNN_OK) return status;
     file->data = data;
     file->size = size;
+    file->frames = u16_at(data + 10) == 1;
     file->timesteps = snn_u32(data + 64);
     file->n_ops = snn_u32(data + 68);
     file->n_tensors = snn_u32(data + 72);
     if (file->timesteps < 1 || file->timesteps > 127 || file->n_ops < 2 || file->n_ops > SNN_OPS_MAX ||
-        file->n_tensors > SNN_TENSORS_MAX || snn_u32(data + 76) != 0) {
+        file->n_tensors > SNN_TENSORS_MAX || snn_u32(data + 76) != 0 ||
+        (file->frames && file->timesteps != 1)) {
         return SNN_E_COUNT;
     }
     ops_end = SNN_HEADER_BYTES + (uint64_t)file->n_ops * SNN_OP_BYTES;
@@ -90,15 +92,18 @@ snn_status snn_check_tensors(const snn_file *file) {
     uint32_t i;
     for (i = 0; i < file->n_tensors; i++) {
         const uint8_t *record = file->tensors + (size_t)i * SNN_TENSOR_BYTES;
-        uint32_t dimensions = record[1], rows = snn_u32(record + 4), columns = snn_u32(record + 8);
-        uint64_t offset = u64_at(record + 24), bytes = u64_at(record + 32), elements = rows, left;
-        if ((record[0] != SNN_INT8 && record[0] != SNN_INT32) || dimensions < 1 || dimensions > 2)
+        uint32_t dimensions = record[1], most = file->frames ? 4 : 2, d;
+        uint64_t offset = u64_at(record + 24), bytes = u64_at(record + 32), elements = 1, left;
+        if ((record[0] != SNN_INT8 && record[0] != SNN_INT32) || dimensions < 1 || dimensions > most)
             return SNN_E_TENSOR;
-        if (u16_at(record + 2) != 0 || !snn_all_zero(record + 12, 12) || !snn_all_zero(record + 40, 24)) {
-            return SNN_E_PADDING;
+        if (u16_at(record + 2) != 0 || !snn_all_zero(record + 40, 24)) return SNN_E_PADDING;
+        for (d = 4 * dimensions; d < 20; d++) { /* extents that are none, and the word behind them */
+            if (record[4 + d] != 0) return d < 8 ? SNN_E_TENSOR : SNN_E_PADDING;
         }
-        if (dimensions == 2) elements *= columns;
-        if (elements == 0 || (dimensions == 1 && columns != 0)) return SNN_E_TENSOR;
+        for (d = 0; d < dimensions; d++) {
+            elements *= snn_u32(record + 4 + 4 * (size_t)d);
+            if (elements == 0 || elements > file->size) return SNN_E_TENSOR; /* so that no product wraps */
+        }
         position = snn_aligned(end);
         if (offset != position || position > file->size) return SNN_E_OFFSET;
         left = (uint64_t)file->size - position;
@@ -109,6 +114,16 @@ snn_status snn_check_tensors(const snn_file *file) {
         end = position + bytes;
     }
     return end == file->size ? SNN_OK : SNN_E_SIZE;
+}
+
+const void *snn_tensor_of_four(const snn_file *file, uint32_t index, uint32_t type, uint32_t shape[4]) {
+    const uint8_t *record;
+    uint32_t d;
+    if (index >= file->n_tensors) return NULL;
+    record = file->tensors + (size_t)index * SNN_TENSOR_BYTES;
+    if (record[0] != type || record[1] != 4) return NULL;
+    for (d = 0; d < 4; d++) shape[d] = snn_u32(record + 4 + 4 * (size_t)d);
+    return file->data + (size_t)u64_at(record + 24);
 }
 
 /* The data of tensor `index` if it has this type and shape; an extent of 0 takes any, columns NULL means one

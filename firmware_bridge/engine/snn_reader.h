@@ -16,6 +16,7 @@ typedef struct snn_file {
     const uint8_t *data, *ops, *tensors;
     size_t size;
     uint32_t timesteps, n_ops, n_tensors;
+    int frames; /* whether the program reads frames: version 1.1 */
 } snn_file;
 
 uint32_t snn_u32(const uint8_t *p);
@@ -24,6 +25,11 @@ snn_status snn_file_open(const void *bytes, size_t size, snn_file *file);
 snn_status snn_check_tensors(const snn_file *file);
 const void *snn_tensor(const snn_file *file, uint32_t index, uint32_t type, uint32_t *rows,
                        uint32_t *columns);
+/* The data of tensor `index` if it has this type and four dimensions, which go to `shape`. */
+const void *snn_tensor_of_four(const snn_file *file, uint32_t index, uint32_t type, uint32_t shape[4]);
+int snn_weights_ok(const int8_t *values, size_t count);
+/* What only programs that read frames have: checks an op whose input makes `read`. */
+snn_status snn_read_frames_op(const snn_file *file, const uint8_t *record, uint32_t read, snn_op *op);
 /* Reads and checks all ops into model->ops. */
 snn_status snn_read_ops(const snn_file *file, snn_model *model);
 /* Places values and states: sizes and offsets of everything that a context holds. */

@@ -1,4 +1,5 @@
 /* Kernels in strict C99, written to be read: what every other kernel set must equal. */
+#include "frames/snn_frames_kernels.h"
 #include "snn_internal.h"
 
 void snn_lif_scalar(const snn_op *op, uint32_t first, const int32_t *current, size_t stride,
@@ -94,4 +95,6 @@ const snn_kernels snn_kernels_reference = {
     reference_logits,
     NULL,
     NULL,
+    frames_scatter,
+    frames_stateful,
 };

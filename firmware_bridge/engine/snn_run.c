@@ -41,7 +41,7 @@ static void run_embed(snn_context *context, const snn_op *op, uint32_t token, in
     }
 }
 
-static void run_linear(snn_context *context, uint32_t index, uint32_t first, uint32_t count) {
+void snn_run_linear(snn_context *context, uint32_t index, uint32_t first, uint32_t count) {
     const snn_model *model = context->model;
     const snn_op *op = &model->ops[index];
     snn_layer layer;
@@ -163,7 +163,7 @@ static void run_attend(snn_context *context, uint32_t index, uint32_t token) {
     }
 }
 
-static void run_sum(snn_context *context, uint32_t index, uint32_t token) {
+void snn_run_sum(snn_context *context, uint32_t index, uint32_t token) {
     const snn_op *op = &context->model->ops[index], *ops = context->model->ops;
     const int32_t *left = current_of(context, op->first, token);
     int32_t *out = current_of(context, index, token);
@@ -230,7 +230,7 @@ static void run_op(snn_context *context, uint32_t index, const uint32_t *tokens,
         break;
     case SNN_SHIFT: run_shift(context, index, token); break;
     case SNN_COUNT: run_count(context, index, token); break;
-    default: run_sum(context, index, token); break; /* Add, Saturate */
+    default: snn_run_sum(context, index, token); break; /* Add, Saturate */
     }
 }
 
@@ -243,7 +243,7 @@ void snn_run(snn_context *context, const uint32_t *tokens, uint32_t count, uint3
         const snn_op *op = &model->ops[index];
         uint32_t from = index < model->tail ? 0 : first;
         if (op->kind == SNN_LINEAR) {
-            run_linear(context, index, from, count);
+            snn_run_linear(context, index, from, count);
             continue;
         }
         for (token = from; token < count; token++) {

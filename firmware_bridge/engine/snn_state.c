@@ -75,6 +75,7 @@ snn_status snn_save(const snn_context *context, int oldest_first, uint8_t *state
         uint64_t *bits = (uint64_t *)(void *)(context->state + op->state);
         uint64_t turn = oldest_first ? context->position : 0;
         if (op->kind == SNN_SHIFT) state = save_shift(op, model->timesteps, bits, state);
+        if (op->kind >= SNN_FRAMES) state = snn_save_frames(context, op, turn, state);
         if (op->kind != SNN_ATTEND || op->slots == op->count) continue;
         state = turn_rings(op, model->timesteps, bits, state, 1, 0, turn);
         state = turn_rings(op, model->timesteps, values_of(op, model->timesteps, bits), state, 0, 0, turn);
@@ -91,6 +92,11 @@ snn_status snn_restore(snn_context *context, const uint8_t *state, uint64_t posi
     if (context == NULL) return SNN_E_ARGUMENT;
     model = context->model;
     if (state == NULL && model->saved_bytes > 0) return SNN_E_ARGUMENT;
+    if (model->inputs > 0) {
+        snn_status status = snn_restore_frames(context, state);
+        if (status == SNN_OK) context->position = position;
+        return status;
+    }
     for (b = 0; b < model->saved_bytes; b++) {
         if (state[b] > 1) return SNN_E_STATE;
     }

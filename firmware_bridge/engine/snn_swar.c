@@ -1,5 +1,6 @@
 /* Kernels for machines without vectors: two 16-bit lanes in a 32-bit word, four bytes where sums allow.
  * Weights are added as unsigned bytes (w xor 0x80 = w + 128); 128 times the number of rows is taken off. */
+#include "frames/snn_frames_kernels.h"
 #include "snn_internal.h"
 
 static uint32_t swar_load(const int8_t *p) {
@@ -207,5 +208,6 @@ static int32_t swar_logits(const int8_t *table, const uint8_t *packed, uint32_t 
 }
 
 const snn_kernels snn_kernels_swar = {
-    "swar", swar_linear, swar_lif, swar_attend, swar_attend_sums, swar_project, swar_logits, NULL, NULL,
+    "swar", swar_linear, swar_lif, swar_attend,    swar_attend_sums, swar_project, swar_logits,
+    NULL,   NULL,        frames_scatter, frames_stateful,
 };

@@ -1,5 +1,6 @@
 /* Kernels with GNU vector extensions of 16 bytes: SSE2, NEON and whatever else the compiler makes of them. */
 #if defined(__GNUC__)
+#include "frames/snn_frames_kernels.h"
 #include "snn_internal.h"
 
 #if defined(__SSE2__)
@@ -370,7 +371,8 @@ static int32_t vector_logits(const int8_t *table, const uint8_t *packed, uint32_
 
 const snn_kernels snn_kernels_vector = {
     "vector",       vector_linear, vector_lif, vector_attend, vector_attend_sums,
-    vector_project, vector_logits, NULL,       NULL,
+    vector_project, vector_logits, NULL,       NULL,       frames_scatter,
+    frames_stateful,
 };
 #else
 typedef int snn_vector_needs_gnu_extensions;

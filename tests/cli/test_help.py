@@ -83,17 +83,17 @@ def test_an_unknown_command_names_the_nearest_and_exits_2():
     assert finished.stdout == ""
     assert (
         finished.stderr
-        == "error: there is no command 'exprot'\n  remedy: did you mean 'export' or 'report'?\n"
+        == "error: there is no command 'exprot'\n  remedy: did you mean 'export' or 'report' or 'import'?\n"
     )
 
 
 @pytest.mark.parametrize(
     ("arguments", "what", "remedy"),
     [
-        (("exprot", "--json"), "there is no command 'exprot'", "did you mean 'export' or 'report'?"),
+        (("exprot", "--json"), "there is no command 'exprot'", "did you mean 'export' or 'report'"),
         (("doctor", "--jso", "--json"), "'edgesnn doctor' has no option '--jso'", "did you mean '--json'?"),
         (("map", "--json"), "missing argument 'bundle'", "see: edgesnn map --help"),
-        (("help", "exprot", "--json"), "there is no command 'exprot'", "did you mean 'export' or 'report'?"),
+        (("help", "exprot", "--json"), "there is no command 'exprot'", "did you mean 'export' or 'report'"),
         (
             ("help", "meter", "recrod", "--json"),
             "there is no command of 'edgesnn meter'",

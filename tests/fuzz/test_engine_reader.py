@@ -10,6 +10,7 @@ from edgesnn.errors import EdgesnnError
 from edgesnn.program.snn_format import to_bytes
 from edgesnn.runners.native import build as native_build
 from edgesnn.runners.native.engine import Engine
+from tests.support.frame_programs import random_frames_program, smallest_frames
 from tests.support.patience import patience
 from tests.support.programs import smallest
 from tests.support.random_program import RandomShape, random_program
@@ -39,6 +40,14 @@ def test_every_one_byte_edit_is_an_error(program):
             assert "SNN_E_" in refusal(bytes(damaged)), at
 
 
+def test_every_one_byte_edit_of_a_program_that_reads_frames_is_an_error():
+    frames = to_bytes(smallest_frames())
+    for at in range(len(frames)):
+        damaged = bytearray(frames)
+        damaged[at] ^= 1 << at % 8
+        assert "SNN_E_" in refusal(bytes(damaged)), at
+
+
 def test_every_truncation_and_extension_is_an_error(program):
     for size in [*range(0, len(program), 7), len(program) - 1]:
         assert "SNN_E_" in refusal(program[:size])
@@ -50,7 +59,8 @@ def test_every_truncation_and_extension_is_an_error(program):
     [
         (0, b"X", "MAGIC"),
         (8, b"\x02", "VERSION"),
-        (10, b"\x01", "VERSION"),
+        (10, b"\x02", "VERSION"),
+        (10, b"\x01", "CRC"),
         (12, b"\x01\x02\x03\x04", "ENDIAN"),
         (16, b"\xff", "SIZE"),
         (24, b"\0\0\0\0", "CRC"),
@@ -85,6 +95,18 @@ SHAPES = (
     RandomShape(vocab=40, dim=144, depth=1, windows=(2, 3), mlp=70, rank=65, timesteps=3, shifted=70),
     RandomShape(vocab=33, dim=64, depth=1, windows=(4,), mlp=300, rank=64, timesteps=4, density=0.6),
 )
+
+
+@pytest.mark.parametrize("seed", [None, 2, 7, 11])
+def test_damaged_files_of_programs_that_read_frames_cause_no_finding(fuzzer, tmp_path, seed):
+    file = tmp_path / "program.snn"
+    file.write_bytes(to_bytes(smallest_frames() if seed is None else random_frames_program(seed)))
+    done = subprocess.run(
+        [fuzzer, file, str(seed or 0), str(ROUNDS)], capture_output=True, text=True, timeout=patience()
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    refused, ran = (int(word) for word in done.stdout.split() if word.isdigit())
+    assert refused + ran == ROUNDS and refused > ROUNDS // 10 and ran > ROUNDS // 50
 
 
 @pytest.mark.parametrize("number", range(len(SHAPES)))

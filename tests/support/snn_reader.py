@@ -8,7 +8,23 @@ import hashlib
 import struct
 import zlib
 
-KINDS = ("Embed", "Linear", "LIF", "Shift", "Attend", "Add", "Saturate", "Count", "Readout")
+KINDS = (
+    "Embed",
+    "Linear",
+    "LIF",
+    "Shift",
+    "Attend",
+    "Add",
+    "Saturate",
+    "Count",
+    "Readout",
+    "Frames",
+    "Conv",
+    "SumPool",
+    "StatefulLIF",
+    "Delay",
+    "FrameOutput",
+)
 
 
 def fix_up(data: bytes | bytearray) -> bytes:

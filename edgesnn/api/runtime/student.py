@@ -141,6 +141,8 @@ class OpenStudent(Closing):
         with ExitStack() as stack:
             formats = [] if first is None else [first]
             self.bundle = stack.enter_context(bundle_of(model, on_progress, formats))
+            if self.bundle.reads_frames:
+                self.bundle.program().require_text("this command")
             kind = runner_of(target, self.bundle)
             limit = runners or min(RUNNERS_MAX, os.cpu_count() or 1)
             if is_remote(kind):

@@ -20,7 +20,10 @@ PARTS = (
     "snn_linear.c",
     "snn_run.c",
     "snn_state.c",
+    "frames/snn_frames_reader.c",
+    "frames/snn_frames.c",
     "snn.c",
+    "frames/snn_frames_kernels.h",
     "snn_reference.c",
     "snn_swar.c",
     "snn_vector.c",
@@ -30,7 +33,7 @@ PARTS = (
 )
 #: Files of the example that are copied as they are.
 EXAMPLE = ("main.c", "Makefile", "CMakeLists.txt", "README.md")
-_INCLUDE = re.compile(r'^#include "(?:\.\./)?snn_\w+\.h"\n', re.MULTILINE)
+_INCLUDE = re.compile(r'^#include "(?:\.\./)?(?:frames/)?snn_\w+\.h"\n', re.MULTILINE)
 _HEADER = """\
 /* The edgesnn engine in one file, made of firmware_bridge/engine by `edgesnn export --format c`.
  * Interface and use: snn.h. */

@@ -18,6 +18,7 @@ from edgesnn.errors import ExportError
 from edgesnn.exporters.onnx.graph import OnnxGraph
 from edgesnn.program.float_program import FloatEmbed, FloatLIF, FloatLinear, FloatProgram, FloatReadout
 from edgesnn.program.ops import LIF, Add, Attend, Count, Embed, Linear, Readout, Saturate, Shift
+from edgesnn.program.ops_frames import Frames
 from edgesnn.program.program import Program
 
 
@@ -183,7 +184,7 @@ class OnnxNetwork:
                 self._values[op.out] = self._add(op)
             elif isinstance(op, Count):
                 self._values[op.out] = self._count(op)
-            else:
+            elif not isinstance(op, Frames):  # a program that starts with it is refused before
                 self._values[op.out] = self._unary(op, self._value(op.input))
         if not result:
             raise ExportError("the program has no readout, so the graph would have no logits")

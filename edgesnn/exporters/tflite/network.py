@@ -19,6 +19,7 @@ from edgesnn.exporters.tflite.graph import Tensor, TfliteGraph
 from edgesnn.exporters.tflite.primitives import TfliteNumbers
 from edgesnn.exporters.tflite.shapes import concat, split, split_sizes
 from edgesnn.program.ops import LIF, Add, Attend, Count, Embed, Linear, Readout, Saturate, Shift
+from edgesnn.program.ops_frames import Frames
 from edgesnn.program.program import Program
 
 
@@ -95,7 +96,7 @@ class TfliteNetwork:
                 self._values[op.out] = self._add(op)
             elif isinstance(op, Count):
                 self._values[op.out] = self._count(op)
-            else:
+            elif not isinstance(op, Frames):  # a program that starts with it is refused before
                 self._values[op.out] = self._unary(op, self._value(op.input))
         if result is None:
             raise ExportError("the program has no readout, so the graph would have no logits")

@@ -18,8 +18,12 @@ that it does not know; `docs/activity.md` has every formula.
   ``d * r`` and ``r * vocab``.
 * Not counted as synaptic: biases, multiply-shifts, `Add`, `Shift`, `Count`. Operations on spikes are
   accumulates; those of `Embed` and `Readout` are multiply-accumulates, counted apart.
+* `Conv`: a weight counts wherever its window meets a place of the input; padding is no place. A `Conv` or
+  `Linear` of graded values multiplies; *effective* are products of two nonzero factors.
+* `SumPool` and `Delay` have no weights: their additions and copies are not counted as synaptic.
 * A *membrane update*: at the first inner timestep of a token every membrane is written anew; after it those
-  whose membrane the timestep left, after its reset, at another value than it found.
+  whose membrane the timestep left, after its reset, at another value than it found. A membrane that lives on
+  from frame to frame counts where a frame left it at another value than it found.
 """
 
 from __future__ import annotations
@@ -33,6 +37,7 @@ from edgesnn.chips.work import WorkTotals
 from edgesnn.profiler.counts.activity_counter import ActivityCounter
 from edgesnn.program.golden import Golden
 from edgesnn.program.ops import LIF, Linear
+from edgesnn.program.ops_frames import Conv, Delay, StatefulLIF
 from edgesnn.program.program import Program
 from edgesnn.program.state import state_tensors
 from edgesnn.record.counts import Activity, Layer, SynapticOp, TokenShift, Work
@@ -78,7 +83,7 @@ class ActivityCounts:
     @property
     def connection_sparsity(self) -> float:
         """Share of zero weights."""
-        return self.zero_weights / self.weights
+        return self.zero_weights / self.weights if self.weights else 0.0
 
     @property
     def synaptic_operations(self) -> float:
@@ -132,17 +137,18 @@ def count_activity(program: Program, ids: IntArray) -> ActivityCounts:
 
     Args:
         program: The program.
-        ids: Token ids ``[length]``, at least one.
+        ids: Token ids ``[length]``, at least one, or frames ``[length, channels]``.
 
     Returns:
-        The counts.
+        The counts; for a program that reads frames a token is a frame.
 
     Raises:
         TextError: There is no token, or an id is outside the vocabulary.
+        FramesError: There is no frame, or a sample is out of range.
     """
-    ids = np.asarray(ids)
-    counter = ActivityCounter(program, ids.astype(np.int64))
-    Golden(program).sequence(ids[None, :], tap=counter)
+    given = program.check_input(np.asarray(ids)[None, :])
+    counter = ActivityCounter(program, given[0])
+    Golden(program).sequence(given, tap=counter)
     weights = _weight_tensors(program)
     size = sum(w.size for w in weights)
     return ActivityCounts(
@@ -153,15 +159,20 @@ def count_activity(program: Program, ids: IntArray) -> ActivityCounts:
         weights=size,
         zero_weights=size - int(sum(map(np.count_nonzero, weights))),
         parameter_bytes=size + 4 * _int32_parameters(program),
-        state_bytes=sum(int(np.prod(t.shape)) for t in state_tensors(program)),
+        state_bytes=sum(int(np.prod(t.shape)) * np.dtype(t.dtype).itemsize for t in state_tensors(program)),
     )
 
 
 def _weight_tensors(program: Program) -> list[IntArray]:
+    if program.frames is not None:
+        return [*(op.weight for op in program.all(Linear)), *(op.weight for op in program.all(Conv))]
     tied = [program.embed.table, program.embed.projection, program.readout.weight]
     return [*tied, *(op.weight for op in program.all(Linear))]
 
 
 def _int32_parameters(program: Program) -> int:
+    if program.frames is not None:
+        neurons = sum(3 * op.threshold.size for op in program.all(StatefulLIF))
+        return neurons + sum(op.delays.size for op in program.all(Delay))
     count = program.embed.multiplier.size + program.readout.bias.size + program.readout.multiplier.size
     return count + sum(op.threshold.size + op.bias.size for op in program.all(LIF))

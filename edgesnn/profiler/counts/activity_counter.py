@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from edgesnn.chips.work import WorkTotals
 from edgesnn.program.golden import lif_membranes, readout_codes
+from edgesnn.program.golden_frames import conv_currents, largest_values, spread, stateful_lif
 from edgesnn.program.ops import LIF, Add, Attend, Embed, Linear, Op, Readout, Shift, inputs_of
+from edgesnn.program.ops_frames import Conv, Delay, Frames, Reset, StatefulLIF
 from edgesnn.program.program import Program
 from edgesnn.record.counts import Layer, OpKind, SynapticOp, TokenShift
 
@@ -24,22 +26,24 @@ class ActivityCounter:
 
     Attributes:
         program: The program that runs.
-        ids: Token ids of the sequence, ``[length]``.
+        ids: Token ids of the sequence, ``[length]``, or its frames ``[length, channels]``.
         ops: What was counted of every op with synaptic operations, in order.
         layers: Of every LIF.
         shifts: Of every token shift.
     """
 
     program: Program
-    ids: npt.NDArray[np.int64]
+    ids: IntArray
     ops: list[SynapticOp] = field(default_factory=list)
     layers: list[Layer] = field(default_factory=list)
     shifts: list[TokenShift] = field(default_factory=list)
     _by_input: dict[str, list[Op]] = field(default_factory=dict)
     _ring_bits: dict[str, int] = field(default_factory=lambda: {"read": 0, "dense": 0, "written": 0})
     _residual_adds: int = 0
+    _largest: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self._largest = largest_values(self.program)
         for op in self.program.ops:
             for name in dict.fromkeys(inputs_of(op)):
                 self._by_input.setdefault(name, []).append(op)
@@ -51,8 +55,9 @@ class ActivityCounter:
             name: Name of the value.
             value: As golden's tap shows it, batch 1.
         """
-        if name == self.program.embed.out:
-            self._embed(self.program.embed)
+        first = self.program.ops[0]
+        if isinstance(first, Embed) and name == first.out:
+            self._embed(first)
         for op in self._by_input.get(name, []):
             if isinstance(op, Linear):
                 self._linear(op, value)
@@ -66,6 +71,12 @@ class ActivityCounter:
                 self._residual_adds += value.size
             elif isinstance(op, Readout):
                 self._readout(op, value)
+            elif isinstance(op, Conv):
+                self._conv(op, value)
+            elif isinstance(op, StatefulLIF):
+                self._stateful(op, value)
+            elif isinstance(op, Delay):
+                self._delay(op, value)
 
     def work(self) -> WorkTotals:
         """The totals of the sequence; call when it has run."""
@@ -90,10 +101,19 @@ class ActivityCounter:
             multiply_effective=total("effective", "embed", "readout"),
             multiply_dense=total("dense", "embed", "readout"),
             multiply_weight_bytes=total("weight_bytes", "embed", "readout"),
-            lookup_bytes=len(self.ids) * self.program.embed.table.shape[1],
+            lookup_bytes=self._lookup_bytes(),
             residual_adds=self._residual_adds,
             shift_bits=sum(shift.steps for shift in self.shifts),
         )
+
+    def _graded(self, op: Op) -> bool:
+        """Whether an op reads values other than 0 and 1: its operations then multiply."""
+        first = self.program.ops[0]
+        return isinstance(first, Frames) and self._largest[inputs_of(op)[0]] > 1
+
+    def _lookup_bytes(self) -> int:
+        first = self.program.ops[0]
+        return len(self.ids) * first.table.shape[1] if isinstance(first, Embed) else 0
 
     def _add(
         self, op: Op, part: str, kind: OpKind, *, dense: int, effective: int, weight_bytes: int = 0
@@ -106,7 +126,7 @@ class ActivityCounter:
                 kind=kind,
                 dense=dense / tokens,
                 effective=effective / tokens,
-                accumulates=kind in ("linear", "attend"),
+                accumulates=kind in ("linear", "attend") and not self._graded(op),
                 op=op.name,
                 dense_total=dense,
                 effective_total=effective,
@@ -137,10 +157,47 @@ class ActivityCounter:
         for part, columns in _column_parts(self.program, op):
             self._matrix(op, part, "linear", used=used, rows=len(fired), weight=op.weight[:, columns])
 
+    def _conv(self, op: Conv, value: IntArray) -> None:
+        """A weight is applied to a place of the input wherever the window meets it: padding is none."""
+        used = (value[0] != 0).astype(np.int8)[None]
+        ones, weights = np.ones_like(op.weight), (op.weight != 0).astype(np.int8)
+
+        def applied(weight: npt.NDArray[np.int8], places: IntArray) -> int:
+            return int(conv_currents(places, replace(op, weight=weight), 1).sum())
+
+        self._add(
+            op,
+            "",
+            "linear",
+            dense=len(self.ids) * applied(ones, np.ones_like(used[:, :1])),
+            effective=applied(weights, used),
+            weight_bytes=applied(ones, used),
+        )
+
+    def _stateful(self, op: StatefulLIF, current: IntArray) -> None:
+        start = np.zeros((1, current.shape[-1]), np.int32)
+        membranes, spikes, _ = stateful_lif(current, op, start)
+        left = membranes[0, :, 0]
+        if op.reset is Reset.ZERO:
+            left = np.where(spikes[0, :, 0] != 0, 0, left)
+        elif op.reset in (Reset.SUBTRACT, Reset.MANY):
+            left = left - spikes[0, :, 0] * spread(op.drop, current.shape[-1])
+        changed = np.count_nonzero(left[0]) + np.count_nonzero(left[1:] != left[:-1])
+        self._layer(op, spikes[0], int(changed))
+
+    def _delay(self, op: Delay, value: IntArray) -> None:
+        kept = value[0, :, 0][:, spread(op.delays, value.shape[-1]) > 0]
+        fired = int(np.count_nonzero(kept))
+        self.shifts.append(TokenShift(name=op.name, channels=kept.shape[1], steps=kept.size, spikes=fired))
+
     def _lif(self, op: LIF, current: IntArray) -> None:
         membranes, spikes = lif_membranes(current[0], op)
         left = np.where(spikes != 0, 0, membranes)
         changed = left[:, 0].size + int(np.count_nonzero(left[:, 1:] != left[:, :-1]))
+        self._layer(op, spikes, changed)
+
+    def _layer(self, op: LIF | StatefulLIF, spikes: IntArray, changed: int) -> None:
+        """Take what a layer ``[tokens, T, c]`` did: its spikes, and updates that changed a membrane."""
         fired, tokens = int(spikes.sum(dtype=np.int64)), len(self.ids)
         self.layers.append(
             Layer(

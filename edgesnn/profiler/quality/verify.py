@@ -7,7 +7,7 @@ from a new context; `prefill` of a part and `step` after it, which must continue
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from edgesnn.errors import RunnerError
 from edgesnn.program.golden import Golden
+from edgesnn.program.ops_frames import Frames
 from edgesnn.program.program import Program
 from edgesnn.record.model import Parity
 from edgesnn.runners.base import Capability, Inspectable, Runner
@@ -24,19 +25,20 @@ Int32Array = npt.NDArray[np.int32]
 Progress = Callable[[str, int, int], None]
 
 _PAST_WRAP = 1.5
+_DENSITIES = (0.02, 0.1, 0.5, 1.0)
 _BATCH = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ParityCase:
-    """One batch of token ids and what golden makes of them.
+    """One batch of token ids or frames and what golden makes of them.
 
     Attributes:
-        ids: Token ids ``[batch, length]``.
-        logits: Integer logits of golden ``[batch, length, vocab]``.
+        ids: Token ids ``[batch, length]`` or frames ``[batch, length, channels]``.
+        logits: Integer logits of golden ``[batch, length, vocab]``, or outputs.
     """
 
-    ids: npt.NDArray[np.int64]
+    ids: IntArray
     logits: Int32Array
 
 
@@ -98,7 +100,33 @@ def parity_ids(
     return batches
 
 
-def golden_cases(program: Program, batches: list[npt.NDArray[np.int64]]) -> list[ParityCase]:
+def parity_frames(frames: Frames, count: int, seed: int = 0) -> list[IntArray]:
+    """Random frames to compare on, at several densities.
+
+    Args:
+        frames: What the program reads.
+        count: At least as many frames in all.
+        seed: Seed of the frames.
+
+    Returns:
+        Batches int8 ``[batch, length, channels]``, one sequence and three side by side, with a share of 2 %,
+        10 %, 50 % and all of their samples not 0, the samples from the whole range; the densest hold the
+        extremes only.
+    """
+    rng = np.random.default_rng(seed)
+    length = max(32, -(-count // (len(_DENSITIES) * (1 + _BATCH))))
+    batches: list[IntArray] = []
+    for density in _DENSITIES:
+        for batch in (1, _BATCH):
+            shape = (batch, length, frames.channels)
+            samples = rng.integers(frames.low, frames.high, shape, endpoint=True)
+            if density == 1:
+                samples = rng.choice([frames.low, frames.high], shape)
+            batches.append((samples * (rng.random(shape) < density)).astype(np.int8))
+    return batches
+
+
+def golden_cases(program: Program, batches: Sequence[IntArray]) -> list[ParityCase]:
     """What golden makes of some token ids; shared by every target."""
     golden = Golden(program)
     return [ParityCase(ids, golden.sequence(ids)) for ids in batches]
@@ -167,7 +195,7 @@ def _plan(able: frozenset[Capability], cases: list[ParityCase]) -> Iterator[tupl
 
 
 def _compare(runner: Runner, form: str, case: ParityCase, tally: _Tally) -> None:
-    batch, length = case.ids.shape
+    batch, length = case.ids.shape[:2]
     if form == "sequence":
         tally.add(form, runner.sequence(case.ids).logits, case.logits)
         return
@@ -204,4 +232,4 @@ def _first_wrong_layer(
         for op in program.ops:
             if op.out in got and not np.array_equal(got[op.out], wanted[op.out]):
                 return op.name
-    return program.readout.name
+    return program.ops[-1].name

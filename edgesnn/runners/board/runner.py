@@ -115,7 +115,7 @@ class BoardRunner(ProgramRunner):
         """
         address = self.read_address(options.address)
         self.close()
-        self._program, self._details = bundle.program(), {}
+        self._program, self._details = self._open_text(bundle), {}
         program = bundle.file(PROGRAM_NAME).read_bytes()
         try:
             self._board = Board(BoardSession(self.connect(address, program)))

@@ -93,7 +93,7 @@ class BrowserRunner(ProgramRunner, Watchful, Screen):
             MissingExtraError: A package for the page is not installed.
             RunnerError: The page cannot be served, no phone came, or its browser refused the model.
         """
-        self._program = program = bundle.program()
+        program = self._open_text(bundle)
         onnx, address = split_engine(options.address)
         engine = OnnxRuntimeEngine() if onnx else WasmEngine()
         place = parse_place(address)

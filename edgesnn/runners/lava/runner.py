@@ -94,8 +94,7 @@ class LavaRunner(HostRunner):
         files = _checked_files(bundle)
         environment = lava_environment.find()
         started = time.perf_counter_ns()
-        self._program = bundle.program()
-        self._vocab = self._program.vocab_size
+        self._vocab = self._open_text(bundle).vocab_size
         sizes = (_HEADER + _JOB_TOKENS, _JOB_TOKENS * self._vocab)
         self._form = form
         self._running = LavaChild(

@@ -73,7 +73,7 @@ class LiteRtRunner(HostRunner):
             raise missing_extra(_PACKAGE, "tflite", "the runner litert")
         started = time.perf_counter_ns()
         self._bundle, self._options = bundle, options
-        self._program = program = bundle.program()
+        program = self._open_text(bundle)
         self._names = step_names(program)
         self._shapes = {t.name: t.shape for t in state_tensors(program) if t.name in self._names}
         self._model("step")

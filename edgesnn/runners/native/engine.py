@@ -33,6 +33,8 @@ class _Info(ctypes.Structure):
         ("state_bytes", _SIZE),
         ("hash", ctypes.POINTER(ctypes.c_uint8)),
         ("kernels", ctypes.c_char_p),
+        ("inputs", _U32),
+        ("outputs", _U32),
     )
 
 
@@ -41,7 +43,9 @@ class EngineInfo:
     """What a loaded engine says of itself.
 
     Attributes:
-        vocab: Token ids.
+        vocab: Token ids; 0 of a program that reads frames.
+        inputs: Samples of a frame; 0 of a program that reads tokens.
+        outputs: Width of what comes out: token ids, or the outputs of a frame.
         rank: Bytes of the readout codes.
         state_bytes: Bytes of a saved state.
         program_hash: Hash that names the program, hex.
@@ -51,6 +55,8 @@ class EngineInfo:
     """
 
     vocab: int
+    inputs: int
+    outputs: int
     rank: int
     state_bytes: int
     program_hash: str
@@ -66,6 +72,8 @@ _SIGNATURES: dict[str, tuple[object, ...]] = {
     "snn_host_steps": (_AT, _AT, _AT),
     "snn_host_prefill": (_AT, _AT, _SIZE, _AT),
     "snn_host_sequence": (_AT, _AT, _SIZE, _AT),
+    "snn_host_frames": (_AT, _AT, _SIZE, _AT, ctypes.c_int),
+    "snn_host_frames_window": (_AT, _AT, _SIZE, _U32, _U32, _AT, _AT),
     "snn_host_top": (_AT, _U32, _U32, _AT, _AT),
     "snn_host_two_pass": (_AT, ctypes.c_int),
     "snn_host_greedy": (_AT, _U32, _U32, _U32, _AT, _AT),
@@ -135,6 +143,8 @@ class Engine:
         self._library.snn_host_info(self._host, ctypes.byref(info))
         self.info = EngineInfo(
             vocab=int(info.vocab),
+            inputs=int(info.inputs),
+            outputs=int(info.vocab + info.outputs),
             rank=int(info.rank),
             state_bytes=int(info.state_bytes),
             program_hash=bytes(info.hash[i] for i in range(32)).hex(),
@@ -200,6 +210,46 @@ class Engine:
         address = logits.ctypes.data
         self._check(self._library.snn_host_sequence(self._host, ids.ctypes.data, ids.shape[1], address))
         return logits
+
+    def frames(self, frames: npt.NDArray[np.int8], *, every: bool) -> Int32Array:
+        """Frames ``[batch, length, inputs]``, contiguous.
+
+        Args:
+            frames: The frames.
+            every: Whether the outputs of all frames come back, or of the last one.
+
+        Returns:
+            Outputs ``[batch, length, outputs]`` or ``[batch, outputs]``.
+        """
+        length = frames.shape[1]
+        shape = (self.batch, length, self.info.outputs) if every else (self.batch, self.info.outputs)
+        out = np.empty(shape, np.int32)
+        address = frames.__array_interface__["data"][0]
+        self._check(
+            self._library.snn_host_frames(
+                self._host, address, length, out.__array_interface__["data"][0], every
+            )
+        )
+        return out
+
+    def frames_window(
+        self, frames: npt.NDArray[np.int8], repeat: int, warmup: int
+    ) -> tuple[npt.NDArray[np.uint64], Int32Array]:
+        """Timed passes in C: stamps in ns ``[n, 2]`` and outputs ``[n, outputs]``, n = repeat * length."""
+        total = len(frames) * repeat
+        stamps, out = np.empty((total, 2), np.uint64), np.empty((total, self.info.outputs), np.int32)
+        self._check(
+            self._library.snn_host_frames_window(
+                self._host,
+                frames.ctypes.data,
+                len(frames),
+                repeat,
+                warmup,
+                stamps.ctypes.data,
+                out.ctypes.data,
+            )
+        )
+        return stamps, out
 
     def top(self, k: int, sequence: int = 0) -> tuple[UInt32Array, Int32Array]:
         """The k best tokens after the last one, best first: ids and integer logits, both ``[k]``."""

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from edgesnn import __version__
 from edgesnn.bundle.bundle import PROGRAM_NAME, Bundle
 from edgesnn.errors import BundleError, RunnerError
+from edgesnn.program.program import check_frames
 from edgesnn.program.state import State
 from edgesnn.runners.base import Capability, DeviceInfo, IntArray, Output, RunnerOptions, Window
 from edgesnn.runners.host import HostRunner, check_batch, check_state, check_window, cpu_name, not_open
@@ -38,6 +39,7 @@ class NativeRunner(HostRunner):
             Capability.LOGITS,
             Capability.EXACT,
             Capability.BEST,
+            Capability.FRAMES,
         }
     )
 
@@ -98,6 +100,9 @@ class NativeRunner(HostRunner):
         if engine is None:
             raise not_open()
         array = np.asarray(tokens)
+        if engine.info.inputs:
+            check_batch(array, engine.batch, frames=True)
+            return self._run(self._given(array[:, None]), every=False)
         if engine.batch == 1 and array.shape == (1,) and array.dtype.kind in "iu":
             token = int(array[0])
             if not 0 <= token < engine.info.vocab:
@@ -114,30 +119,25 @@ class NativeRunner(HostRunner):
         return Output(logits, time.perf_counter_ns() - started)
 
     def sequence(self, ids: IntArray) -> Output:
-        engine, checked = self._engine(), self._ids(ids)
+        engine = self._engine()
+        checked = self._given(ids)
         batch, kept = engine.batch, [engine.save(i) for i in range(engine.batch)]
         engine.reset(len(checked), self._threads)
-        started = time.perf_counter_ns()
-        logits = engine.sequence(checked)
-        elapsed = time.perf_counter_ns() - started
+        output = self._run(checked, every=True)
         engine.reset(batch, self._threads)
         for i, (state, position) in enumerate(kept):
             engine.restore(state, position, i)
-        return Output(logits, elapsed)
+        return output
 
     def prefill(self, ids: IntArray) -> Output:
-        engine, checked = self._engine(), self._ids(ids)
+        engine, checked = self._engine(), self._given(ids)
         engine.reset(len(checked), self._threads)
-        started = time.perf_counter_ns()
-        logits = engine.prefill(checked)
-        return Output(logits, time.perf_counter_ns() - started)
+        return self._run(checked, every=False)
 
     def extend(self, ids: IntArray) -> Output:
-        engine, checked = self._engine(), self._ids(ids)
-        check_batch(checked[:, 0], engine.batch)
-        started = time.perf_counter_ns()
-        logits = engine.prefill(checked)
-        return Output(logits, time.perf_counter_ns() - started)
+        engine, checked = self._engine(), self._given(ids)
+        check_batch(checked[:, 0], engine.batch, frames=self._reads_frames)
+        return self._run(checked, every=False)
 
     def best(self, ids: IntArray, k: int, *, new: bool) -> tuple[UInt32Array, npt.NDArray[np.int32]]:
         """Run tokens and give the best after them; see `Choosing`. Large tables may take two passes."""
@@ -163,17 +163,22 @@ class NativeRunner(HostRunner):
         Raises:
             RunnerError: There is nothing to run.
         """
-        check_window(ids, repeat)
-        engine, tokens = self._engine(), self._ids(ids[None, :])[0]
+        check_window(ids, repeat, frames=self._reads_frames)
+        engine, given = self._engine(), self._given(ids[None, :])[0]
         engine.reset(1, self._threads)
-        before = time.perf_counter_ns()
-        stamps, codes = engine.window(tokens, repeat, warmup)
-        after = time.perf_counter_ns()
         digest = hashlib.sha256()
-        logits = np.empty(engine.info.vocab, np.int32)
-        for row in codes:
-            engine.logits_of(row, logits)
-            digest.update(logits.tobytes())
+        before = time.perf_counter_ns()
+        if given.dtype == np.int8:
+            stamps, outputs = engine.frames_window(given.view(np.int8), repeat, warmup)
+            after = time.perf_counter_ns()
+            digest.update(outputs.tobytes())
+        else:
+            stamps, codes = engine.window(given.view(np.uint32), repeat, warmup)
+            after = time.perf_counter_ns()
+            logits = np.empty(engine.info.vocab, np.int32)
+            for row in codes:
+                engine.logits_of(row, logits)
+                digest.update(logits.tobytes())
         engine.reset(1, self._threads)
         # CLOCK_MONOTONIC is perf_counter's clock on Linux; elsewhere the host's bounds are taken.
         first, last = int(stamps[0, 0]), int(stamps[-1, 1])
@@ -211,6 +216,22 @@ class NativeRunner(HostRunner):
         if self._open_engine is None:
             raise not_open()
         return self._open_engine
+
+    def _given(self, ids: IntArray) -> UInt32Array | npt.NDArray[np.int8]:
+        """Ids uint32 ``[batch, length]`` or frames int8 ``[batch, length, channels]`` that are right."""
+        program = self._require_program()
+        return self._ids(ids) if program.frames is None else check_frames(ids, program.frames)
+
+    def _run(self, checked: UInt32Array | npt.NDArray[np.int8], *, every: bool) -> Output:
+        """Run what `_given` gave, and give the logits or outputs of every position or of the last one."""
+        engine = self._engine()
+        started = time.perf_counter_ns()
+        if checked.dtype == np.int8:
+            logits = engine.frames(checked.view(np.int8), every=every)
+        else:
+            ids = checked.view(np.uint32)
+            logits = engine.sequence(ids) if every else engine.prefill(ids)
+        return Output(logits, time.perf_counter_ns() - started)
 
     def _ids(self, ids: IntArray) -> UInt32Array:
         return self._require_program().check_ids(ids).astype(np.uint32)

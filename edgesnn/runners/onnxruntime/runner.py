@@ -54,9 +54,9 @@ class _OnnxRunner(HostRunner):
 
         started = time.perf_counter_ns()
         self._bundle, self._options = bundle, options
-        self._program = bundle.program()
+        program = self._open_text(bundle)
         session = self._session("step")
-        names = [tensor.name for tensor in state_tensors(self._program)]
+        names = [tensor.name for tensor in state_tensors(program)]
         self._new = names
         self._outputs = ["logits", *(f"new.{name}" for name in names)]
         self._check_step(session, names)

@@ -117,7 +117,7 @@ class RemoteRunner(ProgramRunner, Watchful):
             raise UsageError("on a device one sequence runs on one thread", actual=options.threads, limit=1)
         self.close()
         address = parse_address(options.address, self.extra_options)
-        self._program = bundle.program()
+        self._open_text(bundle)
         self._link = self.connect(address)
         try:
             return self._open(bundle, address, self._link)

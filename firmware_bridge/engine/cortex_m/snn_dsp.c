@@ -1,5 +1,6 @@
 /* Kernels for Cortex-M4, M7 and their like: two 16-bit lanes in a 32-bit register by single instructions, which
  * snn_dsp.h names. Sixteen columns are eight registers of sums. */
+#include "../frames/snn_frames_kernels.h"
 #include "snn_dsp.h"
 
 #define ROWS_MAX 256u /* 256 * 127 fits a lane */
@@ -298,4 +299,5 @@ static int32_t dsp_logits(const int8_t *table, const uint8_t *packed, uint32_t r
 
 const snn_kernels snn_kernels_dsp = {
     "dsp", dsp_linear, dsp_lif, snn_dsp_attend, snn_dsp_attend_sums, dsp_project, dsp_logits, NULL, NULL,
+    frames_scatter, frames_stateful,
 };

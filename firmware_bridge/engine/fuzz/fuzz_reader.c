@@ -95,6 +95,30 @@ static void use(snn_context *context, const snn_info *info) {
     free(saved);
 }
 
+/* The same with frames: samples of all sizes, some of them out of range, a state with bytes changed. */
+static void use_frames(snn_context *context, const snn_info *info) {
+    int8_t *frames = (int8_t *)allocate((size_t)info->inputs * 3);
+    int32_t *out = (int32_t *)allocate((size_t)info->outputs * 3 * 4);
+    uint8_t *saved = (uint8_t *)allocate(info->state_bytes + 1);
+    uint64_t position;
+    size_t i;
+    for (i = 0; frames != NULL && i < (size_t)info->inputs * 3; i++)
+        frames[i] = (int8_t)(next(4) ? next(2) : next(256));
+    if (frames != NULL && out != NULL && saved != NULL) {
+        (void)snn_frames(context, frames, 3, out, 1);
+        for (i = 0; i < (size_t)info->inputs * 3; i++) frames[i] = (int8_t)next(2);
+        (void)snn_frames(context, frames, 3, out, 1);
+        (void)snn_frames(context, frames, 1, NULL, 0);
+        if (snn_save(context, (int)next(2), saved, &position) == SNN_OK) {
+            if (info->state_bytes > 0 && next(2)) saved[next((uint32_t)info->state_bytes)] ^= (uint8_t)next(256);
+            if (snn_restore(context, saved, position) == SNN_OK) (void)snn_frames(context, frames, 2, out, 0);
+        }
+    }
+    free(saved);
+    free(out);
+    free(frames);
+}
+
 static int run(const uint8_t *data, size_t size, const snn_kernels *kernels) {
     size_t bytes = 0;
     snn_model *model = NULL;
@@ -108,7 +132,11 @@ static int run(const uint8_t *data, size_t size, const snn_kernels *kernels) {
         snn_context_size(model, 3, &bytes) == SNN_OK && (memory = allocate(bytes)) != NULL &&
         snn_context_open(model, 3, memory, bytes, &context) == SNN_OK) {
         snn_model_info(model, &info);
-        use(context, &info);
+        if (info.inputs > 0) {
+            use_frames(context, &info);
+        } else {
+            use(context, &info);
+        }
         ran = 1;
     }
     free(memory);

@@ -10,6 +10,7 @@ import edgesnn
 from edgesnn import config
 from edgesnn.api import students
 from edgesnn.cli.api_page import split_docstring
+from tests.support.nir_files import recorded
 
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 TRAINING = {"train_student", "SNNDistillationTrainer"}
@@ -37,13 +38,15 @@ parity_mismatches = { limit = 0.0, required = true }
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """The folder that the page speaks of: the reference student's bundle, a run of it, an old student."""
+    """The folder that the page speaks of: the reference's bundle, a run of it, an old student, NIR."""
     folder = tmp_path_factory.mktemp("examples")
     (folder / "quick.toml").write_text(QUICK)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(students, "CALIBRATION_TOKENS", 100)
         bundle = edgesnn.export_student("reference", folder / "bundle", "onnx")
     edgesnn.profile_bundle(bundle, profile=folder / "quick.toml", output=folder / "run.json", compare=False)
+    for part in (".nir", ".npz"):
+        recorded("snntorch-zero", folder).with_suffix(part).rename(folder / f"wake{part}")
     if find_spec("torch") is not None:
         from tests.support.v1_students import glasses_text, glasses_tokenizer, make_old, save_old
 

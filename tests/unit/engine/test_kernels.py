@@ -21,11 +21,15 @@ class Op(ctypes.Structure):
     _fields_ = [
         *(
             (name, U32)
-            for name in ("kind", "clip", "first", "second", "channels", "width", "steps", "last_use")
+            for name in ("kind", "clip", "made", "first", "second", "channels", "width", "steps", "last_use")
         ),
-        ("numbers", ctypes.c_int32 * 2),
-        *((name, AT) for name in ("weight", "table", "left", "right", "mask")),
+        ("numbers", ctypes.c_int32 * 8),
+        *((name, AT) for name in ("weight", "table", "left", "right", "third", "mask")),
         *((name, U32) for name in ("count", "slots")),
+        ("extents", U32 * 2),
+        ("maps", U32),
+        ("kernel", U32 * 2),
+        *((name, U32) for name in ("inside", "each")),
         *((name, ctypes.c_uint64) for name in ("value", "state")),
     ]
 
@@ -43,6 +47,8 @@ class Kernels(ctypes.Structure):
         ("logits", ctypes.CFUNCTYPE(None, AT, AT, U32, AT, U32, U32, AT)),
         ("packed_bytes", ctypes.CFUNCTYPE(ctypes.c_size_t, U32, U32)),
         ("pack", ctypes.CFUNCTYPE(None, AT, U32, U32, AT)),
+        ("scatter", ctypes.CFUNCTYPE(None, ctypes.POINTER(Op), AT, AT, AT)),
+        ("stateful", ctypes.CFUNCTYPE(None, ctypes.POINTER(Op), AT, AT, AT, AT, AT)),
     ]
 
 

@@ -1,0 +1,1 @@
+"""Networks of other libraries: their import, and what it cost."""

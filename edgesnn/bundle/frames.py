@@ -1,0 +1,91 @@
+"""The bundle of a network that reads frames: the same manifest, no tokenizer and no float student."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from edgesnn import __version__
+from edgesnn.bundle.bundle import MANIFEST_NAME, PROGRAM_NAME, Bundle
+from edgesnn.bundle.export import file_entries, form_sizes, refuse_foreign, state_entries
+from edgesnn.bundle.manifest import SCHEMA, Manifest
+from edgesnn.bundle.writer import new_folder
+from edgesnn.errors import ProgramFormatError
+from edgesnn.program.bounds import prove
+from edgesnn.program.program import Program
+from edgesnn.program.snn_format import to_bytes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FramesBundleSource:
+    """What the bundle of a network that reads frames is made of.
+
+    Attributes:
+        name: Name of the network.
+        program: Its integer program.
+        facts: Where it comes from, for the manifest: plain data.
+        quantisation: What rounding did, for the manifest: plain data.
+    """
+
+    name: str
+    program: Program
+    facts: dict[str, Any]
+    quantisation: dict[str, Any]
+
+
+def write_frames_bundle(source: FramesBundleSource, target: Path, *, overwrite: bool) -> Bundle:
+    """Write the bundle and read it back. ``program.snn`` is all that golden and the C engine need.
+
+    Args:
+        source: What it is made of.
+        target: The folder to make.
+        overwrite: Whether an existing bundle is replaced.
+
+    Returns:
+        The bundle, verified.
+
+    Raises:
+        ProgramFormatError: The program breaks a rule, or reads text.
+        CompileError: An op can overflow.
+        OutputError: The folder cannot be written, or is no bundle and must not be replaced; nothing is left
+            half-written.
+    """
+    program, frames = source.program, source.program.frames
+    if frames is None:
+        raise ProgramFormatError(
+            "a bundle of frames holds a program that reads them, and this one reads text"
+        )
+    content, bounds = to_bytes(program), prove(program)
+    refuse_foreign(target, overwrite=overwrite)
+    with new_folder(target, overwrite=overwrite) as folder:
+        (folder / PROGRAM_NAME).write_bytes(content)
+        files = file_entries(folder)
+        facts = {
+            "input_shape": list(frames.shape),
+            "input_range": [frames.low, frames.high],
+            "input_scale": frames.scale,
+            "outputs": program.outputs,
+            "output_scale": program.output_scale,
+            **source.facts,
+        }
+        document = {
+            "schema": SCHEMA,
+            "producer": f"edgesnn {__version__}",
+            "name": source.name,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "program_hash": content[32:64].hex(),
+            "files": files,
+            "exports": {},
+            "sizes": form_sizes(PROGRAM_NAME, {}, files),
+            "state": state_entries(program),
+            "student": json.loads(json.dumps(facts, allow_nan=False)),
+            "text": {},
+            "bounds": [asdict(bound) for bound in bounds],
+            "quantisation": json.loads(json.dumps(source.quantisation, allow_nan=False)),
+        }
+        text = Manifest.model_validate(document).model_dump_json(by_alias=True, indent=1)
+        (folder / MANIFEST_NAME).write_text(text + "\n", encoding="utf-8")
+    return Bundle(target)

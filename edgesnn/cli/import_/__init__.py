@@ -1,0 +1,1 @@
+"""`edgesnn import`: a network that another library wrote as NIR."""
