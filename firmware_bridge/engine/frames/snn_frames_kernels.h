@@ -37,7 +37,7 @@ static inline int32_t frames_place(int32_t at, int32_t stride, uint32_t extent) 
 }
 
 /* Adds the columns of weights of one event to the sums [height'][width'][maps]. */
-static void frames_conv_event(const snn_op *op, uint32_t index, int32_t value, int32_t *sums) {
+static inline void frames_conv_event(const snn_op *op, uint32_t index, int32_t value, int32_t *sums) {
     uint32_t wide = (uint32_t)op->numbers[1], area = (uint32_t)op->numbers[0] * wide;
     uint32_t channel = index / area, place = index % area, each = op->each, u, v;
     int32_t y = (int32_t)(place / wide) + op->numbers[4], x = (int32_t)(place % wide) + op->numbers[5];
@@ -54,17 +54,15 @@ static void frames_conv_event(const snn_op *op, uint32_t index, int32_t value, i
     }
 }
 
-static void frames_linear_event(const snn_op *op, uint32_t index, int32_t value, int32_t *sums) {
+static inline void frames_linear_event(const snn_op *op, uint32_t index, int32_t value, int32_t *sums) {
     frames_add(sums, op->weight + (size_t)index * op->channels, op->channels, value);
 }
 
 typedef void (*frames_event)(const snn_op *op, uint32_t index, int32_t value, int32_t *sums);
 
-/* The sums of a Conv or a graded Linear, channels last; they are 0 before. Every value of the input that is not
- * 0 is an event. */
-static void frames_scatter(const snn_op *op, const uint64_t *bits, const int16_t *graded, int32_t *sums) {
-    void (*event)(const snn_op *, uint32_t, int32_t, int32_t *) =
-        op->kind == SNN_LINEAR ? frames_linear_event : frames_conv_event;
+/* Every value of the input that is not 0 is an event. */
+static inline void frames_each(const snn_op *op, const uint64_t *bits, const int16_t *graded,
+                               void (*event)(const snn_op *, uint32_t, int32_t, int32_t *), int32_t *sums) {
     uint32_t w, i;
     for (w = 0; bits != NULL && w < snn_words(op->width); w++) {
         uint64_t left = bits[w];
@@ -77,6 +75,15 @@ static void frames_scatter(const snn_op *op, const uint64_t *bits, const int16_t
         for (w = i; four != 0 && w < end; w++) {
             if (graded[w] != 0) event(op, w, graded[w], sums);
         }
+    }
+}
+
+/* The sums of a Conv or a graded Linear, channels last; they are 0 before. */
+static void frames_scatter(const snn_op *op, const uint64_t *bits, const int16_t *graded, int32_t *sums) {
+    if (op->kind == SNN_LINEAR) {
+        frames_each(op, bits, graded, frames_linear_event, sums);
+    } else {
+        frames_each(op, bits, graded, frames_conv_event, sums);
     }
 }
 
