@@ -123,7 +123,7 @@ def test_what_does_not_fit_is_told_with_both_sizes():
     assert fits["nucleo-h743zi"].fits is False
     assert fits["nucleo-h743zi"].why.startswith("flash: 2,") and "of 2,097,152" in fits["nucleo-h743zi"].why
     assert fits["pico2"].fits is True
-    shape = RandomShape(vocab=70, dim=480, depth=2, windows=(255, 255), mlp=70, rank=12, shifted=9)
+    shape = RandomShape(vocab=70, dim=440, depth=2, windows=(255, 255), mlp=70, rank=12, shifted=9)
     fits = {fit.board: fit for fit in board_fits(to_bytes(random_program(shape, seed=1)))}
     assert fits["nucleo-h743zi"].fits is False and fits["nucleo-h743zi"].why.startswith("RAM: ")
     with pytest.raises(ExportError, match=r"too large for pico2.*limit: 4,194,304"):
