@@ -1,6 +1,7 @@
 """The runner ``lava`` in both forms: golden's bits, and the contract of every runner."""
 
 import json
+import re
 from dataclasses import replace
 from hashlib import sha256
 
@@ -15,6 +16,7 @@ from edgesnn.program.ops import Add, Saturate
 from edgesnn.program.program import Program
 from edgesnn.runners.base import Capability, RunnerOptions
 from edgesnn.runners.lava.runner import DEVICE, LavaRunner
+from tests.conftest import ROOT
 from tests.parity.lava.conftest import SHAPE, bundle_of, ids_of, needs_lava, opened, stock_program
 from tests.support.bundles import shared_bundle
 from tests.support.random_program import random_program
@@ -157,8 +159,12 @@ def test_verify_and_profile_take_the_form_as_flag_and_as_address(bundle, edgesnn
 
 
 def test_a_profile_of_lava_is_marked_as_simulated(bundle, edgesnn, tmp_path):
-    record = tmp_path / "run.json"
-    arguments = ("profile", bundle.path, "--target", "lava", "--form", "graph", "--profile", "quick")
+    record, short = tmp_path / "run.json", tmp_path / "short.toml"
+    quick = (ROOT / "profiles" / "quick.toml").read_text("utf-8")
+    for name in ("prompt_tokens", "generated_tokens", "min_window_tokens", "first_tokens", "parity_tokens"):
+        quick = re.sub(rf"^{name} = \d+", f"{name} = 8", quick, flags=re.MULTILINE)
+    short.write_text(quick, "utf-8")
+    arguments = ("profile", bundle.path, "--target", "lava", "--form", "graph", "--profile", short)
     assert edgesnn(*arguments, "-o", record).exit_code == 0
     document = json.loads(record.read_text())
     assert document["device"]["simulated"] is True and document["target"] == "lava:graph"
