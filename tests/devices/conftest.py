@@ -58,6 +58,15 @@ def make_phone(adb, tmp_path):
     """Makes phones; every one is disconnected and ended after the test."""
     made = []
 
+    def nobody():
+        """Whether no phone is listed; one that went away may come back once, as offline."""
+        listed = [line.split()[0] for line in adb("devices").stdout.splitlines()[1:] if line.strip()]
+        for serial in listed:
+            adb("disconnect", serial)
+        return not listed
+
+    wait_for(nobody)
+
     def make(*, connect=True, **options):
         phone = Phone(tmp_path / f"phone{len(made)}", **options)
         made.append(phone)
@@ -67,8 +76,8 @@ def make_phone(adb, tmp_path):
 
     yield make
     for phone in made:
-        phone.close()
         adb("disconnect", phone.serial)
+        phone.close()
 
 
 @pytest.fixture
