@@ -15,7 +15,6 @@ from torch import Tensor
 
 from edgesnn.errors import TrainingError
 from edgesnn.student.sampling.draw import DrawSettings, draw
-from edgesnn.student.sampling.room import with_room
 from edgesnn.student.teacher.aggregate import Aggregator, Targets
 from edgesnn.student.teacher.loading import Teacher
 from edgesnn.student.teacher.prefix import SharedPrefix
@@ -176,10 +175,7 @@ class Answering:
             [(first[:, None] + places[None] - 1 - len(shared)).reshape(-1), first + width - 1]
         )
         logits, output = self._readout(ids, torch.from_numpy(index).to(device), **state)
-        state = model_state(output)
-        if "past_key_values" in state:
-            with_room(state["past_key_values"])
-        return logits, state
+        return logits, model_state(output)
 
     def _go_on(
         self, following: Tensor, context: Tensor, past: dict[str, Any]
