@@ -11,39 +11,17 @@ import numpy.typing as npt
 
 from edgesnn.errors import FramesError, TextError, UsageError
 from edgesnn.program.ops import (
-    LIF,
-    Add,
     Attend,
-    Count,
     Embed,
     Linear,
     Op,
     Readout,
-    Saturate,
-    Shift,
     TokenOp,
     inputs_of,
 )
-from edgesnn.program.ops_frames import Conv, Delay, FrameOutput, Frames, StatefulLIF, SumPool
+from edgesnn.program.ops_frames import Conv, FrameOutput, Frames, SumPool
 
-_OpT = TypeVar(
-    "_OpT",
-    Embed,
-    Linear,
-    LIF,
-    Shift,
-    Attend,
-    Add,
-    Saturate,
-    Count,
-    Readout,
-    Frames,
-    Conv,
-    SumPool,
-    StatefulLIF,
-    Delay,
-    FrameOutput,
-)
+_OpT = TypeVar("_OpT", bound=Op)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
