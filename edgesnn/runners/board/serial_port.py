@@ -48,9 +48,9 @@ class SerialRunner(BoardRunner):
         )
 
     def open(self, bundle: Bundle, options: RunnerOptions) -> DeviceInfo:
-        if not self.read_address(options.address).marker:
-            # this object can do less than its class
-            self.capabilities = type(self).capabilities - {Capability.MARKER}  # type: ignore[misc]
+        wired = self.read_address(options.address).marker
+        less = frozenset() if wired else frozenset({Capability.MARKER})
+        self.capabilities = type(self).capabilities - less  # type: ignore[misc] # of this object, not of its class
         return super().open(bundle, options)
 
     def connect(self, address: BoardAddress, program: bytes) -> ByteLine:
