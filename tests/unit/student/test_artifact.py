@@ -29,20 +29,22 @@ from .conftest import SMALL  # noqa: E402
 pytestmark = pytest.mark.torch
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("artifact") / "student"
+def train_small(directory, **settings):
     config = TrainConfig(
         output_dir=str(directory),
         vocab_size=400,
         max_length=32,
-        num_steps=3,
         eval_tokens=300,
-        fp16=True,
         architecture_options=dict(SMALL),
+        **settings,
     )
     train_student(config)
     return directory
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    return train_small(tmp_path_factory.mktemp("artifact") / "student", num_steps=3, fp16=True)
 
 
 @pytest.fixture
@@ -107,18 +109,7 @@ def test_both_weight_files_hold_the_same_tensors_and_fp16_halves_them(trained):
 
 @pytest.fixture(scope="module")
 def trained_int8(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("int8") / "student"
-    config = TrainConfig(
-        output_dir=str(directory),
-        vocab_size=400,
-        max_length=32,
-        num_steps=20,
-        eval_tokens=300,
-        int8=True,
-        architecture_options=dict(SMALL),
-    )
-    train_student(config)
-    return directory
+    return train_small(tmp_path_factory.mktemp("int8") / "student", num_steps=20, int8=True)
 
 
 def test_int8_is_read_alike_by_torch_and_numpy_and_scores_what_metadata_says(trained_int8):
