@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import platform
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -83,7 +84,7 @@ def _build(kernels: str, plain: bool) -> Path:
     if plain:
         command, own = [*command, "-DSNN_SUMS_MOST=0u"], [*own, "-DDENSE_PLAIN"]
     objects = []
-    for unit in native_build.units():
+    for unit in native_build.units(platform.machine()):
         if unit.source == "snn_host.c":
             continue
         objects.append(folder / unit.object)

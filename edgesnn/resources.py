@@ -16,7 +16,8 @@ from typing import Literal
 
 from edgesnn.errors import InternalError, OutputError
 
-Kind = Literal["targets", "profiles", "reference", "templates", "engine", "dut", "lava", "web"]
+Kind = Literal["targets", "profiles", "reference", "templates", "engine", "dut", "lava", "web", "prebuilt"]
+#: Kinds that every installation has; ``prebuilt``, the compiled engine, is in some wheels only.
 KINDS: tuple[Kind, ...] = ("targets", "profiles", "reference", "templates", "engine", "dut", "lava", "web")
 
 _PACKAGE = Path(__file__).parent

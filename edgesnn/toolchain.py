@@ -179,18 +179,23 @@ def host_compiler(names: Sequence[str]) -> Compiler | None:
     Args:
         names: Those to look for where no variable names one, the best first; ``zig`` is zig from PyPI.
     """
-    named = _named()
+    named = named_compiler()
     if named is not None:
         return _installed([named[1]]) or _installed(named[1].split())  # a path may hold spaces
-    candidates = (_zig() if name == "zig" else _installed([name]) for name in names)
+    candidates = (zig() if name == "zig" else _installed([name]) for name in names)
     return next((found for found in candidates if found is not None), None)
+
+
+def named_compiler() -> tuple[str, str] | None:
+    """The variable that names the compiler for this computer, and what it says; None where none does."""
+    return next(((name, said) for name in VARIABLES if (said := os.environ.get(name, "").strip())), None)
 
 
 def missing_host_compiler(names: Sequence[str]) -> str | None:
     """Why there is no compiler for this computer, or None; arguments as in `host_compiler`."""
     if host_compiler(names) is not None:
         return None
-    named = _named()
+    named = named_compiler()
     return "no C compiler" if named is None else f"compiler '{named[1]}' of {named[0]} is not installed"
 
 
@@ -201,7 +206,17 @@ def cross_compiler(target: CompileTarget) -> Compiler | None:
         found = _installed([name, *target.gcc_flags])
         if found is not None:
             return found
-    return None if target.zig is None else _zig("-target", target.zig, *target.zig_flags)
+    return None if target.zig is None else zig("-target", target.zig, *target.zig_flags)
+
+
+def zig(*flags: str) -> Compiler | None:
+    """The compiler zig from PyPI with some flags, or None where it is not installed."""
+    if importlib.util.find_spec("ziglang") is None:
+        return None
+    name = f"zig {importlib.metadata.version('ziglang')}"
+    # zig instruments C for undefined behaviour unless it is told not to, and that needs a library of its own
+    flags = ("-fno-sanitize=undefined", *flags)
+    return Compiler(name, (sys.executable, "-m", "ziglang", "cc", *flags), f"{name} {list(flags)}")
 
 
 def fingerprint(compiler: Compiler, recipe: object, sources: Iterable[Path]) -> str:
@@ -254,11 +269,6 @@ def build_once(path: Path, make: Callable[[Path], Path], *, label: str, error: t
     return path
 
 
-def _named() -> tuple[str, str] | None:
-    """The variable that names a compiler, and what it says."""
-    return next(((name, said) for name in VARIABLES if (said := os.environ.get(name, "").strip())), None)
-
-
 def _installed(command: Sequence[str]) -> Compiler | None:
     path = shutil.which(command[0])
     if path is None:
@@ -267,15 +277,6 @@ def _installed(command: Sequence[str]) -> Compiler | None:
     facts = real.stat()
     identity = f"{Path(path).name} {real} {facts.st_size} {facts.st_mtime_ns} {list(command[1:])}"
     return Compiler(Path(path).name, (path, *command[1:]), identity)
-
-
-def _zig(*flags: str) -> Compiler | None:
-    if importlib.util.find_spec("ziglang") is None:
-        return None
-    name = f"zig {importlib.metadata.version('ziglang')}"
-    # zig instruments C for undefined behaviour unless it is told not to, and that needs a library of its own
-    flags = ("-fno-sanitize=undefined", *flags)
-    return Compiler(name, (sys.executable, "-m", "ziglang", "cc", *flags), f"{name} {list(flags)}")
 
 
 def _processor() -> str:

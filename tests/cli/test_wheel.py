@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import re
 import shlex
 import shutil
@@ -15,8 +16,12 @@ from pathlib import Path
 
 import pytest
 
+from edgesnn.runners.native.build import COMPILERS
+from edgesnn.toolchain import host_compiler
 from tests.support.patience import patience
 from tests.support.strace import SWITCHES, foreign, misses, watching
+from tools.build_wheels import compiled
+from tools.wheel_hook import VARIABLE
 
 ROOT = Path(__file__).parents[2]
 BIN = "Scripts" if os.name == "nt" else "bin"
@@ -54,8 +59,11 @@ def cache():
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory, cache):
-    """The wheel, made from the source distribution as a package index would."""
-    folder = tmp_path_factory.mktemp("dist")
+    """The wheel, made from the source distribution, with the engine compiled where there is a compiler."""
+    folder, compiler = tmp_path_factory.mktemp("dist"), host_compiler(COMPILERS)
+    if compiler is not None:
+        made = compiled(platform.machine(), f"linux_{platform.machine()}", compiler, folder / "prebuilt")
+        cache = {**cache, VARIABLE: str(made)}
     isolation = ["--no-isolation"] if find_spec("hatchling") else []
     run(sys.executable, "-m", "build", *isolation, "--outdir", folder, ROOT, cwd=folder, environment=cache)
     (path,) = folder.glob("*.whl")
@@ -161,14 +169,30 @@ def test_the_demo_runs_without_torch_speaks_to_nobody_and_leaves_the_folder_to_t
     assert all(check["remedy"] for check in missing.values())
 
 
-def test_without_a_compiler_the_native_engine_says_what_it_needs(program, tmp_path):
-    nothing = {"PATH": "", "EDGESNN_CC": "", "CC": ""}
-    items = json.loads(run(program, "list", "runners", "--json", cwd=tmp_path, environment=nothing))["items"]
-    (native,) = [item for item in items if item["name"] == "native"]
-    assert "no C compiler" in native["missing"] and "pip install ziglang" in native["missing"]
+@pytest.mark.skipif(host_compiler(COMPILERS) is None, reason="no C compiler made the engine of this wheel")
+def test_the_native_engine_runs_where_there_is_no_compiler(program, wheel, tmp_path):
+    assert wheel.name.endswith(f"-py3-none-linux_{platform.machine()}.whl")
+    nothing = {"PATH": "", "EDGESNN_CC": "", "CC": "", "EDGESNN_CACHE": str(tmp_path / "cache")}
     targets = json.loads(run(program, "list", "targets", "--json", cwd=tmp_path, environment=nothing))
     (cpu,) = [item for item in targets["items"] if item["name"] == "cpu"]
-    assert cpu["runner"] == "onnxruntime"
+    assert cpu["runner"] == "native"
+    code = "from edgesnn.runners.native.engine import kernel_sets; print(*kernel_sets())"
+    sets = run(program.with_name("python"), "-c", code, cwd=tmp_path, environment=nothing)
+    assert "reference" in sets.split() and not (tmp_path / "cache").exists()
+
+
+def test_an_engine_of_other_sources_is_not_taken(program, tmp_path):
+    at = {"EDGESNN_CC": "", "CC": ""}
+    code = (
+        "from edgesnn.runners.native import build;"
+        "found = build.prebuilt(); build.FLAGS = (*build.FLAGS, '-g');"
+        "print(found is not None, build.prebuilt())"
+    )
+    said = run(program.with_name("python"), "-c", code, cwd=tmp_path, environment=at)
+    assert said.split() == [str(host_compiler(COMPILERS) is not None), "None"]
+    named = {**at, "EDGESNN_CC": "gcc"}
+    code = "from edgesnn.runners.native import build; print(build.prebuilt())"
+    assert run(program.with_name("python"), "-c", code, cwd=tmp_path, environment=named).strip() == "None"
 
 
 def test_the_command_is_the_demo_of_a_plain_user():
