@@ -12,12 +12,11 @@ import hashlib
 import os
 import re
 import stat
-import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from edgesnn import system
 from edgesnn.errors import DeviceError
 from edgesnn.scratch import ScratchFile, ScratchFolder, sweep_files
 
@@ -28,13 +27,11 @@ _FILE = re.compile(r".*-[0-9a-f]{8}\.lock")
 _UNUSED_S = 24 * 3600.0
 #: Whoever looks whether a file can go holds it that long at most: a lock that is taken once waits for it.
 _LOOK_S = 0.2
-#: All users of a machine meet here, whatever their TMPDIR says.
-_EVERYONES = "/tmp"  # nosec B108
 
 
 def lock_path(name: str) -> Path:
     """The file behind a lock: readable, and different for different names."""
-    root = os.environ.get(VARIABLE) or (_EVERYONES if os.name == "posix" else tempfile.gettempdir())
+    root = os.environ.get(VARIABLE) or system.meeting_place()
     readable = re.sub(r"[^A-Za-z0-9._-]+", "_", name)[:60]
     digest = hashlib.sha256(name.encode()).hexdigest()[:8]
     return Path(root) / "edgesnn-locks" / f"{readable}-{digest}.lock"
@@ -105,7 +102,7 @@ def _provide(path: Path) -> None:
     """
     folder = path.parent
     folder.parent.mkdir(parents=True, exist_ok=True)
-    if sys.platform == "win32":
+    if system.is_windows():
         folder.mkdir(exist_ok=True)
         return
     if not os.path.lexists(folder):
@@ -124,7 +121,7 @@ def _check_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         facts = os.fstat(handle)
-        if not facts.st_mode & stat.S_ISVTX and facts.st_uid == os.geteuid():
+        if not facts.st_mode & stat.S_ISVTX and facts.st_uid == system.user_id():
             os.fchmod(handle, _FOLDER_MODE)  # made when nobody thought of other users
         elif not facts.st_mode & stat.S_ISVTX or not os.access(folder, os.W_OK | os.X_OK):
             raise PermissionError("the folder of the locks is not for all users")

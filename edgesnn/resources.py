@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import stat
-import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
+from edgesnn import system
 from edgesnn.errors import InternalError, OutputError
 
 Kind = Literal["targets", "profiles", "reference", "templates", "engine", "dut", "lava", "web", "prebuilt"]
@@ -118,11 +118,7 @@ def _users_caches() -> Path | None:
     named = Path(os.environ.get("XDG_CACHE_HOME") or ".")
     if named.is_absolute():  # others are to be ignored (XDG Base Directory Specification)
         return named
-    if sys.platform == "win32" and (local := os.environ.get("LOCALAPPDATA")):
-        return Path(local)
-    below = {"darwin": "Library/Caches", "win32": "AppData/Local"}.get(sys.platform, ".cache")
-    found = home()
-    return None if found is None or not found.is_absolute() else found / below
+    return system.users_caches(home())
 
 
 def _can_be_written(folder: Path) -> bool:
@@ -133,14 +129,15 @@ def _can_be_written(folder: Path) -> bool:
 
 def _temporary_cache() -> Path:
     """This user's own folder beside others'; what lies in it is executed, so nobody else may write there."""
-    user = os.geteuid() if hasattr(os, "geteuid") else os.environ.get("USERNAME", "user")
-    folder = Path(tempfile.gettempdir()) / f"edgesnn-cache-{user}"
+    user = system.user_id()
+    named = os.environ.get("USERNAME", "user") if user is None else user
+    folder = Path(tempfile.gettempdir()) / f"edgesnn-cache-{named}"
     with suppress(OSError):
         folder.mkdir(mode=0o700)
     with suppress(OSError):
         facts = folder.lstat()
         safe = stat.S_ISDIR(facts.st_mode) and not facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-        if sys.platform == "win32" or (safe and facts.st_uid == user):
+        if system.is_windows() or (safe and facts.st_uid == user):
             return folder
     raise OutputError(
         "there is no place for what is built on this computer",

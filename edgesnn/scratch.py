@@ -22,12 +22,8 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+from edgesnn import system
 from edgesnn.closing import Closing
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 #: Stands in the names of all that is temporary, before `_machine` and eight random characters.
 TAG = ".edgesnn-"
@@ -35,7 +31,6 @@ TAG = ".edgesnn-"
 OLD_TAG = ".edgesnn-old-"
 _OURS = re.compile(rf"\..*{re.escape(TAG)}([0-9a-f]{{6}})([0-9a-f]{{6}})[a-z0-9_]{{8}}", re.DOTALL)
 _OLD = re.compile(rf"\.(.+){re.escape(OLD_TAG)}([0-9a-f]{{6}})([0-9a-f]{{6}})[0-9a-f]{{8}}", re.DOTALL)
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 #: Bytes of a name that stand before `TAG`: a file system takes 255 in all.
 _NAME_KEPT = 100
 _looked_in: set[object] = set()
@@ -122,7 +117,7 @@ def hold(path: Path) -> int | None:
     Raises:
         BlockingIOError: Somebody is about to remove it.
     """
-    return _locked(path, shared=True)
+    return system.lock(path, shared=True)
 
 
 def release(held: int | None) -> None:
@@ -180,7 +175,7 @@ def _machine() -> tuple[str, str]:
     """Six digits each of this machine's name and of its start, which containers on it share."""
     name = platform.node().encode()
     try:
-        boot = _BOOT_ID.read_bytes()
+        boot = (system.PROC / "sys/kernel/random/boot_id").read_bytes()
     except OSError:
         boot = name
     return hashlib.sha256(name).hexdigest()[:6], hashlib.sha256(boot).hexdigest()[:6]
@@ -193,11 +188,11 @@ def _is_here(name: str, start: str) -> bool:
 def remove_unheld(path: Path) -> None:
     """Remove a file or folder that belongs to this user and is held by nobody, holding it meanwhile."""
     with suppress(OSError):  # it is alive, or gone by now
-        held = _locked(path, shared=False)
+        held = system.lock(path, shared=False)
         if held is None:
             return
         try:
-            if os.fstat(held).st_uid != os.geteuid():
+            if os.fstat(held).st_uid != system.user_id():
                 return
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
@@ -205,26 +200,3 @@ def remove_unheld(path: Path) -> None:
                 path.unlink()
         finally:
             os.close(held)
-
-
-def _locked(path: Path, *, shared: bool) -> int | None:
-    """An open descriptor with a lock on it, or None: it is gone, a link, or takes no lock.
-
-    Raises:
-        BlockingIOError: It is held otherwise.
-    """
-    if fcntl is None:
-        return None
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        raise
-    except OSError:
-        os.close(handle)
-        return None
-    return handle

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgesnn import system
 from edgesnn.errors import EdgesnnError
 from edgesnn.locks import locked_file
 from edgesnn.resources import cache_folder
@@ -282,7 +283,7 @@ def _installed(command: Sequence[str]) -> Compiler | None:
 def _processor() -> str:
     """What ``-march=native`` depends on."""
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines()
+        lines = (system.PROC / "cpuinfo").read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:
         return platform.processor()
     return next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())

@@ -13,7 +13,7 @@ from typing import Any
 
 from edgesnn.children import reply, say
 from edgesnn.errors import missing_extra
-from edgesnn.profiler.counts.memory_probe import peak_resident
+from edgesnn.system import peak_memory
 
 
 def main() -> int:
@@ -58,7 +58,7 @@ def _measure(request: dict[str, Any]) -> dict[str, Any]:
     _progress("timing the reference", 0, 1)
     context = min(request["context"], checked.context - request["steps"] - 8)
     times = time_steps(checked, ids, context=context, steps=request["steps"])
-    stepping, how = peak_resident()
+    stepping, how = peak_memory()
     documents = request["documents"]
     scores = score_reference(
         checked, documents, student, lambda done: _progress("scoring the reference", done, len(documents))

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
+from edgesnn import system
 from edgesnn.closing import Closing
 from edgesnn.errors import MeterBusyError, MeterError, MeterTimeoutError, MeterUnpluggedError
 
@@ -92,7 +93,7 @@ class SerialLink(MeterLink):
         self._serial: serial.Serial | None = None
         try:
             self._serial = serial.Serial(
-                port, baud, timeout=0, write_timeout=2.0, exclusive=True if os.name == "posix" else None
+                port, baud, timeout=0, write_timeout=2.0, exclusive=None if system.is_windows() else True
             )
         except serial.SerialException as error:
             raise _cannot_open(port, error) from error

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import time
 from typing import ClassVar
 
-from edgesnn import plugins
+from edgesnn import plugins, system
 from edgesnn.closing import Closing
 from edgesnn.errors import UsageError
 from edgesnn.meters.address import MeterAddress
@@ -125,7 +124,7 @@ class SimulatedMeter(DelegatingMeter, Meter):
 
     @classmethod
     def missing(cls) -> str | None:
-        return None if hasattr(os, "openpty") else "this system has no pseudo-terminals"
+        return None if system.has_pseudo_terminals() else "this system has no pseudo-terminals"
 
     @classmethod
     def discover(cls) -> tuple[Found, ...]:

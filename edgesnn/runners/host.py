@@ -5,17 +5,15 @@ from __future__ import annotations
 import hashlib
 import platform
 import time
-from pathlib import Path
 
 import numpy as np
 
+from edgesnn import system
 from edgesnn.bundle.bundle import Bundle
 from edgesnn.errors import RunnerError
 from edgesnn.program.program import Program
 from edgesnn.program.state import State, state_tensors
 from edgesnn.runners.base import ClockReading, IntArray, LoadChip, Output, Runner, Window
-
-_CPUINFO = Path("/proc/cpuinfo")
 
 
 class ProgramRunner(Runner):
@@ -113,7 +111,7 @@ class HostRunner(ProgramRunner):
 def cpu_name() -> str:
     """Model name of this computer's processor."""
     try:
-        for line in _CPUINFO.read_text(encoding="utf-8").splitlines():
+        for line in (system.PROC / "cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     except OSError:
@@ -124,7 +122,7 @@ def cpu_name() -> str:
 def cpu_flags() -> frozenset[str]:
     """Instruction-set flags of this computer's processor, where the system tells; else empty."""
     try:
-        for line in _CPUINFO.read_text(encoding="utf-8").splitlines():
+        for line in (system.PROC / "cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith(("flags", "Features")):
                 return frozenset(line.partition(":")[2].split())
     except OSError:

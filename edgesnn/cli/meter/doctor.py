@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from dataclasses import dataclass
 
-from edgesnn import plugins
+from edgesnn import plugins, system
 from edgesnn.errors import EdgesnnError, MeterBusyError
 
 #: Groups that own serial ports: Debian and its kin, Arch and its kin.
-_GROUPS = ("dialout", "uucp")
 _RULES = "docs/meters.md has the udev rule, or: sudo usermod -aG dialout $USER, and log in again"
 
 
@@ -43,7 +40,7 @@ def meter_checks(ask: bool) -> list[Check]:
         ask: Whether to open instruments too that could cut their device's supply by that.
     """
     checks = [_driver(plugin) for plugin in plugins.available(plugins.METERS)]
-    checks += [_ports()] if sys.platform.startswith("linux") else []
+    checks += [_ports()] if system.is_linux() else []
     for plugin in plugins.available(plugins.METERS):
         if plugin.error is None:
             checks += _attached(plugin.name, ask)
@@ -68,18 +65,14 @@ def _driver(plugin: plugins.Plugin) -> Check:
 
 def _ports() -> Check:
     """Whether this user may open serial ports; an udev rule can allow single ones all the same."""
-    import grp
-
-    if os.geteuid() == 0:
+    group = system.serial_group()
+    if group == "root":
         return Check("meter", "ports", True, "root may open every port")
-    ours = set(os.getgroups())
-    for name in _GROUPS:
-        try:
-            if grp.getgrnam(name).gr_gid in ours:
-                return Check("meter", "ports", True, f"this user is in the group '{name}'")
-        except KeyError:
-            continue
-    return Check("meter", "ports", False, f"this user is not in the group '{_GROUPS[0]}'", _RULES)
+    if group is not None:
+        return Check("meter", "ports", True, f"this user is in the group '{group}'")
+    return Check(
+        "meter", "ports", False, f"this user is not in the group '{system.SERIAL_GROUPS[0]}'", _RULES
+    )
 
 
 def _attached(name: str, ask: bool) -> list[Check]:

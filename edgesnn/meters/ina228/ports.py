@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from edgesnn import system
 from edgesnn.errors import MeterError
 from edgesnn.meters.base import Found
 
@@ -21,8 +22,7 @@ def attached() -> tuple[Found, ...]:
         if port.vid != VENDOR or PRODUCT not in (port.product or "").lower():
             continue
         place = port.serial_number or port.device
-        allowed = os.name != "posix" or os.access(port.device, os.R_OK | os.W_OK)
-        trouble = None if allowed else "this user may not open it: add the user to the group 'dialout'"
+        trouble = system.port_trouble(port.device)
         found.append(Found("ina228", f"ina228:{place}", port.device, port.description, trouble))
     return tuple(found)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 from typing import Any
 
+from edgesnn import system
 from edgesnn.errors import MeterError
 from edgesnn.meters.base import Found
 from edgesnn.meters.ppk2.protocol import USB_PRODUCT, USB_VENDOR
@@ -23,7 +23,7 @@ def found(name: str) -> tuple[Found, ...]:
             f"{name}:{ports[0].serial_number or ports[0].device}",
             ports[0].device,
             f"{ports[0].product or 'PPK2'}, USB {USB_VENDOR:04X}:{USB_PRODUCT:04X}",
-            _trouble(ports[0].device),
+            system.port_trouble(ports[0].device),
         )
         for ports in _units().values()
     )
@@ -84,9 +84,3 @@ def _interface(port: Any) -> int | None:
     """Number of the USB interface of a port (``1-4:1.2`` is 2), where the system tells it."""
     told = re.search(r":[^.:]+\.(\d+)$", port.location or "")
     return int(told[1]) if told else None
-
-
-def _trouble(device: str) -> str | None:
-    if os.name == "posix" and not os.access(device, os.R_OK | os.W_OK):
-        return "this user may not open it (add the user to the group 'dialout', or a udev rule)"
-    return None

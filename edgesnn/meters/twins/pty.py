@@ -11,7 +11,6 @@ import os
 import select
 import threading
 import time
-import tty
 from collections import deque
 
 from edgesnn.closing import Closing
@@ -97,6 +96,8 @@ class PtyTwin(Closing):
             raise failure
 
     def _plug(self) -> None:
+        import tty  # Windows, where this driver says that it cannot run, has none
+
         self._master, self._slave = os.openpty()
         tty.setraw(self._slave)
         os.set_blocking(self._master, False)

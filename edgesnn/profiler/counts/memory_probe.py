@@ -1,8 +1,7 @@
 """The fresh process behind `profiler.counts.memory`: opens one runner, runs some tokens, says what it took.
 
 ``python -m edgesnn.profiler.counts.memory_probe`` reads one JSON request from stdin and answers as
-`edgesnn.children` says. Peak memory is ``VmHWM`` of ``/proc/self/status`` on Linux: ``ru_maxrss`` would carry
-over the parent's peak through exec.
+`edgesnn.children` says.
 """
 
 from __future__ import annotations
@@ -13,22 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-
-def peak_resident() -> tuple[int, str]:
-    """Peak resident set of this process in bytes, and how it was read."""
-    status = Path("/proc/self/status")
-    if status.is_file():
-        for line in status.read_text(encoding="ascii", errors="replace").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024, "VmHWM of the process status"
-    if sys.platform == "win32":
-        import psutil
-
-        return int(psutil.Process().memory_info().peak_wset), "peak working set (psutil)"
-    import resource
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit, "ru_maxrss of getrusage"
+from edgesnn.system import peak_memory
 
 
 def main() -> int:
@@ -38,7 +22,7 @@ def main() -> int:
         0, or the exit code of the error that was met.
     """
     request = json.load(sys.stdin)
-    interpreter, _ = peak_resident()
+    interpreter, _ = peak_memory()
     from edgesnn.children import reply
 
     return reply(lambda: {"interpreter_bytes": interpreter, **_measure(request)})
@@ -56,7 +40,7 @@ def _measure(request: dict[str, Any]) -> dict[str, Any]:
     kind = load_runner(request["runner"])
     if (reason := kind.missing()) is not None:
         raise RunnerError(f"runner '{request['runner']}' cannot run here", actual=reason)
-    libraries, _ = peak_resident()
+    libraries, _ = peak_memory()
     with kind() as runner:
         before = time.perf_counter_ns()
         bundle = Bundle(Path(request["bundle"]))
@@ -74,7 +58,7 @@ def _measure(request: dict[str, Any]) -> dict[str, Any]:
             else:
                 runner.sequence(token[None, :])
             first_ns = first_ns or time.time_ns()
-        peak, how = peak_resident()
+        peak, how = peak_memory()
     return {
         "baseline_bytes": libraries,
         "loaded_bytes": loaded,

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgesnn import resources
+from edgesnn import resources, system
 from edgesnn.children import ending, last_words
 from edgesnn.errors import RunnerError
 from edgesnn.locks import locked_file
@@ -78,7 +78,7 @@ class Interpreter:
 
 def missing() -> str | None:
     """Why Lava cannot run here, or None."""
-    if sys.platform != "linux":
+    if not system.is_linux():
         return "Lava's processes are guarded by means of Linux; this is another system"
     for folder in _folders():
         if (folder / _MARKER).is_file():

@@ -9,13 +9,12 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgesnn import resources
+from edgesnn import resources, system
 from edgesnn.errors import InternalError, RunnerError
 from edgesnn.firmware import ENGINE_SOURCES, engine_files
 from edgesnn.toolchain import (
@@ -61,7 +60,7 @@ class _Unit:
 
 def missing() -> str | None:
     """Why the engine cannot be built here, or None."""
-    if sys.platform == "win32":
+    if system.is_windows():
         return "the native engine needs Linux or macOS"
     reason = None if prebuilt() is not None else missing_host_compiler(COMPILERS)
     return None if reason is None else f"{reason}: {_REMEDY}"
@@ -72,7 +71,7 @@ def prebuilt() -> Path | None:
 
     A compiler that ``EDGESNN_CC`` or ``CC`` names is preferred to it.
     """
-    if named_compiler() is not None or sys.platform != "linux":
+    if named_compiler() is not None or not system.is_linux():
         return None
     try:
         path = resources.folder("prebuilt") / prebuilt_name(platform.machine())

@@ -7,7 +7,8 @@ every page of a fresh mapping is a fault and 4 kB of zeros: up to a tenth of the
 from __future__ import annotations
 
 import ctypes
-import sys
+
+from edgesnn import system
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 """Parameters of ``mallopt``, as ``malloc.h`` of glibc numbers them."""
@@ -22,7 +23,7 @@ def keep_freed_memory() -> bool:
     Returns:
         Whether the C library can do that: glibc can, others are left as they are.
     """
-    if not sys.platform.startswith("linux"):
+    if not system.is_linux():
         return False
     library = ctypes.CDLL(None)
     if not hasattr(library, "gnu_get_libc_version"):

@@ -8,6 +8,20 @@ from tests.support.sources import FILES, nodes, tree
 
 #: Packages that lock files.
 LOCKS = {"fcntl", "filelock", "msvcrt"}
+#: Packages of the standard library that not every system has.
+SYSTEMS = {"fcntl", "grp", "msvcrt", "pwd", "resource", "winreg"}
+#: How one asks which system this is, and what not every system has.
+ASKED = {
+    "sys.platform",
+    "os.name",
+    "platform.system",
+    "os.geteuid",
+    "os.getuid",
+    "os.getgroups",
+    "os.openpty",
+}
+#: Who works on Linux only, after `system.py` was asked, or tells a person which system this is.
+DEEP_IN_LINUX = {"meters/twins/pty.py", "profiler/counts/host.py", "cli/doctor.py"}
 #: Words by which a C compiler is looked for.
 COMPILERS = {"EDGESNN_CC", "CC", "ziglang", "ZIG_GLOBAL_CACHE_DIR"}
 #: Who starts programs, and which; everyone else asks one of these.
@@ -40,6 +54,11 @@ def imports(names):
     return found
 
 
+def attributes():
+    """Files that ask by `ASKED`."""
+    return {path.as_posix() for path, node in nodes(ast.Attribute) if ast.unparse(node) in ASKED}
+
+
 def says(test):
     """Files with a string for which a test holds; docstrings are no strings here."""
     found = set()
@@ -62,8 +81,13 @@ def only_closes(node):
 @pytest.mark.parametrize(
     ("found", "place"),
     [
-        # scratch.py lies below locks.py, and asks only whether the holder of a temporary file is alive
-        pytest.param(lambda: imports(LOCKS) - {"scratch.py"}, "locks.py", id="locks of files"),
+        # system.py lies below locks.py: by its locks scratch.py asks whether the holder of a file is alive
+        pytest.param(lambda: imports(LOCKS) - {"system.py"}, "locks.py", id="locks of files"),
+        pytest.param(
+            lambda: imports(SYSTEMS) | {path for path in attributes() if path not in DEEP_IN_LINUX},
+            "system.py",
+            id="what differs between operating systems",
+        ),
         pytest.param(
             lambda: {
                 path.as_posix()

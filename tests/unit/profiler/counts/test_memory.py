@@ -4,8 +4,8 @@ import pytest
 
 from edgesnn.errors import BundleError, RunnerError, UsageError
 from edgesnn.profiler.counts.memory import probe_memory
-from edgesnn.profiler.counts.memory_probe import peak_resident
 from edgesnn.runners.base import RunnerOptions
+from edgesnn.system import peak_memory
 from tests.support.patience import patience
 
 
@@ -21,7 +21,7 @@ def test_the_peak_of_the_parent_is_not_the_child_s(bundle):
     """A parent that once held much memory must not lend its peak to the process it starts."""
     ballast = bytearray(b"x" * 300_000_000)
     probe = probe_memory(bundle.path, "golden", RunnerOptions(), tokens=1, timeout_s=patience())
-    assert peak_resident()[0] > 300_000_000
+    assert peak_memory()[0] > 300_000_000
     assert probe.peak_bytes < 250_000_000
     del ballast
 
