@@ -1,7 +1,7 @@
 """Lowers a program that reads frames to Lava processes, and names what Loihi's fixed point has not.
 
-A frame is one timestep. The neuron is Loihi's: a hard reset, 6 fraction bits, one decay a population. A
-convolution is the matrix that it is, and a pool of spikes is multiplied into the weights behind it.
+A frame is one timestep. The neuron is Loihi's: a hard reset, 6 fraction bits. A convolution is the matrix
+that it is, and a pool of spikes is multiplied into the weights behind it.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class _FramesLowering(LavaLowering):
             raise ExportError(
                 "Lava's fixed point cannot carry this network",
                 actual="; ".join(self._wrong),
-                limit="spikes in, hard reset, 6 fraction bits, one decay a population, int8 weights",
+                limit="spikes in, hard reset, 6 fraction bits, int8 weights",
                 remedy="choose other formats, or train with --reset zero",
             )
         return self._graph()
@@ -99,8 +99,6 @@ class _FramesLowering(LavaLowering):
                 self._refuse(op, f"reset {op.reset.name.lower()}")
             if op.fraction != FRACTION_MAX:
                 self._refuse(op, f"{op.fraction} fraction bits")
-            if int(op.decay.min()) != int(op.decay.max()) or int(op.decay.min()) < 1:
-                self._refuse(op, "decays that differ or are 0")
             largest = max(abs(number) for number in self._ranges[op.input])
             if largest >= _CURRENT_LIMIT:
                 self._refuse(op, f"currents up to {largest:,}, {_CURRENT_LIMIT:,} and more")
@@ -148,12 +146,13 @@ class _FramesLowering(LavaLowering):
 
     def _stateful(self, op: StatefulLIF) -> None:
         latency, width = self._connect(op.input, op.name, "a_in"), self._width[op.out]
-        parameters = {"dv": DECAY_UNITY - DECAY_STEP * int(op.decay[0]), "first": 1 + latency}
+        decays = (DECAY_UNITY - DECAY_STEP * spread(op.decay, width)).astype(np.int32)
         tensors = {
+            "dv": self._arrays.add(f"{op.name}.dv", decays),
             "theta": self._arrays.add(f"{op.name}.threshold", spread(op.threshold, width).astype(np.int32)),
             "bias": self._arrays.add(f"{op.name}.bias", spread(op.bias, width).astype(np.int32)),
         }
-        self._add_process(LavaProcess(op.name, "PersistentLIF", latency, parameters, tensors))
+        self._add_process(LavaProcess(op.name, "PersistentLIF", latency, {"first": 1 + latency}, tensors))
         self._signals[op.out] = LavaSignal((f"{op.name}.s_out",), latency)
 
     def _output(self, op: FrameOutput) -> None:

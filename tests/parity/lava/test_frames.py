@@ -24,12 +24,12 @@ from tests.support.frame_programs import random_frames, smallest_frames, weights
 from tests.support.patience import patience
 
 
-def population(name, source, channels, rng, decay):
+def population(name, source, channels, rng, decays):
     return StatefulLIF(
         name,
         source,
         name,
-        np.full(channels, decay, np.int32),
+        rng.choice(decays, channels).astype(np.int32),
         np.rint(64 * 200 * rng.uniform(0.5, 2, channels)).astype(np.int32),
         np.rint(64 * 200 * rng.normal(0, 0.2, channels)).astype(np.int32),
         Reset.ZERO,
@@ -45,13 +45,13 @@ def network(seed, *, summed=True, kernel=(2, 2)):
         (
             Frames("frames", "frames", (2, 8, 8)),
             Conv("conv", "frames", "conv", weights(rng, 4, 1, 3, 3), (2, 8, 8), (1, 1), (1, 1), groups=2),
-            population("lif", "conv", 4, rng, int(rng.integers(1, 257))),
+            population("lif", "conv", 4, rng, [0, 1, 77, 230, 256]),
             pool,
             Linear("linear", "pool", "linear", weights(rng, pool.channels, 10)),
             Linear("skip", "frames", "skip", weights(rng, 128, 10)),
             Add("add", "linear", "skip", "add"),
             Saturate("saturate", "add", "saturate"),
-            population("last", "saturate", 10, rng, 256),
+            population("last", "saturate", 10, rng, [256]),
             FrameOutput("output", "last", "output", summed),
         ),
     )

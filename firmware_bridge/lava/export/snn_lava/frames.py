@@ -64,15 +64,17 @@ class PyFrameSource(PyLoihiProcessModel):
 
 
 class PersistentLIF(ThresholdLIF):
-    """``ThresholdLIF`` whose membrane lives on until the next sequence begins.
+    """``ThresholdLIF`` with a decay per neuron, whose membrane lives on until the next sequence begins.
 
     Args:
         first: Timestep at which the first frame arrives here.
-        **neuron: ``theta``, ``bias``, ``dv`` and ``name`` of `ThresholdLIF`.
+        dv: Decays of the membranes, in 1/4096, int32 ``[n]``.
+        **neuron: ``theta``, ``bias`` and ``name`` of `ThresholdLIF`.
     """
 
-    def __init__(self, *, first: int, **neuron: object) -> None:
-        super().__init__(reset_interval=1, reset_offset=1, **neuron)  # which no timestep meets
+    def __init__(self, *, first: int, dv: np.ndarray, **neuron: object) -> None:
+        super().__init__(dv=0, reset_interval=1, reset_offset=1, **neuron)  # which no timestep meets
+        self.dv = Var(shape=dv.shape, init=dv)
         self.first = Var(shape=(1,), init=first)
 
 
@@ -82,6 +84,7 @@ class PersistentLIF(ThresholdLIF):
 class PyPersistentLIF(PyThresholds):
     """Forgets where a sequence begins."""
 
+    dv: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=13)
     first: np.ndarray = LavaPyType(np.ndarray, np.int64)
 
     def run_spk(self) -> None:
