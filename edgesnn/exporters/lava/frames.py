@@ -42,6 +42,8 @@ WEIGHTS_MAX = 2**24
 #: Exclusive bound of a current: 64 of it must fit Loihi's 24 bits.
 _CURRENT_LIMIT = 2**17
 _WEIGHT_MAX = 127
+#: Inputs of a convolution that are unrolled together.
+_ROWS = 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -141,8 +143,7 @@ class _FramesLowering(LavaLowering):
         self._signals[op.out] = LavaSignal((f"{op.name}.a_out",), latency + 1)
 
     def _pool(self, op: SumPool) -> None:
-        ones = np.eye(self._width[op.input], dtype=np.int64)[None, :, None]
-        self._pools[op.out] = _Pool(op.input, sum_pool(ones, op)[0, :, 0])
+        self._pools[op.out] = _Pool(op.input, _unrolled(op))
 
     def _stateful(self, op: StatefulLIF) -> None:
         latency, width = self._connect(op.input, op.name, "a_in"), self._width[op.out]
@@ -178,5 +179,17 @@ def _matrix(op: Linear | Conv) -> npt.NDArray[np.int64]:
     """Weights ``[in, out]``."""
     if isinstance(op, Linear):
         return op.weight.astype(np.int64)
-    ones = np.eye(int(np.prod(op.shape)), dtype=np.int64)[None, :, None]
-    return conv_currents(ones, op, 1)[0, :, 0]
+    return _unrolled(op)
+
+
+def _unrolled(op: Conv | SumPool) -> npt.NDArray[np.int64]:
+    """What an op makes of each of its inputs alone, ``[in, out]``."""
+    width = int(np.prod(op.shape))
+    made = np.empty((width, op.channels), np.int64)
+    for start in range(0, width, _ROWS):
+        rows = min(_ROWS, width - start)
+        alone = np.zeros((1, rows, 1, width), np.int8)
+        alone[0, np.arange(rows), 0, np.arange(start, start + rows)] = 1
+        part = sum_pool(alone, op) if isinstance(op, SumPool) else conv_currents(alone, op, 1)
+        made[start : start + rows] = part[0, :, 0]
+    return made

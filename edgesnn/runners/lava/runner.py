@@ -92,7 +92,7 @@ class LavaRunner(HostRunner):
         forms = FORMS[1:] if bundle.reads_frames else FORMS
         form = options.address or forms[0]
         if form not in forms:
-            raise UsageError(f"Lava has no form '{form}' of this network", limit=", ".join(forms))
+            raise UsageError(f"Lava has no form '{form}'", limit=", ".join(forms))
         self.close()
         files = _checked_files(bundle)
         environment = lava_environment.find()
