@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 
+from edgesnn.record.budgets import BUDGETS
 from edgesnn.record.model import Parity, RunRecord
-from edgesnn.record.quantities import BUDGETS, Kind
+from edgesnn.record.quantities import Kind
 from edgesnn.record.verdicts import Budget
 from edgesnn.reports.html.charts.svg import line, rect, table
 from edgesnn.reports.html.markup import Child, Safe, element, enclosed, near, part

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edgesnn.record.quantities import QUANTITIES, Kind, budget_on
+from edgesnn.record.budgets import budget_on
+from edgesnn.record.quantities import QUANTITIES, Kind
 from edgesnn.reports.comparing.result import Key
 from edgesnn.reports.history import LONGEST, cuts
 from edgesnn.reports.html.charts.envelope import of_series
