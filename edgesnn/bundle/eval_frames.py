@@ -49,12 +49,13 @@ class EvalFrames:
         """The first windows; all where there are fewer."""
         return self._chosen(np.arange(min(windows, len(self))))
 
+    def drawn(self) -> EvalFrames:
+        """The windows in an order drawn once and for all: the first of them are a fair sample."""
+        return self._chosen(np.random.default_rng(_SEED).permutation(len(self)))
+
     def kept(self) -> EvalFrames:
-        """As many windows as a bundle may hold, drawn once and for all where there are more."""
-        each = self.length * self.frames.shape[2]
-        most = max(1, EVAL_FRAMES_BYTES // each)
-        order = np.random.default_rng(_SEED).permutation(len(self))
-        return self._chosen(order[:most])
+        """The first windows, as many as a bundle may hold."""
+        return self.first(max(1, EVAL_FRAMES_BYTES // (self.length * self.frames.shape[2])))
 
     def write(self, path: Path) -> None:
         """Write ``eval_frames.npz``; the same windows give the same bytes."""

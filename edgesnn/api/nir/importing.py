@@ -221,5 +221,5 @@ def import_network(
         folded,
         agreement,
         None if frames is None else clipped_share(frames.frames, samples),
-        None if kept is None else EvalFrames(to_samples(kept.frames, samples), kept.labels, decided),
+        None if kept is None else EvalFrames(to_samples(kept.frames, samples), kept.labels, decided).drawn(),
     )

@@ -85,9 +85,9 @@ class DecisionAccuracy:
         return value, (_POINTS * (lost_low - won_high), _POINTS * (lost_high - won_low))
 
     def arrays(self) -> dict[str, npt.NDArray[np.generic]]:
-        """What compares window by window; ``window`` tells windows apart by their frames."""
+        """What compares window by window; ``id`` tells windows apart by their frames."""
         named: dict[str, npt.NDArray[np.generic] | None] = {
-            "window": np.array([zlib.crc32(one.tobytes()) for one in self.held_out.frames], np.uint32),
+            "id": np.array([zlib.crc32(one.tobytes()) for one in self.held_out.frames], np.uint32),
             "decided": self.decided,
             "hits": self.right,
             "float_hits": self.float_right,
