@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import Field, JsonValue, model_validator
 
 from edgesnn.record.base import Part, Sha256
+from edgesnn.record.cascade import WakeNetwork
 from edgesnn.record.counts import Activity, Energy
 from edgesnn.record.power import Power
 from edgesnn.record.quantities import Kind, Quantity
@@ -169,6 +170,7 @@ class RunRecord(Part):
         default=None, description="Whole answers, where they were asked for."
     )
     interleaving: Interleaving | None = Field(default=None, description="The A/B session it is half of.")
+    cascade: WakeNetwork | None = Field(default=None, description="The wake network in front of it.")
     reference: Reference | None = Field(default=None, description="A reference model beside it.")
 
     @model_validator(mode="after")
