@@ -17,7 +17,7 @@ from edgesnn.profiler.power.evaluation import PowerResult
 from edgesnn.profiler.quantities import accuracy_quantities, generation_quantities, latency_quantities
 from edgesnn.profiler.results import Absent, AccuracyResult
 from edgesnn.profiler.setting import Setting, Subject, workload_ids
-from edgesnn.profiler.steps import TimedSession
+from edgesnn.profiler.steps import SessionSteps, TimedSession
 from edgesnn.profiler.windows import SessionWindows
 from edgesnn.record.quantities import Kind, Quantities
 from edgesnn.record.steps import TOKENS
@@ -25,7 +25,7 @@ from edgesnn.record.timing import Generation
 from edgesnn.runners.base import Capability
 
 
-class TokenSteps:
+class TokenSteps(SessionSteps):
     """The steps of a language model (`SessionSteps`).
 
     Args:

@@ -30,6 +30,12 @@ class FrameInput(Part):
     outputs: int = Field(ge=1, description="Outputs of a frame.")
     decision_frames: int | None = Field(description="Frames of a decision; null where nobody said.")
 
+    def sentence(self) -> str:
+        """What a network reads and gives, in a few words."""
+        shape = " x ".join(str(size) for size in self.shape)
+        length = "" if self.decision_frames is None else f", {self.decision_frames} of them a decision"
+        return f"frames of {shape}{length}, {self.outputs:,} outputs"
+
 
 class Model(Part):
     """The model that ran."""

@@ -80,6 +80,15 @@ class _Pair(NamedTuple):
     trials: FloatArray
 
 
+class _Drawn(NamedTuple):
+    """What a meter is needed for, each with how it was taken."""
+
+    answer_energy: tuple[_Pair, str]
+    wake_power: tuple[_Pair, str]
+    answers_power: tuple[_Pair, str]
+    power: tuple[_Pair, str]
+
+
 def wake_network(wake: MeasuredWake, cascade: Cascade) -> WakeNetwork:
     """The wake network as a record keeps it."""
     found = _wakes(wake.accuracy, cascade.background)
@@ -150,10 +159,10 @@ def cascade_quantities(
     drawn = _powers(wake, timed, cascade, answers, power, rate=rate)
     if isinstance(drawn, Absent):
         return shares | missing([f"cascade.{name}" for name in _POWERS], drawn.reason)
-    for name, (pair, how) in drawn.items():
+    for name, (pair, how) in drawn._asdict().items():
         shares[f"cascade.{name}"] = _known(name, pair, how, kind)
     name = "cascade.battery_life"
-    return shares | {name: battery_life(drawn["power"][0].value, cell, kind, name)}
+    return shares | {name: battery_life(drawn.power[0].value, cell, kind, name)}
 
 
 def _powers(
@@ -164,7 +173,7 @@ def _powers(
     power: PowerResult | Absent,
     *,
     rate: _Pair,
-) -> dict[str, tuple[_Pair, str]] | Absent:
+) -> _Drawn | Absent:
     """Energy of an answer and the powers, each with how it was taken; or why there are none."""
     if answers is None:
         return Absent(NO_ANSWERS)
@@ -195,12 +204,12 @@ def _powers(
     always = _Pair(*always_on_power(listening, cascade.frames_per_second, frame_s))
     together = _Pair(always.value + added.value, always.trials + added.trials)
     n = len(seconds)
-    return {
-        "answer_energy": (energy, f"mean power above idle for the mean time of {n} answers"),
-        "wake_power": (always, f"{cascade.frames_per_second:g} frames a second, idle between them"),
-        "answers_power": (added, "energy of an answer above idle, times answers an hour"),
-        "power": (together, "wake network always on, and its answers, on one device"),
-    }
+    return _Drawn(
+        answer_energy=(energy, f"mean power above idle for the mean time of {n} answers"),
+        wake_power=(always, f"{cascade.frames_per_second:g} frames a second, idle between them"),
+        answers_power=(added, "energy of an answer above idle, times answers an hour"),
+        power=(together, "wake network always on, and its answers, on one device"),
+    )
 
 
 def _budget(power: PowerResult | Absent) -> PowerBudget | Absent:

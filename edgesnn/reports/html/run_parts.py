@@ -58,13 +58,10 @@ def run_facts(record: RunRecord) -> Safe:
 
 def _network(model: Model) -> str:
     """What a network reads, in one line."""
-    read = model.frames
-    if read is None:
-        vocabulary = "absent" if model.vocab_size is None else f"{model.vocab_size:,}"
-        return f"T = {model.timesteps}, context {model.context_window}, V = {vocabulary}"
-    shape = " x ".join(str(size) for size in read.shape)
-    length = "" if read.decision_frames is None else f", {read.decision_frames} of them a decision"
-    return f"frames of {shape}{length}, {read.outputs:,} outputs"
+    if model.frames is not None:
+        return model.frames.sentence()
+    vocabulary = "absent" if model.vocab_size is None else f"{model.vocab_size:,}"
+    return f"T = {model.timesteps}, context {model.context_window}, V = {vocabulary}"
 
 
 def budget_cards(record: RunRecord) -> Safe | None:
