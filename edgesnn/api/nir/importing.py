@@ -14,6 +14,7 @@ import numpy.typing as npt
 from edgesnn import plugins
 from edgesnn.api.options import Progress, silent
 from edgesnn.bundle.bundle import Bundle
+from edgesnn.bundle.eval_frames import EvalFrames
 from edgesnn.bundle.frames import FramesBundleSource, write_frames_bundle
 from edgesnn.errors import EdgesnnError, OutputError, UsageError
 from edgesnn.exporters.base import Exporter
@@ -81,6 +82,7 @@ class ImportedNetwork:
         folded: The integer program, its proof, and what rounding did.
         agreement: The float network against the program on the calibration set; None without one.
         clipped: Share of the calibration set's values that samples cannot say, 0..1; None without one.
+        held_out: The windows that travel in the bundle, with what the float network decided; None without.
 
     Examples:
         >>> network = edgesnn.import_network("wake.nir", edgesnn.ImportOptions("snntorch", reset="zero"))
@@ -95,6 +97,7 @@ class ImportedNetwork:
     folded: Folded
     agreement: ImportAgreement | None
     clipped: float | None
+    held_out: EvalFrames | None = None
 
     @property
     def program(self) -> Program:
@@ -170,7 +173,7 @@ class ImportedNetwork:
         facts = {key: report[key] for key in ("nir_version", "rules")}
         cost = {key: report[key] for key in ("layers", "agreement")}
         return write_frames_bundle(
-            FramesBundleSource(self.name, self.program, facts, cost),
+            FramesBundleSource(self.name, self.program, facts, cost, self.held_out),
             target,
             exporters,
             overwrite=overwrite,
@@ -212,6 +215,7 @@ def import_network(
     options: ImportOptions,
     *,
     calibration: str | os.PathLike[str] | None = None,
+    held_out: str | os.PathLike[str] | None = None,
     on_progress: Progress = silent,
 ) -> ImportedNetwork:
     """Make an integer program of a network that another library wrote as NIR.
@@ -221,6 +225,8 @@ def import_network(
         options: What it does not say.
         calibration: An ``.npz`` with ``frames`` ``[n, frames, *shape]`` and, for the task's accuracy,
             ``labels`` ``[n]``. The float network and the program are compared on it.
+        held_out: Another such file, whose windows travel in the bundle; those of ``calibration`` where it is
+            None. `profile_bundle` times them and scores them against what the float network decided.
         on_progress: Told what happens.
 
     Returns:
@@ -229,7 +235,7 @@ def import_network(
     Raises:
         MissingExtraError: h5py is not installed.
         NetworkError: The file cannot become an integer program; every reason at once.
-        FramesError: The calibration set is unusable.
+        FramesError: A set of frames is unusable.
         UsageError: The options contradict each other or the source.
 
     Examples:
@@ -254,9 +260,12 @@ def import_network(
     samples = samples_for(frames, options.input_scale)
     on_progress("folding", 0, 1)
     folded = fold(graph, rules, samples, options.readout)
-    agreement = None
+    agreement, decided, kept = None, None, frames
     if frames is not None:
-        agreement = compare(graph, rules, folded, samples, frames, on_progress=on_progress)
+        agreement, decided = compare(graph, rules, folded, samples, frames, on_progress=on_progress)
+    if held_out is not None:
+        kept = read_calibration(Path(held_out), graph.shapes[graph.input])
+        decided = compare(graph, rules, folded, samples, kept, on_progress=on_progress)[1]
     return ImportedNetwork(
         source.name.removesuffix(".nir"),
         graph,
@@ -265,4 +274,5 @@ def import_network(
         folded,
         agreement,
         None if frames is None else clipped_share(frames.frames, samples),
+        None if kept is None else EvalFrames(to_samples(kept.frames, samples), kept.labels, decided).drawn(),
     )

@@ -81,6 +81,14 @@ def import_(
             rich_help_panel=_INPUT,
         ),
     ] = None,
+    held_out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Another such .npz, whose windows travel in the bundle to be timed and scored.",
+            show_default="the calibration set",
+            rich_help_panel=_INPUT,
+        ),
+    ] = None,
     readout: Annotated[
         str,
         typer.Option(help="What comes out of the last spikes: counts or spikes.", rich_help_panel=_INPUT),
@@ -122,7 +130,9 @@ def import_(
             def tell(stage: str, done: int, total: int) -> None:
                 progress.update(task, description=stage, completed=done, total=total)
 
-            network = import_network(file, options, calibration=calibration, on_progress=tell)
+            network = import_network(
+                file, options, calibration=calibration, held_out=held_out, on_progress=tell
+            )
             chosen = [] if formats is None else [part.strip() for part in formats.split(",") if part.strip()]
             if formats is not None and not chosen:
                 raise UsageError("--format names no format", remedy="see: edgesnn list exporters")

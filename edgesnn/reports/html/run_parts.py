@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 
-from edgesnn.record.model import Parity, RunRecord
-from edgesnn.record.quantities import BUDGETS, Kind
+from edgesnn.record.budgets import BUDGETS
+from edgesnn.record.model import Model, Parity, RunRecord
+from edgesnn.record.quantities import GROUPS, Kind, Quantity, QuantityGroup
+from edgesnn.record.steps import StepWords
 from edgesnn.record.verdicts import Budget
 from edgesnn.reports.html.charts.svg import line, rect, table
 from edgesnn.reports.html.markup import Child, Safe, element, enclosed, near, part
@@ -47,11 +49,19 @@ def run_facts(record: RunRecord) -> Safe:
             ("engine", f"{device.engine} {device.engine_version}, {threads}"),
             ("profile", str(record.profile.get("name", "absent"))),
             ("program", element("code", model.program_hash[:12])),
-            ("network", f"T = {model.timesteps}, context {model.context_window}, V = {model.vocab_size:,}"),
+            ("network", _network(model)),
             ("commit", [element("code", commit[:12]), dirty] if commit else "absent"),
             ("measured", f"{moment(record.started)}, {number(record.seconds)} s"),
         ]
     )
+
+
+def _network(model: Model) -> str:
+    """What a network reads, in one line."""
+    if model.frames is not None:
+        return model.frames.sentence()
+    vocabulary = "absent" if model.vocab_size is None else f"{model.vocab_size:,}"
+    return f"T = {model.timesteps}, context {model.context_window}, V = {vocabulary}"
 
 
 def budget_cards(record: RunRecord) -> Safe | None:
@@ -59,6 +69,37 @@ def budget_cards(record: RunRecord) -> Safe | None:
     found = [b for b in record.budgets if b.limit is not None or b.quantity.value is not None]
     gated = sorted(found, key=lambda b: (not b.required, b.limit is None))
     return element("ul", [_card(b, record) for b in gated], class_="cards") if gated else None
+
+
+def cascade_part(record: RunRecord) -> Child:
+    """The wake network in front of a language model, and what both draw together."""
+    wake = record.cascade
+    if wake is None:
+        return None
+    rows = [
+        [row.label, value_with_interval(found), element("span", _why(found), class_="ends")]
+        for row in GROUPS[QuantityGroup.CASCADE]
+        if (found := record.quantities.get(row.name)) is not None
+    ]
+    heard = None
+    if wake.events is not None and wake.others is not None:
+        heard = (
+            f"{wake.events_heard:,} of {wake.events:,} windows with an event and {wake.others_heard:,} of "
+            f"{wake.others:,} others"
+        )
+    about: list[tuple[str, Child]] = [
+        ("wake network", wake.name),
+        ("program", element("code", wake.program_hash[:12])),
+        ("frames", f"{number(wake.frames_per_second)} a second"),
+        ("events", f"{number(wake.events_per_hour)} an hour"),
+        ("wakes", heard),
+    ]
+    head = ("quantity", "value", "how, or why not")
+    return [facts(about), table(head, rows, caption="wake network, and the answers that it asks for")]
+
+
+def _why(found: Quantity) -> str:
+    return found.reason or found.how or ""
 
 
 def quantities_table(record: RunRecord) -> Safe:
@@ -128,7 +169,7 @@ def engines_table(record: RunRecord) -> Safe | None:
     return table(head, rows, caption="forward pass of other engines, alternating windows") if rows else None
 
 
-def parity_text(parity: Parity | None) -> Safe | None:
+def parity_text(parity: Parity | None, words: StepWords) -> Safe | None:
     """Whether the bits are golden's."""
     if parity is None:
         return None
@@ -136,8 +177,8 @@ def parity_text(parity: Parity | None) -> Safe | None:
     return element(
         "p",
         badge("PASS" if parity.mismatches == 0 else "FAIL"),
-        f" {parity.mismatches:,} of {parity.logits_compared:,} integer logits differ from golden's, "
-        f"over {parity.tokens:,} tokens ({parity.text}). "
+        f" {parity.mismatches:,} of {parity.logits_compared:,} integer {words.outputs} differ from golden's, "
+        f"over {parity.tokens:,} {words.step}s ({parity.text}). "
         f"Mismatches by form: {forms or 'none compared'}.",
         f" First layer that differs: {parity.worst_layer}." if parity.worst_layer else None,
     )
