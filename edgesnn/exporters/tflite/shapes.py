@@ -90,18 +90,9 @@ def pad_front(graph: TfliteGraph, value: Tensor, axis: int, count: int) -> Tenso
 
 
 def matmul(graph: TfliteGraph, left: Tensor, right: Tensor, *, transposed: bool = False) -> Tensor:
-    """The matrix product over the last two axes; with ``transposed`` the right side is taken transposed.
-
-    Over one row it is an outer product, and written as one: there, with several sequences side by side, XNNPACK (in
-    LiteRT 2.3.0) now and then multiplies by what its memory held before.
-    """
+    """The matrix product over the last two axes; with ``transposed`` the right side is taken transposed."""
     width = right.shape[-2] if transposed else right.shape[-1]
     shape = (*left.shape[:-1], width)
-    if left.shape[-1] == 1:
-        if transposed:
-            rank = len(right.shape)
-            right = transpose(graph, right, (*range(rank - 2), rank - 1, rank - 2))
-        return graph.op("MUL", [left, right], shape, table="MulOptions", fusedActivationFunction=0)
     return graph.op(
         "BATCH_MATMUL", [left, right], shape, table="BatchMatMulOptions", adjX=False, adjY=transposed
     )
@@ -110,8 +101,8 @@ def matmul(graph: TfliteGraph, left: Tensor, right: Tensor, *, transposed: bool 
 def split_sizes(graph: TfliteGraph, value: Tensor, sizes: list[int], axis: int) -> list[Tensor]:
     """Parts of a value with given sizes along an axis.
 
-    Unequal parts are one STRIDED_SLICE each: XNNPACK executes no SPLIT_V, and LiteRT knows the sizes that SLICE
-    makes only once it runs, so that nothing behind it has memory before.
+    Unequal parts are one STRIDED_SLICE each: XNNPACK executes no SPLIT_V, and LiteRT knows the sizes that
+    SLICE makes only once it runs, so that nothing behind it has memory before.
     """
     if len(set(sizes)) == 1:
         return split(graph, value, len(sizes), axis)

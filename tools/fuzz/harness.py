@@ -1,0 +1,49 @@
+"""What a harness is, and all of them by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(slots=True)
+class Subject:
+    """One parser, ready to be fed.
+
+    Attributes:
+        seeds: Right inputs, made by the project's own writers.
+        run: Takes an input: it reads it and uses what it got. It may raise an `EdgesnnError` and nothing else.
+        fix: Makes checksums right again after an edit, or None.
+        allowed: Other errors that are an answer there, such as a refusal of the server.
+    """
+
+    seeds: Sequence[bytes]
+    run: Callable[[bytes], Any]
+    fix: Callable[[bytes], bytes] | None = None
+    allowed: tuple[type[Exception], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Harness:
+    """How to get a parser.
+
+    Attributes:
+        open: Makes it, with a folder of its own.
+        share: Inputs for every hundred of a whole run: less where one costs the start of a process.
+    """
+
+    open: Callable[[Path], Subject]
+    share: int = field(default=100)
+
+
+def all_harnesses() -> dict[str, Harness]:
+    """Every harness by name."""
+    from tools.fuzz import files, models, native, wires
+
+    found: dict[str, Harness] = {}
+    for module in (files, models, wires, native):
+        assert not found.keys() & module.HARNESSES.keys()
+        found |= module.HARNESSES
+    return found
