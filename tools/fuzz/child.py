@@ -2,8 +2,8 @@
 
     python -m tools.fuzz.child NAME SEED FROM TO PLACE
 
-PLACE is a file of 8 bytes that holds the number of the input at work, so that whoever watches knows which one it was when
-this process dies or hangs. A line of JSON goes to stdout for every finding, and one at the end.
+PLACE is a file of 8 bytes that holds the number of the input at work, so that whoever watches knows which one
+it was when this process dies or hangs. A line of JSON goes to stdout for every finding, and one at the end.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from edgesnn.errors import EdgesnnError, InternalError
-from tools.fuzz.harness import Subject, all_harnesses
+from tools.fuzz.harness import Subject, harness
 from tools.fuzz.mutate import mutated
 
 #: Memory that one input may cost, bytes.
@@ -73,7 +73,7 @@ def main() -> int:
     with open(place, "r+b") as file:
         at = mmap.mmap(file.fileno(), 8)
     with tempfile.TemporaryDirectory(prefix="edgesnn-fuzz-", dir=_fast_folder()) as folder:
-        subject = all_harnesses()[name].open(Path(folder))
+        subject = harness(name).open(Path(folder))
         for seed_input in subject.seeds:  # what is right must be read, or all that follows says nothing
             outcome, what = tried(subject, seed_input)
             if outcome != "taken":

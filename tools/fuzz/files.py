@@ -17,8 +17,6 @@ from edgesnn.config import load_toml
 from edgesnn.meters.base import Block, Loss
 from edgesnn.meters.calibration.points import _load
 from edgesnn.meters.files.recording import Recorder, Recording
-from edgesnn.meters.samples.accuracy import MeterAccuracy
-from edgesnn.meters.scpi.models import ScpiModel
 from edgesnn.npz import arrays_from
 from edgesnn.profiler.budgets.profile import load_profile
 from edgesnn.record.files import read_record
@@ -125,7 +123,9 @@ def _read_recording(path: Path) -> None:
 
 
 def _traces(made: Path) -> list[bytes]:
-    nordic = "Timestamp(ms),Current(uA),D0-D7\n" + "".join(f"{k * 0.01:.2f},27.5,00000001\n" for k in range(30))
+    nordic = "Timestamp(ms),Current(uA),D0-D7\n" + "".join(
+        f"{k * 0.01:.2f},27.5,00000001\n" for k in range(30)
+    )
     german = "time [s];current [mA];voltage [V]\n" + "".join(f"0,{k:03};27,1;3,700\n" for k in range(30))
     dated = "Wall-clock time,Current (A)\n" + "".join(f"2026-01-01T00:00:{k:02},0.02\n" for k in range(30))
     return [(JOULESCOPE + rows(30)).encode(), nordic.encode(), german.encode("utf-16"), dated.encode()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ class Subject:
 
     Attributes:
         seeds: Right inputs, made by the project's own writers.
-        run: Takes an input: it reads it and uses what it got. It may raise an `EdgesnnError` and nothing else.
+        run: Reads an input and uses what it got. It may raise an `EdgesnnError` and nothing else.
         fix: Makes checksums right again after an edit, or None.
         allowed: Other errors that are an answer there, such as a refusal of the server.
     """
@@ -40,10 +41,17 @@ class Harness:
 
 def all_harnesses() -> dict[str, Harness]:
     """Every harness by name."""
-    from tools.fuzz import files, models, native, wires
+    return {name: harness for module in _MODULES for name, harness in _of(module).items()}
 
-    found: dict[str, Harness] = {}
-    for module in (files, models, wires, native):
-        assert not found.keys() & module.HARNESSES.keys()
-        found |= module.HARNESSES
+
+def harness(name: str) -> Harness:
+    """One of them; what the others need is not imported."""
+    return next(_of(module)[name] for module in _MODULES if name in _of(module))
+
+
+def _of(module: str) -> dict[str, Harness]:
+    found: dict[str, Harness] = importlib.import_module(f"tools.fuzz.{module}").HARNESSES
     return found
+
+
+_MODULES = ("files", "wires", "native", "models", "students")

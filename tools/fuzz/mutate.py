@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import struct
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -55,48 +56,44 @@ def mutated(seeds: Sequence[bytes], seed: int, number: int, fix: Fix | None = No
 
 
 def _edited(data: bytes, rng: random.Random, seeds: Sequence[bytes]) -> bytes:
-    size = len(data)
-    at = rng.randrange(size + 1)
-    to = min(size, at + rng.choice((0, 1, 2, 4, 8, 16, 64, 512)))
-    kind = rng.randrange(12)
-    if kind == 0 and size:
-        at = rng.randrange(size)
-        return data[:at] + bytes((data[at] ^ 1 << rng.randrange(8),)) + data[at + 1 :]
-    if kind == 1 and size:
-        at = rng.randrange(size)
-        return data[:at] + rng.randbytes(1) + data[at + 1 :]
-    if kind == 2:
-        return data[:at]
-    if kind == 3:
-        return data[:at] + data[to:]
-    if kind == 4:
-        return data[:to] + data[at:]
-    if kind == 5:
+    """One edit of raw bytes: what stands from ``at`` to ``to`` is replaced."""
+    at = rng.randrange(len(data) + 1)
+    to = min(len(data), at + rng.choice((0, 1, 2, 4, 8, 16, 64, 512)))
+    kind = rng.randrange(11)
+    new = b""
+    if kind == 0:  # one bit
+        to, new = at + 1, bytes(one ^ 1 << rng.randrange(8) for one in data[at : at + 1])
+    elif kind == 1:  # one byte
+        to, new = at + 1, rng.randbytes(1)
+    elif kind == 2:  # the rest is missing
+        to = len(data)
+    elif kind == 3:  # twice
+        new = data[at:to] * 2
+    elif kind == 4:  # a piece of another input
         other = rng.choice(seeds)
         begin = rng.randrange(len(other) + 1)
-        return data[:at] + other[begin : begin + rng.choice((1, 4, 16, 64, 1024))] + data[to:]
-    if kind == 6:
-        return data[:at] + rng.randbytes(rng.choice((1, 2, 4, 16, 64))) + data[to:]
-    if kind == 7:
-        return data[:at] + rng.choice(WORDS).encode("utf-8", "surrogatepass") + data[to:]
-    if kind == 8:
+        new = other[begin : begin + rng.choice((1, 4, 16, 64, 1024))]
+    elif kind == 5:
+        new = rng.randbytes(rng.choice((1, 2, 4, 16, 64)))
+    elif kind == 6:
+        new = rng.choice(WORDS).encode("utf-8", "surrogatepass")
+    elif kind == 7:
         return _with_other_digits(data, rng)
-    width, order = rng.choice((1, 2, 4, 8)), rng.choice("<>")
-    if kind in (9, 10):  # a number of the format's own width, in its place
+    elif kind in (8, 9):  # a number of the format's own width, in its place
+        width = rng.choice((1, 2, 4, 8))
         at -= at % width
-    packed = struct.pack(f"{order}Q", rng.choice(NUMBERS))
-    packed = packed[:width] if order == "<" else packed[8 - width :]
-    return data[:at] + packed + data[at + width :]
+        to = at + width
+        number = struct.pack("<Q", rng.choice(NUMBERS))[:width]
+        new = number if rng.random() < 0.5 else number[::-1]
+    return data[:at] + new + data[to:]
 
 
 def _with_other_digits(data: bytes, rng: random.Random) -> bytes:
     """One run of digits replaced by another number."""
-    starts = [i for i in range(len(data)) if data[i : i + 1].isdigit() and not data[i - 1 : i].isdigit()]
-    if not starts:
+    runs = [found.span() for found in re.finditer(rb"\d+", data)]
+    if not runs:
         return data
-    at = end = rng.choice(starts)
-    while data[end : end + 1].isdigit():
-        end += 1
+    at, end = rng.choice(runs)
     return data[:at] + str(rng.choice((*NUMBERS, -1, 10**400))).encode() + data[end:]
 
 

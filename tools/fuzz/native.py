@@ -6,7 +6,6 @@ A sanitizer's complaint ends the process: that is the finding. Without a C compi
 from __future__ import annotations
 
 import os
-
 import select
 import shutil
 import struct
@@ -38,7 +37,9 @@ class Finding(Exception):
 class Fed:
     """A sanitized program that is started again after each end that it has a right to."""
 
-    def __init__(self, command: list[str], stdin: int = subprocess.PIPE, right_ends: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self, command: list[str], stdin: int = subprocess.PIPE, right_ends: tuple[int, ...] = ()
+    ) -> None:
         self._command, self._right = command, right_ends
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -46,7 +47,8 @@ class Fed:
         """The program at work."""
         if self._process is None or self._process.poll() is not None:
             pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-            self._process = subprocess.Popen(self._command, bufsize=0, **pipes)  # type: ignore[call-overload]
+            env = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0"}  # a leak check of every end takes long
+            self._process = subprocess.Popen(self._command, bufsize=0, env=env, **pipes)  # type: ignore[call-overload]
             assert self._process is not None and self._process.stdout is not None
             os.set_blocking(self._process.stdout.fileno(), False)
         return self._process
@@ -107,7 +109,7 @@ def _engine_sources() -> list[Path]:
 
 
 def _reader(text: bool) -> Harness:
-    """Each input is the seed of a hundred edited files that the C program makes itself, without a checksum in the way."""
+    """Each input is the seed of a hundred files that the C program edits itself, without a checksum."""
 
     def opened(folder: Path) -> Subject:
         own = resources.folder("engine") / "fuzz" / "fuzz_reader.c"
@@ -117,7 +119,9 @@ def _reader(text: bool) -> Harness:
 
         def run(data: bytes) -> None:
             seed = str(int.from_bytes(data[:6].ljust(6, b"\0"), "little"))
-            done = subprocess.run([program, model, seed, str(ROUNDS)], capture_output=True, text=True, check=False)
+            done = subprocess.run(
+                [program, model, seed, str(ROUNDS)], capture_output=True, text=True, check=False
+            )
             if done.returncode != 0:
                 raise Finding(done.stderr[:1500])
 
@@ -161,7 +165,9 @@ def _remote(folder: Path) -> Subject:
         return encode(data[4] % 15, 1, data[20 : 20 + 4096])
 
     def run(data: bytes) -> None:
-        whole = len(data) >= 20 and data[:4] == MAGIC and len(data) == 20 + int.from_bytes(data[12:16], "little")
+        whole = (
+            len(data) >= 20 and data[:4] == MAGIC and len(data) == 20 + int.from_bytes(data[12:16], "little")
+        )
         if data[4:5] == bytes((Command.PLAY,)) or (data[4:5] == bytes((Command.WINDOW,)) and len(data) > 64):
             return
         fed.feed(data)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import struct
 import tempfile
 import threading
@@ -36,7 +35,7 @@ from edgesnn.runners.board.lines import ByteLine
 from edgesnn.runners.board.session import BoardSession, BoardTiming
 from edgesnn.runners.browser.protocol import read_frame, read_hello
 from edgesnn.runners.remote.adb_client import read_line
-from edgesnn.runners.remote.frames import Reply, RemoteFrameReader, encode
+from edgesnn.runners.remote.frames import RemoteFrameReader, Reply, encode
 from edgesnn.runners.remote.link import DeviceLink, Finished
 from edgesnn.runners.remote.state import choose_cpus, gauge_document, read_device
 from edgesnn.server.requests import (
@@ -49,7 +48,7 @@ from edgesnn.server.requests import (
 from tests.support.instruments.virtual import VirtualLink
 from tools.fuzz.harness import Harness, Subject
 
-# Instruments: a whole session of the driver, with what a twin said in one, damaged ----------------------------
+# Instruments: a whole session of a driver, with what a twin said in one, damaged --------------------------
 
 _PIECE = struct.Struct("<HH")
 
@@ -135,7 +134,9 @@ _LOAD = Conditions(square(0.002, 0.090, 0.1))
 def _joulescope(folder: Path) -> Subject:
     """Messages as the maker's driver publishes them; their numbers come from C structures and may be any."""
     message = struct.Struct("<BQII")
-    seed = b"".join(message.pack(signal, 1000 + 2000 * 8 * turn, 2_000_000, 2000) for turn in (0, 1) for signal in (0, 1))
+    seed = b"".join(
+        message.pack(signal, 1000 + 2000 * 8 * turn, 2_000_000, 2000) for turn in (0, 1) for signal in (0, 1)
+    )
 
     def run(data: bytes) -> None:
         join = Join(("current", "voltage"))
@@ -218,7 +219,10 @@ def _board(folder: Path) -> Subject:
 
 def _board_bytes(folder: Path) -> Subject:
     """The frame reader by itself, on raw bytes."""
-    seeds = [encode_frame(0, 0, BoardCommand.HELLO | REPLY, _hello()), encode_frame(7, 3, 5 | REPLY, bytes(300))]
+    seeds = [
+        encode_frame(0, 0, BoardCommand.HELLO | REPLY, _hello()),
+        encode_frame(7, 3, 5 | REPLY, bytes(300)),
+    ]
 
     def run(data: bytes) -> None:
         reader = BoardFrameReader()
@@ -408,10 +412,15 @@ def _child(folder: Path) -> Subject:
 HARNESSES = {
     "ppk2": _meter(Ppk2Meter, lambda: [Ppk2Twin(_LOAD)], Settings(voltage_v=3.7), 3),
     "ina228": _meter(Ina228Meter, lambda: [Ina228Twin(_LOAD)], Settings(), 6),
-    "lpm01a-ascii": _meter(Lpm01aMeter, lambda: [Lpm01aTwin(_LOAD)], Settings(voltage_v=3.3, rate_hz=1000), 4),
+    "lpm01a-ascii": _meter(
+        Lpm01aMeter, lambda: [Lpm01aTwin(_LOAD)], Settings(voltage_v=3.3, rate_hz=1000), 4
+    ),
     "lpm01a": _meter(Lpm01aMeter, lambda: [Lpm01aTwin(_LOAD)], Settings(voltage_v=3.3, rate_hz=20_000), 2),
     "scpi": _meter(
-        ScpiMeter, lambda: [ScpiTwin(_LOAD, m) for m in ("keithley-2450", "keysight-n6705")], Settings(voltage_v=3.3), 6
+        ScpiMeter,
+        lambda: [ScpiTwin(_LOAD, m) for m in ("keithley-2450", "keysight-n6705")],
+        Settings(voltage_v=3.3),
+        6,
     ),
     "joulescope": Harness(_joulescope),
     "battery-gauge": Harness(_gauge),

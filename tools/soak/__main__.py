@@ -3,10 +3,11 @@
     python -m tools.soak [--tokens 1000000] [--minutes 60] [--seed 1] [--folder build/soak]
     python -m tools.soak --replay build/soak/failures/native-swar-12
 
-A round is one random program: text in even rounds, frames in odd ones. Every kernel set of the C engine runs each, the
-targets that take long to open every tenth or less often, in all forms they have. What was counted is written down
-after every round: the same command goes on where it stopped, until so many tokens and frames have been run. A program on
-which a target differs is made small, and lies with its replay command in FOLDER/failures. Exit code 3 where one differs.
+A round is one random program: text in even rounds, frames in odd ones. Every kernel set of the C engine runs
+each of them, targets that take long to open every sixth or less often, in all forms that they have. What was
+counted is written down after every round: the same command goes on where it stopped, until so many tokens and
+frames have been run. A program on which a target differs is made small, and lies with its replay command in
+FOLDER/failures. Exit code 3 where one differs.
 """
 
 from __future__ import annotations

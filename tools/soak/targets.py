@@ -1,4 +1,4 @@
-"""The exact targets of this machine, each as a function from a case to whether all its forms give golden's bits."""
+"""The exact targets of this machine: each says whether all its forms give golden's bits for a case."""
 
 from __future__ import annotations
 

@@ -160,7 +160,7 @@ class LiteRtRunner(HostRunner):
     def _step_row(
         self, model: LiteRtModel, row: int, token: npt.NDArray[np.int32]
     ) -> npt.NDArray[np.float32]:
-        """One token of one sequence: its logits ``[1, vocab]``, in memory of their own if there are others."""
+        """One token of one sequence: its logits float32 ``[1, vocab]``, a copy where there are others."""
         model.inputs[_IDS][...] = token
         if self._batch == 1:  # its state lies where the model reads it
             model.invoke()

@@ -55,7 +55,7 @@ def test_verify_finds_no_mismatch_in_any_form(runner, program):
 
 @pytest.mark.parametrize("shifted", [1, 4, 31, 32])
 def test_any_number_of_shifted_channels_can_be_opened(tmp_path, shifted):
-    """Parts of a value that are not equal once had no size, and their outputs no memory, before the first run."""
+    """Parts of a value that are not equal once had no size, and no memory, before the first run."""
     program = random_program(replace(SHAPE, shifted=shifted), seed=shifted)
     (tmp_path / "tokenizer.json").write_text("{}")
     compiled = Compiled(program, prove(program), (), (), {}, None)
