@@ -187,19 +187,19 @@ def main() -> int:
     given = parser.parse_args()
     if given.replay:
         return replay(given.replay)
-    harnesses = all_harnesses()
-    names = given.only or sorted(harnesses)
-    if unknown := set(names) - harnesses.keys():
-        parser.error(
-            f"no such parser: {', '.join(sorted(unknown))}; there are {', '.join(sorted(harnesses))}"
-        )
+    names = given.only or sorted(all_harnesses())
+    for name in names:
+        try:
+            harness(name)
+        except (StopIteration, KeyError, ImportError):
+            parser.error(f"no such parser: {name}; there are: {', '.join(sorted(all_harnesses()))}")
     if not given.json:
         print(f"seed {given.seed}\n| parser | inputs | taken | refused | findings | seconds | memory, MB |")
         print("|---|---|---|---|---|---|---|")
     states = {}
     for name in names:
         run = Run(name, given.seed, given.folder)
-        run.go(max(1, given.inputs * harnesses[name].share // 100))
+        run.go(max(1, given.inputs * harness(name).share // 100))
         states[name] = state = run.state
         if not given.json:
             kinds = ", ".join(state["findings"]) or "0"

@@ -45,8 +45,12 @@ def all_harnesses() -> dict[str, Harness]:
 
 
 def harness(name: str) -> Harness:
-    """One of them; what the others need is not imported."""
-    return next(_of(module)[name] for module in _MODULES if name in _of(module))
+    """One of them, or ``MODULE:NAME`` for one of elsewhere; what the others need is not imported."""
+    module, _, own = name.rpartition(":")
+    if module:
+        elsewhere: dict[str, Harness] = importlib.import_module(module).HARNESSES
+        return elsewhere[own]
+    return next(_of(one)[name] for one in _MODULES if name in _of(one))
 
 
 def _of(module: str) -> dict[str, Harness]:

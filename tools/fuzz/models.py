@@ -14,6 +14,7 @@ from edgesnn.bundle.signature import SIGNATURE_NAME, require_signer, sign_bundle
 from edgesnn.nir.calibration import CalibrationFrames, read_calibration, samples_for
 from edgesnn.nir.fold import fold as fold_network
 from edgesnn.nir.graph import read_graph
+from edgesnn.nir.probe import probe
 from edgesnn.nir.sources import rules_for
 from edgesnn.program.bounds import prove
 from edgesnn.program.snn_format import from_bytes, to_bytes
@@ -142,6 +143,7 @@ def _nir(folder: Path) -> Subject:
 
     def run(data: bytes) -> None:
         path.write_bytes(data)
+        probe(path)
         fold_network(read_graph(path), rules, samples_for(None, None), "counts")
 
     return Subject(seeds[:1], run)
@@ -164,7 +166,7 @@ HARNESSES = {
     "manifest": Harness(_manifest),
     "onnx": Harness(_onnx, share=20),
     "tflite": Harness(_tflite, share=1),
-    "nir": Harness(_nir),
+    "nir": Harness(_nir, share=2),
     "nir-frames": Harness(_frames),
 }
 if shutil.which("ssh-keygen"):

@@ -229,7 +229,7 @@ class ZipReader:
         """What the directory says, where its members lie one behind the other, up to it."""
         members: dict[str, _Member] = {}
         with zipfile.ZipFile(self._file) as archive:
-            end = archive.infolist()[0].header_offset if archive.infolist() else 0
+            end = 0  # a directory whose numbers lie may give an offset below it
             for info in archive.infolist():
                 if info.header_offset != end:
                     raise zipfile.BadZipFile("a gap")

@@ -177,7 +177,15 @@ class TeacherCache:
             cache._check_files()
             if verify:
                 cache._check_sums()
-        except (KeyError, ValueError, TypeError, AttributeError, EOFError, OSError) as error:
+        except (
+            LookupError,
+            ValueError,
+            TypeError,
+            AttributeError,
+            ArithmeticError,
+            EOFError,
+            OSError,
+        ) as error:
             raise _damaged(directory, f"{type(error).__name__}: {error}") from None
         return cache
 
