@@ -22,9 +22,11 @@ from edgesnn.errors import (
 from edgesnn.meters.base import Loss
 from edgesnn.meters.calibration.points import _load
 from edgesnn.meters.files.recording import Recorder, Recording
+from edgesnn.meters.host.battery import parse_gauge
 from edgesnn.meters.joulescope.join import Join
 from edgesnn.nir import probe as nir_probe
 from edgesnn.runners.browser.protocol import read_hello
+from edgesnn.runners.remote.state import read_device
 from edgesnn.text.tokenizer import load_tokenizer
 from tests.support.artifacts import tiny_tokenizer
 from tests.support.instruments.meter_blocks import block, segment
@@ -192,3 +194,18 @@ def test_a_cache_whose_numbers_fit_nothing_is_refused(tmp_path):
     document["arrays"]["topk_ids"]["shape"] = [4, 2**64]
     with pytest.raises(TrainingError, match="damaged"):
         subject.run(json.dumps(document).encode())
+
+
+def test_numbers_that_no_kernel_and_no_shell_writes_are_none(tmp_path):
+    huge = "9" * 400
+    files = {
+        "/sys/class/thermal/thermal_zone0/temp": huge,
+        "/sys/class/power_supply/b/type": "Battery",
+        "/sys/class/power_supply/b/voltage_now": huge,
+    }
+    state = read_device(files)
+    assert state.temperatures_c == {} and state.battery is not None and state.battery.voltage_v is None
+    gauge = parse_gauge(f"POWER_SUPPLY_STATUS=Full\nPOWER_SUPPLY_VOLTAGE_NOW={huge}\n")
+    assert gauge is not None and gauge.voltage_v is None
+    with pytest.raises(RunnerError, match="did not run a command"):
+        HARNESSES["shell-answers"].open(tmp_path).run(b"[@M@[\nx]@M@]" + b"9" * 5000 + b".#|#")

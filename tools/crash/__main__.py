@@ -5,8 +5,8 @@
 Each command runs to its end once, which says how long it takes. Then it is killed (SIGKILL) at moments spread
 over that time, half of them on top of what a finished run made. After every kill: what was finished is whole;
 the same command runs to its end and what it makes is whole; and nothing of either is left, no process,
-temporary file or folder, shared memory, or a port that is taken. What was done is written down: the same command
-goes on where it stopped. Exit code 3 where something was found.
+temporary file or folder, shared memory, or a port that is taken. What was done is written down: the same
+command goes on where it stopped. Exit code 3 where something was found.
 """
 
 from __future__ import annotations

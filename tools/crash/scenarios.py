@@ -151,18 +151,8 @@ def _answers(process: subprocess.Popen[bytes]) -> bool:
 
 
 _SMALL = (
-    "--vocab-size",
-    "270",
-    "--dim",
-    "8",
-    "--depth",
-    "1",
-    "--num-heads",
-    "2",
-    "--mlp-dim",
-    "8",
-    "--rank",
-    "4",
+    *("--vocab-size", "270", "--dim", "8", "--depth", "1", "--num-heads", "2", "--windows", "2,5"),
+    *("--mlp-dim", "8", "--rank", "4"),
 )
 SCENARIOS = {
     "export": Scenario(

@@ -191,10 +191,13 @@ def _plainer(program: Program) -> Iterator[Program]:
             array = getattr(op, name, None)
             if array is None or not array.any():
                 continue
-            half = array.copy()
-            nonzero = np.flatnonzero(half)
-            half.flat[nonzero[: (len(nonzero) + 1) // 2]] = 0
-            for plain in (np.zeros_like(array), half):
+            nonzero = np.flatnonzero(array)
+            half = len(nonzero) // 2
+            for kept in (nonzero[:0], nonzero[:half], nonzero[half:], nonzero[1:], nonzero[:-1]):
+                plain = np.zeros_like(array)
+                plain.flat[kept] = array.flat[kept]
+                if len(kept) == len(nonzero):
+                    continue
                 changed = replace(op, **{name: plain})
                 yield replace(program, ops=(*program.ops[:index], changed, *program.ops[index + 1 :]))
 
