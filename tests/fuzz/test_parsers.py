@@ -209,3 +209,8 @@ def test_numbers_that_no_kernel_and_no_shell_writes_are_none(tmp_path):
     assert gauge is not None and gauge.voltage_v is None
     with pytest.raises(RunnerError, match="did not run a command"):
         HARNESSES["shell-answers"].open(tmp_path).run(b"[@M@[\nx]@M@]" + b"9" * 5000 + b".#|#")
+
+
+def test_a_cache_whose_manifest_is_nested_too_deeply_is_refused(tmp_path):
+    with pytest.raises(TrainingError, match="damaged"):
+        HARNESSES["teacher-cache"].open(tmp_path).run(b"[" * 100_000)

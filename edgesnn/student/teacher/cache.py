@@ -166,7 +166,7 @@ class TeacherCache:
         try:
             manifest = json.loads(path.read_text(encoding="utf-8"))
             schema = manifest["schema"]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise _damaged(directory, f"{MANIFEST_FILE}: {type(error).__name__}: {error}") from None
         if schema != SCHEMA:
             raise TrainingError(f"'{directory}' has an unknown schema", actual=schema, limit=SCHEMA)
