@@ -12,6 +12,7 @@ import pytest
 
 from edgesnn.chips.description import load_chip
 from edgesnn.errors import (
+    ArtifactError,
     ConfigError,
     MeterProtocolError,
     NetworkError,
@@ -214,3 +215,13 @@ def test_numbers_that_no_kernel_and_no_shell_writes_are_none(tmp_path):
 def test_a_cache_whose_manifest_is_nested_too_deeply_is_refused(tmp_path):
     with pytest.raises(TrainingError, match="damaged"):
         HARNESSES["teacher-cache"].open(tmp_path).run(b"[" * 100_000)
+
+
+@pytest.mark.parametrize("threshold", ["1" + "0" * 400, "NaN", "1e999"])
+def test_a_threshold_of_version_1_that_is_no_float_is_refused(tmp_path, threshold):
+    subject = HARNESSES["v1-metadata"].open(tmp_path)
+    assert b'"spike_threshold": 1.0' in subject.seeds[0]
+    with pytest.raises(ArtifactError, match="is unusable"):
+        subject.run(
+            subject.seeds[0].replace(b'"spike_threshold": 1.0', b'"spike_threshold": ' + threshold.encode())
+        )
