@@ -229,7 +229,9 @@ class ZipReader:
         """What the directory says, where its members lie one behind the other, up to it."""
         members: dict[str, _Member] = {}
         with zipfile.ZipFile(self._file) as archive:
-            end = 0  # a directory whose numbers lie may give an offset below it
+            end = archive.infolist()[0].header_offset if archive.infolist() else 0
+            if end < 0:
+                raise zipfile.BadZipFile("a place below the file")
             for info in archive.infolist():
                 if info.header_offset != end:
                     raise zipfile.BadZipFile("a gap")
