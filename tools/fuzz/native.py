@@ -257,7 +257,7 @@ if shutil.which("gcc"):
     HARNESSES = {
         "c-program-text": _reader(text=True),
         "c-program-frames": _reader(text=False),
-        "c-remote": Harness(_remote, share=20),
+        "c-remote": Harness(_remote, share=5),
         "c-firmware": Harness(_firmware, share=20),
         "c-bridge": Harness(_bridge),
     }
