@@ -54,7 +54,7 @@ def load_toml(path: Path, model: type[ModelT]) -> ModelT:
         raise ConfigError(f"'{path}' is not UTF-8 text") from None
     try:
         data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also what Python says of 5,000 digits
         raise ConfigError(f"'{path}' is not valid TOML", actual=str(error)) from None
     try:
         return model.model_validate_json(json.dumps(data, default=str), strict=True, extra="forbid")

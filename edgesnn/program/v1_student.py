@@ -234,7 +234,7 @@ def _threshold(artifact: StudentArtifact, assumed: list[str]) -> float:
         return THRESHOLD
     value = artifact.metadata["snn_config"]["spike_threshold"]
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not np.isfinite(value) or abs(value) > np.finfo(np.float32).max:
+    if not number or not abs(value) <= float(np.finfo(np.float32).max):  # NaN is not, either
         raise ArtifactError(
             f"'snn_config.spike_threshold' in {METADATA_NAME} of '{artifact.path}' is unusable",
             actual=repr(value),

@@ -17,6 +17,8 @@ ASSISTANT = "<|assistant|>"
 SPECIAL_TOKENS = (END_OF_TEXT, USER, ASSISTANT)
 """Special tokens of our own tokenizers; their ids are their places in this tuple."""
 
+#: Most ids of a tokenizer: a table of them is kept, and the largest known have a quarter of a million.
+IDS_MAX = 1 << 22
 PROMPT_TEMPLATE = USER + "{prompt}" + ASSISTANT
 
 
@@ -184,6 +186,11 @@ def load_tokenizer(path: Path) -> TextTokenizer:
     if not path.is_file():
         raise TextError(f"no tokenizer at '{path.name}'", actual="missing file")
     try:
-        return TextTokenizer(Tokenizer.from_str(path.read_text(encoding="utf-8")))
+        made = TextTokenizer(Tokenizer.from_str(path.read_text(encoding="utf-8")))
     except Exception as error:  # the package raises bare Exception for every malformed file
         raise TextError(f"'{path.name}' is no tokenizer", actual=str(error)[:200]) from None
+    if made.vocab_size > IDS_MAX:
+        raise TextError(
+            f"the tokenizer '{path.name}' has too many ids", actual=made.vocab_size, limit=IDS_MAX
+        )
+    return made

@@ -28,6 +28,7 @@ from edgesnn.nir.calibration import (
 )
 from edgesnn.nir.fold import Folded, Readout, Samples, fold
 from edgesnn.nir.graph import Graph, read_graph
+from edgesnn.nir.probe import probe
 from edgesnn.nir.sources import Rules, rules_for
 from edgesnn.program.program import Program
 from edgesnn.program.snn_format import program_hash, to_bytes
@@ -253,6 +254,8 @@ def import_network(
     if options.input_scale is not None and not 0 < options.input_scale < np.inf:
         raise UsageError("what a sample is worth is a positive number", actual=options.input_scale)
     on_progress("reading", 0, 1)
+    if source.is_file():
+        probe(source)
     graph = read_graph(source, options.input_shape)
     frames: CalibrationFrames | None = None
     if calibration is not None:

@@ -43,9 +43,7 @@ _TYPES = {
     np.dtype(np.int8): schema.TensorType.INT8,
 }
 #: Operators whose int8 form came with version 2.
-_INT8_VERSION_2 = frozenset(
-    {"CONCATENATION", "GATHER", "PAD", "SLICE", "SPLIT", "STRIDED_SLICE", "TRANSPOSE"}
-)
+_INT8_VERSION_2 = frozenset({"CONCATENATION", "GATHER", "PAD", "SPLIT", "STRIDED_SLICE", "TRANSPOSE"})
 
 Shape = tuple[int, ...]
 

@@ -101,18 +101,14 @@ def matmul(graph: TfliteGraph, left: Tensor, right: Tensor, *, transposed: bool 
 def split_sizes(graph: TfliteGraph, value: Tensor, sizes: list[int], axis: int) -> list[Tensor]:
     """Parts of a value with given sizes along an axis.
 
-    Unequal parts are one SLICE each: XNNPACK executes it, and SPLIT_V not.
+    Unequal parts are one STRIDED_SLICE each: XNNPACK executes no SPLIT_V, and LiteRT knows the sizes that
+    SLICE makes only once it runs, so that nothing behind it has memory before.
     """
     if len(set(sizes)) == 1:
         return split(graph, value, len(sizes), axis)
-    rank = len(value.shape)
-    axis %= rank
+    axis %= len(value.shape)
     parts, start = [], 0
     for size in sizes:
-        begin, extent = np.zeros(rank, np.int32), np.full(rank, -1, np.int32)
-        begin[axis], extent[axis] = start, size
-        shape = (*value.shape[:axis], size, *value.shape[axis + 1 :])
-        inputs = [value, graph.constant(begin), graph.constant(extent)]
-        parts.append(graph.op("SLICE", inputs, shape, value.dtype, table="SliceOptions"))
+        parts.append(cut(graph, value, axis, (start, start + size), size))
         start += size
     return parts

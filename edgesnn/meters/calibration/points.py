@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
 from edgesnn import resources
 from edgesnn.config import StrictModel
@@ -39,6 +39,20 @@ LEAST_RATIO = 2.0
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+def _utc(text: str) -> str:
+    """An ISO 8601 time with its zone, as it stands.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if datetime.fromisoformat(text).tzinfo is None:
+        raise ValueError("a time has no zone")
+    return text
+
+
+Stamp = Annotated[str, AfterValidator(_utc)]
 
 
 class Point(StrictModel):
@@ -60,7 +74,7 @@ class Point(StrictModel):
     true_a: Positive
     true_u_a: NotNegative
     against: str
-    made_at: str
+    made_at: Stamp
 
 
 class Calibration(StrictModel):
@@ -81,7 +95,7 @@ class Calibration(StrictModel):
     model: str
     serial_number: str
     simulated: bool
-    expires_at: str
+    expires_at: Stamp
     points: Annotated[list[Point], Field(min_length=1)]
 
     @property

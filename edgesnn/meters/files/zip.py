@@ -230,6 +230,8 @@ class ZipReader:
         members: dict[str, _Member] = {}
         with zipfile.ZipFile(self._file) as archive:
             end = archive.infolist()[0].header_offset if archive.infolist() else 0
+            if end < 0:
+                raise zipfile.BadZipFile("a place below the file")
             for info in archive.infolist():
                 if info.header_offset != end:
                     raise zipfile.BadZipFile("a gap")

@@ -98,7 +98,7 @@ def parse_gauge(uevent: str) -> Gauge | None:
 def _micro(values: dict[str, str], key: str) -> float | None:
     try:
         return int(values[key]) * 1e-6
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, OverflowError):
         return None
 
 

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgesnn.errors import MeterProtocolError
+
 Array = npt.NDArray[Any]
 
 
@@ -67,14 +69,23 @@ class Join:
         """Take a message as ``pyjoulescope_driver`` publishes it on ``.../!data``.
 
         One-bit signals come packed, the first sample in the lowest bit.
+
+        Raises:
+            MeterProtocolError: It tells no rate.
         """
-        factor = int(message["decimate_factor"])
+        factor, rate = int(message["decimate_factor"]), float(message["sample_rate"])
+        if factor < 1 or rate <= 0:
+            raise MeterProtocolError(
+                f"the signal '{signal}' comes without a rate",
+                actual=f"sample_rate {rate:g}, decimate_factor {factor}",
+                remedy="unplug the instrument and plug it in again",
+            )
         values = np.asarray(message["data"])
         if values.dtype == np.uint8:
             values = np.unpackbits(values, bitorder="little")
         if self._factor is None or values.dtype.kind == "f":
             self._factor = factor
-            self.period_s = factor / float(message["sample_rate"])
+            self.period_s = factor / rate
         number = int(message["sample_id"])
         if factor < self._factor:  # an input that is faster than the current: its level at each sample
             step = self._factor // factor

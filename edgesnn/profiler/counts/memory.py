@@ -77,7 +77,7 @@ def probe_memory(
         "address": options.address,
         "threads": options.threads,
         "tokens": tokens,
-        "spawned_ns": time.time_ns(),
+        "spawned_ns": time.monotonic_ns(),
     }
     given = json.dumps(request).encode()
     with Child(["-m", MODULE], "the memory probe", given=given, python=python) as child:

@@ -59,7 +59,7 @@ def _measure(request: dict[str, Any]) -> dict[str, Any]:
                 runner.step(token)
             else:
                 runner.sequence(token[None, :])
-            first_ns = first_ns or time.time_ns()
+            first_ns = first_ns or time.monotonic_ns()
         peak, how = peak_memory()
     return {
         "baseline_bytes": libraries,

@@ -125,10 +125,9 @@ class Fields:
             RunnerError: It is none, or outside.
         """
         value = self._content.get(name)
-        ok = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        if not ok or not low <= value <= high:  # type: ignore[operator]  # ok says that it is a number
-            raise self._wrong(name, f"{low:g}..{high:g}")
-        return float(value)  # type: ignore[arg-type]
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+            raise self._wrong(name, f"{low:g}..{high:g}")  # NaN and infinity lie in no range
+        return float(value)
 
     def whole(self, name: str, low: int, high: int) -> int:
         """A whole number in a range.

@@ -69,7 +69,7 @@ class Marks:
             whole: All that came back for `around`.
         """
         end = re.escape(f"]{self._token}]")
-        out = re.search(rf"\[{self._token}\[\r?\n(.*){end}(\d+)\.", whole.out, re.DOTALL)
+        out = re.search(rf"\[{self._token}\[\r?\n(.*){end}(\d{{1,3}})\.", whole.out, re.DOTALL)
         err = re.search(rf"\[{self._token}\[\r?\n(.*?)(?:{end}|$)", whole.err, re.DOTALL)
         return out and Finished(int(out[2]), out[1], err[1] if err else "")
 

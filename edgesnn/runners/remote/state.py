@@ -254,10 +254,12 @@ def _listed(state: DeviceState) -> str:
 
 
 def _number(text: str | None) -> int | None:
+    """A number of the kernel's, which has 64 bits at most."""
     try:
-        return int(text or "")
+        value = int(text or "")
     except ValueError:
         return None
+    return value if abs(value) < 1 << 63 else None
 
 
 def _numbers(texts: Mapping[int, str]) -> dict[int, int]:

@@ -166,7 +166,7 @@ class TeacherCache:
         try:
             manifest = json.loads(path.read_text(encoding="utf-8"))
             schema = manifest["schema"]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise _damaged(directory, f"{MANIFEST_FILE}: {type(error).__name__}: {error}") from None
         if schema != SCHEMA:
             raise TrainingError(f"'{directory}' has an unknown schema", actual=schema, limit=SCHEMA)
@@ -177,7 +177,15 @@ class TeacherCache:
             cache._check_files()
             if verify:
                 cache._check_sums()
-        except (KeyError, ValueError, TypeError, AttributeError, EOFError, OSError) as error:
+        except (
+            LookupError,
+            ValueError,
+            TypeError,
+            AttributeError,
+            ArithmeticError,
+            EOFError,
+            OSError,
+        ) as error:
             raise _damaged(directory, f"{type(error).__name__}: {error}") from None
         return cache
 

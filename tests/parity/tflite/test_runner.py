@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -50,6 +51,34 @@ def test_verify_finds_no_mismatch_in_any_form(runner, program):
     result = verify_runner(runner, "litert", program, cases, text="random ids")
     assert result.mismatches == 0
     assert set(result.forms) == {"sequence", "step", "prefill"}
+
+
+@pytest.mark.parametrize("shifted", [1, 4, 31, 32])
+def test_any_number_of_shifted_channels_can_be_opened(tmp_path, shifted):
+    """Parts of a value that are not equal once had no size, and no memory, before the first run."""
+    program = random_program(replace(SHAPE, shifted=shifted), seed=shifted)
+    (tmp_path / "tokenizer.json").write_text("{}")
+    compiled = Compiled(program, prove(program), (), (), {}, None)
+    source = BundleSource("random", compiled, None, tmp_path / "tokenizer.json", None, {}, {})
+    bundle = write_bundle(source, {"tflite": TfliteExporter()}, tmp_path / "bundle", overwrite=False)
+    ids = np.random.default_rng(shifted).integers(0, program.vocab_size, (2, 6))
+    with LiteRtRunner() as made:
+        made.open(bundle, RunnerOptions())
+        np.testing.assert_array_equal(made.sequence(ids).logits, Golden(program).sequence(ids))
+
+
+def test_sequences_beside_each_other_keep_their_own_state(runner, program):
+    rng = np.random.default_rng(4)
+    ids = rng.integers(0, program.vocab_size, (5, 20))
+    want = Golden(program).sequence(ids)
+    runner.reset(5)
+    steps = [runner.step(ids[:, i]).logits for i in range(12)]
+    kept = runner.save()
+    runner.prefill(ids[:1, :3])
+    assert np.array_equal(runner.step(ids[:1, 3]).logits, want[:1, 3])
+    runner.restore(kept)
+    steps += [runner.step(ids[:, i]).logits for i in range(12, 20)]
+    np.testing.assert_array_equal(np.stack(steps, 1), want)
 
 
 def test_lengths_and_batches_may_change_between_calls(runner, program):

@@ -1,0 +1,1 @@
+"""Random programs on every exact target, compared with golden bit for bit, for as long as one likes."""
