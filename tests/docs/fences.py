@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 SHELL, DATA = ("bash", "console"), ("toml", "yaml", "json")
 #: Languages that this project does not run; ``text`` is what no machine reads.
-OTHERS = ("text", "kotlin", "swift", "js", "udev")
+OTHERS = ("text", "kotlin", "swift", "js", "groovy", "udev")
 KINDS = ("hardware", "network", "minutes", "never ends", "elsewhere", "illustration")
 #: What a line of a shell begins with; none of them hides in a block of ``text``.
 _COMMAND = re.compile(r"^\s*(\$ )?(edgesnn|make|pip|python3?) ", re.MULTILINE)
@@ -75,9 +75,9 @@ class Fence:
 
 
 def pages() -> list[str]:
-    """README and every page below docs, less the decisions and what is generated and run by its own tests."""
-    found = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))
-    apart = ("docs/decisions/", "docs/api.md", "docs/cli.md")  # tests/unit/api, tests/cli/test_help.py
+    """README and every page below docs and examples, less the decisions and what is generated and run by its own tests."""
+    found = sorted(path.relative_to(ROOT).as_posix() for path in [*(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")])
+    apart = ("docs/decisions/", "docs/api.md", "docs/cli.md", "examples/gate-in-github-actions/baselines")  # tests/unit/api, tests/cli/test_help.py
     return ["README.md", *(page for page in found if not page.startswith(apart))]
 
 
