@@ -35,12 +35,16 @@ def make(words: list[str]) -> str | None:
     """What is wrong with what follows ``make``, or None."""
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
     named = [word for word in words if "=" not in word]
-    return None if named and set(named) <= set(targets) else f"the Makefile has no {' '.join(named) or 'target'}"
+    return (
+        None if named and set(named) <= set(targets) else f"the Makefile has no {' '.join(named) or 'target'}"
+    )
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "make" and "-C" in sys.argv:  # in a folder that a page made
-        path = os.pathsep.join(one for one in os.environ["PATH"].split(os.pathsep) if one != os.environ["EDGESNN_SHIMS"])
+        path = os.pathsep.join(
+            one for one in os.environ["PATH"].split(os.pathsep) if one != os.environ["EDGESNN_SHIMS"]
+        )
         program = shutil.which("make", path=path)
         if program is None:
             sys.exit("there is no make")

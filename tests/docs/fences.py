@@ -2,7 +2,7 @@
 
     <!-- not run: KIND, what -->          KIND is one of `KINDS`; `elsewhere` names the test that runs it
     <!-- exit 3 -->                       a block of one command ends with this code
-    <!-- run with: OLD as NEW; ... -->    what stands for what a reader has and CI has not, for example a board
+    <!-- run with: OLD as NEW; ... -->    what stands for what CI has not, for example a board
 
 A block labelled ``text`` is no code; neither it nor a block in another language of `OTHERS` needs a word.
 """
@@ -70,14 +70,24 @@ class Fence:
                 found.append(f"'not run' takes one of {', '.join(KINDS)}, then a comma and a word on it")
             if kind == "elsewhere" and not all((ROOT / one).exists() for one in what.split()):
                 found.append(f"there is no {what}")
-        found += [f"'{old}' of 'run with' does not stand in it" for old, _ in self.swaps if old not in self.text]
+        found += [
+            f"'{old}' of 'run with' does not stand in it" for old, _ in self.swaps if old not in self.text
+        ]
         return found
 
 
 def pages() -> list[str]:
-    """README and every page below docs and examples, less the decisions and what is generated and run by its own tests."""
-    found = sorted(path.relative_to(ROOT).as_posix() for path in [*(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")])
-    apart = ("docs/decisions/", "docs/api.md", "docs/cli.md", "examples/gate-in-github-actions/baselines")  # tests/unit/api, tests/cli/test_help.py
+    """README and every page below docs and examples, less decisions and what others run."""
+    found = sorted(
+        path.relative_to(ROOT).as_posix()
+        for path in [*(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")]
+    )
+    apart = (
+        "docs/decisions/",
+        "docs/api.md",
+        "docs/cli.md",
+        "examples/gate-in-github-actions/baselines",
+    )  # tests/unit/api, tests/cli/test_help.py
     return ["README.md", *(page for page in found if not page.startswith(apart))]
 
 

@@ -38,7 +38,11 @@ def make_small(folder: Path, set_attribute=setattr) -> None:
         (below / f"{name}.toml").write_text(smaller(path.read_text("utf-8")), encoding="utf-8")
 
     def files(kind, *rest):
-        return {path.stem: path for path in sorted(below.glob("*.toml"))} if kind == "profiles" else shipped(kind, *rest)
+        return (
+            {path.stem: path for path in sorted(below.glob("*.toml"))}
+            if kind == "profiles"
+            else shipped(kind, *rest)
+        )
 
     whole = verification.parity_ids
 

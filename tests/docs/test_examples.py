@@ -24,7 +24,9 @@ pytestmark = pytest.mark.slow
 
 def test_every_example_has_a_line_in_the_list():
     said = (EXAMPLES / "README.md").read_text("utf-8")
-    assert [one.name for one in EXAMPLES.iterdir() if one.is_dir() and f"({one.name}/README.md)" not in said] == []
+    assert [
+        one.name for one in EXAMPLES.iterdir() if one.is_dir() and f"({one.name}/README.md)" not in said
+    ] == []
 
 
 # --- notebook
@@ -55,7 +57,7 @@ def test_the_notebook_is_kept_without_what_its_cells_said():
 
 @pytest.fixture
 def repository(tmp_path, monkeypatch):
-    """The example as a checkout, a way to run its steps, and programs that stand for what is tested elsewhere."""
+    """The example as a checkout, a way to run its steps, and programs that stand for others."""
     folder = tmp_path / "repository"
     shutil.copytree(EXAMPLES / "gate-in-github-actions", folder)
     profile = folder / "edgesnn.toml"
@@ -157,12 +159,17 @@ def test_the_slow_device_is_exact_and_slow(plugged):
 def test_the_sensor_is_recorded(plugged, tmp_path):
     sensor = tmp_path / "power1_input"
     sensor.write_text("250000\n")
-    recorded = plugged("meter", "record", f"hwmon:{sensor}", "-o", tmp_path / "t.npz", "--duration", 0.5, "--json")
+    recorded = plugged(
+        "meter", "record", f"hwmon:{sensor}", "-o", tmp_path / "t.npz", "--duration", 0.5, "--json"
+    )
     assert recorded.returncode == 0, recorded.stderr
     shown = plugged("meter", "show", tmp_path / "t.npz", "--json")
     assert re.search(r"0\.25\b|250(\.0)?\b", shown.stdout), shown.stdout
     sensor.write_text("many\n")
-    assert plugged("meter", "record", f"hwmon:{sensor}", "-o", tmp_path / "u.npz", "--duration", 0.5).returncode == 4
+    assert (
+        plugged("meter", "record", f"hwmon:{sensor}", "-o", tmp_path / "u.npz", "--duration", 0.5).returncode
+        == 4
+    )
 
 
 def test_the_groups_of_the_package_are_those_of_edgesnn():

@@ -31,7 +31,13 @@ from tests.support.patience import patience, wait_for
 pytestmark = pytest.mark.slow
 
 #: Words in capitals are the reader's own.
-NAMES = {"BUNDLE": "bundle", "RUN.json": "run.json", "BASE": "baselines", "BASELINE": "baselines", "RUN...": "run.json"}
+NAMES = {
+    "BUNDLE": "bundle",
+    "RUN.json": "run.json",
+    "BASE": "baselines",
+    "BASELINE": "baselines",
+    "RUN...": "run.json",
+}
 _NUMBER = re.compile(r"\d[\d,.]*")
 
 
@@ -43,7 +49,7 @@ def shell(tmp_path_factory):
     home = folder / "home"
     (home / ".ssh").mkdir(parents=True, mode=0o700)
     if shutil.which("ssh-keygen"):
-        key = [*"ssh-keygen -q -t ed25519 -N".split(), "", "-f", str(home / ".ssh/id_ed25519")]
+        key = [*["ssh-keygen", "-q", "-t", "ed25519", "-N"], "", "-f", str(home / ".ssh/id_ed25519")]
         subprocess.run(key, check=True)
     environment = {
         **os.environ,
@@ -83,7 +89,7 @@ def shell(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def belongings(shell, tmp_path_factory):
-    """What a reader has when a page begins: a student, its bundle, a run, baselines, a network of snnTorch."""
+    """What a reader has when a page begins: a student, its bundle, a run, baselines, a network."""
     folder = tmp_path_factory.mktemp("belongings")
     steps = """
     mkdir artifacts && cp -r REFERENCE artifacts/mine
@@ -98,7 +104,10 @@ def belongings(shell, tmp_path_factory):
     assert made.returncode == 0, made.stdout + made.stderr
     for part in (".nir", ".npz"):
         recorded("snntorch-zero", folder).with_suffix(part).rename(folder / f"wake{part}")
-    rows = [json.dumps({"prompt": f"Where is tram {n}?", "response": "It leaves in four minutes."}) for n in range(40)]
+    rows = [
+        json.dumps({"prompt": f"Where is tram {n}?", "response": "It leaves in four minutes."})
+        for n in range(40)
+    ]
     for name in ("prompts.jsonl", "heldout.jsonl", "my_dialogues.jsonl"):
         (folder / name).write_text("\n".join(rows) + "\n")
     (folder / "prompts.txt").write_text("Where is the tram?\nRead the sign.\n")
@@ -156,7 +165,7 @@ def names_exist(fence):
 
 
 def fits(shown, said):
-    """Whether the lines of a page stand in the output, in order; numbers and what draws a table do not count."""
+    """Whether the lines of a page stand in the output, in order; numbers and borders do not count."""
 
     def plain(text):
         text = re.sub(r"[^\x00-\x7f]", " ", _NUMBER.sub("#", text))
@@ -184,6 +193,10 @@ def parsed(fence):
 def run_block(fence, shell, folder, namespace):
     """Run one block to the end that its page promises."""
     text = fence.swapped()
+    for made in re.findall(
+        r"^(?!.*--force)(?:\$ )?edgesnn (?:export|import) .*?-o (\S+)", text, re.MULTILINE
+    ):
+        shutil.rmtree(folder / made, ignore_errors=True)  # what a block exports is not there before it
     for name, ours in NAMES.items():
         text = re.sub(rf"(?<![\w/]){re.escape(name)}(?!\w)", ours, text) if fence.language in SHELL else text
     if fence.language == "python":
@@ -193,7 +206,7 @@ def run_block(fence, shell, folder, namespace):
     elif fence.language == "bash":
         finished = shell(f"set -e\n{text}", folder)
         assert finished.returncode == fence.exit_code, f"{fence.where}\n{finished.stdout}{finished.stderr}"
-    else:
+    elif fence.language == "console":
         run_console(fence, text, shell, folder)
 
 
@@ -212,7 +225,11 @@ def run_console(fence, text, shell, folder):
         assert not missing, f"{fence.where}: not said: {missing}\n{said}"
 
 
-RUN = [page for page in pages() if any(not f.not_run and f.language in (*SHELL, "python", *DATA) for f in fences(page))]
+RUN = [
+    page
+    for page in pages()
+    if any(not f.not_run and f.language in (*SHELL, "python", *DATA) for f in fences(page))
+]
 
 
 @pytest.mark.parametrize("page", RUN)

@@ -1,7 +1,7 @@
 """``edgesnn`` with its imports behind it: a server that forks for every command line of the pages.
 
-    python -m tests.docs.warm SOCKET FOLDER     serves
-    edgesnn ...                                 the shim that `write_programs` writes asks it
+python -m tests.docs.warm SOCKET FOLDER     serves
+edgesnn ...                                 the shim that `write_programs` writes asks it
 """
 
 import array
@@ -94,7 +94,7 @@ def _answer(link: socket.socket) -> None:
         os.environ.clear()
         os.environ.update(words["environment"])
         sys.stdin, sys.stdout, sys.stderr = (
-            open(number, mode, encoding="utf-8") for number, mode in enumerate("rww")
+            os.fdopen(number, mode, encoding="utf-8") for number, mode in enumerate("rww")
         )
         sys.argv = ["edgesnn", *words["words"]]
         from edgesnn.cli.main import run
