@@ -2,7 +2,8 @@
 
 A page has a scratch folder, and its blocks run in it one after the other; `belongings` says what lies there
 from the start: what a reader has by then. Workloads are smaller than the shipped ones (`small.py`), pip and
-make are only looked at (`checked.py`), and a block that prints what a command says is compared with it.
+make are only looked at (`checked.py`). An instrument of 1,000 samples a second stands for one of 100,000,
+which a busy machine would starve. A block that prints what a command says is compared with it.
 """
 
 import ast
@@ -194,9 +195,10 @@ def run_block(fence, shell, folder, namespace):
     """Run one block to the end that its page promises."""
     text = fence.swapped()
     for made in re.findall(
-        r"^(?!.*--force)(?:\$ )?edgesnn (?:export|import) .*?-o (\S+)", text, re.MULTILINE
+        r"^(?!.*--force)(?:\$ )?edgesnn (?:export|import|meter record) .*?-o (\S+)", text, re.MULTILINE
     ):
-        shutil.rmtree(folder / made, ignore_errors=True)  # what a block exports is not there before it
+        there = folder / made  # what a block makes is not there before it
+        shutil.rmtree(there) if there.is_dir() else there.unlink(missing_ok=True)
     for name, ours in NAMES.items():
         text = re.sub(rf"(?<![\w/]){re.escape(name)}(?!\w)", ours, text) if fence.language in SHELL else text
     if fence.language == "python":

@@ -11,7 +11,12 @@ import signal
 import socket
 import sys
 import traceback
+from contextlib import suppress
+from functools import cache
+from importlib import import_module, metadata
 from pathlib import Path
+
+from tests.docs.small import make_small
 
 ROOT = Path(__file__).parents[2]
 #: Sends streams, folder, environment and words; ends with the code that comes back.
@@ -26,6 +31,8 @@ link.sendall(words)
 answer = link.recv(1)
 sys.exit(answer[0] if answer else 70)
 """
+#: What needs torch, or another program's interpreter.
+APART = ("edgesnn.student", "edgesnn.llm_plugin", "edgesnn.pytest_plugin")
 #: A program that looks at what is asked of it and does nothing: environments and targets are others' tests.
 CHECKED = {
     "pip": "tests.docs.checked",
@@ -51,15 +58,8 @@ def write_programs(folder: Path) -> None:
 
 def serve(path: str, folder: Path) -> None:
     """Answer until killed, or until who started it is gone."""
-    import onnx  # noqa: F401
-    import onnxruntime  # noqa: F401
-    import scipy.stats  # noqa: F401
-
-    from edgesnn.cli.main import COMMANDS, command_function
-    from tests.docs.small import make_small
-
-    for name in COMMANDS:
-        command_function(name)
+    _import_all()
+    metadata.entry_points = cache(metadata.entry_points)  # what is installed does not change meanwhile
     make_small(folder)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the children: they answer by themselves
     door = socket.socket(socket.AF_UNIX)
@@ -78,6 +78,18 @@ def serve(path: str, folder: Path) -> None:
         link.close()
 
 
+def _import_all() -> None:
+    """Import every module of edgesnn that needs no torch, so that no command line has to."""
+    import onnx  # noqa: F401
+    import onnxruntime  # noqa: F401
+
+    for path in sorted((ROOT / "edgesnn").rglob("*.py")):
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        if not name.startswith(APART) and path.stem != "__main__":
+            with suppress(ImportError):  # an extra that is not installed
+                import_module(name)
+
+
 def _answer(link: socket.socket) -> None:
     """Be the command, in a child that never returns."""
     code = 70
@@ -93,9 +105,7 @@ def _answer(link: socket.socket) -> None:
         os.chdir(words["folder"])
         os.environ.clear()
         os.environ.update(words["environment"])
-        sys.stdin, sys.stdout, sys.stderr = (
-            os.fdopen(number, mode, encoding="utf-8") for number, mode in enumerate("rww")
-        )
+        sys.stdin, sys.stdout, sys.stderr = map(os.fdopen, range(3), "rww")
         sys.argv = ["edgesnn", *words["words"]]
         from edgesnn.cli.main import run
 
