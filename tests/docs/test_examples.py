@@ -108,9 +108,10 @@ def test_the_steps_of_the_workflow_run_and_a_worse_student_is_caught(repository,
     assert (tmp_path / "summary.md").read_text("utf-8")
     record = folder / "build/edgesnn/run.json"
     worse = json.loads(record.read_text("utf-8"))
-    worse["quantities"]["size.model"]["value"] += 0.000001  # a byte more
+    worse["quantities"]["parity.mismatches"]["value"] = 1.0  # one wrong bit
     record.write_text(json.dumps(worse))
-    assert run(steps["Compare"]).returncode == 3
+    finished = run(steps["Compare"])
+    assert finished.returncode == 3 and "REGRESSION" in finished.stdout, finished.stdout + finished.stderr
 
 
 # --- plug-in package
@@ -168,7 +169,7 @@ def test_the_sensor_is_recorded(plugged, tmp_path):
     assert recorded.returncode == 0, recorded.stderr
     with Recording(tmp_path / "t.npz") as recording:
         trace = Trace.of_segment(recording.segments[0])
-        used = trace.between(float(trace.time_s[0]), float(trace.time_s[0]) + 0.2)
+        used = trace.between(trace.start_s, trace.start_s + 0.2)
     assert used.energy_j == pytest.approx(0.25 * 0.2, rel=1e-3)
     sensor.write_text("many\n")
     assert (
