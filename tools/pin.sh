@@ -8,9 +8,9 @@ rm -rf "$work" && mkdir -p "$work"
 "${PYTHON:-python3.11}" -m venv "$work/venv"
 python=$work/venv/bin/python
 "$python" -m pip install --quiet --upgrade pip
-"$python" -m pip install --quiet ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} ".[train,tflite,nir,phone,report,serve,dev]" hatchling editables
+"$python" -m pip install --quiet ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} ".[train,tflite,nir,phone,report,serve,docs,dev]" hatchling editables
 {
-  echo "# Every package that edgesnn, its extras train, tflite, nir, phone, serve and dev and its build need, pinned to what is tested."
+  echo "# Every package that edgesnn, its extras train, tflite, nir, phone, report, serve, docs and dev and its build need, pinned to what is tested."
   echo "# Python 3.11 or newer on Linux. Regenerate with 'make constraints'; then run 'make test'."
   echo "# A local build tag of torch (+cpu) is dropped: the plain version matches any build of it. What a GPU"
   echo "# build of torch brings along is pinned by torch itself."
