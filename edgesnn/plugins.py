@@ -9,9 +9,11 @@ A source checkout on ``PYTHONPATH`` is not an installed distribution; there the 
 
 from __future__ import annotations
 
+import sys
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -159,13 +161,22 @@ def load(group: str, name: str) -> type[Any]:
 
 def _entries(group: str, name: str | None = None) -> Iterator[tuple[metadata.EntryPoint, str]]:
     """Entry points of a group with the names of their distributions, the same pair once."""
-    seen = set()
+    return (pair for pair in _declared(group, tuple(sys.path)) if name in (None, pair[0].name))
+
+
+@cache
+def _declared(group: str, path: tuple[str, ...]) -> tuple[tuple[metadata.EntryPoint, str], ...]:
+    """The same, read once: all of what is installed is opened for it, and a command asks a hundred times.
+
+    Args:
+        group: A key of `GROUPS`.
+        path: Where packages are looked for: what is found hangs on it.
+    """
+    found: dict[tuple[str, str, str], tuple[metadata.EntryPoint, str]] = {}
     for entry in (*metadata.entry_points(group=group), *_checkout(group)):
         distribution = entry.dist.name if entry.dist else DISTRIBUTION
-        key = (entry.name, entry.value, distribution)
-        if key not in seen and name in (None, entry.name):
-            seen.add(key)
-            yield entry, distribution
+        found.setdefault((entry.name, entry.value, distribution), (entry, distribution))
+    return tuple(found.values())
 
 
 def _checkout(group: str) -> list[metadata.EntryPoint]:

@@ -26,6 +26,14 @@ class Twice:
 """
 
 
+@pytest.fixture(autouse=True)
+def read_anew():
+    """What was read of the installed packages holds for one test."""
+    plugins._declared.cache_clear()
+    yield
+    plugins._declared.cache_clear()
+
+
 @pytest.fixture
 def install(tmp_path, monkeypatch):
     """Puts a package with entry points on the import path, as pip would."""
@@ -40,6 +48,7 @@ def install(tmp_path, monkeypatch):
         lines = [f"{name} = {package}_module:{value}" for name, value in entries.items()]
         (info / "entry_points.txt").write_text("\n".join([f"[{group}]", *lines]) + "\n")
         modules.append(f"{package}_module")
+        plugins._declared.cache_clear()
 
     yield install_package
     for module in modules:
