@@ -32,6 +32,7 @@ class Dialect:
         average: Whether pools are averages, their size multiplied into the weights behind them.
         scaled: Whether a reader scales the current of a leaky neuron with ``1 - beta``.
         exponential: Whether a reader's decay is ``exp(-dt / tau)``, not ``1 - dt / tau``.
+        resting: Whether a reader knows the parameter v_reset; nir 1.0.4, which Sinabs pins, does not.
         read_back: Options of ``edgesnn import`` for neurons of a reset, and whether they come from a library
             that fires at its threshold; what is missing reads as nothing exact.
     """
@@ -42,6 +43,7 @@ class Dialect:
     average: bool
     scaled: bool
     exponential: bool
+    resting: bool
     read_back: dict[tuple[Reset, bool], str]
 
     def tau(self, beta: Float64Array) -> Float64Array:
@@ -51,7 +53,7 @@ class Dialect:
         return np.clip(steps, _AT_ONCE if self.exponential else 1.0, _FOREVER) * self.dt
 
     def r(self, tau: Float64Array) -> Float64Array:
-        """Resistances of neurons with such time constants: by them a current adds itself, where they count."""
+        """Resistances for such time constants: where they count, a current adds itself by them."""
         return np.ones_like(tau) if self.scaled or self.exponential else tau / self.dt
 
     def gain(self, beta: Float64Array) -> Float64Array:
@@ -61,7 +63,8 @@ class Dialect:
 
 DIALECTS = (
     Dialect(
-        "euler", ("snntorch", "spikingjelly"), 1e-4, average=True, scaled=False, exponential=False,
+        "euler", ("snntorch", "spikingjelly"), 1e-4,
+        average=True, scaled=False, exponential=False, resting=True,
         read_back={
             (Reset.ZERO, False): "--source snntorch --reset zero",
             (Reset.ZERO, True): "--source spikingjelly",
@@ -70,14 +73,14 @@ DIALECTS = (
         },
     ),
     Dialect(
-        "norse", ("norse",), 1e-3, average=False, scaled=True, exponential=False,
+        "norse", ("norse",), 1e-3, average=False, scaled=True, exponential=False, resting=True,
         read_back={  # Norse writes dt once too often and does not read it so: dt squared is 1e-3
             (Reset.ZERO, False): "--source norse --dt 0.0316227766",
             (Reset.SUBTRACT, False): "--source norse --dt 0.0316227766 --reset subtract",
         },
     ),
     Dialect(
-        "sinabs", ("sinabs",), 1.0, average=False, scaled=False, exponential=True,
+        "sinabs", ("sinabs",), 1.0, average=False, scaled=False, exponential=True, resting=False,
         read_back={
             (Reset.MANY, True): "--source sinabs --no-norm-input",
             (Reset.SUBTRACT, True): "--source sinabs --no-norm-input --spikes one",

@@ -215,7 +215,7 @@ def _finest(current: Current, least: Float64Array) -> Float64Array:
 
 
 def _grid(rows: Float64Array, least: Float64Array) -> Float64Array:
-    """The smallest scale of each row by which all of its weights are whole, up to float32; 0 where none is."""
+    """The smallest scale of each row by which all its weights are whole, up to float32; 0 where none is."""
     largest = np.abs(rows).max(axis=1)
     found = np.zeros(len(rows))
     for code in range(WEIGHT_MAX, 0, -1):

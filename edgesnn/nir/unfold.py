@@ -1,7 +1,7 @@
 """A program back into NIR: its weights in floats, its neurons with a threshold of 1.
 
-With ``u = V / 2**fraction`` a `StatefulLIF` is ``u = beta u + I + b``, a spike where u is above theta. Rows of
-weights and biases are divided by theta, so that every threshold is 1: snnTorch and SpikingJelly take only
+With ``u = V / 2**fraction`` a `StatefulLIF` is ``u = beta u + I + b``, a spike where u is above theta. Rows
+of weights and biases are divided by theta, so that every threshold is 1: snnTorch and SpikingJelly take only
 one threshold for all neurons of a layer. Theta is written half a membrane unit above the integer one: for
 whole membranes that is the same, and rounding to float32 cannot move it.
 
@@ -198,7 +198,9 @@ class _Unfolder:
             return
         weight = op.weight.astype(np.float64) / source.worth
         if len(source.shape) == 1 and op.groups == op.shape[0] == len(weight) and weight[0].size == 1:
-            node = self.put(op.name, source, "Affine", weight=np.diag(weight.reshape(-1)), bias=weight[:, 0, 0, 0] * 0)
+            node = self.put(
+                op.name, source, "Affine", weight=np.diag(weight.reshape(-1)), bias=weight[:, 0, 0, 0] * 0
+            )
             self.values[op.out] = _Value(node, source.shape, sole=self.sole(op))
             return
         line = len(source.shape) == 2 and op.weight.shape[2] == 1
@@ -296,12 +298,17 @@ class _Unfolder:
             shaped["v_leak"] = leak
         if not membrane:
             shaped["v_threshold"] = threshold
-            shaped["v_reset"] = np.zeros_like(threshold)
+            if self.dialect.resting:
+                shaped["v_reset"] = np.zeros_like(threshold)
         kind = {(False, False): "LIF", (False, True): "LI", (True, False): "IF", (True, True): "I"}
-        node = self.put(
-            op.name, source, kind[keeps, membrane],
-            **{key: one.reshape(source.shape) for key, one in shaped.items()},
-        )  # fmt: skip
+        one = (
+            self.dialect.exponential and len(source.shape) > 1
+        )  # Sinabs asks `any` of them, which takes no map
+        shaped = {
+            key: values[:1] if one and (values == values[0]).all() else values.reshape(source.shape)
+            for key, values in shaped.items()
+        }
+        node = self.put(op.name, source, kind[keeps, membrane], **shaped)
         self.values[op.out] = _Value(node, source.shape)
 
     def note(self, op: StatefulLIF | LIF) -> None:

@@ -8,7 +8,7 @@ It runs in the environment of SpikingJelly and never imports edgesnn.
 import argparse
 
 import torch
-from data import DIRECTIONS, FRAMES, SIDE, windows
+from data import DIRECTIONS, SIDE, windows
 from spikingjelly.activation_based import functional, layer, neuron, surrogate
 from spikingjelly.activation_based.nir_exchange.to_nir import export_to_nir
 from torch import nn
@@ -60,8 +60,9 @@ def train(model, steps):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("file")
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--steps", type=int, default=400)
     options = parser.parse_args()
+    torch.set_num_threads(1)  # so small a network gains nothing by more
     torch.manual_seed(1)
     model = network()
     functional.set_step_mode(model, "m")  # a whole window at once

@@ -39,16 +39,13 @@ def sound(word, rng):
 def ear(wave):
     """Spikes ``[FRAMES, 2, BANDS]``: a band got louder by a step, or quieter by one."""
     edges = np.geomspace(200, 3600, BANDS + 1)
-    frequencies = np.fft.rfftfreq(LOOK, 1 / RATE)
-    bands = [(frequencies >= low * 0.92) & (frequencies < high * 1.08) for low, high in zip(edges, edges[1:])]
-    spikes = np.zeros((FRAMES, 2, BANDS), np.uint8)
-    heard = None
+    frequencies = np.fft.rfftfreq(LOOK, 1 / RATE)[:, None]
+    band = (frequencies >= edges[:-1] * 0.92) & (frequencies < edges[1:] * 1.08)
+    seen = np.lib.stride_tricks.sliding_window_view(wave, LOOK)[::HOP][:FRAMES] * np.hanning(LOOK)
+    loud = np.log(np.abs(np.fft.rfft(seen)) ** 2 @ (band / band.sum(axis=0)) + 1e-3)
+    spikes, heard = np.zeros((FRAMES, 2, BANDS), np.uint8), loud[0]
     for frame in range(FRAMES):
-        seen = wave[frame * HOP : frame * HOP + LOOK] * np.hanning(LOOK)
-        energy = np.abs(np.fft.rfft(seen)) ** 2
-        loud = np.log(np.array([energy[band].mean() for band in bands]) + 1e-3)
-        heard = loud if heard is None else heard
-        up, down = loud > heard + STEP, loud < heard - STEP
+        up, down = loud[frame] > heard + STEP, loud[frame] < heard - STEP
         spikes[frame] = up, down
         heard = heard + STEP * up - STEP * down
     return spikes

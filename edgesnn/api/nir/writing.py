@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +48,14 @@ class NirExport:
     def report(self) -> dict[str, Any]:
         """What was written and what was left out, as plain data."""
         files = [
-            {key: value for key, value in asdict(file).items() if key != "content"}
-            | {"bytes": len(file.content)}
+            {
+                "name": file.name,
+                "readers": list(file.readers),
+                "ops": list(file.ops),
+                "approximate": list(file.approximate),
+                "read_back": file.read_back,
+                "bytes": len(file.content),
+            }
             for file in self.files
         ]
         return {"program_hash": self.program_hash, "files": files, "left_out": self.left_out}
