@@ -40,6 +40,7 @@ from edgesnn.profiler.budgets.profile import Limit
 from edgesnn.profiler.power.quantities import judge_power, power_quantities
 from edgesnn.record.power import Rung
 from edgesnn.record.quantities import Side
+from edgesnn.record.steps import TOKENS
 from edgesnn.record.verdicts import BudgetOutcome
 
 TRIALS = 20_000
@@ -163,7 +164,7 @@ def _verdict(session: Session, truth_w: float) -> str | None:
     if len(session.result.valid) < 2:
         return None
     spec = BudgetSpec("power_mw", "mean power", Side.BELOW, Limit(limit=truth_w * 1e3))
-    quantity = power_quantities(session.result, simulated=True)["power.mean"]
+    quantity = power_quantities(session.result, TOKENS, simulated=True)["power.mean"]
     return judge_power(spec, quantity, session.result).verdict
 
 

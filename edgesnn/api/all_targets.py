@@ -9,14 +9,15 @@ from typing import Unpack
 
 from edgesnn import plugins
 from edgesnn.api.bundles import open_bundle
+from edgesnn.api.measuring.quality import Accuracy, accuracy_of
+from edgesnn.api.measuring.subjects import check_kind, profile_for
 from edgesnn.api.options import ProfileOptions, ProfileSettings, Progress, chosen, silent, takes_settings
-from edgesnn.api.profiling import accuracy_of, profile_bundle, profile_for
+from edgesnn.api.profiling import profile_bundle
 from edgesnn.api.runners import is_remote, runner_misses, runner_of
 from edgesnn.api.runs import Run
 from edgesnn.bundle.bundle import Bundle
 from edgesnn.errors import DeviceError, EdgesnnError, UndecidedError
 from edgesnn.profiler.budgets.profile import load_profile
-from edgesnn.profiler.results import Absent, AccuracyResult
 from edgesnn.record.profiles import worst
 from edgesnn.runners.base import Capability
 from edgesnn.targets import devices, resolve_target, why_not
@@ -152,7 +153,7 @@ def profile_all(
     asked.refuse("a profile of every target takes no", "target", "reference", "output")
     bundle = open_bundle(bundle)
     whole = load_profile(os.fspath(asked.profile))
-    known: dict[int, AccuracyResult | Absent] = {}
+    known: dict[int, Accuracy] = {}
     found = AllProfiled()
     for one in candidates(bundle, frozenset(whole.target)):
         if one.skip is not None:
@@ -160,7 +161,8 @@ def profile_all(
             continue
         own = replace(asked, target=one.target, compare=False)
         profile, _ = profile_for(own)
-        tokens = profile.workload.accuracy_tokens
+        check_kind(bundle, profile)
+        tokens = profile.workload.scored
         if tokens not in known and bundle.without_program is None:
             known[tokens] = accuracy_of(bundle, profile, on_progress)
         try:

@@ -13,13 +13,16 @@ import numpy as np
 from edgesnn import plugins
 from edgesnn.api.background.scored_text import ScoredText, scored_slice
 from edgesnn.api.bundles import bundle_of
+from edgesnn.api.measuring.quality import text_accuracy
+from edgesnn.api.measuring.subjects import profile_for
 from edgesnn.api.options import ProfileOptions, Progress, silent
-from edgesnn.api.profiling import accuracy_of, profile_bundle, profile_for
+from edgesnn.api.profiling import profile_bundle
 from edgesnn.api.runners import export_of, runner_of
 from edgesnn.api.v1.agreement import v1_accuracy
 from edgesnn.bundle.bundle import TOKENIZER_NAME, Bundle
 from edgesnn.closing import Closing
 from edgesnn.errors import RunnerError, TextError, UndecidedError, UsageError
+from edgesnn.profiler.budgets.profile import FramesProfile
 from edgesnn.profiler.counts.activity import count_activity
 from edgesnn.profiler.counts.energy import report_energy
 from edgesnn.profiler.latency.session import LatencySession, measure_latency
@@ -85,7 +88,13 @@ class SNNHardwareProfiler(Closing):
         self._options = RunnerOptions(threads=threads, address=parse_target(target).address)
         self._on_progress = on_progress
         self._profile_name = profile
-        self._profile, _ = profile_for(ProfileOptions(target=target, profile=profile))
+        found, _ = profile_for(ProfileOptions(target=target, profile=profile))
+        if isinstance(found, FramesProfile):
+            raise UsageError(
+                f"profile '{found.name}' times frames, and this profiler is one of language models",
+                remedy="edgesnn.profile_bundle profiles networks that read frames",
+            )
+        self._profile = found
         self.model_path = model_path.path if isinstance(model_path, Bundle) else Path(model_path)
         first = export_of(plugins.load_runner(resolve_target(target)[0]))
         self._stack = ExitStack()
@@ -191,7 +200,7 @@ class SNNHardwareProfiler(Closing):
             TrainingError: The file is missing or malformed.
         """
         if test_data is None:
-            result = accuracy_of(self._bundle, self._profile, self._on_progress)
+            result = text_accuracy(self._bundle, self._profile, self._on_progress)
             if isinstance(result, Absent):
                 raise TextError(result.reason, remedy="give texts: profile_accuracy(test_data)")
         else:

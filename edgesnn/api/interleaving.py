@@ -14,28 +14,29 @@ import numpy.typing as npt
 
 from edgesnn import plugins
 from edgesnn.api.bundles import open_bundle
+from edgesnn.api.measuring.quality import Accuracy, accuracy_of, parity_of
+from edgesnn.api.measuring.subjects import check_kind, profile_for, stepping_subject
 from edgesnn.api.options import ProfileOptions, ProfileSettings, Progress, chosen, silent, takes_settings
-from edgesnn.api.profiling import accuracy_of, parity_of, profile_for
 from edgesnn.api.runners import runner_misses
 from edgesnn.api.runs import Run, shown
-from edgesnn.bundle.bundle import TOKENIZER_NAME, Bundle
+from edgesnn.bundle.bundle import Bundle
 from edgesnn.errors import DeviceError, UsageError
-from edgesnn.profiler.budgets.profile import Profile
+from edgesnn.profiler.budgets.profile import FramesProfile, Profile
+from edgesnn.profiler.budgets.workload import FramesWorkload, Workload
 from edgesnn.profiler.document import session_run
+from edgesnn.profiler.latency.frames import warm_frames
 from edgesnn.profiler.latency.ratio import interleaved_order, ratio_of_windows
 from edgesnn.profiler.latency.spread import means, medians, offsets, outliers, window_drift
 from edgesnn.profiler.latency.steps import MeasuredWindow, TakenWindows, measure_windows, require_steps
 from edgesnn.profiler.latency.warmup import warm_up
-from edgesnn.profiler.results import Absent, AccuracyResult
+from edgesnn.profiler.results import Absent
 from edgesnn.profiler.session import run_session
-from edgesnn.profiler.setting import Setting, Subject, workload_ids
+from edgesnn.profiler.setting import Setting, Subject, decision_frames_of, workload_ids
 from edgesnn.record.model import Parity
 from edgesnn.record.provenance import collect_provenance
 from edgesnn.record.timing import Interleaving, RatioFigure, Role, WarmUp
 from edgesnn.runners.base import Runner, RunnerOptions
-from edgesnn.runners.recompute import stepping
 from edgesnn.targets import parse_target, passed_over, resolve_target
-from edgesnn.text.tokenizer import load_tokenizer
 
 ROLES: tuple[Role, Role] = ("A", "B")
 
@@ -72,7 +73,7 @@ class _Plan:
 
     target: str
     kind: type[Runner]
-    profile: Profile
+    profile: Profile | FramesProfile
     options: RunnerOptions
     allow_unmeasured: bool
     notes: list[str]
@@ -85,10 +86,10 @@ class _Side:
 
     role: Role
     subject: Subject
-    accuracy: AccuracyResult | Absent
+    accuracy: Accuracy
     parity: Parity | Absent
     warm: WarmUp
-    ids: npt.NDArray[np.int32]
+    ids: npt.NDArray[np.integer]
     windows: list[MeasuredWindow] = field(default_factory=list)
 
 
@@ -135,6 +136,8 @@ def profile_interleaved(
     order = interleaved_order(profile.workload.windows, seed)
     workload = profile.workload.model_copy(update={"windows": order.count("A")})
     bundles = [open_bundle(one) for one in (a, b)]
+    for bundle in bundles:
+        check_kind(bundle, profile)
     kind = _runner_of_both(target, bundles)
     plan = _Plan(
         target=target,
@@ -208,12 +211,13 @@ def _opened(stack: ExitStack, plan: _Plan, role: Role, bundle: Bundle) -> _Side:
             remedy="profile them one after the other",
         ) from error
     accuracy = accuracy_of(bundle, plan.profile, plan.on_progress, runner)
-    tokenizer = load_tokenizer(bundle.file(TOKENIZER_NAME))
-    runner = stepping(runner, plan.profile.workload.context or bundle.context_window, tokenizer.vocab_size)
-    require_steps(runner)
-    ids, _ = workload_ids(bundle)
-    warm = warm_up(runner, ids, plan.profile.workload.warmup_tokens)
-    subject = Subject(plan.target, bundle, tokenizer, runner, device, plan.options)
+    subject = stepping_subject(Subject(plan.target, bundle, None, runner, device, plan.options), plan.profile)
+    require_steps(subject.runner)
+    workload = plan.profile.workload
+    frames = decision_frames_of(bundle, workload) if isinstance(workload, FramesWorkload) else None
+    ids, _ = workload_ids(bundle, frames)
+    warming = warm_up if frames is None else warm_frames
+    warm = warming(subject.runner, ids, workload.warmup_steps)
     return _Side(role, subject, accuracy, parity, warm, ids)
 
 
@@ -222,7 +226,9 @@ def _take_turns(sides: Mapping[str, _Side], plan: _Plan, order: str) -> None:
     for number, role in enumerate(order):
         plan.on_progress(f"windows in turns, {role}", number, len(order))
         side = sides[role]
-        context = one.context or side.subject.bundle.context_window
+        context = 1
+        if isinstance(one, Workload):
+            context = one.context or side.subject.bundle.context_window
         side.windows.extend(
             measure_windows(
                 side.subject.runner, one, side.ids, context=context, warm=side.warm, on_progress=silent

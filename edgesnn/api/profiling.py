@@ -11,23 +11,27 @@ from typing import Unpack
 
 from edgesnn import plugins
 from edgesnn.api.bundles import open_bundle
+from edgesnn.api.measuring.quality import Accuracy, accuracy_of
+from edgesnn.api.measuring.subjects import check_kind, profile_for, stepping_subject
 from edgesnn.api.metering import metering
 from edgesnn.api.options import ProfileOptions, ProfileSettings, Progress, chosen, silent, takes_settings
 from edgesnn.api.references import measure_reference, reference_part
 from edgesnn.api.runners import is_remote, runner_misses, runner_of, shown_by
 from edgesnn.api.runs import Run, shown, write_run
-from edgesnn.api.v1.agreement import v1_accuracy, v1_notes
-from edgesnn.api.verification import verify_bundle, verify_open
-from edgesnn.bundle.bundle import TOKENIZER_NAME, Bundle
+from edgesnn.api.v1.agreement import v1_notes
+from edgesnn.api.verification import verify_open
+from edgesnn.bundle.bundle import Bundle
 from edgesnn.errors import EdgesnnError, UsageError
 from edgesnn.locks import locked
-from edgesnn.profiler.budgets.profile import Profile, for_target, load_profile, override, unknown_overrides
+from edgesnn.profiler.budgets.profile import (
+    FramesProfile,
+    Profile,
+)
 from edgesnn.profiler.budgets.running import OnRunning
 from edgesnn.profiler.document import session_run
 from edgesnn.profiler.latency.comparison import compare_forward, no_comparison
 from edgesnn.profiler.power.meter_process import OnLive
-from edgesnn.profiler.quality.accuracy import measure_accuracy
-from edgesnn.profiler.results import Absent, AccuracyResult
+from edgesnn.profiler.results import Absent
 from edgesnn.profiler.session import SessionResult, run_session
 from edgesnn.profiler.session_store import SessionStore, remove_session, session_folder
 from edgesnn.profiler.setting import Setting, Subject
@@ -37,8 +41,7 @@ from edgesnn.record.provenance import collect_provenance
 from edgesnn.record.timing import Comparison
 from edgesnn.runners.base import Capability, Runner, RunnerOptions, Screen
 from edgesnn.runners.recompute import stepping
-from edgesnn.targets import names, parse_target, passed_over, resolve_target
-from edgesnn.text.tokenizer import load_tokenizer
+from edgesnn.targets import parse_target, passed_over, resolve_target
 
 #: Label, quantity and unit of what a device's own screen shows.
 _HEADLINE = (
@@ -46,7 +49,10 @@ _HEADLINE = (
     ("95th percentile", "latency.p95", " ms"),
     ("first token", "first_token.p50", " ms"),
     ("tokens per second", "throughput.generated", ""),
-    ("wrong logits", "parity.mismatches", ""),
+    ("per frame, median", "frame.p50", " ms"),
+    ("95th percentile", "frame.p95", " ms"),
+    ("frames per second", "throughput.frames", ""),
+    ("mismatches with golden", "parity.mismatches", ""),
 )
 
 
@@ -56,7 +62,7 @@ def profile_bundle(
     options: ProfileOptions | None = None,
     *,
     verified: Sequence[Parity] = (),
-    accuracy: AccuracyResult | Absent | None = None,
+    accuracy: Accuracy | None = None,
     on_progress: Progress = silent,
     on_live: OnLive | None = None,
     on_running: OnRunning | None = None,
@@ -117,7 +123,7 @@ def _measured(
     folder: Path | None,
     *,
     verified: Mapping[str, Parity],
-    accuracy: AccuracyResult | Absent | None,
+    accuracy: Accuracy | None,
     on_progress: Progress,
     on_live: OnLive | None,
     on_running: OnRunning | None,
@@ -127,11 +133,17 @@ def _measured(
     resolve_target(target)
     profile, notes = profile_for(asked)
     bundle = open_bundle(bundle)
+    check_kind(bundle, profile)
     runner_class = runner_of(target, bundle)
     notes = [*notes, *passed_over(target, runner_class.name)]
-    tokenizer = load_tokenizer(bundle.file(TOKENIZER_NAME))
     beside = None
     if asked.reference is not None:  # first: it is the part that most easily fails
+        if isinstance(profile, FramesProfile):
+            raise UsageError(
+                "a reference is a language model, and this network reads frames",
+                actual=f"--reference {asked.reference}",
+                remedy="leave it out",
+            )
         beside = measure_reference(
             bundle,
             os.fspath(asked.reference),
@@ -166,20 +178,18 @@ def _measured(
         if Capability.EXACT in runner_class.capabilities:
             name = runner_class.name if options.address is None else f"{runner_class.name}:{options.address}"
             parity = verified.get(runner_class.name) or verify_open(
-                runner, name, bundle, tokens=profile.workload.parity_tokens, on_progress=on_progress
+                runner, name, bundle, tokens=profile.workload.parity_steps, on_progress=on_progress
             )
         if accuracy is None:
             accuracy = accuracy_of(bundle, profile, tell, runner)
         notes += v1_notes(bundle, runner, target, on_progress=tell)
-        context, probe = profile.workload.context or bundle.context_window, None
+        probe = None
         if is_remote(runner):
             probe = Absent("the device is not this computer")
         elif device.simulated:
             probe = Absent("memory of a simulation is not the device's")
         result = run_session(
-            Subject(
-                target, bundle, tokenizer, stepping(runner, context, tokenizer.vocab_size), device, options
-            ),
+            stepping_subject(Subject(target, bundle, None, runner, device, options), profile),
             profile,
             Setting(
                 allow_unmeasured=asked.allow_unmeasured,
@@ -208,7 +218,7 @@ def _measured(
 
 
 def _session_key(
-    bundle: Bundle, runner: type[Runner], profile: Profile, asked: ProfileOptions
+    bundle: Bundle, runner: type[Runner], profile: Profile | FramesProfile, asked: ProfileOptions
 ) -> dict[str, object]:
     """What an interrupted session must agree in to go on. Budgets may change: they are judged at the end."""
     return {
@@ -233,66 +243,11 @@ def _headline(result: SessionResult) -> list[tuple[str, str]]:
     """The few figures that a device's own screen shows."""
     rows = []
     for label, name, unit in _HEADLINE:
-        value = result.quantities[name].value
+        found = result.quantities.get(name)
+        value = None if found is None else found.value
         if value is not None:
             rows.append((label, (f"{value:,.0f}" if value >= 100 else f"{value:.3g}") + unit))
     return rows
-
-
-def profile_for(options: ProfileOptions) -> tuple[Profile, list[str]]:
-    """A profile as it applies to a target: options over the target's settings over the profile's.
-
-    Args:
-        options: Name or path of the profile, the target, and what replaces its own windows.
-
-    Returns:
-        The profile, and what is to be noted of overrides that name no target.
-
-    Raises:
-        UsageError: The profile does not exist or is wrong, or an option is out of range.
-    """
-    whole = load_profile(os.fspath(options.profile))
-    own = override(for_target(whole, options.target), options.windows, options.min_window_seconds)
-    return own, unknown_overrides(whole, (*names(), options.target))
-
-
-def parity_of(
-    bundle: Bundle, target: str, runner: type[Runner], profile: Profile, on_progress: Progress
-) -> Parity | Absent:
-    """How a target compares with golden, or why it does not."""
-    if Capability.EXACT not in runner.capabilities:
-        return Absent(f"{runner.name} does not run the integer program")
-    return verify_bundle(bundle, [target], tokens=profile.workload.parity_tokens, on_progress=on_progress)[0]
-
-
-def accuracy_of(
-    bundle: Bundle, profile: Profile, on_progress: Progress, runner: Runner | None = None
-) -> AccuracyResult | Absent:
-    """Quality on golden over as many tokens as the profile asks for.
-
-    Args:
-        bundle: The bundle.
-        profile: Says how many tokens.
-        on_progress: Told what happens.
-        runner: What scores a student without integer program, open; the fastest of this computer by default.
-    """
-    tokens = profile.workload.accuracy_tokens
-    if tokens == 0:
-        return Absent("the profile asks for no accuracy (accuracy_tokens = 0)")
-    held_out = bundle.eval_slice()
-    if held_out is None:
-        return Absent("the bundle has no held-out text")
-    scored = held_out.first(tokens)
-    whole = len(scored.ids) == len(held_out.ids)
-    text = "held-out text of the bundle" if whole else "first part of the held-out text of the bundle"
-    if bundle.without_program is not None:
-        return v1_accuracy(bundle, scored, text, on_progress, runner)
-    return measure_accuracy(
-        bundle.program(),
-        scored,
-        text,
-        on_progress=lambda done, total: on_progress("accuracy on golden", done, total),
-    )
 
 
 def _compare_others(result: SessionResult, on_progress: Progress) -> list[Comparison]:
@@ -314,6 +269,8 @@ def _compare_others(result: SessionResult, on_progress: Progress) -> list[Compar
         steps = {Capability.STEP, Capability.SEQUENCE} if programless else {Capability.STEP}
         if not steps & runner_class.capabilities or not comparable:
             continue
+        if subject.bundle.reads_frames and Capability.FRAMES not in runner_class.capabilities:
+            continue
         reason = runner_misses(runner_class, subject.bundle)
         if reason is not None and programless:
             continue  # the rule's sentence stands in the record once
@@ -325,7 +282,9 @@ def _compare_others(result: SessionResult, on_progress: Progress) -> list[Compar
                 # An address belongs to the target that was named.
                 options = RunnerOptions(threads=subject.options.threads)
                 device = runner.open(subject.bundle, options)
-                stepper = stepping(runner, result.latency.context)
+                stepper = (
+                    runner if result.latency.context is None else stepping(runner, result.latency.context)
+                )
                 other = replace(subject, target=plugin.name, runner=stepper, device=device, options=options)
                 found = compare_forward(other, result, on_progress=on_progress, subject_runner=subject.runner)
                 comparisons.append(found)

@@ -13,8 +13,8 @@ from edgesnn.api.options import Progress, silent
 from edgesnn.bundle.bundle import TOKENIZER_NAME, Bundle, EvalSlice
 from edgesnn.children import Child
 from edgesnn.errors import UsageError
-from edgesnn.profiler.budgets.profile import Workload
 from edgesnn.profiler.budgets.statistics import percentile
+from edgesnn.profiler.budgets.workload import Workload
 from edgesnn.profiler.quality.accuracy import bootstrap_ratio, perplexity
 from edgesnn.profiler.quantities import percentile_quantity
 from edgesnn.program.golden import Golden

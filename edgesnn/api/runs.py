@@ -17,10 +17,16 @@ _HEADLINE = (
     "latency.p50",
     "latency.p95",
     "first_token.p95",
+    "frame.p50",
+    "frame.p95",
     "power.mean",
+    "duty.power",
     "energy.per_token",
+    "energy.per_frame",
     "size.model",
     "accuracy.retention",
+    "accuracy.decisions",
+    "accuracy.points_below_float",
     "parity.mismatches",
 )
 _WIDTH = 100

@@ -10,6 +10,7 @@ from typing import Any
 
 from edgesnn import __version__
 from edgesnn.bundle.bundle import MANIFEST_NAME, PROGRAM_NAME, Bundle
+from edgesnn.bundle.eval_frames import EVAL_FRAMES_NAME, EvalFrames
 from edgesnn.bundle.export import file_entries, form_sizes, refuse_foreign, state_entries
 from edgesnn.bundle.manifest import SCHEMA, Manifest
 from edgesnn.bundle.writer import new_folder
@@ -28,12 +29,14 @@ class FramesBundleSource:
         program: Its integer program.
         facts: Where it comes from, for the manifest: plain data.
         quantisation: What rounding did, for the manifest: plain data.
+        held_out: Windows of frames that travel with it, to time and to score; None for none.
     """
 
     name: str
     program: Program
     facts: dict[str, Any]
     quantisation: dict[str, Any]
+    held_out: EvalFrames | None = None
 
 
 def write_frames_bundle(source: FramesBundleSource, target: Path, *, overwrite: bool) -> Bundle:
@@ -62,6 +65,11 @@ def write_frames_bundle(source: FramesBundleSource, target: Path, *, overwrite: 
     refuse_foreign(target, overwrite=overwrite)
     with new_folder(target, overwrite=overwrite) as folder:
         (folder / PROGRAM_NAME).write_bytes(content)
+        held_out = None
+        if source.held_out is not None:
+            kept = source.held_out.kept()
+            kept.write(folder / EVAL_FRAMES_NAME)
+            held_out = {"windows": len(kept), "of": len(source.held_out), "frames": kept.length}
         files = file_entries(folder)
         facts = {
             "input_shape": list(frames.shape),
@@ -69,6 +77,7 @@ def write_frames_bundle(source: FramesBundleSource, target: Path, *, overwrite: 
             "input_scale": frames.scale,
             "outputs": program.outputs,
             "output_scale": program.output_scale,
+            "held_out": held_out,
             **source.facts,
         }
         document = {

@@ -141,6 +141,14 @@ def spike_rate_statement(work: WorkTotals, estimates: tuple[EnergyParts, ...]) -
         work: What was counted.
         estimates: What `estimate_energy` gave.
     """
+    if work.stateful:
+        total = {estimate.name: estimate.total_uj for estimate in estimates}
+        ratio = total["with_memory"] / total["dense_network"]
+        return (
+            f"the mean spike rate is {work.spike_rate:.1%} of neurons and frames; by this table a frame "
+            f"takes {ratio:.2f} times the energy of a dense network of the "
+            "same matrices with 1-bit activations (ESTIMATED)"
+        )
     side = "above" if work.spike_rate > BREAK_EVEN_SPIKE_RATE else "not above"
     total = {estimate.name: estimate.total_uj for estimate in estimates}
     ratio = total["with_memory"] / total["dense_network"]
@@ -210,8 +218,13 @@ def _spiking_operations(work: WorkTotals, table: EnergyTable) -> dict[str, float
     return {
         "linear": work.linear_effective * add,
         "attention": work.attend_effective * add,
-        "embedding and readout": work.multiply_effective * product,
+        _multiplying(work): work.multiply_effective * product,
     }
+
+
+def _multiplying(work: WorkTotals) -> str:
+    """What multiplies: in a network that reads frames the layers whose input is no spike."""
+    return "layers of graded values" if work.stateful else "embedding and readout"
 
 
 def _spiking_memory(work: WorkTotals, table: EnergyTable) -> dict[str, float]:
@@ -219,8 +232,9 @@ def _spiking_memory(work: WorkTotals, table: EnergyTable) -> dict[str, float]:
     state, activation = table.state_byte_pj.value, table.activation_byte_pj.value
     # leak, then three additions: current, bias, comparison with the threshold
     update = table.multiply_pj(_MEMBRANE_BITS, _WEIGHT_BITS) + 3 * add
-    # between timesteps of one token a membrane is written and read once; after the last it is dropped
-    kept = work.neurons * (work.timesteps - 1) * work.tokens
+    # between timesteps of one token a membrane is written and read once; after the last it is dropped,
+    # unless it lives on
+    kept = work.neurons * (work.timesteps if work.stateful else work.timesteps - 1) * work.tokens
     weights = work.linear_weight_bytes + work.multiply_weight_bytes + work.lookup_bytes
     # one accumulator per weight of a selected row, one per operation of attention: read and written
     accumulators = work.linear_weight_bytes + work.attend_effective
@@ -248,7 +262,7 @@ def _dense(work: WorkTotals, table: EnergyTable, bits: int) -> dict[str, float]:
         "linear": linear * (table.multiply_pj(bits, _WEIGHT_BITS) + add),
         "attention": scores * (table.multiply_pj(bits, bits) + add)
         + values * (table.multiply_pj(_WEIGHT_BITS, bits) + add),
-        "embedding and readout": _spiking_operations(work, table)["embedding and readout"],
+        _multiplying(work): _spiking_operations(work, table)[_multiplying(work)],
         # back to few bits: a multiplication, a bias, a rounding addition
         "neurons": neurons * (table.multiply_32_bit_pj.value + 2 * add),
         "residual stream": residual * (add + 3 * _INT32_BYTES * state),

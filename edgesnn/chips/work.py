@@ -32,6 +32,8 @@ class WorkTotals:
         lookup_bytes: Bytes of embedding rows looked up.
         residual_adds: int32 additions of the residual stream.
         shift_bits: Spikes (0 or 1) of shifted channels, kept for one token.
+        stateful: Whether membranes live on from token to token, as in a network that reads frames: there a
+            token is a frame, and *multiply* names the layers that read graded values.
     """
 
     tokens: int
@@ -53,6 +55,7 @@ class WorkTotals:
     lookup_bytes: int
     residual_adds: int
     shift_bits: int
+    stateful: bool = False
 
     @property
     def neuron_steps(self) -> int:

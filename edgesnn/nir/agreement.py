@@ -76,8 +76,8 @@ def compare(
     calibration: CalibrationFrames,
     *,
     on_progress: Callable[[str, int, int], None],
-) -> ImportAgreement:
-    """Run both on a calibration set.
+) -> tuple[ImportAgreement, npt.NDArray[np.intp]]:
+    """Run both on a set of frames.
 
     A decision is the output with the largest sum over the frames of a window.
 
@@ -88,6 +88,9 @@ def compare(
         samples: What the program's frames hold.
         calibration: The frames.
         on_progress: Told how many windows were run.
+
+    Returns:
+        How they agree, and what the float network decided, ``[windows]``.
     """
     firing = {node.name: node.name for node in graph.nodes if node.kind in FIRING}
     values = {value: node for node, value in folded.values.items() if node in firing}
@@ -113,7 +116,7 @@ def compare(
         on_progress("comparing with the float network", min(start + step, windows), windows)
     float_top, integer_top = (np.concatenate(part) for part in zip(*decided, strict=True))
     labels = calibration.labels
-    return ImportAgreement(
+    found = ImportAgreement(
         source=calibration.name,
         windows=windows,
         frames=int(calibration.frames.shape[1]),
@@ -122,6 +125,7 @@ def compare(
         float_accuracy=None if labels is None else float((float_top == labels).mean()),
         integer_accuracy=None if labels is None else float((integer_top == labels).mean()),
     )
+    return found, float_top
 
 
 def _keep(

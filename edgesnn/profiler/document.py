@@ -9,7 +9,7 @@ from edgesnn import __version__
 from edgesnn.profiler.session import SessionResult
 from edgesnn.record.base import SCHEMA, refuse_misfits
 from edgesnn.record.files import RunData, make_run
-from edgesnn.record.model import Device, Model, NotMeasured, Provenance, RunRecord
+from edgesnn.record.model import Device, FrameInput, Model, NotMeasured, Provenance, RunRecord
 from edgesnn.record.provenance import without_paths
 from edgesnn.record.quantities import Kind
 from edgesnn.record.timing import Comparison, Interleaving, Reference
@@ -40,7 +40,7 @@ def session_run(
     Raises:
         RecordError: Something was measured that no record can hold.
     """
-    subject, device, bundle = result.subject, result.subject.device, result.subject.bundle
+    subject, device = result.subject, result.subject.device
     with refuse_misfits("the run"):
         record = RunRecord(
             schema=SCHEMA,
@@ -49,13 +49,7 @@ def session_run(
             started=result.started.isoformat(timespec="seconds"),
             seconds=result.seconds,
             target=subject.target,
-            model=Model(
-                name=bundle.name,
-                program_hash=bundle.manifest.program_hash,
-                timesteps=1 if bundle.without_program else bundle.program().timesteps,
-                context_window=bundle.context_window,
-                vocab_size=bundle.vocab_size,
-            ),
+            model=_model(result),
             device=Device(
                 runner=subject.runner.name,
                 device=device.device,
@@ -92,3 +86,27 @@ def session_run(
             reference=reference,
         )
     return make_run(record, result.arrays)
+
+
+def _model(result: SessionResult) -> Model:
+    """The model of a session: of text by its vocabulary and context, of frames by what it reads."""
+    bundle = result.subject.bundle
+    program = None if bundle.without_program else bundle.program()
+    read = None if program is None else program.frames
+    return Model(
+        name=bundle.name,
+        program_hash=bundle.manifest.program_hash,
+        timesteps=1 if program is None else program.timesteps,
+        context_window=bundle.context_window if read is None else None,
+        vocab_size=bundle.vocab_size if read is None else None,
+        frames=None
+        if program is None or read is None
+        else FrameInput(
+            shape=list(read.shape),
+            low=read.low,
+            high=read.high,
+            scale=read.scale,
+            outputs=program.outputs,
+            decision_frames=result.decision_frames,
+        ),
+    )

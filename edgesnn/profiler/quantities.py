@@ -9,6 +9,7 @@ import numpy as np
 from edgesnn.profiler.budgets.statistics import FloatArray, Percentile, TimesSummary
 from edgesnn.profiler.counts.activity import ActivityCounts
 from edgesnn.profiler.counts.memory import Probe
+from edgesnn.profiler.latency.frames import FrameSession
 from edgesnn.profiler.latency.generation import GenerationSession
 from edgesnn.profiler.latency.session import LatencySession
 from edgesnn.profiler.latency.spread import windows_median_throughput
@@ -23,10 +24,13 @@ from edgesnn.record.quantities import (
     Quantities,
     Quantity,
     QuantityGroup,
+    absent,
     known,
     missing,
+    per_frame,
     present,
 )
+from edgesnn.record.steps import FRAMES, StepWords
 from edgesnn.runners.base import DeviceInfo
 
 _TIMES = (
@@ -108,7 +112,9 @@ def summary_quantities(prefix: str, summary: TimesSummary, how: str, kind: Kind)
     return found
 
 
-def instruction_quantities(latency: LatencySession | Absent, device: DeviceInfo) -> Quantities:
+def instruction_quantities(
+    latency: LatencySession | FrameSession | Absent, device: DeviceInfo, words: StepWords
+) -> Quantities:
     """What an emulator counted; nothing where the device's clock tells time, or nothing was run."""
     if device.instruction_ns is None or isinstance(latency, Absent):
         return {}
@@ -116,16 +122,19 @@ def instruction_quantities(latency: LatencySession | Absent, device: DeviceInfo)
     tick = 1e9 / device.clock_hz / device.instruction_ns
     how = (
         f"emulated, {device.instruction_ns:g} ns of its clock an instruction, to {tick:.4g} instructions; "
-        f"{len(latency.windows)} windows, context of at least {latency.context} tokens"
+        f"{len(latency.windows)} windows"
     )
-    values = {"per_token": np.median(counts), "least": counts.min(), "most": counts.max()}
-    return {
+    if isinstance(latency, LatencySession):
+        how += f", context of at least {latency.context} tokens"
+    values = {f"per_{words.step}": np.median(counts), "least": counts.min(), "most": counts.max()}
+    found = {
         (name := f"instructions.{key}"): known(name, float(value), how, Kind.SIMULATED, n=len(counts))
         for key, value in values.items()
     }
+    return per_frame(found) if words is FRAMES else found
 
 
-def instruction_counts(latency: LatencySession, instruction_ns: float) -> FloatArray:
+def instruction_counts(latency: LatencySession | FrameSession, instruction_ns: float) -> FloatArray:
     """Instructions of every counted step, ``[n]``."""
     return np.concatenate([window.counted_ms for window in latency.windows]) * 1e6 / instruction_ns
 
@@ -216,7 +225,7 @@ def generation_quantities(generation: GenerationSession | Absent, kind: Kind) ->
     return found | {"generation.throughput": known("generation.throughput", rate, what, kind)}
 
 
-def memory_quantities(probes: Sequence[Probe] | Absent) -> Quantities:
+def memory_quantities(probes: Sequence[Probe] | Absent, words: StepWords) -> Quantities:
     """Peak memory, load time and cold start of fresh processes."""
     if isinstance(probes, Absent):
         return missing(_MEMORY, probes.reason)
@@ -226,7 +235,7 @@ def memory_quantities(probes: Sequence[Probe] | Absent) -> Quantities:
     rows: dict[str, tuple[float, str]] = {
         "memory.peak": (
             peak,
-            f"{probes[0].how}, {probes[0].tokens} tokens, largest {of}, libraries included",
+            f"{probes[0].how}, {probes[0].tokens} {words.step}s, largest {of}, libraries included",
         ),
         "memory.baseline": (
             float(np.median([p.baseline_bytes for p in probes])) / MEGABYTE,
@@ -242,14 +251,19 @@ def memory_quantities(probes: Sequence[Probe] | Absent) -> Quantities:
         ),
         "memory.cold_start": (
             float(np.median([p.cold_start_ms for p in probes])),
-            f"spawn to first logits, page cache as it was, median {of}",
+            f"spawn to first {words.outputs}, page cache as it was, median {of}",
         ),
     }
     return {name: known(name, value, how, n=n) for name, (value, how) in rows.items()}
 
 
-def activity_quantities(activity: ActivityCounts | Absent) -> Quantities:
-    """Activity per token, counted on golden."""
+def activity_quantities(activity: ActivityCounts | Absent, words: StepWords) -> Quantities:
+    """Activity per step, counted on golden."""
+    found = _activity(activity, words)
+    return per_frame(found) if words is FRAMES else found
+
+
+def _activity(activity: ActivityCounts | Absent, words: StepWords) -> Quantities:
     if isinstance(activity, Absent):
         return missing(_ACTIVITY, activity.reason)
     values = (
@@ -262,12 +276,12 @@ def activity_quantities(activity: ActivityCounts | Absent) -> Quantities:
         activity.membrane_updates_dense,
         float(activity.footprint_bytes),
     )
-    how = f"counted on golden over {activity.work.tokens} tokens"
+    how = f"counted on golden over {activity.work.tokens} {words.step}s"
     return {name: known(name, value, how) for name, value in zip(_ACTIVITY, values, strict=True)}
 
 
 def energy_quantities(energy: Energy | Absent) -> Quantities:
-    """The three estimated energies per token."""
+    """The three estimated energies of a step."""
     if isinstance(energy, Absent):
         return missing((one.name for one in GROUPS[QuantityGroup.ENERGY]), energy.reason)
     return {
@@ -342,14 +356,15 @@ def accuracy_quantities(accuracy: AccuracyResult | Absent) -> Quantities:
     return found
 
 
-def parity_quantities(parity: Parity | Absent) -> Quantities:
-    """Logits that differ from golden's."""
+def parity_quantities(parity: Parity | Absent, words: StepWords) -> Quantities:
+    """Logits or outputs that differ from golden's."""
     name = "parity.mismatches"
     if isinstance(parity, Absent):
-        return missing([name], parity.reason)
+        return {name: absent(words.outputs, parity.reason)}
     forms = ", ".join(sorted(parity.forms)) or "no form"
-    how = f"{parity.logits_compared} logits of {parity.tokens} tokens against golden ({forms})"
-    return {name: known(name, float(parity.mismatches), how)}
+    compared = f"{parity.logits_compared} {words.outputs} of {parity.tokens} {words.step}s"
+    how = f"{compared} against golden ({forms})"
+    return {name: present(float(parity.mismatches), words.outputs, how)}
 
 
 def size_quantities(device: DeviceInfo) -> Quantities:

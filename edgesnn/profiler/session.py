@@ -10,45 +10,45 @@ from datetime import UTC, datetime
 import numpy as np
 import numpy.typing as npt
 
-from edgesnn.errors import EdgesnnError
+from edgesnn.errors import EdgesnnError, InternalError
 from edgesnn.profiler.budgets.judging import overall
-from edgesnn.profiler.budgets.profile import Profile, Workload
+from edgesnn.profiler.budgets.profile import FramesProfile, Profile
 from edgesnn.profiler.budgets.running import SoFar, running_verdicts
 from edgesnn.profiler.budgets.verdicts import judge
+from edgesnn.profiler.budgets.workload import SteppedWorkload
 from edgesnn.profiler.counts.activity import ActivityCounts, count_activity
 from edgesnn.profiler.counts.energy import report_energy
 from edgesnn.profiler.counts.host import disturbances, read_host, read_state
 from edgesnn.profiler.counts.memory import Probe, probe_memory
-from edgesnn.profiler.latency.generation import GenerationSession, measure_generation
-from edgesnn.profiler.latency.session import LatencySession, measure_latency
+from edgesnn.profiler.frame_steps import FrameSteps
 from edgesnn.profiler.latency.spread import window_marks
 from edgesnn.profiler.latency.steps import Progress
-from edgesnn.profiler.power.duty import RunPower, duty_quantities
 from edgesnn.profiler.power.evaluation import PowerResult
 from edgesnn.profiler.power.quantities import power_arrays, power_quantities
+from edgesnn.profiler.quality.decisions import DecisionAccuracy
 from edgesnn.profiler.quantities import (
     COUNTS_INSTRUCTIONS,
-    accuracy_quantities,
     activity_quantities,
     energy_quantities,
-    generation_quantities,
     instruction_counts,
     instruction_quantities,
-    latency_quantities,
     memory_quantities,
     parity_quantities,
     size_quantities,
 )
 from edgesnn.profiler.results import Absent, AccuracyResult
-from edgesnn.profiler.setting import Setting, Subject, workload_ids
+from edgesnn.profiler.setting import Setting, Subject, repeated
+from edgesnn.profiler.steps import SessionSteps, TimedSession
+from edgesnn.profiler.token_steps import TokenSteps
 from edgesnn.profiler.windows import SessionWindows
 from edgesnn.record.counts import Activity, Energy
 from edgesnn.record.model import Host, Parity
 from edgesnn.record.power import Power
 from edgesnn.record.quantities import Kind, Quantities
+from edgesnn.record.steps import StepWords
 from edgesnn.record.timing import Generation, Latency
 from edgesnn.record.verdicts import Budget, Verdict
-from edgesnn.runners.base import Capability, DeviceInfo
+from edgesnn.runners.base import DeviceInfo
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,11 +72,16 @@ class SessionResult:
         started: When it began, UTC.
         seconds: How long it took.
         arrays: The raw arrays: times in milliseconds unless the name says otherwise, the trace of the power,
-            scores by document (``accuracy_document_*`` are `AccuracyResult.by_document`).
+            scores by document (``accuracy_document_*`` are `AccuracyResult.by_document`) or by window
+            (`DecisionAccuracy.arrays`).
+        timed: The times that `latency` records.
+        metered: The distributions behind `power`.
+        words: What a step is called.
+        decision_frames: Frames of a decision; None of text, and where nobody says.
     """
 
     subject: Subject
-    profile: Profile
+    profile: Profile | FramesProfile
     quantities: Quantities
     budgets: list[Budget]
     verdict: Verdict
@@ -91,14 +96,18 @@ class SessionResult:
     started: datetime
     seconds: float
     arrays: Mapping[str, npt.NDArray[np.generic]]
+    timed: TimedSession | Absent
+    metered: PowerResult | Absent
+    words: StepWords
+    decision_frames: int | None
 
 
 def run_session(
     subject: Subject,
-    profile: Profile,
+    profile: Profile | FramesProfile,
     setting: Setting,
     *,
-    accuracy: AccuracyResult | Absent,
+    accuracy: AccuracyResult | DecisionAccuracy | Absent,
     parity: Parity | Absent,
     on_progress: Progress,
 ) -> SessionResult:
@@ -106,7 +115,7 @@ def run_session(
 
     Args:
         subject: What is measured.
-        profile: What to measure, and the limits.
+        profile: What to measure, and the limits; of the kind that the bundle is.
         setting: How.
         accuracy: Quality, measured on golden, or why it is missing.
         parity: Comparison of this runner with golden, or why there is none.
@@ -119,50 +128,43 @@ def run_session(
         RunnerError: The runner failed.
     """
     started, clock = datetime.now(UTC), time.perf_counter()
-    workload, before, device = profile.workload, read_state(), subject.device
+    before, device = read_state(), subject.device
     emulated = device.instruction_ns is not None
-    if emulated:
-        workload = workload.model_copy(update={"first_tokens": 0})
-    ids, text = workload_ids(subject.bundle)
-    measure = _Measurements(subject, workload, setting, ids, on_progress)
+    steps = _steps(subject, profile, setting, accuracy, on_progress)
+    measure = _Measurements(subject, profile.workload, setting, steps, on_progress)
     memory = measure.memory()
     known: Quantities = {
-        **memory_quantities(memory),
+        **memory_quantities(memory, steps.words),
         **size_quantities(device),
-        **accuracy_quantities(accuracy),
-        **parity_quantities(parity),
+        **steps.quality(),
+        **parity_quantities(parity, steps.words),
     }
 
     def tell(now: SoFar) -> None:
         if setting.on_running is not None and not emulated:
-            setting.on_running(running_verdicts(_while_running(profile, known, memory, subject), now))
+            setting.on_running(running_verdicts(_while_running(profile, known, memory, steps), now))
 
     windows = SessionWindows(subject, profile, setting, tell)
-    stepped = measure.latency(windows)
-    latency = Absent(COUNTS_INSTRUCTIONS) if emulated else stepped
-    generation = measure.generation(latency)
-    metered = windows.power(latency)
+    stepped = steps.time(windows)
+    timed = Absent(COUNTS_INSTRUCTIONS) if emulated else stepped
+    metered = windows.power(timed)
     power, power_part = (metered, None) if isinstance(metered, Absent) else metered
+    simulated = device.simulated or (power_part is not None and power_part.kind is Kind.SIMULATED)
+    beside = steps.beside(timed, power, simulated=simulated)
     activity = measure.activity()
     energy = activity if isinstance(activity, Absent) else report_energy(activity.work)
     host = read_host(before, read_state())
-    simulated = device.simulated or (power_part is not None and power_part.kind is Kind.SIMULATED)
     quantities: Quantities = {
-        **latency_quantities(latency, device),
-        **instruction_quantities(stepped, device),
+        **steps.times(timed),
+        **instruction_quantities(stepped, device, steps.words),
         **known,
-        **power_quantities(power, simulated=simulated),
-        **activity_quantities(activity),
+        **power_quantities(power, steps.words, simulated=simulated),
+        **activity_quantities(activity, steps.words),
         **energy_quantities(energy),
+        **beside,
     }
-    if generation is not None:
-        kind = Kind.SIMULATED if device.simulated else Kind.MEASURED
-        quantities |= generation_quantities(generation, kind)
-        runs = _power_of_runs(generation, power, simulated=simulated)
-        quantities |= duty_quantities(generation, workload, profile.cell, runs, kind=kind)
-    sessions = [one for one in (stepped, generation) if isinstance(one, LatencySession | GenerationSession)]
-    invalid = next((one.invalid for one in sessions if one.invalid is not None), None)
-    budgets = judge(profile, quantities, latency, memory, power)
+    invalid = (None if isinstance(stepped, Absent) else stepped.invalid) or steps.invalid()
+    budgets = judge(profile, quantities, timed, memory, power)
     return SessionResult(
         subject=subject,
         profile=profile,
@@ -174,29 +176,55 @@ def run_session(
             allow_unmeasured=setting.allow_unmeasured,
             undelivered=_undelivered(setting, windows, quantities),
         ),
-        latency=None if isinstance(latency, Absent) else latency.record(text),
-        generation=generation.record if isinstance(generation, GenerationSession) else None,
-        activity=None if isinstance(activity, Absent) else activity.record(text),
+        latency=None if isinstance(timed, Absent) else timed.record(steps.text),
+        generation=steps.generation,
+        activity=None if isinstance(activity, Absent) else activity.record(steps.text),
         energy=None if isinstance(energy, Absent) else energy,
         power=power_part,
         parity=None if isinstance(parity, Absent) else parity,
         host=host,
-        marks=[*_marks(latency, workload), *windows.interruptions(), *disturbances(host)],
+        marks=[*_marks(timed, profile.workload), *windows.interruptions(), *disturbances(host)],
         started=started,
         seconds=time.perf_counter() - clock,
-        arrays=_arrays(memory, power, generation, accuracy, latency) | _counted(stepped, device),
+        arrays=_arrays(memory, power, timed) | steps.arrays() | _counted(stepped, device, steps.words),
+        timed=timed,
+        metered=power,
+        words=steps.words,
+        decision_frames=steps.decision_frames if isinstance(steps, FrameSteps) else None,
     )
 
 
+def _steps(
+    subject: Subject,
+    profile: Profile | FramesProfile,
+    setting: Setting,
+    accuracy: AccuracyResult | DecisionAccuracy | Absent,
+    on_progress: Progress,
+) -> SessionSteps:
+    """What a session takes its steps of.
+
+    Raises:
+        InternalError: Profile and accuracy are of two kinds.
+    """
+    if isinstance(profile, FramesProfile) and not isinstance(accuracy, AccuracyResult):
+        return FrameSteps(subject, profile, setting, accuracy, on_progress)
+    if isinstance(profile, Profile) and not isinstance(accuracy, DecisionAccuracy):
+        return TokenSteps(subject, profile, setting, accuracy, on_progress)
+    raise InternalError("profile and accuracy are of two kinds of networks", remedy="this is a bug")
+
+
 def _while_running(
-    profile: Profile, known: Quantities, memory: Sequence[Probe] | Absent, subject: Subject
+    profile: Profile | FramesProfile,
+    known: Quantities,
+    memory: Sequence[Probe] | Absent,
+    steps: SessionSteps,
 ) -> list[Budget]:
     """The budgets, judged on everything that is known before the windows."""
     missing = Absent("the windows are still running")
     quantities = {
-        **latency_quantities(missing, subject.device),
-        **power_quantities(missing, simulated=False),
-        **activity_quantities(missing),
+        **steps.times(missing),
+        **power_quantities(missing, steps.words, simulated=False),
+        **activity_quantities(missing, steps.words),
         **known,
     }
     return judge(profile, quantities, missing, memory, missing)
@@ -207,9 +235,9 @@ class _Measurements:
     """The single measurements of a session, each on its own."""
 
     subject: Subject
-    workload: Workload
+    workload: SteppedWorkload
     setting: Setting
-    ids: npt.NDArray[np.int32]
+    steps: SessionSteps
     on_progress: Progress
 
     def memory(self) -> Sequence[Probe] | Absent:
@@ -233,45 +261,19 @@ class _Measurements:
             self.subject.bundle.path,
             self.subject.runner.name,
             self.subject.options,
-            tokens=self.workload.memory_tokens,
+            tokens=self.workload.memory_steps,
             timeout_s=self.workload.memory_timeout_seconds,
         )
 
-    def latency(self, windows: SessionWindows) -> LatencySession | Absent:
-        subject, runner = self.subject, self.subject.runner
-        if Capability.STEP not in runner.capabilities:
-            return Absent(f"runner '{runner.name}' cannot run one token at a time")
-        return measure_latency(
-            runner,
-            self.workload,
-            subject.tokenizer,
-            self.ids,
-            context_window=subject.bundle.context_window,
-            on_progress=self.on_progress,
-            around=None if windows.watch is None else windows.watch.window,
-            keeper=windows,
-            taken=self.setting.taken,
-        )
-
-    def generation(self, latency: LatencySession | Absent) -> GenerationSession | Absent | None:
-        runner, tokenizer = self.subject.runner, self.subject.tokenizer
-        if self.workload.kind == "token":
-            return None
-        if isinstance(latency, Absent):
-            return latency
-        if Capability.LOGITS not in runner.capabilities:
-            return Absent(f"runner '{runner.name}' gives no logits to choose a token by")
-        return measure_generation(runner, self.workload, tokenizer, self.ids, on_progress=self.on_progress)
-
     def activity(self) -> ActivityCounts | Absent:
-        tokens = self.workload.activity_tokens
-        if not tokens:
-            return Absent("the profile asks for no activity (activity_tokens = 0)")
+        steps = self.workload.activity_steps
+        if not steps:
+            return Absent(f"the profile asks for no activity (activity_{self.steps.words.step}s = 0)")
         reason = self.subject.bundle.without_program
         if reason is not None:
             return Absent(reason)
         self.on_progress("activity on golden", 0, 1)
-        found = count_activity(self.subject.bundle.program(), np.resize(self.ids, tokens))
+        found = count_activity(self.subject.bundle.program(), repeated(self.steps.given, steps))
         self.on_progress("activity on golden", 1, 1)
         return found
 
@@ -285,23 +287,7 @@ def _undelivered(setting: Setting, windows: SessionWindows, quantities: Quantiti
     return "; ".join([f"the meter was asked for and gave no power: {mean.reason}", *reasons])
 
 
-def _power_of_runs(
-    generation: GenerationSession | Absent, power: PowerResult | Absent, *, simulated: bool
-) -> RunPower | None:
-    """What one answer takes: the mean power of the windows for as long as an answer lasts."""
-    if isinstance(generation, Absent) or isinstance(power, Absent) or power.budget is None:
-        return None
-    if power.budget.idle_w is None:
-        return None
-    return RunPower(
-        energy_uj=power.budget.active_w.value * float(generation.total_ms.mean()) * 1e3,
-        idle_mw=power.budget.idle_w.value * 1e3,
-        kind=Kind.SIMULATED if simulated else Kind.MEASURED,
-        how="mean power of the windows for the time of an answer",
-    )
-
-
-def _marks(latency: LatencySession | Absent, workload: Workload) -> list[str]:
+def _marks(latency: TimedSession | Absent, workload: SteppedWorkload) -> list[str]:
     if isinstance(latency, Absent):
         return []
     found = [*window_marks(latency.windows, workload), *latency.marks]
@@ -316,19 +302,19 @@ def _marks(latency: LatencySession | Absent, workload: Workload) -> list[str]:
     return found
 
 
-def _counted(stepped: LatencySession | Absent, device: DeviceInfo) -> dict[str, npt.NDArray[np.generic]]:
+def _counted(
+    stepped: TimedSession | Absent, device: DeviceInfo, words: StepWords
+) -> dict[str, npt.NDArray[np.generic]]:
     """Instructions of every step, where the device counts them."""
     if device.instruction_ns is None or isinstance(stepped, Absent):
         return {}
-    return {"instructions_per_token": np.rint(instruction_counts(stepped, device.instruction_ns))}
+    return {f"instructions_per_{words.step}": np.rint(instruction_counts(stepped, device.instruction_ns))}
 
 
 def _arrays(
     memory: Sequence[Probe] | Absent,
     power: PowerResult | Absent,
-    generation: GenerationSession | Absent | None,
-    accuracy: AccuracyResult | Absent,
-    latency: LatencySession | Absent,
+    latency: TimedSession | Absent,
 ) -> dict[str, npt.NDArray[np.generic]]:
     arrays: dict[str, npt.NDArray[np.generic]] = {}
     if not isinstance(memory, Absent):
@@ -337,8 +323,4 @@ def _arrays(
         arrays["memory_cold_start_ms"] = np.array([p.cold_start_ms for p in memory])
     if not isinstance(power, Absent):
         arrays |= power_arrays(power)
-    if isinstance(generation, GenerationSession):
-        arrays |= generation.arrays()
-    if not isinstance(accuracy, Absent):
-        arrays |= {f"accuracy_document_{name}": array for name, array in accuracy.by_document.items()}
     return arrays if isinstance(latency, Absent) else arrays | latency.arrays()

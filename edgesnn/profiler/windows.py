@@ -7,8 +7,9 @@ from typing import Any
 
 from edgesnn.errors import UndecidedError
 from edgesnn.profiler.budgets.judging import NO_METER
-from edgesnn.profiler.budgets.profile import Profile
+from edgesnn.profiler.budgets.profile import FramesProfile, Profile
 from edgesnn.profiler.budgets.running import SoFar, so_far
+from edgesnn.profiler.latency.frames import FrameSession
 from edgesnn.profiler.latency.session import LatencySession
 from edgesnn.profiler.latency.steps import MeasuredWindow
 from edgesnn.profiler.power.evaluation import Lap, PowerResult
@@ -19,6 +20,7 @@ from edgesnn.profiler.results import Absent
 from edgesnn.profiler.session_store import MeterView
 from edgesnn.profiler.setting import Setting, Subject
 from edgesnn.record.power import Power
+from edgesnn.record.steps import FRAMES, TOKENS
 
 
 class SessionWindows:
@@ -39,9 +41,14 @@ class SessionWindows:
     """
 
     def __init__(
-        self, subject: Subject, profile: Profile, setting: Setting, tell: Callable[[SoFar], None]
+        self,
+        subject: Subject,
+        profile: Profile | FramesProfile,
+        setting: Setting,
+        tell: Callable[[SoFar], None],
     ) -> None:
         self._device, self._tell = subject.device, tell
+        self._words = FRAMES if isinstance(profile, FramesProfile) else TOKENS
         self._meter, self._store = setting.meter, setting.store
         self.watch: Watch | None = None
         self.loss: dict[str, Any] | None = None
@@ -77,7 +84,7 @@ class SessionWindows:
         lives = [] if meter is None else list(meter.lives)
         self._tell(so_far([*self._earlier, *self._new], spans, lives, simulated=simulated))
 
-    def power(self, latency: LatencySession | Absent) -> tuple[PowerResult, Power] | Absent:
+    def power(self, latency: LatencySession | FrameSession | Absent) -> tuple[PowerResult, Power] | Absent:
         """What the meter saw of all windows, and how a record keeps it; or why there is nothing.
 
         Args:
@@ -98,7 +105,7 @@ class SessionWindows:
             result = evaluate_parts(parts)
         except UndecidedError as error:
             return Absent(error.sentence())
-        return result, power_record(result, parts[-1].info, self.loss)
+        return result, power_record(result, parts[-1].info, self.loss, self._words)
 
     def interruptions(self) -> list[str]:
         """How the windows are spread over the parts of an interrupted session, as clauses for its marks."""

@@ -14,7 +14,7 @@ OpKind = Literal["embed", "linear", "attend", "readout"]
 
 
 class Layer(Part):
-    """Activity of one LIF, per token."""
+    """Activity of one LIF, per token, or per frame where the network reads frames."""
 
     name: str
     neurons: int
@@ -27,7 +27,7 @@ class Layer(Part):
 
 
 class SynapticOp(Part):
-    """Synaptic operations of one part of an op, per token."""
+    """Synaptic operations of one part of an op, per token or per frame."""
 
     name: str = Field(description="The op, with its part after a dot where it has several.")
     kind: OpKind
@@ -73,6 +73,11 @@ class Work(Part):
     lookup_bytes: int
     residual_adds: int
     shift_bits: int
+    stateful: bool = Field(
+        default=False,
+        description="Whether membranes live on: of frames, which stand for tokens then; multiply is what "
+        "layers of graded values do.",
+    )
 
 
 class Activity(Part):
@@ -99,11 +104,11 @@ class SourcedNumber(Part):
 
 
 class EnergyEstimate(Part):
-    """One estimate of the energy of a token."""
+    """One estimate of the energy of a token, or of a frame."""
 
     name: Literal["synaptic_operations", "with_memory", "dense_network"]
     how: str
-    total_uj: float = Field(description="Microjoules per token.")
+    total_uj: float = Field(description="Microjoules per token, or per frame.")
     parts_uj: dict[str, float] = Field(description="Its parts, microjoules per token.")
 
 

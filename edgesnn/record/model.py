@@ -14,8 +14,20 @@ from edgesnn.record.base import Part, Sha256
 from edgesnn.record.counts import Activity, Energy
 from edgesnn.record.power import Power
 from edgesnn.record.quantities import Kind, Quantity
+from edgesnn.record.steps import FRAMES, TOKENS, StepWords
 from edgesnn.record.timing import Comparison, Generation, Interleaving, Latency, Reference
 from edgesnn.record.verdicts import Budget, Verdict
+
+
+class FrameInput(Part):
+    """What a network reads that reads frames, and what it decides by."""
+
+    shape: list[int] = Field(description="Shape of one frame.")
+    low: int = Field(description="Least sample.")
+    high: int = Field(description="Largest sample; 1 with a low of 0 is a spike.")
+    scale: float = Field(description="What a sample is worth outside.")
+    outputs: int = Field(ge=1, description="Outputs of a frame.")
+    decision_frames: int | None = Field(description="Frames of a decision; null where nobody said.")
 
 
 class Model(Part):
@@ -27,8 +39,11 @@ class Model(Part):
         description="SHA-256 of the integer program, or of the weights of a v1.0 student.",
     )
     timesteps: int = Field(ge=1, description="T, inner timesteps per token.")
-    context_window: int = Field(ge=1, description="Longest attention window, tokens.")
-    vocab_size: int = Field(ge=1, description="Token ids.")
+    context_window: int | None = Field(
+        ge=1, description="Longest attention window, tokens; null where it reads frames."
+    )
+    vocab_size: int | None = Field(ge=1, description="Token ids; null where it reads frames.")
+    frames: FrameInput | None = Field(default=None, description="What it reads, where it reads frames.")
 
 
 class Device(Part):
@@ -162,6 +177,11 @@ class RunRecord(Part):
         if absent != {entry.name for entry in self.not_measured}:
             raise ValueError("not_measured must name exactly the absent quantities")
         return self
+
+    @property
+    def words(self) -> StepWords:
+        """What a step of this run is called: a token or a frame."""
+        return TOKENS if self.model.frames is None else FRAMES
 
     def to_json(self) -> dict[str, Any]:
         """The record as JSON-like data."""

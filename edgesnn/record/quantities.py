@@ -1,4 +1,4 @@
-"""The one table of quantities and of the budgets that judge them: names, units, words, limits' sides.
+"""The one table of quantities: their names, units and words; `edgesnn.record.budgets` has what judges them.
 
 Whoever measures, judges, shows or compares a quantity looks here for what it is called. A run may hold more
 than this table names (a runner's own counts); those are shown by their names.
@@ -6,6 +6,7 @@ than this table names (a runner's own counts); those are shown by their names.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -104,7 +105,7 @@ class KnownQuantity:
 
 
 class QuantityGroup(StrEnum):
-    """Quantities that are shown as one table; the value is the table's title."""
+    """Quantities that are shown as one table; the value is the table's title, ``{step}`` token or frame."""
 
     BREAKDOWN = "breakdown and throughput"
     POWER = "power and energy"
@@ -112,9 +113,10 @@ class QuantityGroup(StrEnum):
     MEMORY = "memory and size"
     ANSWERS = "whole answers"
     DUTY = "duty cycle"
+    CASCADE = "cascade: a wake network, and the answers that it asks for"
     INSTRUCTIONS = "instructions, counted by an emulator"
-    ACTIVITY = "activity per token"
-    ENERGY = "energy per token, estimated"
+    ACTIVITY = "activity per {step}"
+    ENERGY = "energy per {step}, estimated"
 
 
 #: What is reported of a series of times.
@@ -124,7 +126,11 @@ SUMMARIES: Mapping[str, str] = {
     "latency": "generated token",
     "forward": "forward pass",
     "first_token": "first token",
+    "frame": "one frame",
+    "decision": "one decision",
 }
+#: A step at the end of a unit; a frame is one inner timestep.
+_PER_STEP = re.compile("/(token|timestep)$")
 _OPERATIONS, _UPDATES, _INSTRUCTIONS = "operations/token", "updates/token", "instructions/token"
 #: Of a perplexity: so many tokens that are equally likely.
 _CHOICES = "choices"
@@ -154,6 +160,7 @@ GROUPS: Mapping[QuantityGroup, tuple[KnownQuantity, ...]] = {
         _row("throughput.generated", "tokens/s", "generated", "generated tokens", _HIGHER),
         _row("throughput.windows_median", "tokens/s", "forward passes, median of the windows", None, _HIGHER),
         _row("throughput.prompt", "tokens/s", "prompt", "tokens of the prompt", _HIGHER),
+        _row("throughput.frames", "frames/s", "frames", None, _HIGHER),
     ),
     QuantityGroup.POWER: (
         _row("power.mean", "mW", "mean, working", "mean power"),
@@ -162,6 +169,9 @@ GROUPS: Mapping[QuantityGroup, tuple[KnownQuantity, ...]] = {
         _row("power.peak", "mW", "peak, 1 ms", "peak power, 1 ms"),
         _row("energy.per_token", "uJ", "energy per token"),
         _row("energy.dynamic_per_token", "uJ", "of that above idle", "energy per token above idle"),
+        _row("energy.per_frame", "uJ", "energy per frame"),
+        _row("energy.dynamic_per_frame", "uJ", "of that above idle", "energy per frame above idle"),
+        _row("energy.per_decision", "uJ", "energy per decision"),
     ),
     QuantityGroup.QUALITY: (
         _row("accuracy.bits_per_byte", "bits/byte", "bits per byte"),
@@ -172,7 +182,17 @@ GROUPS: Mapping[QuantityGroup, tuple[KnownQuantity, ...]] = {
         _row("accuracy.top1", "share", "top-1", None, _HIGHER),
         _row("accuracy.teacher_top1", "share", "top-1 of the teacher at its tokens", None, _HIGHER),
         _row("accuracy.retention", "share", "retention", None, _HIGHER),
-        _row("parity.mismatches", "logits", "mismatching logits"),
+        _row("accuracy.decisions", "share", "decisions that are right", None, _HIGHER),
+        _row(
+            "accuracy.float_decisions",
+            "share",
+            "decisions of the float network that are right",
+            None,
+            _HIGHER,
+        ),
+        _row("accuracy.points_below_float", "points", "accuracy below the float network's"),
+        _row("accuracy.same_decisions", "share", "decisions as the float network's", None, _HIGHER),
+        _row("parity.mismatches", "logits", "mismatches with golden"),
     ),
     QuantityGroup.MEMORY: (
         _row("memory.peak", "MB", "peak", "peak memory"),
@@ -193,10 +213,24 @@ GROUPS: Mapping[QuantityGroup, tuple[KnownQuantity, ...]] = {
         _row("duty.power", "mW", "duty-cycled power"),
         _row("duty.battery_life", "h", "battery life", None, _HIGHER),
     ),
+    QuantityGroup.CASCADE: (
+        _row("cascade.true_wakes", "share", "events that wake it", None, _HIGHER),
+        _row("cascade.false_wakes", "share", "other windows that wake it"),
+        _row("cascade.false_wakes_per_hour", "1/h", "false wakes"),
+        _row("cascade.answers_per_hour", "1/h", "answers"),
+        _row("cascade.answer_energy", "uJ", "an answer, above idle", "energy of an answer above idle"),
+        _row("cascade.wake_power", "mW", "wake network, always on", "power of the wake network"),
+        _row("cascade.answers_power", "mW", "answers, above idle", "power of the answers above idle"),
+        _row("cascade.power", "mW", "together", "power of wake network and answers"),
+        _row(
+            "cascade.battery_life", "h", "battery life", "battery life of wake network and answers", _HIGHER
+        ),
+    ),
     QuantityGroup.INSTRUCTIONS: (
         _row("instructions.per_token", _INSTRUCTIONS, "per token, median", "instructions of a token"),
-        _row("instructions.least", _INSTRUCTIONS, "least", "instructions of a token, least"),
-        _row("instructions.most", _INSTRUCTIONS, "most", "instructions of a token, most"),
+        _row("instructions.per_frame", "instructions/frame", "per frame, median", "instructions of a frame"),
+        _row("instructions.least", _INSTRUCTIONS, "least", "instructions of a step, least"),
+        _row("instructions.most", _INSTRUCTIONS, "most", "instructions of a step, most"),
     ),
     QuantityGroup.ACTIVITY: (
         _row("activity.spike_rate", "spikes/neuron/timestep", "spike rate"),
@@ -214,7 +248,7 @@ GROUPS: Mapping[QuantityGroup, tuple[KnownQuantity, ...]] = {
     ),
     QuantityGroup.ENERGY: (
         _row("energy_estimate.synaptic_operations", "uJ", "synaptic operations only"),
-        _row("energy_estimate.with_memory", "uJ", "with memory", "energy per token from counts"),
+        _row("energy_estimate.with_memory", "uJ", "with memory", "energy from counts"),
         _row("energy_estimate.dense_network", "uJ", "bit-matched dense network"),
     ),
 }
@@ -227,63 +261,6 @@ QUANTITIES: Mapping[str, KnownQuantity] = {
         *(row for rows in GROUPS.values() for row in rows),
     )
 }
-
-
-@dataclass(frozen=True, slots=True)
-class KnownBudget:
-    """One budget that a profile can set.
-
-    Attributes:
-        name: Key of the profile, for example ``latency_ms_p95``.
-        quantity: The quantity that it judges.
-        side: On which side of the limit the quantity has to lie.
-        subject: What it speaks of, for people; ``{prompt_tokens}`` stands for the workload's.
-    """
-
-    name: str
-    quantity: str
-    side: Side
-    subject: str
-
-
-#: Every budget by its key, in the order in which they are judged and shown.
-BUDGETS: Mapping[str, KnownBudget] = {
-    one.name: one
-    for one in (
-        KnownBudget(
-            "latency_ms_p95", "latency.p95", Side.BELOW, "one generated token with full context, p95"
-        ),
-        KnownBudget(
-            "first_token_ms_p95",
-            "first_token.p95",
-            Side.BELOW,
-            "prompt of {prompt_tokens} tokens to first token, p95",
-        ),
-        KnownBudget("power_mw", "power.mean", Side.BELOW, "mean power of continuous generation"),
-        KnownBudget("size_mb", "size.model", Side.BELOW, "model files the device needs"),
-        KnownBudget("memory_mb", "memory.peak", Side.BELOW, "peak resident set of a fresh process"),
-        KnownBudget("retention", "accuracy.retention", Side.ABOVE, "top-1 of the student over the teacher's"),
-        KnownBudget(
-            "parity_mismatches", "parity.mismatches", Side.AT_MOST, "logits that differ from golden's"
-        ),
-        KnownBudget("bits_per_byte", "accuracy.bits_per_byte", Side.BELOW, "cross entropy on held-out text"),
-        KnownBudget("top1", "accuracy.top1", Side.ABOVE, "next tokens that were right"),
-        KnownBudget(
-            "synaptic_operations",
-            "activity.synaptic_operations",
-            Side.AT_MOST,
-            "effective synaptic operations per token",
-        ),
-        KnownBudget(
-            "spike_rate", "activity.spike_rate", Side.AT_MOST, "spikes per neuron and inner timestep"
-        ),
-    )
-}
-
-
-def budget_on(quantity: str) -> KnownBudget | None:
-    """The budget that judges a quantity, or None where no profile can limit it."""
-    return next((budget for budget in BUDGETS.values() if budget.quantity == quantity), None)
 
 
 def present(
@@ -372,6 +349,14 @@ def absent(unit: str, reason: str) -> Quantity:
         n=None,
         effective_n=None,
     )
+
+
+def per_frame(found: Quantities) -> Quantities:
+    """The same quantities of a network that reads frames: what is counted per token is per frame there."""
+    return {
+        name: one.model_copy(update={"unit": _PER_STEP.sub("/frame", one.unit)})
+        for name, one in found.items()
+    }
 
 
 def missing(names: Iterable[str], reason: str) -> Quantities:

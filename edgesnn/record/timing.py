@@ -43,7 +43,7 @@ class LatencyWindow(Part):
     offset_s: float = Field(description="Start, counted from the first window's.")
     seconds: float
     steps: int
-    counted_steps: int = Field(description="Steps whose context was full.")
+    counted_steps: int = Field(description="Steps whose context was full; of frames all.")
     median_ms: float = Field(description="Median forward pass of the counted steps.")
     mean_ms: float = Field(description="Mean forward pass of the counted steps.")
     output_sha256: str = Sha256
@@ -52,10 +52,14 @@ class LatencyWindow(Part):
 class Latency(Part):
     """How the times were taken."""
 
-    text: str = Field(description="What the token ids were taken from.")
+    text: str = Field(description="What the token ids were taken from, or which frames ran.")
     clock: ClockName
-    context: int = Field(description="Tokens that every counted step saw at least, itself included.")
-    full_context: bool = Field(description="Whether that is the program's context window.")
+    context: int | None = Field(
+        description="Tokens that every counted step saw at least, itself included; null of frames."
+    )
+    full_context: bool | None = Field(
+        description="Whether that is the program's context window; null of frames."
+    )
     autocorrelation_time: float = Field(ge=1, description="tau in samples; effective n = n / tau.")
     p99_note: str | None = Field(description="What the sample cannot say about p99.")
     warm_up: WarmUp

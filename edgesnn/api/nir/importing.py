@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from edgesnn.api.options import Progress, silent
 from edgesnn.bundle.bundle import Bundle
+from edgesnn.bundle.eval_frames import EvalFrames
 from edgesnn.bundle.frames import FramesBundleSource, write_frames_bundle
 from edgesnn.errors import OutputError, UsageError
 from edgesnn.nir.agreement import ImportAgreement, compare
@@ -78,6 +79,7 @@ class ImportedNetwork:
         folded: The integer program, its proof, and what rounding did.
         agreement: The float network against the program on the calibration set; None without one.
         clipped: Share of the calibration set's values that samples cannot say, 0..1; None without one.
+        held_out: The windows that travel in the bundle, with what the float network decided; None without.
 
     Examples:
         >>> network = edgesnn.import_network("wake.nir", edgesnn.ImportOptions("snntorch", reset="zero"))
@@ -92,6 +94,7 @@ class ImportedNetwork:
     folded: Folded
     agreement: ImportAgreement | None
     clipped: float | None
+    held_out: EvalFrames | None = None
 
     @property
     def program(self) -> Program:
@@ -148,7 +151,9 @@ class ImportedNetwork:
         facts = {key: report[key] for key in ("nir_version", "rules")}
         cost = {key: report[key] for key in ("layers", "agreement")}
         return write_frames_bundle(
-            FramesBundleSource(self.name, self.program, facts, cost), target, overwrite=overwrite
+            FramesBundleSource(self.name, self.program, facts, cost, self.held_out),
+            target,
+            overwrite=overwrite,
         )
 
 
@@ -157,6 +162,7 @@ def import_network(
     options: ImportOptions,
     *,
     calibration: str | os.PathLike[str] | None = None,
+    held_out: str | os.PathLike[str] | None = None,
     on_progress: Progress = silent,
 ) -> ImportedNetwork:
     """Make an integer program of a network that another library wrote as NIR.
@@ -166,6 +172,8 @@ def import_network(
         options: What it does not say.
         calibration: An ``.npz`` with ``frames`` ``[n, frames, *shape]`` and, for the task's accuracy,
             ``labels`` ``[n]``. The float network and the program are compared on it.
+        held_out: Another such file, whose windows travel in the bundle; those of ``calibration`` where it is
+            None. `profile_bundle` times them and scores them against what the float network decided.
         on_progress: Told what happens.
 
     Returns:
@@ -174,7 +182,7 @@ def import_network(
     Raises:
         MissingExtraError: h5py is not installed.
         NetworkError: The file cannot become an integer program; every reason at once.
-        FramesError: The calibration set is unusable.
+        FramesError: A set of frames is unusable.
         UsageError: The options contradict each other or the source.
 
     Examples:
@@ -199,9 +207,12 @@ def import_network(
     samples = samples_for(frames, options.input_scale)
     on_progress("folding", 0, 1)
     folded = fold(graph, rules, samples, options.readout)
-    agreement = None
+    agreement, decided, kept = None, None, frames
     if frames is not None:
-        agreement = compare(graph, rules, folded, samples, frames, on_progress=on_progress)
+        agreement, decided = compare(graph, rules, folded, samples, frames, on_progress=on_progress)
+    if held_out is not None:
+        kept = read_calibration(Path(held_out), graph.shapes[graph.input])
+        decided = compare(graph, rules, folded, samples, kept, on_progress=on_progress)[1]
     return ImportedNetwork(
         source.name.removesuffix(".nir"),
         graph,
@@ -210,4 +221,5 @@ def import_network(
         folded,
         agreement,
         None if frames is None else clipped_share(frames.frames, samples),
+        None if kept is None else EvalFrames(to_samples(kept.frames, samples), kept.labels, decided).drawn(),
     )

@@ -81,6 +81,14 @@ def import_(
             rich_help_panel=_INPUT,
         ),
     ] = None,
+    held_out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Another such .npz, whose windows travel in the bundle to be timed and scored.",
+            show_default="the calibration set",
+            rich_help_panel=_INPUT,
+        ),
+    ] = None,
     readout: Annotated[
         str,
         typer.Option(help="What comes out of the last spikes: counts or spikes.", rich_help_panel=_INPUT),
@@ -113,7 +121,9 @@ def import_(
             def tell(stage: str, done: int, total: int) -> None:
                 progress.update(task, description=stage, completed=done, total=total)
 
-            network = import_network(file, options, calibration=calibration, on_progress=tell)
+            network = import_network(
+                file, options, calibration=calibration, held_out=held_out, on_progress=tell
+            )
         made = network.write(output, overwrite=force)
         program = made if isinstance(made, Path) else made.file(PROGRAM_NAME)
         size = program.stat().st_size

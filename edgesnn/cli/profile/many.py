@@ -26,9 +26,13 @@ _COMPARED = (
     "latency.p50",
     "latency.p95",
     "first_token.p50",
+    "frame.p50",
+    "frame.p95",
     "power.mean",
     "energy.per_token",
+    "energy.per_frame",
     "accuracy.top1",
+    "accuracy.decisions",
     "size.model",
     "memory.peak",
     "parity.mismatches",
@@ -233,6 +237,8 @@ def _summary(columns: dict[str, tuple[RunRecord | None, int]]) -> Sheet:
     engines = ["-" if r is None else f"{r.device.engine} {r.device.engine_version}" for r in found]
     table.add_row("engine", *engines)
     for name in _COMPARED:
+        if not any(record is not None and name in record.quantities for record in found):
+            continue
         table.add_row(
             QUANTITIES[name].heading, *("-" if record is None else _cell(record, name) for record in found)
         )

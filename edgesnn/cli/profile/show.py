@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from edgesnn.cli.tables import Sheet
     from edgesnn.record.counts import Energy
-    from edgesnn.record.model import RunRecord
+    from edgesnn.record.model import Model, RunRecord
     from edgesnn.record.power import Power
     from edgesnn.record.quantities import Quantity, QuantityGroup
     from edgesnn.record.verdicts import Budget
@@ -36,7 +36,8 @@ _NAMES = ("verdict", "kind", "target")
 _RANKS = {
     "how": 9, "why": 9, "kind": 8, "min": 7, "p90": 6, "effective n": 5, "n": 4, "p99": 3, "max": 2, "p50": 1,
     "engine": 8, "p95 ms": 7, "seconds": 5, "peak mW": 4, "lost": 3, "mean mW": 1, "limit": 1, "neurons": 3,
-    "silent neurons": 2, "spikes/token": 1, "dense": 2, "effective": 1, "unit": 1, "reference": 2,
+    "silent neurons": 2, "spikes/token": 1, "spikes/frame": 1,
+    "dense": 2, "effective": 1, "unit": 1, "reference": 2,
     "student": 1,
 }  # fmt: skip
 
@@ -55,7 +56,7 @@ def render(out: CommandOutput, record: RunRecord, *, details: bool) -> None:
     out.print(
         f"engine {device.engine} {device.engine_version} (runner {device.runner}, "
         f"{device.threads} thread{'s' if device.threads > 1 else ''}), program {model.program_hash[:12]}, "
-        f"T = {model.timesteps}, context window {model.context_window}\n"
+        f"{shape_of(model)}\n"
     )
     if record.power is not None:
         _render_losses(out, record.power)
@@ -73,7 +74,7 @@ def render(out: CommandOutput, record: RunRecord, *, details: bool) -> None:
         out.print(_layers_table(record))
         out.print(_operations_table(record))
     if record.energy is not None and details:
-        out.print(_energy_parts_table(record.energy))
+        out.print(_energy_parts_table(record.energy, record.words.step))
         out.print(_constants_table(record.energy))
     if record.comparisons:
         out.print(_comparisons_table(record))
@@ -82,6 +83,16 @@ def render(out: CommandOutput, record: RunRecord, *, details: bool) -> None:
     if record.reference is not None:
         out.print(_reference_table(record))
     _render_notes(out, record)
+
+
+def shape_of(model: Model) -> str:
+    """What a model reads, in a few words."""
+    read = model.frames
+    if read is None:
+        return f"T = {model.timesteps}, context window {model.context_window}"
+    shape = " x ".join(str(size) for size in read.shape)
+    length = "" if read.decision_frames is None else f", {read.decision_frames} of them a decision"
+    return f"frames of {shape}{length}, {read.outputs} outputs"
 
 
 def default_path(record: RunRecord) -> Path:
@@ -105,7 +116,9 @@ def _sections(record: RunRecord) -> Iterator[QuantityGroup]:
         yield QuantityGroup.ANSWERS
     if "duty.busy_share" in record.quantities:
         yield QuantityGroup.DUTY
-    if "instructions.per_token" in record.quantities:
+    if "cascade.power" in record.quantities:
+        yield QuantityGroup.CASCADE
+    if "instructions.most" in record.quantities:
         yield QuantityGroup.INSTRUCTIONS
     if record.activity is not None:
         yield QuantityGroup.ACTIVITY
@@ -199,8 +212,8 @@ def _latency_table(record: RunRecord, details: bool) -> Sheet:
         "latency in ms, 95 % intervals (?: too few independent samples)", "", "n", "effective n", *columns
     )
     for prefix, title in SUMMARIES.items():
-        median = record.quantities[f"{prefix}.p50"]
-        if median.value is None:
+        median = record.quantities.get(f"{prefix}.p50")
+        if median is None or median.value is None:
             continue
         effective = "" if median.effective_n is None else f"{median.effective_n:.0f}"
         cells = [_cell(record.quantities[f"{prefix}.{column}"]) for column in columns]
@@ -212,7 +225,9 @@ def _rows_table(group: QuantityGroup, record: RunRecord, details: bool) -> Sheet
     from edgesnn.record.quantities import GROUPS, QuantityGroup
 
     by_table = group is QuantityGroup.ENERGY and record.energy is not None
-    title = f"{group} by table {record.energy.table}" if by_table and record.energy else group
+    title = group.format(step=record.words.step)
+    if by_table and record.energy is not None:
+        title += f" by table {record.energy.table}"
     table = _table(title, "", "value", *(["kind", "how"] if details else []))
     for row in GROUPS[group]:
         quantity = record.quantities.get(row.name)
@@ -269,7 +284,8 @@ def _simulated_mark(power: Power) -> str:
 
 
 def _layers_table(record: RunRecord) -> Sheet:
-    table = _table("spikes per layer", "layer", "neurons", "spike rate", "spikes/token", "silent neurons")
+    per_step = f"spikes/{record.words.step}"
+    table = _table("spikes per layer", "layer", "neurons", "spike rate", per_step, "silent neurons")
     for layer in record.activity.layers if record.activity is not None else []:
         table.add_row(
             layer.name,
@@ -282,7 +298,8 @@ def _layers_table(record: RunRecord) -> Sheet:
 
 
 def _operations_table(record: RunRecord) -> Sheet:
-    table = _table("synaptic operations per token", "op", "kind", "effective", "dense", "share")
+    title = f"synaptic operations per {record.words.step}"
+    table = _table(title, "op", "kind", "effective", "dense", "share")
     for op in record.activity.ops if record.activity is not None else []:
         share = op.effective / op.dense if op.dense else 0.0
         cells = (f"{op.effective:,.0f}", f"{op.dense:,.0f}", f"{share:.1%}")
@@ -290,12 +307,12 @@ def _operations_table(record: RunRecord) -> Sheet:
     return table
 
 
-def _energy_parts_table(energy: Energy) -> Sheet:
+def _energy_parts_table(energy: Energy, step: str) -> Sheet:
     from edgesnn.record.quantities import GROUPS, QuantityGroup
 
     found = {f"energy_estimate.{estimate.name}": estimate for estimate in energy.estimates}
     columns = [(row.label, found[row.name]) for row in GROUPS[QuantityGroup.ENERGY]]
-    table = _table("energy per token in uJ, ESTIMATED", "", *(title for title, _ in columns))
+    table = _table(f"energy per {step} in uJ, ESTIMATED", "", *(title for title, _ in columns))
     parts = dict.fromkeys(part for _, estimate in columns for part in estimate.parts_uj)
     for part in parts:
         values = (estimate.parts_uj.get(part) for _, estimate in columns)

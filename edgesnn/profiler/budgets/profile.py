@@ -2,75 +2,19 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
-from pydantic import ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, RootModel, ValidationError, model_validator
 
-from edgesnn.config import StrictModel, find_profile, load_toml
+from edgesnn.config import find_profile, load_toml
 from edgesnn.errors import UsageError
+from edgesnn.profiler.budgets.workload import FramesWorkload, ProfilePart, Workload
 
 
-class _Strict(StrictModel):
-    model_config = ConfigDict(allow_inf_nan=False)
-
-
-class Workload(_Strict):
-    """What runs while the profiler watches.
-
-    Attributes:
-        kind: ``token`` times single tokens with full context. ``prompt`` also times whole answers: a prompt
-            of ``prompt_tokens`` read, ``generated_tokens`` generated. ``sentence`` does so with
-            ``tokens_per_sentence`` generated, at ``sentences_per_hour``, and says how busy the device is.
-        sentences_per_hour: How often a sentence is asked for; ``sentence`` needs it.
-        tokens_per_sentence: Tokens generated per sentence.
-        prompt_tokens: Tokens of the prompt, for the first token and the share of tokenising.
-        generated_tokens: Tokens generated after a prompt; tokenising the prompt is shared among them.
-        context: Tokens that the model has seen when a timed step begins to count, itself included;
-            None is the program's context window, the only value that decides the latency budget.
-        windows: Measurement windows.
-        min_window_seconds: Least time of a window's counted steps.
-        min_window_tokens: Least number of a window's counted steps.
-        warmup_tokens: Least number of steps before anything is timed.
-        first_tokens: Repetitions of prompt to first token; 0 leaves it out.
-        activity_tokens: Tokens over which golden counts activity; 0 leaves it out.
-        memory_probes: Fresh processes that are started for memory, load time and cold start; 0 leaves it out.
-        memory_tokens: Tokens that each of them runs.
-        memory_timeout_seconds: Deadline of one such process.
-        parity_tokens: Tokens compared with golden.
-        accuracy_tokens: Most tokens of held-out text that are scored; 0 leaves accuracy out.
-        metered_window_seconds: Least time of a window that a power meter watches.
-        idle_seconds: Idle time that the meter watches before and after each of them.
-    """
-
-    kind: Literal["token", "prompt", "sentence"] = "token"
-    sentences_per_hour: float | None = Field(default=None, gt=0, le=36_000)
-    tokens_per_sentence: int = Field(default=16, ge=1, le=4096)
-    prompt_tokens: int = Field(default=64, ge=1, le=4096)
-    generated_tokens: int = Field(default=64, ge=1, le=4096)
-    context: int | None = Field(default=None, ge=1, le=4096)
-    windows: int = Field(default=5, ge=1, le=1000)
-    min_window_seconds: float = Field(default=2.0, ge=0, le=3600)
-    min_window_tokens: int = Field(default=64, ge=1, le=1_000_000)
-    warmup_tokens: int = Field(default=32, ge=1, le=100_000)
-    first_tokens: int = Field(default=120, ge=0, le=100_000)
-    activity_tokens: int = Field(default=512, ge=0, le=100_000)
-    memory_probes: int = Field(default=3, ge=0, le=100)
-    memory_tokens: int = Field(default=32, ge=1, le=100_000)
-    memory_timeout_seconds: float = Field(default=120.0, gt=0, le=3600)
-    parity_tokens: int = Field(default=512, ge=1, le=1_000_000)
-    accuracy_tokens: int = Field(default=20_000, ge=0)
-    metered_window_seconds: float = Field(default=10.0, gt=0, le=3600)
-    idle_seconds: float = Field(default=5.0, gt=0, le=3600)
-
-    @property
-    def answer_tokens(self) -> int:
-        """Tokens generated per answer: those of a sentence, or those after a prompt."""
-        return self.tokens_per_sentence if self.kind == "sentence" else self.generated_tokens
-
-
-class Limit(_Strict):
+class Limit(ProfilePart):
     """One budget of a profile.
 
     Attributes:
@@ -88,8 +32,8 @@ class Limit(_Strict):
         return self
 
 
-class Budgets(_Strict):
-    """The budgets; a missing one is reported without limit.
+class Budgets(ProfilePart):
+    """The budgets of a language model; a missing one is reported without limit.
 
     Attributes:
         latency_ms_p95: One generated token with full context: tokenise share, forward, text decode.
@@ -103,6 +47,7 @@ class Budgets(_Strict):
         top1: Share of next tokens that were right, 0..1; must lie above the limit.
         synaptic_operations: Effective synaptic operations per token; must not be above the limit.
         spike_rate: Spikes per neuron and inner timestep, 0..1; must not be above the limit.
+        cascade_mw: Mean power of a wake network that is always on and of the answers that it asks for.
     """
 
     latency_ms_p95: Limit = Limit()
@@ -116,9 +61,41 @@ class Budgets(_Strict):
     top1: Limit = Limit()
     synaptic_operations: Limit = Limit()
     spike_rate: Limit = Limit()
+    cascade_mw: Limit = Limit()
 
 
-class Cell(_Strict):
+class FramesBudgets(ProfilePart):
+    """The budgets of a network that reads frames; a missing one is reported without limit.
+
+    Attributes:
+        frame_ms_p95: One frame.
+        decision_ms_p95: All frames of one decision.
+        power_mw: Mean total power of frames without pause.
+        always_on_mw: Mean total power at the workload's ``frames_per_second``, idle between frames.
+        size_mb: Model files the device needs, in 10^6 bytes.
+        memory_mb: Peak resident set of a fresh process that runs the model, in 10^6 bytes.
+        decisions_right: Share of held-out decisions that are right, 0..1; must lie above the limit.
+        points_below_float: Accuracy of the float network less this one's, in points of 0.01; must not be
+            above the limit.
+        parity_mismatches: Integer outputs that differ from golden's; must not be above the limit.
+        synaptic_operations: Effective synaptic operations per frame; must not be above the limit.
+        spike_rate: Spikes per neuron and frame; must not be above the limit.
+    """
+
+    frame_ms_p95: Limit = Limit()
+    decision_ms_p95: Limit = Limit()
+    power_mw: Limit = Limit()
+    always_on_mw: Limit = Limit()
+    size_mb: Limit = Limit()
+    memory_mb: Limit = Limit()
+    decisions_right: Limit = Limit()
+    points_below_float: Limit = Limit()
+    parity_mismatches: Limit = Limit()
+    synaptic_operations: Limit = Limit()
+    spike_rate: Limit = Limit()
+
+
+class Cell(ProfilePart):
     """The cell that battery life is stated for.
 
     Attributes:
@@ -130,7 +107,21 @@ class Cell(_Strict):
     capacity_mah: float = Field(gt=0, le=1_000_000)
 
 
-class TargetOverride(_Strict):
+class Cascade(ProfilePart):
+    """A wake network in front of the language model: how its frames come, and how often there is an event.
+
+    Attributes:
+        frames_per_second: How often a frame comes.
+        events_per_hour: How often what it waits for really happens.
+        background: Class of the windows in which it does not; a decision for another one asks for an answer.
+    """
+
+    frames_per_second: float = Field(gt=0, le=1_000_000)
+    events_per_hour: float = Field(ge=0, le=36_000)
+    background: int = Field(default=0, ge=0)
+
+
+class TargetOverride(ProfilePart):
     """What is different on one target: the keys that it sets, and no others.
 
     Attributes:
@@ -142,23 +133,53 @@ class TargetOverride(_Strict):
     budgets: Budgets = Budgets()
 
 
-class Profile(_Strict):
-    """One profile.
+class FramesOverride(ProfilePart):
+    """What is different on one target: the keys that it sets, and no others.
+
+    Attributes:
+        workload: Settings in place of the profile's.
+        budgets: Budgets in place of the profile's, each as a whole.
+    """
+
+    workload: FramesWorkload = FramesWorkload(kind="frames")
+    budgets: FramesBudgets = FramesBudgets()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _kind_is_the_profile_s(cls, given: Any) -> Any:
+        """The workload of a target has the profile's kind, which it need not repeat."""
+        if not isinstance(given, dict) or not isinstance(given.get("workload"), dict):
+            return given
+        return {**given, "workload": {"kind": "frames", **given["workload"]}}
+
+
+class ProfileBase(ProfilePart):
+    """What every profile has.
 
     Attributes:
         schema_name: ``edgesnn.profile/1`` (``schema`` in the file).
         name: Its name.
-        workload: What runs.
-        budgets: The limits.
         cell: The cell that battery life is stated for; None states none.
-        target: What is different on a target, by the name that ``--target`` is given.
     """
 
     schema_name: Literal["edgesnn.profile/1"] = Field(alias="schema")
     name: str = Field(min_length=1, max_length=64)
+    cell: Cell | None = None
+
+
+class Profile(ProfileBase):
+    """A profile of language models.
+
+    Attributes:
+        workload: What runs.
+        budgets: The limits.
+        cascade: The wake network that stands in front with ``--cascade``; None has none.
+        target: What is different on a target, by the name that ``--target`` is given.
+    """
+
     workload: Workload = Workload()
     budgets: Budgets = Budgets()
-    cell: Cell | None = None
+    cascade: Cascade | None = None
     target: dict[str, TargetOverride] = {}
 
     @model_validator(mode="after")
@@ -171,17 +192,47 @@ class Profile(_Strict):
         return self
 
 
-def load_profile(name_or_path: str) -> Profile:
+class FramesProfile(ProfileBase):
+    """A profile of networks that read frames: its workload is of kind ``frames``.
+
+    Attributes:
+        workload: What runs.
+        budgets: The limits.
+        target: What is different on a target, by the name that ``--target`` is given.
+    """
+
+    workload: FramesWorkload
+    budgets: FramesBudgets = FramesBudgets()
+    target: dict[str, FramesOverride] = {}
+
+
+class AnyProfile(RootModel[Profile | FramesProfile]):
+    """A profile file: of language models, or of networks that read frames."""
+
+
+ProfileT = TypeVar("ProfileT", bound=Profile | FramesProfile)
+
+
+def load_profile(name_or_path: str) -> Profile | FramesProfile:
     """Read a profile by name (``smartglass``) or path.
 
     Raises:
         ConfigError: There is no such profile, or it has an unknown key, a wrong type or value.
     """
     path: Path = find_profile(name_or_path)
-    return load_toml(path, Profile)
+    return load_toml(path, FramesProfile) if _reads_frames(path) else load_toml(path, Profile)
 
 
-def for_target(profile: Profile, target: str) -> Profile:
+def _reads_frames(path: Path) -> bool:
+    """Whether a file says that its workload is of kind ``frames``; what is wrong with it `load_toml` says."""
+    try:
+        workload = tomllib.loads(path.read_text(encoding="utf-8")).get("workload")
+    except (OSError, ValueError):
+        return False
+    return isinstance(workload, dict) and workload.get("kind") == "frames"
+
+
+def for_target(profile: ProfileT, target: str) -> ProfileT:
     """The profile as it applies to one target.
 
     Args:
@@ -196,10 +247,10 @@ def for_target(profile: Profile, target: str) -> Profile:
     if own is not None:
         changes["workload"] = _laid_over(profile.workload, own.workload)
         changes["budgets"] = _laid_over(profile.budgets, own.budgets)
-    return profile.model_copy(update=changes)
+    return cast(ProfileT, profile.model_copy(update=changes))
 
 
-def unknown_overrides(profile: Profile, known: Iterable[str]) -> list[str]:
+def unknown_overrides(profile: Profile | FramesProfile, known: Iterable[str]) -> list[str]:
     """One sentence for each override whose target nobody knows: a slip of the pen would gate nothing.
 
     Args:
@@ -214,7 +265,7 @@ def unknown_overrides(profile: Profile, known: Iterable[str]) -> list[str]:
     ]
 
 
-_ModelT = TypeVar("_ModelT", bound=_Strict)
+_ModelT = TypeVar("_ModelT", bound=ProfilePart)
 
 
 def _laid_over(base: _ModelT, own: _ModelT) -> _ModelT:
@@ -222,7 +273,7 @@ def _laid_over(base: _ModelT, own: _ModelT) -> _ModelT:
     return base.model_copy(update={key: getattr(own, key) for key in own.model_fields_set})
 
 
-def override(profile: Profile, windows: int | None, min_window_seconds: float | None) -> Profile:
+def override(profile: ProfileT, windows: int | None, min_window_seconds: float | None) -> ProfileT:
     """The profile with the flags of the command line laid over its workload.
 
     Args:
@@ -239,10 +290,10 @@ def override(profile: Profile, windows: int | None, min_window_seconds: float | 
         if value is not None
     }
     try:
-        workload = Workload.model_validate({**profile.workload.model_dump(), **changes})
+        workload = type(profile.workload).model_validate({**profile.workload.model_dump(), **changes})
     except ValidationError as error:
         first = error.errors()[0]
         raise UsageError(
             f"{first['loc'][0]}: {first['msg'][0].lower()}{first['msg'][1:]}", actual=first["input"]
         ) from None
-    return profile.model_copy(update={"workload": workload})
+    return cast(ProfileT, profile.model_copy(update={"workload": workload}))

@@ -10,7 +10,8 @@ import numpy as np
 from edgesnn.meters.serve import Live
 from edgesnn.profiler.latency.steps import MeasuredWindow
 from edgesnn.profiler.power.evaluation import HostSpan
-from edgesnn.record.quantities import BUDGETS, Kind, known
+from edgesnn.record.budgets import BUDGETS
+from edgesnn.record.quantities import Kind, known
 from edgesnn.record.verdicts import Budget, BudgetOutcome
 
 #: Told of every budget that has a limit, after each window.

@@ -82,7 +82,7 @@ class ActivityCounter:
         """The totals of the sequence; call when it has run."""
 
         def total(attribute: str, *kinds: str) -> int:
-            return sum(getattr(op, f"{attribute}_total") for op in self.ops if op.kind in kinds)
+            return sum(getattr(op, f"{attribute}_total") for op in self.ops if _kind_of_work(op) in kinds)
 
         return WorkTotals(
             tokens=len(self.ids),
@@ -104,6 +104,7 @@ class ActivityCounter:
             lookup_bytes=self._lookup_bytes(),
             residual_adds=self._residual_adds,
             shift_bits=sum(shift.steps for shift in self.shifts),
+            stateful=self.program.frames is not None,
         )
 
     def _graded(self, op: Op) -> bool:
@@ -253,6 +254,11 @@ class ActivityCounter:
         self._matrix(op, "factor", "readout", used=used, rows=rows, weight=op.weight)
         used = np.count_nonzero(codes, axis=0)
         self._matrix(op, "table", "readout", used=used, rows=rows, weight=op.table.T)
+
+
+def _kind_of_work(op: SynapticOp) -> str:
+    """What a part is charged as: a layer that reads graded values multiplies, as a readout does."""
+    return "readout" if op.kind == "linear" and not op.accumulates else op.kind
 
 
 def _column_parts(program: Program, op: Linear) -> Iterator[tuple[str, slice]]:

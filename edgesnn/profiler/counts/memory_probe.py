@@ -64,6 +64,8 @@ def _measure(request: dict[str, Any]) -> dict[str, Any]:
         loaded_ns = time.perf_counter_ns() - before
         loaded = int(psutil.Process().memory_info().rss)
         token = np.zeros(1, np.int32)
+        if bundle.reads_frames and (frames := bundle.program().frames) is not None:
+            token = np.zeros((1, frames.channels), np.int8)
         steps = Capability.STEP in runner.capabilities
         if steps:
             runner.reset()

@@ -10,8 +10,9 @@ from __future__ import annotations
 import numpy as np
 from scipy.stats import t as student_t
 
-from edgesnn.profiler.budgets.profile import Workload
 from edgesnn.profiler.budgets.statistics import CONFIDENCE, FloatArray, percentile
+from edgesnn.profiler.budgets.workload import SteppedWorkload
+from edgesnn.profiler.latency.frames import warm_frames
 from edgesnn.profiler.latency.spread import medians
 from edgesnn.profiler.latency.steps import MeasuredWindow, Progress, measure_windows, require_steps
 from edgesnn.profiler.latency.warmup import warm_up
@@ -52,13 +53,15 @@ def compare_forward(
     workload, own_target = result.profile.workload, result.subject.target
     require_steps(runner)
     assert result.latency is not None
+    words = result.words
     context = result.latency.context
-    ids, _ = workload_ids(other.bundle)
-    warm = warm_up(runner, ids, workload.warmup_tokens)
+    ids, _ = workload_ids(other.bundle, result.decision_frames)
+    warming = warm_up if context is not None else warm_frames
+    warm = warming(runner, ids, workload.warmup_steps)
     one = _one_window(workload)
 
     def window(of: Runner) -> MeasuredWindow:
-        return measure_windows(of, one, ids, context=context, warm=warm, on_progress=_silent)[0]
+        return measure_windows(of, one, ids, context=context or 1, warm=warm, on_progress=_silent)[0]
 
     pairs = min(MOST_PAIRS, PAIRS_PER_WINDOW * workload.windows)
     own: list[MeasuredWindow] = []
@@ -79,13 +82,15 @@ def compare_forward(
     if own:
         ratio, statement = _paired(medians(own), medians(others), own_target, target, kind)
     else:
-        value = (result.quantities["forward.p50"].value or 0.0) / float(np.median(times))
+        value = (result.quantities[f"{words.series}.p50"].value or 0.0) / float(np.median(times))
         ratio = present(value, "ratio", "ratio of medians, windows not alternated", kind)
         statement = (
             f"{own_target} took {value:.2f} times the time of {target} per step; "
             "windows did not alternate, so this claims nothing"
         )
-    how = f"forward pass of one step, {pairs} windows, context of at least {context} tokens"
+    how = f"forward pass of one step, {pairs} windows"
+    if context is not None:
+        how += f", context of at least {context} tokens"
     return Comparison(
         target=target,
         engine=f"{device.engine} {device.engine_version}",
@@ -112,7 +117,7 @@ def _silent(stage: str, done: int, total: int) -> None:
     """Progress of a single window, which nobody needs."""
 
 
-def _one_window(workload: Workload) -> Workload:
+def _one_window(workload: SteppedWorkload) -> SteppedWorkload:
     seconds = min(workload.min_window_seconds, WINDOW_SECONDS)
     return workload.model_copy(update={"windows": 1, "min_window_seconds": seconds})
 

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesnn.errors import RunnerError
-from edgesnn.profiler.budgets.profile import Workload
 from edgesnn.profiler.budgets.statistics import FloatArray, TimesSummary, summarise
+from edgesnn.profiler.budgets.workload import Workload
 from edgesnn.profiler.latency.session import DECODE_TAIL, TextCodec
 from edgesnn.profiler.latency.steps import Progress
 from edgesnn.record.timing import Generation
@@ -77,7 +77,7 @@ def measure_generation(
     runner: Runner,
     workload: Workload,
     tokenizer: TextCodec,
-    ids: npt.NDArray[np.int32],
+    ids: npt.NDArray[np.integer],
     *,
     on_progress: Progress,
 ) -> GenerationSession:
@@ -141,7 +141,9 @@ def measure_generation(
     )
 
 
-def _run(runner: Runner, tokenizer: TextCodec, text: str, prompt: npt.NDArray[np.int32], answer: int) -> _Run:
+def _run(
+    runner: Runner, tokenizer: TextCodec, text: str, prompt: npt.NDArray[np.integer], answer: int
+) -> _Run:
     """One answer; forward passes by the clock of the device or else the host, text by the host's."""
     before = time.perf_counter_ns()
     tokenizer.encode(text)

@@ -9,15 +9,15 @@ nothing is subtracted, and what a window takes beside its steps is reported.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from edgesnn.profiler.budgets.profile import Workload
 from edgesnn.profiler.budgets.statistics import FloatArray, TimesSummary, summarise
+from edgesnn.profiler.budgets.workload import Workload
 from edgesnn.profiler.latency.steps import (
     Around,
     MeasuredWindow,
@@ -122,7 +122,6 @@ class LatencySession:
         Args:
             text: What the token ids were taken from.
         """
-        origin = self.windows[0].started_ns
         return Latency(
             text=text,
             clock=self.clock,
@@ -133,18 +132,7 @@ class LatencySession:
             warm_up=self.warm_up,
             drift=self.forward.drift,
             first_token_form=None if self.first_token is None else self.first_token.form,
-            windows=[
-                LatencyWindow(
-                    offset_s=(window.started_ns - origin) / 1e9,
-                    seconds=window.seconds,
-                    steps=len(window.latencies_ms),
-                    counted_steps=len(window.counted_ms),
-                    median_ms=float(np.median(window.counted_ms)),
-                    mean_ms=float(window.counted_ms.mean()),
-                    output_sha256=window.output_sha256,
-                )
-                for window in self.windows
-            ],
+            windows=latency_windows(self.windows),
         )
 
     def arrays(self) -> dict[str, npt.NDArray[np.generic]]:
@@ -166,11 +154,28 @@ class LatencySession:
         return found
 
 
+def latency_windows(windows: Sequence[MeasuredWindow]) -> list[LatencyWindow]:
+    """Windows as a record keeps them."""
+    origin = windows[0].started_ns
+    return [
+        LatencyWindow(
+            offset_s=(window.started_ns - origin) / 1e9,
+            seconds=window.seconds,
+            steps=len(window.latencies_ms),
+            counted_steps=len(window.counted_ms),
+            median_ms=float(np.median(window.counted_ms)),
+            mean_ms=float(window.counted_ms.mean()),
+            output_sha256=window.output_sha256,
+        )
+        for window in windows
+    ]
+
+
 def measure_latency(
     runner: Runner,
     workload: Workload,
     tokenizer: TextCodec,
-    ids: npt.NDArray[np.int32],
+    ids: npt.NDArray[np.integer],
     *,
     context_window: int,
     on_progress: Progress,
@@ -248,7 +253,7 @@ def measure_latency(
 def measure_first_token(
     runner: Runner,
     tokenizer: TextCodec,
-    ids: npt.NDArray[np.int32],
+    ids: npt.NDArray[np.integer],
     workload: Workload,
     on_progress: Progress,
 ) -> FirstToken:
@@ -298,13 +303,13 @@ def measure_first_token(
     )
 
 
-def _encode_times(tokenizer: TextCodec, ids: npt.NDArray[np.int32], tokens: int) -> FloatArray:
+def _encode_times(tokenizer: TextCodec, ids: npt.NDArray[np.integer], tokens: int) -> FloatArray:
     text = tokenizer.decode(np.resize(ids, tokens).tolist())
     tokenizer.encode(text)
     return _timed(lambda _: tokenizer.encode(text), ENCODE_REPEATS)
 
 
-def _decode_times(tokenizer: TextCodec, ids: npt.NDArray[np.int32], count: int) -> FloatArray:
+def _decode_times(tokenizer: TextCodec, ids: npt.NDArray[np.integer], count: int) -> FloatArray:
     ring = np.resize(ids, len(ids) + DECODE_TAIL).tolist()
     tokenizer.decode(ring[:DECODE_TAIL])
     return _timed(lambda i: tokenizer.decode(ring[(s := i % len(ids)) : s + DECODE_TAIL]), min(count, 2000))

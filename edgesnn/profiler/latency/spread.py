@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats import theilslopes
 
-from edgesnn.profiler.budgets.profile import Workload
 from edgesnn.profiler.budgets.statistics import CONFIDENCE, DRIFT_THRESHOLD, FloatArray
+from edgesnn.profiler.budgets.workload import SteppedWorkload
 from edgesnn.profiler.latency.steps import MeasuredWindow
 from edgesnn.record.timing import WindowDrift, WindowOutlier
 
@@ -94,7 +94,7 @@ def windows_median_throughput(windows: Sequence[MeasuredWindow]) -> float:
     return float(np.median(1000.0 / means(windows)))
 
 
-def short_windows(windows: Sequence[MeasuredWindow], workload: Workload) -> list[str]:
+def short_windows(windows: Sequence[MeasuredWindow], workload: SteppedWorkload) -> list[str]:
     """One clause per window whose counted steps lasted less than the workload asks for.
 
     MLPerf Tiny asks for 10 s of every window; a total over the windows would hide a short one.
@@ -110,7 +110,7 @@ def short_windows(windows: Sequence[MeasuredWindow], workload: Workload) -> list
     return found
 
 
-def window_marks(windows: Sequence[MeasuredWindow], workload: Workload) -> list[str]:
+def window_marks(windows: Sequence[MeasuredWindow], workload: SteppedWorkload) -> list[str]:
     """What a run's windows say of each other, as clauses for its marks.
 
     Args:

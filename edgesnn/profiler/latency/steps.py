@@ -1,4 +1,6 @@
-"""Measurement windows: forward passes of single tokens with full context, all over the same ids.
+"""Measurement windows: forward passes of single steps, all over the same ids or frames.
+
+A step is a token with full context, or a frame of a network that reads frames.
 
 Steps are timed inside `Runner.window`: the device runs alone, from an empty context, and only the steps whose
 context is full are counted.
@@ -16,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesnn.errors import RunnerError
-from edgesnn.profiler.budgets.profile import Workload
 from edgesnn.profiler.budgets.statistics import FloatArray
+from edgesnn.profiler.budgets.workload import SteppedWorkload
 from edgesnn.record.timing import WarmUp
 from edgesnn.runners.base import Capability, Runner, Window
 
@@ -30,7 +32,9 @@ Around = Callable[[], AbstractContextManager[None]]
 #: Steps before each window that are not timed, to fill the caches that the pause emptied.
 WINDOW_WARMUP = 4
 #: Most counted steps of one window.
-WINDOW_MAX_TOKENS = 1_000_000
+WINDOW_MAX_STEPS = 1_000_000
+#: No step is planned to be shorter.
+LEAST_STEP_MS = 1e-4
 #: A window is planned longer by this factor: steps within it may be faster than those of the warm-up.
 PLAN_MARGIN = 1.05
 _NS_PER_MS = 1e6
@@ -89,14 +93,14 @@ class TakenWindows:
 
 
 def require_steps(runner: Runner) -> None:
-    """Refuse a runner that cannot run one token at a time.
+    """Refuse a runner that cannot run one step at a time.
 
     Raises:
         RunnerError: It cannot.
     """
     if Capability.STEP not in runner.capabilities:
         raise RunnerError(
-            f"runner '{runner.name}' cannot run one token at a time, so a generated token has no latency",
+            f"runner '{runner.name}' cannot run one step at a time, so a step has no latency",
             actual=", ".join(sorted(runner.capabilities)),
             limit=Capability.STEP,
         )
@@ -104,46 +108,50 @@ def require_steps(runner: Runner) -> None:
 
 def measure_windows(
     runner: Runner,
-    workload: Workload,
-    ids: npt.NDArray[np.int32],
+    workload: SteppedWorkload,
+    ids: npt.NDArray[np.integer],
     *,
     context: int,
     warm: WarmUp,
     on_progress: Progress,
     around: Around | None = None,
     keeper: WindowKeeper | None = None,
+    most: int = WINDOW_MAX_STEPS,
 ) -> tuple[MeasuredWindow, ...]:
     """Run the measurement windows, all over the same ids.
 
     Args:
         runner: An open, warm runner.
         workload: What to run.
-        ids: Text as token ids, repeated as often as needed.
+        ids: Text as token ids ``[n]``, repeated as often as needed; or frames ``[n, channels]``, run in
+            whole passes that each begin at a reset.
         context: The first step that counts is number ``context``.
         warm: Tells how many steps fill a window.
         on_progress: Told of every window.
         around: Entered around every window. Beside a meter windows are longer, and nothing runs untimed in
             them: what runs draws power.
         keeper: See `measure_latency`; the windows that it has are not measured again.
+        most: Most counted steps of a window, unless the workload asks for more.
 
     Raises:
         RunnerError: A window has another number of times than steps, or a time that is not positive.
     """
     seconds = workload.min_window_seconds if around is None else workload.metered_window_seconds
     untimed = WINDOW_WARMUP if around is None else 0
-    wanted = math.ceil(PLAN_MARGIN * seconds * 1000.0 / max(warm.typical_ms, 1e-3))
-    counted = min(max(wanted, workload.min_window_tokens), max(WINDOW_MAX_TOKENS, workload.min_window_tokens))
-    lead = context - 1
-    text = np.resize(ids, lead + counted)
+    wanted = math.ceil(PLAN_MARGIN * seconds * 1000.0 / max(warm.typical_ms, LEAST_STEP_MS))
+    counted = min(max(wanted, workload.least_steps), max(most, workload.least_steps))
+    lead, whole = context - 1, ids.ndim > 1
+    steps = math.ceil(counted / len(ids)) * len(ids) if whole else lead + counted
     windows: list[MeasuredWindow] = []
     if keeper is not None:  # windows over other tokens would give other answers
-        text = np.resize(ids, keeper.plan(len(text)))
+        steps = keeper.plan(steps)
         windows += keeper.finished()
+    given, passes = (ids, steps // len(ids)) if whole else (np.resize(ids, steps), 1)
     for number in range(len(windows), workload.windows):
         on_progress("latency windows", number, workload.windows)
         with around() if around is not None else nullcontext():
-            window = runner.window(text, 1, untimed)
-        windows.append(_measured(runner.name, window, lead, len(text)))
+            window = runner.window(given, passes, untimed)
+        windows.append(_measured(runner.name, window, lead, steps))
         if keeper is not None:
             keeper.keep(windows[-1])
     on_progress("latency windows", workload.windows, workload.windows)
@@ -160,7 +168,7 @@ def disagreement(windows: Sequence[MeasuredWindow]) -> str | None:
     if not different:
         return None
     return (
-        f"the device answered differently in {len(different)} of {len(hashes)} windows over the same tokens "
+        f"the device answered differently in {len(different)} of {len(hashes)} windows over the same input "
         f"(window {different[0] + 1}: {hashes[different[0]][:12]}, window 1: {hashes[0][:12]})"
     )
 

@@ -15,12 +15,12 @@ SETTLED_SHARE = 0.01
 GIVE_UP_FACTOR = 20
 
 
-def warm_up(runner: Runner, ids: npt.NDArray[np.int32], least: int) -> WarmUp:
+def warm_up(runner: Runner, ids: npt.NDArray[np.integer], least: int) -> WarmUp:
     """Run steps from a new context until the device is warm.
 
     Args:
         runner: An open runner with `Capability.STEP`.
-        ids: Token ids ``[length]``, repeated as often as needed.
+        ids: Token ids ``[length]`` or frames ``[length, channels]``, repeated as often as needed.
         least: Least number of steps.
 
     Returns:

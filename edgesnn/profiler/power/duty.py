@@ -13,8 +13,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeVar
 
-from edgesnn.profiler.budgets.profile import Cell, Workload
+from edgesnn.profiler.budgets.profile import Cell
 from edgesnn.profiler.budgets.statistics import FloatArray
+from edgesnn.profiler.budgets.workload import Workload
 from edgesnn.profiler.latency.generation import GenerationSession
 from edgesnn.profiler.results import Absent
 from edgesnn.record.quantities import (
@@ -126,12 +127,20 @@ def duty_quantities(
     else:
         mean = mean_power_mw(power.energy_uj, power.idle_mw, rate, seconds)
         found["duty.power"] = known("duty.power", mean, f"{asked}; {power.how}", power.kind)
-        found["duty.battery_life"] = _battery_life(mean, cell, power.kind)
+        found["duty.battery_life"] = battery_life(mean, cell, power.kind)
         return found
     return found | missing(("duty.power", "duty.battery_life"), why)
 
 
-def _battery_life(power_mw: float, cell: Cell | None, kind: Kind) -> Quantity:
+def battery_life(power_mw: float, cell: Cell | None, kind: Kind, name: str = "duty.battery_life") -> Quantity:
+    """Hours that a full cell lasts at a mean power, or why that is not said.
+
+    Args:
+        power_mw: Mean power.
+        cell: The cell, or None.
+        kind: Where the power comes from.
+        name: Name of the quantity.
+    """
     if cell is None:
         return absent("h", NO_CELL)
     if power_mw <= 0:
@@ -140,4 +149,4 @@ def _battery_life(power_mw: float, cell: Cell | None, kind: Kind) -> Quantity:
     how = (
         f"nominal energy of a cell of {cell.voltage_v:g} V and {cell.capacity_mah:g} mAh over the mean power"
     )
-    return known("duty.battery_life", hours, how, kind)
+    return known(name, hours, how, kind)

@@ -14,22 +14,11 @@ from edgesnn.profiler.power.evaluation import MeteredWindow, PowerResult
 from edgesnn.profiler.power.uncertainty import COMPONENTS, TAIL, Distribution, PowerBudget
 from edgesnn.profiler.results import Absent
 from edgesnn.record.power import Power, PowerWindow
-from edgesnn.record.quantities import (
-    GROUPS,
-    QUANTITIES,
-    Kind,
-    Quantities,
-    Quantity,
-    QuantityGroup,
-    Side,
-    absent,
-    missing,
-    present,
-)
+from edgesnn.record.quantities import QUANTITIES, Kind, Quantities, Quantity, Side, absent, missing, present
+from edgesnn.record.steps import StepWords
 from edgesnn.record.verdicts import Budget, BudgetOutcome
 
 MILLI, MICRO = 1e3, 1e6
-_NAMES = tuple(one.name for one in GROUPS[QuantityGroup.POWER])
 #: Most points of the trace that goes into a record; each holds the lowest, mean and highest power of its
 #: time.
 ENVELOPE_POINTS = 20_000
@@ -37,20 +26,22 @@ ENVELOPE_POINTS = 20_000
 ENVELOPE_STEP_S = 1e-3
 
 
-def power_quantities(power: PowerResult | Absent, *, simulated: bool) -> Quantities:
+def power_quantities(power: PowerResult | Absent, words: StepWords, *, simulated: bool) -> Quantities:
     """Power and energy with their 95 % intervals.
 
     Args:
         power: The metered session, or why there is none.
+        words: What a step is called.
         simulated: Whether meter or device is a simulation.
     """
+    names = ("power.mean", "power.idle", "power.dynamic", "power.peak", *_energies(words))
     if isinstance(power, Absent):
-        return missing(_NAMES, power.reason)
+        return missing(names, power.reason)
     if power.budget is None:
         reason = "no valid window: " + "; ".join(sorted({w.invalid or "" for w in power.windows}))
-        return missing(_NAMES, reason)
+        return missing(names, reason)
     kind = Kind.SIMULATED if simulated else Kind.MEASURED
-    n, distributions = len(power.valid), _distributions(power.budget)
+    n, distributions = len(power.valid), _distributions(power.budget, words)
     how = f"{n} windows found by {power.rung}{' (coarse)' if power.rung.coarse else ''}"
     if len(power.valid) < len(power.windows):
         how += f", {len(power.windows) - n} more were invalid"
@@ -68,18 +59,26 @@ def power_quantities(power: PowerResult | Absent, *, simulated: bool) -> Quantit
         interval = (found.lower * scale, found.upper * scale)
         return present(found.value * scale, unit, f"{what}; {how}", kind, interval=interval, n=n)
 
-    return {name: quantity(name) for name in _NAMES}
+    return {name: quantity(name) for name in names}
 
 
-def _distributions(budget: PowerBudget) -> dict[str, tuple[Distribution | None, float, str]]:
+def _energies(words: StepWords) -> tuple[str, str]:
+    """Quantities of the energy of a step: all of it, and what is above idle."""
+    return words.energy, words.energy.replace(".", ".dynamic_")
+
+
+def _distributions(
+    budget: PowerBudget, words: StepWords
+) -> dict[str, tuple[Distribution | None, float, str]]:
     """What is known of every quantity of power, the factor to its unit, and what it is."""
-    per_token, above_idle = budget.energy_per_inference_j, budget.dynamic_energy_per_inference_j
+    step, above_idle = budget.energy_per_inference_j, budget.dynamic_energy_per_inference_j
+    per_step, dynamic = _energies(words)
     return {
         "power.mean": (budget.active_w, MILLI, "mean total power while working"),
         "power.idle": (budget.idle_w, MILLI, "loaded and ready, beside the windows"),
         "power.dynamic": (budget.dynamic_w, MILLI, "working less idle"),
-        "energy.per_token": (per_token, MICRO, "total energy of one generated token"),
-        "energy.dynamic_per_token": (above_idle, MICRO, "of that, above idle"),
+        per_step: (step, MICRO, f"total energy of one {words.subject}"),
+        dynamic: (above_idle, MICRO, "of that, above idle"),
     }
 
 
@@ -145,15 +144,16 @@ def what_decides(active: Distribution, limit_w: float, windows: int) -> tuple[st
     )
 
 
-def power_record(power: PowerResult, meter: dict[str, Any], loss: dict[str, Any]) -> Power:
+def power_record(power: PowerResult, meter: dict[str, Any], loss: dict[str, Any], words: StepWords) -> Power:
     """A metered session as a record keeps it.
 
     Args:
         power: The session.
         meter: What is known of the meter (``began`` of `edgesnn.meters.serve`).
         loss: The account of its stream, over all parts of the session.
+        words: What a step is called.
     """
-    found = {} if power.budget is None else _distributions(power.budget)
+    found = {} if power.budget is None else _distributions(power.budget, words)
     return Power(
         kind=Kind.SIMULATED if meter["meter"]["simulated"] else Kind.MEASURED,
         meter=meter,

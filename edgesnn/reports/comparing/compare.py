@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from edgesnn.errors import EXIT_OK, GateError, UndecidedError
 from edgesnn.names import nearest
+from edgesnn.record.steps import FRAMES, TOKENS
 from edgesnn.reports.comparing.metrics import compare_metrics
 from edgesnn.reports.comparing.result import (
     BudgetResult,
@@ -178,7 +179,8 @@ def _variance(base: Sequence[SummarisedRun], heads: Sequence[SummarisedRun]) -> 
 
 def _side(sessions: Sequence[SummarisedRun], sources: tuple[str, ...]) -> RunSide:
     latest = sessions[-1]
-    windows = [len(one.series["forward.p50"].values) for one in sessions if "forward.p50" in one.series]
+    names = [f"{words.series}.p50" for words in (TOKENS, FRAMES)]
+    windows = [len(one.series[name].values) for one in sessions for name in names if name in one.series]
     return RunSide(
         sources=sources,
         sessions=len(sessions),

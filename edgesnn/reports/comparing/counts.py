@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgesnn.record.quantities import Kind
+from edgesnn.record.steps import TOKENS
 from edgesnn.reports.comparing.judging import untested
 from edgesnn.reports.comparing.result import ChangeScale, Family, MetricResult, Outcome
 from edgesnn.reports.comparing.summary import ExactCount, SummarisedRun
@@ -25,7 +26,8 @@ def compare_bits(base: SummarisedRun, heads: Sequence[SummarisedRun]) -> list[Me
     old, new = base.counts.get(_PARITY), _worst(heads, _PARITY)
     if old is not None or new is not None:
         # Golden's bits are the definition: a base that was never compared with it counts as equal to it.
-        reference = old or ExactCount(0.0, "logits", Kind.MEASURED, Family.BITS)
+        unit = TOKENS.outputs if new is None else new.unit
+        reference = old or ExactCount(0.0, unit, Kind.MEASURED, Family.BITS)
         reason = "the base was not compared with golden: held against 0" if old is None else None
         found.append(_exact(_PARITY, reference, new, 0.0, reason))
     same = [head for head in heads if head.program_hash == base.program_hash]
@@ -38,7 +40,7 @@ def compare_bits(base: SummarisedRun, heads: Sequence[SummarisedRun]) -> list[Me
     if pairs:
         differing = ExactCount(float(sum(a != b for a, b in pairs)), "windows", Kind.MEASURED, Family.BITS)
         none = ExactCount(0.0, "windows", Kind.MEASURED, Family.BITS)
-        reason = "the same program gave other logits over the same tokens" if differing.value else None
+        reason = "the same program gave other answers to the same input" if differing.value else None
         found.append(_exact(_OUTPUTS, none, differing, 0.0, reason))
     return found
 

@@ -83,6 +83,8 @@ _PREFIXES: Mapping[str, Family] = {
     "energy": Family.ENERGIES,
     "power.": Family.ENERGIES,
     "battery.": Family.ENERGIES,
+    "duty.power": Family.ENERGIES,
+    "cascade.": Family.ENERGIES,
     "memory.peak": Family.MEMORY,
     "memory.baseline": Family.MEMORY,
     "memory.loaded": Family.MEMORY,

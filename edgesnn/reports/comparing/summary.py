@@ -31,9 +31,16 @@ COUNT_QUANTITIES = (
 )
 #: Prefix of quantities that a runner counts exactly, for example instructions per token.
 COUNT_PREFIXES = ("instructions.", "cycles.")
-#: Arrays of a record that hold scores by document, without their prefix.
-DOCUMENT_ARRAYS = ("bytes", "positions", "hits", "bits", "counted_hits", "teacher_hits")
-_DOCUMENT_PREFIX = "accuracy_document_"
+#: Scores by document or, of a network that decides, by window of frames, and the array of a record behind
+#: each.
+DOCUMENT_ARRAYS = {
+    **{
+        name: f"accuracy_document_{name}"
+        for name in ("bytes", "positions", "hits", "bits", "counted_hits", "teacher_hits")
+    },
+    "window_id": "accuracy_window_id",
+    "window_hits": "accuracy_window_hits",
+}
 _NO_METER = "none"
 
 
@@ -108,7 +115,8 @@ class SummarisedRun:
         counts: Exact numbers by name.
         outputs: Hash over all logits of a window, by its number of steps.
         series: Times, energies and memory by name.
-        documents: Scores by document, ``[documents]`` each, by name; empty where nothing was scored.
+        documents: Scores by document, ``[documents]`` each, or by window of frames, by name; empty where
+            nothing was scored.
         quantities: Every quantity by name.
         budgets: Budgets with a limit.
     """
@@ -160,9 +168,9 @@ def summarise_run(run: RunData, source: str) -> SummarisedRun:
         quantities={name: Shown(q.value, q.unit, q.kind, q.reason) for name, q in record.quantities.items()},
         budgets=_budgets(record),
         documents={
-            name: tuple(np.asarray(arrays[_DOCUMENT_PREFIX + name], np.float64).tolist())
-            for name in DOCUMENT_ARRAYS
-            if _DOCUMENT_PREFIX + name in arrays
+            name: tuple(np.asarray(arrays[array], np.float64).tolist())
+            for name, array in DOCUMENT_ARRAYS.items()
+            if array in arrays
         },
     )
 
@@ -219,6 +227,7 @@ def _identity(record: RunRecord) -> dict[str, str]:
         "T": record.model.timesteps,
         "context window": record.model.context_window,
         "vocabulary": record.model.vocab_size,
+        "frames of a decision": None if record.model.frames is None else record.model.frames.decision_frames,
         "host": host.cpu,
         "system": host.system,
         "governor": host.before.governor,
@@ -256,21 +265,21 @@ def _windows(record: RunRecord) -> Sequence[LatencyWindow]:
 
 def _series(record: RunRecord, arrays: Mapping[str, npt.NDArray[np.generic]]) -> dict[str, RepeatedValues]:
     kind = Kind.SIMULATED if record.device.simulated else Kind.MEASURED
-    found = {
-        "forward.p50": RepeatedValues(tuple(w.median_ms for w in _windows(record)), "ms", kind, Family.TIMES)
-    }
+    prefix = record.words.series
+    medians = tuple(w.median_ms for w in _windows(record))
+    found = {f"{prefix}.p50": RepeatedValues(medians, "ms", kind, Family.TIMES)}
     p95 = []
     for number, window in enumerate(_windows(record)):
         steps = arrays.get(f"window_{number:02d}_latencies_ms")
         if steps is not None:
             counted = np.asarray(steps[-window.counted_steps :], np.float64)
             p95.append(float(np.quantile(counted, 0.95, method="inverted_cdf")))
-    found["forward.p95"] = RepeatedValues(tuple(p95), "ms", kind, Family.TIMES)
+    found[f"{prefix}.p95"] = RepeatedValues(tuple(p95), "ms", kind, Family.TIMES)
     if (answers := record.generation) is not None:
         times = [1e3 * s / n for s, n in zip(answers.window_seconds, answers.runs, strict=True) if n]
         found["generation.total"] = RepeatedValues(tuple(times), "ms", kind, Family.TIMES)
     if (power := record.power) is not None:
-        for name, values in _power_series(power.windows).items():
+        for name, values in _power_series(power.windows, record.words.energy).items():
             unit = QUANTITIES[name].unit
             found[name] = RepeatedValues(tuple(values), unit, power.kind, Family.ENERGIES)
     peaks = arrays.get("memory_peak_bytes")
@@ -280,10 +289,10 @@ def _series(record: RunRecord, arrays: Mapping[str, npt.NDArray[np.generic]]) ->
     return {name: series for name, series in found.items() if series.values}
 
 
-def _power_series(windows: Sequence[PowerWindow]) -> dict[str, list[float]]:
-    """Valid windows of a metered session: mean, idle and dynamic power, energy per token."""
+def _power_series(windows: Sequence[PowerWindow], energy: str) -> dict[str, list[float]]:
+    """Valid windows of a metered session: mean, idle and dynamic power, energy of a step."""
     found: dict[str, list[float]] = {
-        name: [] for name in ("power.mean", "power.idle", "power.dynamic", "energy.per_token")
+        name: [] for name in ("power.mean", "power.idle", "power.dynamic", energy)
     }
     for window in windows:
         mean = window.mean_mw
@@ -291,7 +300,7 @@ def _power_series(windows: Sequence[PowerWindow]) -> dict[str, list[float]]:
             continue
         found["power.mean"].append(mean)
         if window.energy_uj is not None:
-            found["energy.per_token"].append(window.energy_uj / window.inferences)
+            found[energy].append(window.energy_uj / window.inferences)
         measured = [idle for idle in (window.idle_before_mw, window.idle_after_mw) if idle is not None]
         if measured:
             idle = sum(measured) / len(measured)

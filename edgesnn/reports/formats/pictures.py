@@ -110,10 +110,11 @@ def _axes(figure: Figure) -> Any:
 
 
 def _latency(axes: Any, head: Source, base: Source | None) -> bool:
-    mine = head.numbers("per_token_ms")
+    words = head.record.words
+    mine = head.numbers(words.times)
     if mine is None or not len(mine := mine[np.isfinite(mine) & (mine > 0)]):
         return False
-    theirs = None if base is None else base.numbers("per_token_ms")
+    theirs = None if base is None else base.numbers(words.times)
     theirs = None if theirs is None else theirs[np.isfinite(theirs) & (theirs > 0)]
     everything = mine if theirs is None else np.concatenate([mine, theirs])
     high = min(float(everything.max()), float(np.quantile(everything, 0.99)) * 1.25)
@@ -124,12 +125,12 @@ def _latency(axes: Any, head: Source, base: Source | None) -> bool:
         axes.hist(theirs, edges, weights=weights, histtype="step", color=_BASE, linewidth=1.6, label="base")
     slower = int((mine > edges[-1]).sum())
     axes.set_xlabel(
-        f"ms per generated token; {slower:,} of {len(mine):,} are slower, up to {number(float(mine.max()))}"
+        f"ms per {words.subject}; {slower:,} of {len(mine):,} are slower, up to {number(float(mine.max()))}"
     )
-    axes.set_ylabel("% of tokens")
+    axes.set_ylabel(f"% of {words.step}s")
     if high > 5 * everything.min():  # the bins grow with the time: so does the axis where they differ much
         axes.set_xscale("log")
-    p95 = head.quantity("latency.p95")
+    p95 = head.quantity(f"{words.summary}.p95")
     kind = Kind.MEASURED if p95 is None or p95.kind is Kind.ABSENT else p95.kind
     axes.set_title(with_kind("Latency", kind), loc="left", color=_INK)
     axes.legend(frameon=False)
@@ -171,11 +172,12 @@ def _spikes(axes: Any, head: Source, base: Source | None) -> bool:
     if before is not None and len(before.layers) == len(activity.layers):
         values = [100 * layer.spike_rate for layer in before.layers]
         axes.plot(range(len(values)), values, "_", color=_BASE, markersize=16, label="base")
-    axes.axhline(
-        6, color=_LIMIT, linestyle="--", linewidth=1.1, label="about 6 %: break-even with a dense network"
-    )
+    framed = head.record.model.frames is not None
+    if not framed:  # what was published of the break-even is of several timesteps
+        limit = "about 6 %: break-even with a dense network"
+        axes.axhline(6, color=_LIMIT, linestyle="--", linewidth=1.1, label=limit)
     axes.set_xlabel("LIF layer, from input to output")
-    axes.set_ylabel("% of neurons and steps")
+    axes.set_ylabel(f"% of neurons and {'frames' if framed else 'steps'}")
     axes.set_title("Spike rate by layer", loc="left", color=_INK)
     axes.legend(frameon=False)
     return True

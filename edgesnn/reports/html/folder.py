@@ -11,6 +11,7 @@ from edgesnn.errors import RecordError
 from edgesnn.record.files import NO_RUNS, RunData, find_record
 from edgesnn.record.model import RunRecord
 from edgesnn.record.quantities import Kind, Quantity, present
+from edgesnn.record.steps import FRAMES, TOKENS, StepWords
 from edgesnn.reports.comparing.result import Key
 from edgesnn.reports.comparing.summary import SummarisedRun, key_of
 from edgesnn.reports.html.charts.trend import TrendPoint
@@ -20,13 +21,21 @@ TRENDS = (
     "latency.p95",
     "latency.p50",
     "first_token.p95",
+    "frame.p95",
+    "frame.p50",
+    "decision.p95",
     "power.mean",
+    "duty.power",
+    "cascade.power",
     "energy.per_token",
+    "energy.per_frame",
     "energy_estimate.with_memory",
     "memory.peak",
     "size.model",
     "accuracy.bits_per_byte",
     "accuracy.retention",
+    "accuracy.decisions",
+    "accuracy.points_below_float",
     "activity.spike_rate",
     "activity.synaptic_operations",
     "parity.mismatches",
@@ -60,6 +69,11 @@ class Row:
     quantities: dict[str, Quantity]
     limits: dict[str, float]
     arrays_file: str | None
+
+    @property
+    def words(self) -> StepWords:
+        """What a step of this run is called."""
+        return FRAMES if any(name.startswith("frame.") for name in self.quantities) else TOKENS
 
     @property
     def label(self) -> str:

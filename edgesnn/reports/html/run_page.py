@@ -32,7 +32,7 @@ from edgesnn.reports.html.values import moment, number, tone
 _SENTENCES = {
     "PASS": "Every required budget was shown to hold.",
     "FAIL": "A required budget was shown to be exceeded.",
-    "INVALID": "The device failed or answered differently over the same tokens.",
+    "INVALID": "The device failed or answered the same input differently.",
     "UNDECIDED": "A required budget could not be decided.",
     "REGRESSION": "Something got worse than its threshold allows.",
     "IMPROVEMENT": "Something got better, nothing got worse.",
@@ -69,12 +69,12 @@ def run_page(
         Section("budgets", "Budgets", budget_cards(record)),
         Section("changes", "Changes", _changes(comparison)),
         Section("power", "Power", _power(head)),
-        Section("latency", "Latency", latency_figures(head, base, head.limit("latency_ms_p95"))),
+        Section("latency", "Latency", latency_figures(head, base, head.limit(record.words.budget))),
         Section("trend", "Trend", list(trends)),
         Section("activity", "Spikes", _activity(head, base)),
         Section("chip", "Chip map", _chip(mapping)),
         Section("uncertainty", "Uncertainty", _uncertainty(record.power)),
-        Section("parity", "Bits", parity_text(record.parity)),
+        Section("parity", "Bits", parity_text(record.parity, record.words)),
         Section("engines", "Other engines", engines_table(record)),
         Section("notes", "Notes", notes(record)),
         Section("missing", "Not measured", missing(record)),
@@ -155,7 +155,7 @@ def _power(head: Source) -> Child:
 
 
 def _activity(head: Source, base: Source | None) -> Child:
-    activity, energy = head.record.activity, head.record.energy
+    activity, energy, step = head.record.activity, head.record.energy, head.record.words.step
     parts: list[Child] = []
     if activity is not None:
         effective = head.quantity("activity.synaptic_operations")
@@ -164,14 +164,14 @@ def _activity(head: Source, base: Source | None) -> Child:
             parts.append(
                 element(
                     "p",
-                    f"{number(effective.value)} synaptic operations per token happen of "
+                    f"{number(effective.value)} synaptic operations per {step} happen of "
                     f"{number(dense.value)} dense ones ({effective.value / dense.value:.0%}); "
-                    f"{activity.how}, {activity.tokens:,} tokens.",
+                    f"{activity.how}, {activity.tokens:,} {step}s.",
                 )
             )
-        parts.append(spike_figure(activity, None if base is None else base.record.activity))
+        parts.append(spike_figure(activity, None if base is None else base.record.activity, step))
     if energy is not None:
-        parts.append(energy_figure(energy))
+        parts.append(energy_figure(energy, step))
     return parts
 
 

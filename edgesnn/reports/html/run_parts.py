@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 
-from edgesnn.record.model import Parity, RunRecord
-from edgesnn.record.quantities import BUDGETS, Kind
+from edgesnn.record.budgets import BUDGETS
+from edgesnn.record.model import Model, Parity, RunRecord
+from edgesnn.record.quantities import Kind
+from edgesnn.record.steps import StepWords
 from edgesnn.record.verdicts import Budget
 from edgesnn.reports.html.charts.svg import line, rect, table
 from edgesnn.reports.html.markup import Child, Safe, element, enclosed, near, part
@@ -47,11 +49,22 @@ def run_facts(record: RunRecord) -> Safe:
             ("engine", f"{device.engine} {device.engine_version}, {threads}"),
             ("profile", str(record.profile.get("name", "absent"))),
             ("program", element("code", model.program_hash[:12])),
-            ("network", f"T = {model.timesteps}, context {model.context_window}, V = {model.vocab_size:,}"),
+            ("network", _network(model)),
             ("commit", [element("code", commit[:12]), dirty] if commit else "absent"),
             ("measured", f"{moment(record.started)}, {number(record.seconds)} s"),
         ]
     )
+
+
+def _network(model: Model) -> str:
+    """What a network reads, in one line."""
+    read = model.frames
+    if read is None:
+        vocabulary = "absent" if model.vocab_size is None else f"{model.vocab_size:,}"
+        return f"T = {model.timesteps}, context {model.context_window}, V = {vocabulary}"
+    shape = " x ".join(str(size) for size in read.shape)
+    length = "" if read.decision_frames is None else f", {read.decision_frames} of them a decision"
+    return f"frames of {shape}{length}, {read.outputs:,} outputs"
 
 
 def budget_cards(record: RunRecord) -> Safe | None:
@@ -128,7 +141,7 @@ def engines_table(record: RunRecord) -> Safe | None:
     return table(head, rows, caption="forward pass of other engines, alternating windows") if rows else None
 
 
-def parity_text(parity: Parity | None) -> Safe | None:
+def parity_text(parity: Parity | None, words: StepWords) -> Safe | None:
     """Whether the bits are golden's."""
     if parity is None:
         return None
@@ -136,8 +149,8 @@ def parity_text(parity: Parity | None) -> Safe | None:
     return element(
         "p",
         badge("PASS" if parity.mismatches == 0 else "FAIL"),
-        f" {parity.mismatches:,} of {parity.logits_compared:,} integer logits differ from golden's, "
-        f"over {parity.tokens:,} tokens ({parity.text}). "
+        f" {parity.mismatches:,} of {parity.logits_compared:,} integer {words.outputs} differ from golden's, "
+        f"over {parity.tokens:,} {words.step}s ({parity.text}). "
         f"Mismatches by form: {forms or 'none compared'}.",
         f" First layer that differs: {parity.worst_layer}." if parity.worst_layer else None,
     )

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edgesnn.record.quantities import QUANTITIES, Kind, budget_on
+from edgesnn.record.budgets import budget_on
+from edgesnn.record.quantities import QUANTITIES, Kind
 from edgesnn.reports.comparing.result import Key
 from edgesnn.reports.history import LONGEST, cuts
 from edgesnn.reports.html.charts.envelope import of_series
@@ -32,7 +33,7 @@ MOST_HEADINGS = 40
 #: Smallest relative step that a trend marks.
 LEAST_STEP = 0.03
 _SPARK_POINTS = 60
-_COLUMNS = ("latency.p95", "power.mean", "energy.per_token", "size.model", "accuracy.bits_per_byte")
+_QUALITY = {"token": "accuracy.bits_per_byte", "frame": "accuracy.decisions"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,8 @@ def _index_table(series: Sequence[RunSeries]) -> Safe:
     rows = []
     for one in series:
         last = one.rows[-1]
-        points = _points(one.rows, "latency.p95")
+        p95 = f"{last.words.summary}.p95"
+        points = _points(one.rows, p95)
         link = near(one.page)
         assert link is not None
         key = one.key
@@ -120,7 +122,7 @@ def _index_table(series: Sequence[RunSeries]) -> Safe:
                 [badge(last.verdict), " ", badge("SIMULATED") if last.simulated else None],
                 f"{len(one.rows):,}",
                 moment(last.created),
-                _value(last, "latency.p95"),
+                _value(last, p95),
                 _spark([p.value for p in points]),
                 _value(last, "power.mean"),
                 _value(last, "size.model"),
@@ -170,7 +172,9 @@ def series_pages(one: RunSeries, run_pages: dict[Path, str], output: Path) -> li
 
 
 def _runs_table(rows: Sequence[Row], run_pages: dict[Path, str], output: Path) -> Safe:
-    shown = []
+    shown, words = [], rows[0].words
+    quality = _QUALITY[words.step]
+    columns = (f"{words.summary}.p95", "power.mean", words.energy, "size.model", quality)
     for row in rows:
         name = run_pages.get(row.path)
         own = None if name is None else near(f"../{name}")
@@ -183,7 +187,7 @@ def _runs_table(rows: Sequence[Row], run_pages: dict[Path, str], output: Path) -
                 element("a", row.label, href=own) if own is not None else row.label,
                 moment(row.created),
                 badge(row.verdict),
-                *(_value(row, column) for column in _COLUMNS),
+                *(_value(row, column) for column in columns),
                 [
                     element("a", "record", href=record) if record is not None else None,
                     [", ", element("a", "arrays", href=arrays)] if arrays is not None else None,
@@ -196,9 +200,9 @@ def _runs_table(rows: Sequence[Row], run_pages: dict[Path, str], output: Path) -
         "verdict",
         "p95",
         "power",
-        "energy per token",
+        QUANTITIES[words.energy].title,
         "size",
-        "bits per byte",
+        QUANTITIES[quality].title,
         "raw data",
     )
     return table(head, shown, caption="runs with their 95 % intervals")

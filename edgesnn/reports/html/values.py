@@ -20,8 +20,11 @@ _UNITS = {
     "ratio": "",
     "choices": "",
     "spikes/neuron/timestep": "per neuron and step",
+    "spikes/neuron/frame": "per neuron and frame",
     "operations/token": "per token",
     "updates/token": "per token",
+    "operations/frame": "per frame",
+    "updates/frame": "per frame",
 }
 _CLASSES = {
     "PASS": "good",

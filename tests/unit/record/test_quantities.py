@@ -4,9 +4,9 @@ import pytest
 from pydantic import ValidationError
 
 from edgesnn.errors import RecordError
-from edgesnn.profiler.budgets.profile import Budgets
+from edgesnn.profiler.budgets.profile import Budgets, FramesBudgets
+from edgesnn.record.budgets import BUDGETS, budget_on
 from edgesnn.record.quantities import (
-    BUDGETS,
     GROUPS,
     QUANTITIES,
     SUMMARIES,
@@ -15,7 +15,6 @@ from edgesnn.record.quantities import (
     Quantity,
     Side,
     absent,
-    budget_on,
     known,
     missing,
     present,
@@ -36,7 +35,9 @@ def test_every_quantity_has_a_title_of_its_own():
 
 
 def test_a_profile_can_set_exactly_the_budgets_of_the_table_in_its_order():
-    assert list(BUDGETS) == list(Budgets.model_fields)
+    for budgets in (Budgets, FramesBudgets):
+        assert [name for name in BUDGETS if name in budgets.model_fields] == list(budgets.model_fields)
+    assert set(BUDGETS) == {*Budgets.model_fields, *FramesBudgets.model_fields}
 
 
 def test_every_budget_judges_a_known_quantity_and_is_found_by_it():
@@ -54,7 +55,7 @@ def test_what_must_lie_above_its_limit_is_better_when_higher():
 
 def test_a_heading_says_the_unit_unless_the_title_does():
     assert QUANTITIES["memory.peak"].heading == "peak memory, MB"
-    assert QUANTITIES["parity.mismatches"].heading == "mismatching logits"
+    assert QUANTITIES["parity.mismatches"].heading == "mismatches with golden"
 
 
 @pytest.mark.parametrize(

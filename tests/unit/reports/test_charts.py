@@ -167,7 +167,7 @@ def energy_of(count):
 
 @pytest.mark.parametrize("count", [1, 5, 6, 7, 13, 40])
 def test_no_two_parts_of_the_energy_share_a_colour_and_all_are_named(count):
-    page = str(energy_figure(energy_of(count)))
+    page = str(energy_figure(energy_of(count), "token"))
     keys = re.findall(r"k-part-\d+", page)
     assert len(keys) == len(set(keys)) == min(count, COLOURS)
     names = {f"part {k}" for k in range(count)}

@@ -98,12 +98,16 @@ def draw_bars(
     return canvas, [*marks, *horizontal_axis(canvas, across, title)]
 
 
-def spike_figure(activity: Activity, base: Activity | None) -> Safe | None:
+_BREAK_EVEN = "below it spiking wins over a dense network once memory traffic counts (arXiv 2409.08290)"
+
+
+def spike_figure(activity: Activity, base: Activity | None, step: str) -> Safe | None:
     """Spike rates by layer, the base's as ticks.
 
     Args:
         activity: Activity of the run.
         base: Activity of the base, or None.
+        step: ``token`` or ``frame``.
     """
     layers = activity.layers
     if not layers:
@@ -130,23 +134,25 @@ def spike_figure(activity: Activity, base: Activity | None) -> Safe | None:
         for layer in layers
     ]
     busiest = max(layers, key=lambda layer: layer.spike_rate)
-    head = ("layer", "neurons", "spike rate", "base", "spikes per token", "silent neurons")
+    head = ("layer", "neurons", "spike rate", "base", f"spikes per {step}", "silent neurons")
+    # what was published of the break-even is of several timesteps, and of values that fit into them
+    known_limit, when = step == "token", "an inner timestep" if step == "token" else "a frame"
     more = "" if len(layers) <= MOST_BARS else f" The first {MOST_BARS} are drawn."
     return figure(
         "spike-rates",
         "Spike rate by layer",
-        f"Share of neurons that spike in an inner timestep, {len(layers)} layers; highest "
+        f"Share of neurons that spike in {when}, {len(layers)} layers; highest "
         f"{percent(busiest.spike_rate)} in {busiest.name}.{more}",
         lambda width: draw_bars(
-            bars, width, "spikes per neuron and timestep", lines=((BREAK_EVEN_RATE, "about 6 %: break-even"),)
+            bars,
+            width,
+            f"spikes per neuron and {'timestep' if known_limit else step}",
+            lines=((BREAK_EVEN_RATE, "about 6 %: break-even"),) if known_limit else (),
         ),
         legend(
             ("k-bar", "this run, counted on golden"),
             *([("k-base", "base")] if before else []),
-            (
-                "k-limit",
-                "below it spiking wins over a dense network once memory traffic counts (arXiv 2409.08290)",
-            ),
+            *([("k-limit", _BREAK_EVEN)] if known_limit else []),
         ),
         data_table(head, rows, what="spikes by layer"),
     )
@@ -187,8 +193,13 @@ def _stacked(
     return tuple(shown)
 
 
-def energy_figure(energy: Energy) -> Safe | None:
-    """The estimated energies of a token, part by part."""
+def energy_figure(energy: Energy, step: str) -> Safe | None:
+    """The estimated energies of a token or frame, part by part.
+
+    Args:
+        energy: The estimates.
+        step: ``token`` or ``frame``.
+    """
     estimates = [(one.name.replace("_", " "), one) for one in energy.estimates]
     parts = list(dict.fromkeys(part for _, one in estimates for part in one.parts_uj))
     if not parts:
@@ -207,11 +218,11 @@ def energy_figure(energy: Energy) -> Safe | None:
     head = ("part", *(f"{name} µJ" for name, _ in estimates))
     return figure(
         "energy-estimates",
-        "Energy of a token (ESTIMATED)",
+        f"Energy of a {step} (ESTIMATED)",
         f"Estimated from counts by table {energy.table}: "
         + ", ".join(f"{name} {with_unit(one.total_uj, 'uJ')}" for name, one in estimates)
         + ".",
-        lambda width: draw_bars(bars, width, f"µJ per token, ESTIMATED by table {energy.table[:60]}"),
+        lambda width: draw_bars(bars, width, f"µJ per {step}, ESTIMATED by table {energy.table[:60]}"),
         legend(
             *((f"k-{style}", part) for part, style in styles.items()),
             *([(f"k-{_OTHER}", f"the {len(rest)} smallest: {', '.join(rest)}")] if rest else []),

@@ -37,17 +37,18 @@ _TABLE = ("min", "p50", "p90", "p95", "p99", "max")
 
 
 def latency_figures(head: Source, base: Source | None, limit_ms: float | None) -> list[Safe]:
-    """Histogram of a generated token, head against base, and the steps over time; nothing without times.
+    """Histogram of a token or frame, head against base, and the steps over time; nothing without times.
 
     Args:
         head: The run.
         base: What it is set against, or None.
         limit_ms: Budget of the p95, or None.
     """
-    mine = head.numbers("per_token_ms")
+    times = head.record.words.times
+    mine = head.numbers(times)
     if mine is None:
         return []
-    theirs = None if base is None else base.numbers("per_token_ms")
+    theirs = None if base is None else base.numbers(times)
     return [_histogram(head, base, mine, theirs, limit_ms), *_timeline(head)]
 
 
@@ -56,6 +57,7 @@ def _histogram(
 ) -> Safe:
     sides = [v[np.isfinite(v) & (v > 0)] for v in (mine, theirs) if v is not None]
     ends = _ends(np.concatenate(sides))
+    words = head.record.words
     edges = np.geomspace(*ends, BINS + 1)
     heights = [np.histogram(v, edges)[0] / max(len(v), 1) for v in sides]
     slower = [v[v > ends[1]] for v in sides]
@@ -67,7 +69,9 @@ def _histogram(
         across = Axis(*ends, canvas.x0, canvas.x1, log=True)
         up = Axis(0.0, highest * 1.05, canvas.y0, canvas.y1)
         places = [across(float(edge)) for edge in edges]
-        marks: list[Child] = [vertical_axis(canvas, up, "share of tokens", lambda v: percent(v, 0), most=4)]
+        marks: list[Child] = [
+            vertical_axis(canvas, up, f"share of {words.step}s", lambda v: percent(v, 0), most=4)
+        ]
         for index, share in enumerate(heights[0]):
             if share > 0:
                 top = min(up(float(share)), canvas.y0 - LEAST_HEIGHT)
@@ -82,7 +86,7 @@ def _histogram(
             marks.append(line(x, canvas.y1, x, canvas.y0, "limit"))
             marks.append(text(x - 4, canvas.y1 + 11, f"budget {number(limit_ms)}", "limit-text", "end"))
         if tail:
-            marks += _tail(slower, [len(v) for v in sides], up, canvas)
+            marks += _tail(slower, [len(v) for v in sides], up, canvas, words.step)
         return canvas, [*marks, *horizontal_axis(canvas, across, "ms, logarithmic")]
 
     names = [("this run", head)] + ([("base", base)] if base is not None else [])
@@ -95,8 +99,9 @@ def _histogram(
     against = "" if theirs is None else f", against {len(theirs):,} of the base"
     return figure(
         "latency-histogram",
-        "How long a generated token takes",
-        f"Histogram of {len(mine):,} tokens{against}; median {shown(head.quantity('latency.p50'))[0]}, "
+        f"How long a {words.subject} takes",
+        f"Histogram of {len(mine):,} {words.step}s{against}; "
+        f"median {shown(head.quantity(f'{words.summary}.p50'))[0]}, "
         f"slowest {number(float(mine.max()))} ms.",
         draw,
         legend(
@@ -118,7 +123,7 @@ def _ends(times_ms: FloatArray) -> tuple[float, float]:
     return span([low, bulk if high > 1.6 * bulk else high], log=True, room=0.02)
 
 
-def _tail(slower: list[FloatArray], counts: list[int], up: Axis, canvas: Canvas) -> list[Child]:
+def _tail(slower: list[FloatArray], counts: list[int], up: Axis, canvas: Canvas, step: str) -> list[Child]:
     """Steps beyond the axis as one bar beside it: how many, and how slow the slowest was."""
     left, right = canvas.x1 + 18, canvas.width - 10
     marks: list[Child] = [line(left - 6, canvas.y0, right + 6, canvas.y0, "axis")]
@@ -127,9 +132,8 @@ def _tail(slower: list[FloatArray], counts: list[int], up: Axis, canvas: Canvas)
         if not len(times):
             continue
         top = min(up(len(times) / count), canvas.y0 - LEAST_HEIGHT)
-        hint = (
-            f"{len(times):,} of {count:,} tokens are slower; the slowest took {number(float(times.max()))} ms"
-        )
+        longest = number(float(times.max()))
+        hint = f"{len(times):,} of {count:,} {step}s are slower; the slowest took {longest} ms"
         style = "tail-base" if index else "bar"
         marks.append(rect(left + index * wide, top, wide - 1, canvas.y0 - top, style, hint=hint))
         marks.append(text(left + (index + 0.5) * wide, top - 4, f"{len(times):,}", "small strong", "middle"))
@@ -144,7 +148,7 @@ def _percentile_marks(head: Source, across: Axis, canvas: Canvas) -> list[Child]
     marks: list[Child] = []
     last = -math.inf
     for name in _PERCENTILES:
-        found = head.quantity(f"latency.{name}")
+        found = head.quantity(f"{head.record.words.summary}.{name}")
         value = None if found is None else found.value
         if found is None or value is None or not 0 < value <= across.high:
             continue
@@ -181,6 +185,7 @@ def _timeline(head: Source) -> list[Safe]:
     if not len(usable):
         return []
     ends = span([float(usable.min()), float(usable.max())], log=True, room=0.04)
+    framed = head.record.model.frames is not None
 
     def draw(width: float) -> tuple[Canvas, list[Child]]:
         canvas = Canvas(width, 190.0)
@@ -195,12 +200,15 @@ def _timeline(head: Source) -> list[Safe]:
                 marks.append(text((left + right) / 2, canvas.y1 + 11, str(index + 1), "small", "middle"))
         few = of_series(joined, int(canvas.x1 - canvas.x0))
         marks += envelope_marks(few, across, up)
-        return canvas, [*marks, *horizontal_axis(canvas, across, "step")]
+        return canvas, [
+            *marks,
+            *horizontal_axis(canvas, across, head.record.words.step if framed else "step"),
+        ]
 
     return [
         figure(
             "latency-time",
-            "Every step of every window",
+            f"Every {'frame' if framed else 'step'} of every window",
             f"{steps:,} forward passes in {len(windows)} windows; fastest {number(float(usable.min()))} ms, "
             f"slowest {number(float(usable.max()))} ms. Each column shows fastest, mean and slowest.",
             draw,
@@ -218,7 +226,8 @@ def _windows_table(head: Source) -> Safe | None:
         (str(i), f"{w.counted_steps:,}", number(w.seconds), number(w.median_ms), number(w.mean_ms))
         for i, w in enumerate(latency.windows, 1)
     ]
-    names = ("window", "steps with full context", "seconds", "median ms", "mean ms")
+    counted = "frames" if latency.full_context is None else "steps with full context"
+    names = ("window", counted, "seconds", "median ms", "mean ms")
     return data_table(names, rows, what="measurement windows")
 
 

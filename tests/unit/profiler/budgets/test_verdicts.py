@@ -3,10 +3,12 @@
 import numpy as np
 
 from edgesnn.profiler.budgets.judging import overall
+from edgesnn.profiler.budgets.profile import Budgets
 from edgesnn.profiler.budgets.verdicts import judge
 from edgesnn.profiler.counts.memory import Probe
 from edgesnn.profiler.results import Absent
-from edgesnn.record.quantities import BUDGETS, QUANTITIES, Kind, known, missing
+from edgesnn.record.budgets import BUDGETS
+from edgesnn.record.quantities import QUANTITIES, Kind, known, missing
 from edgesnn.record.verdicts import BudgetOutcome, Overall
 
 NOTHING = Absent("nothing was measured")
@@ -19,7 +21,7 @@ def _judged(profile, found=(), memory=NOTHING):
 
 def test_what_is_missing_is_unmeasured_where_it_has_a_limit_and_reported_where_it_has_none(make_profile):
     judged = _judged(make_profile(size_mb={"limit": 1.0, "required": True}))
-    assert list(judged) == list(BUDGETS)
+    assert list(judged) == list(Budgets.model_fields)
     assert judged["size_mb"].verdict is BudgetOutcome.UNMEASURED
     others = {one.verdict for name, one in judged.items() if name != "size_mb"}
     assert others == {BudgetOutcome.REPORTED}

@@ -74,7 +74,7 @@ def test_the_first_token_takes_prefill_where_there_is_one_and_steps_elsewhere(pa
 
 
 def test_a_runner_that_cannot_step_is_refused(parts, make_profile):
-    with pytest.raises(RunnerError, match="one token at a time"):
+    with pytest.raises(RunnerError, match="one step at a time"):
         _measure(parts, parts.Runner(capabilities=frozenset({Capability.SEQUENCE})), make_profile())
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgesnn.profiler.budgets.profile import Workload
+from edgesnn.profiler.budgets.workload import Workload
 from edgesnn.profiler.latency.ratio import interleaved_order, ratio_of_windows
 from edgesnn.profiler.latency.spread import (
     outliers,

@@ -14,6 +14,7 @@ from edgesnn.meters.base import Settings
 from edgesnn.meters.twins.faults import Fault, FaultKind
 from edgesnn.profiler.latency.steps import measure_windows
 from edgesnn.profiler.power.quantities import power_record
+from edgesnn.record.steps import TOKENS
 from edgesnn.record.timing import WarmUp
 from tests.support.instruments.lpm01a import Bench
 from tests.support.instruments.mlcommons_session import ACTIVE_W, Session
@@ -66,7 +67,7 @@ def test_lost_samples_make_a_window_invalid_instead_of_its_energy_lower():
 def test_an_invalid_window_stands_in_the_record_with_its_reason():
     """Theirs is printed and left out of the file of results."""
     session = Session(windows=2, lost_s=0.1)
-    record = power_record(session.ours, METER, {})
+    record = power_record(session.ours, METER, {}, TOKENS)
     assert len(record.windows) == 2
     assert "no good sample" in record.windows[0].invalid
     assert record.windows[0].energy_uj is not None

@@ -13,7 +13,7 @@ from edgesnn.api import references
 from edgesnn.api.references import MeasuredReference, measure_reference, reference_part
 from edgesnn.bundle.bundle import Bundle
 from edgesnn.errors import EdgesnnError, RunnerError, TextError, UsageError, UserError
-from edgesnn.profiler.budgets.profile import Workload
+from edgesnn.profiler.budgets.workload import Workload
 from edgesnn.profiler.quality.accuracy import bootstrap_ratio
 from edgesnn.profiler.quality.reference import NO_PIECE, align, first_pieces, score_reference, time_steps
 from edgesnn.program.scoring import DocumentScores
