@@ -36,6 +36,7 @@ if TYPE_CHECKING:  # `PUBLIC` once more, as type checkers and editors read it; a
     from edgesnn.api.metering import measure_power as measure_power
     from edgesnn.api.nir.importing import ImportedNetwork as ImportedNetwork
     from edgesnn.api.nir.importing import ImportOptions as ImportOptions
+    from edgesnn.api.nir.importing import frames_formats as frames_formats
     from edgesnn.api.nir.importing import import_network as import_network
     from edgesnn.api.nir.writing import NirExport as NirExport
     from edgesnn.api.nir.writing import export_nir as export_nir
@@ -83,6 +84,7 @@ PUBLIC = {
     "compile_student": ("api.students", "Fold and compile a student artifact."),
     "export_student": ("api.students", "Compile a student and write the bundle that devices run."),
     "format_reasons": ("api.students", "The formats, and why one cannot be written here."),
+    "frames_formats": ("api.nir.importing", "The formats of networks that read frames."),
     "import_network": ("api.nir.importing", "Make a program of another library's network."),
     "ImportOptions": ("api.nir.importing", "What a NIR file does not say."),
     "ImportedNetwork": ("api.nir.importing", "What `import_network` made, and what it cost."),

@@ -92,32 +92,54 @@ def write_bundle(
         shutil.copyfile(source.tokenizer, folder / TOKENIZER_NAME)
         if source.eval_slice is not None:
             shutil.copyfile(source.eval_slice, folder / EVAL_NAME)
-        exports: dict[str, ExportEntry] = {}
-        for name, exporter in exporters.items():
-            if on_format is not None:
-                on_format(name)
-            result = exporter.export(
-                ExportSource(
-                    source.compiled.program,
-                    source.folded,
-                    source.name,
-                    digest,
-                    tokenizer=source.tokenizer,
-                    end_of_text=source.text.get("end_of_text"),
-                    prompt_template=source.text.get("prompt_template"),
-                ),
-                folder,
-            )
-            exports[name] = ExportEntry(files=result.files, signatures=result.signatures)
-            for file in result.files.values():
-                if not (folder / file).is_file():
-                    raise ExportError(f"exporter '{name}' did not write its file '{file}'")
+        given = ExportSource(
+            source.compiled.program,
+            source.folded,
+            source.name,
+            digest,
+            tokenizer=source.tokenizer,
+            end_of_text=source.text.get("end_of_text"),
+            prompt_template=source.text.get("prompt_template"),
+        )
+        exports = write_formats(given, exporters, folder, on_format)
         if on_written is not None:
             on_written(folder)
         manifest = _manifest(source, digest, exports, folder)
         text = manifest.model_dump_json(by_alias=True, indent=1)
         (folder / MANIFEST_NAME).write_text(text + "\n", encoding="utf-8")
     return Bundle(target)
+
+
+def write_formats(
+    source: ExportSource,
+    exporters: Mapping[str, Exporter],
+    folder: Path,
+    on_format: Callable[[str], None] | None = None,
+) -> dict[str, ExportEntry]:
+    """Write the files of formats into a folder.
+
+    Args:
+        source: What exporters are given.
+        exporters: The formats by name.
+        folder: The folder.
+        on_format: Called with each format before it is written.
+
+    Returns:
+        What the manifest says of each.
+
+    Raises:
+        ExportError: A format cannot carry the program, or an exporter left out a file of its own.
+    """
+    exports: dict[str, ExportEntry] = {}
+    for name, exporter in exporters.items():
+        if on_format is not None:
+            on_format(name)
+        result = exporter.export(source, folder)
+        exports[name] = ExportEntry(files=result.files, signatures=result.signatures)
+        for file in result.files.values():
+            if not (folder / file).is_file():
+                raise ExportError(f"exporter '{name}' did not write its file '{file}'")
+    return exports
 
 
 def refuse_foreign(target: Path, *, overwrite: bool) -> None:

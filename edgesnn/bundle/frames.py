@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,10 +12,11 @@ from typing import Any
 from edgesnn import __version__
 from edgesnn.bundle.bundle import MANIFEST_NAME, PROGRAM_NAME, Bundle
 from edgesnn.bundle.eval_frames import EVAL_FRAMES_NAME, EvalFrames
-from edgesnn.bundle.export import file_entries, form_sizes, refuse_foreign, state_entries
+from edgesnn.bundle.export import file_entries, form_sizes, refuse_foreign, state_entries, write_formats
 from edgesnn.bundle.manifest import SCHEMA, Manifest
 from edgesnn.bundle.writer import new_folder
 from edgesnn.errors import ProgramFormatError
+from edgesnn.exporters.base import Exporter, ExportSource
 from edgesnn.program.bounds import prove
 from edgesnn.program.program import Program
 from edgesnn.program.snn_format import to_bytes
@@ -39,13 +41,22 @@ class FramesBundleSource:
     held_out: EvalFrames | None = None
 
 
-def write_frames_bundle(source: FramesBundleSource, target: Path, *, overwrite: bool) -> Bundle:
-    """Write the bundle and read it back. ``program.snn`` is all that golden and the C engine need.
+def write_frames_bundle(
+    source: FramesBundleSource,
+    target: Path,
+    exporters: Mapping[str, Exporter] | None = None,
+    *,
+    overwrite: bool,
+    on_format: Callable[[str], None] | None = None,
+) -> Bundle:
+    """Write the bundle and read it back. ``program.snn`` is all that golden, the C engine and boards need.
 
     Args:
         source: What it is made of.
         target: The folder to make.
+        exporters: Formats beside it by name, each with `Exporter.frames`.
         overwrite: Whether an existing bundle is replaced.
+        on_format: Called with each format before it is written.
 
     Returns:
         The bundle, verified.
@@ -53,6 +64,7 @@ def write_frames_bundle(source: FramesBundleSource, target: Path, *, overwrite: 
     Raises:
         ProgramFormatError: The program breaks a rule, or reads text.
         CompileError: An op can overflow.
+        ExportError: A format cannot carry the program.
         OutputError: The folder cannot be written, or is no bundle and must not be replaced; nothing is left
             half-written.
     """
@@ -70,6 +82,9 @@ def write_frames_bundle(source: FramesBundleSource, target: Path, *, overwrite: 
             kept = source.held_out.kept()
             kept.write(folder / EVAL_FRAMES_NAME)
             held_out = {"windows": len(kept), "of": len(source.held_out), "frames": kept.length}
+        digest = content[32:64].hex()
+        given = ExportSource(program, None, source.name, digest)
+        exports = write_formats(given, exporters or {}, folder, on_format)
         files = file_entries(folder)
         facts = {
             "input_shape": list(frames.shape),
@@ -85,10 +100,10 @@ def write_frames_bundle(source: FramesBundleSource, target: Path, *, overwrite: 
             "producer": f"edgesnn {__version__}",
             "name": source.name,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "program_hash": content[32:64].hex(),
+            "program_hash": digest,
             "files": files,
-            "exports": {},
-            "sizes": form_sizes(PROGRAM_NAME, {}, files),
+            "exports": exports,
+            "sizes": form_sizes(PROGRAM_NAME, exports, files),
             "state": state_entries(program),
             "student": json.loads(json.dumps(facts, allow_nan=False)),
             "text": {},

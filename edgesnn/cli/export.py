@@ -195,6 +195,13 @@ def summary(bundle: Bundle) -> dict[str, Any]:
 
 def render(out: CommandOutput, bundle: Bundle) -> None:
     """Show what was written and what the integers cost."""
+    render_files(out, bundle)
+    render_cost(out, bundle)
+    render_boards(out, bundle)
+
+
+def render_files(out: CommandOutput, bundle: Bundle) -> None:
+    """Show the files of a bundle."""
     from edgesnn.cli.tables import Sheet, numbers, words
 
     manifest = bundle.manifest
@@ -207,7 +214,12 @@ def render(out: CommandOutput, bundle: Bundle) -> None:
     for name, entry in manifest.files.items():
         files.add_row(name, roles.get(name, ""), f"{entry.bytes:,}")
     out.print(files)
-    render_cost(out, bundle)
+
+
+def render_boards(out: CommandOutput, bundle: Bundle) -> None:
+    """Show which boards a firmware export fits, where the bundle has one."""
+    from edgesnn.cli.tables import Sheet, words
+
     if (fit := _fit(bundle)) is not None:
         from edgesnn.exporters.firmware.report import report_rows
 

@@ -16,7 +16,7 @@ class ExportSource:
 
     Attributes:
         program: The integer program.
-        float_program: The folded float32 student, the baseline.
+        float_program: The folded float32 student, the baseline; None of a network that reads frames.
         name: Name of the model, for metadata inside files.
         program_hash: Hash of the integer program, hex, for metadata inside files.
         tokenizer: Path of the student's ``tokenizer.json``, or None.
@@ -25,7 +25,7 @@ class ExportSource:
     """
 
     program: Program
-    float_program: FloatProgram
+    float_program: FloatProgram | None
     name: str
     program_hash: str
     tokenizer: Path | None = None
@@ -53,11 +53,13 @@ class Exporter(Protocol):
         name: Name on the command line.
         summary: One line for ``edgesnn list exporters``.
         on_request: Whether it is written only when it is named, not when all formats are.
+        frames: Whether it carries programs that read frames; the others are never handed one.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     on_request: ClassVar[bool] = False
+    frames: ClassVar[bool] = False
 
     @classmethod
     def missing(cls) -> str | None:

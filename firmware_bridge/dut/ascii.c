@@ -92,8 +92,11 @@ static int64_t number_of(const char *word, int64_t otherwise) {
     return minus ? -value : value;
 }
 
+/* Behind frames stand the outputs of the last one. */
 static uint32_t input_max(void) {
     uint32_t room = store.context == NULL ? 0 : store.work_bytes / 4u * 4u;
+    uint32_t behind = reads_frames() ? store.row : 0;
+    room = room < behind ? 0 : room - behind;
     return room < INPUT_MAX ? room : INPUT_MAX;
 }
 
@@ -133,7 +136,7 @@ static void load(const char *word) {
         say_line("Supplied buffer size ", (uint32_t)size, " exceeds maximum of ");
         say_line("", input_max(), "\n");
     } else {
-        store.kept_steps = store.saved = 0;
+        forget_results();
         expected = (uint32_t)size;
         loaded = 0;
         say_line("m-[Expecting ", expected, " bytes]\r\n");
@@ -166,28 +169,40 @@ static void buffer(char *rest) {
     }
 }
 
-/* Logits of the last token, all of them in order, as the integers that they are. */
+static void say_value(int32_t value, int first) {
+    if (!first) say(",");
+    if (value < 0) say("-");
+    say_number(value < 0 ? 0u - (uint32_t)value : (uint32_t)value);
+}
+
+/* Logits of the last token or outputs of the last frame, all of them in order, as the integers that they are. */
 static void results(void) {
     uint32_t first, i;
     say("m-results-[");
+    for (i = 0; store.kept_rows > 0 && i < store.info.outputs; i++) {
+        say_value((int32_t)frame_u32(kept_row(store.kept_rows - 1u) + 4u * (size_t)i), i == 0);
+    }
     for (first = 0; first < store.info.vocab; first += BLOCK) {
         uint32_t part = store.info.vocab - first < BLOCK ? store.info.vocab - first : BLOCK;
         if (snn_logits_range(store.context, first, part, store.block) != SNN_OK) break; /* nothing ran yet */
-        for (i = 0; i < part; i++) {
-            int32_t value = store.block[i];
-            if (first + i > 0) say(",");
-            if (value < 0) say("-");
-            say_number(value < 0 ? 0u - (uint32_t)value : (uint32_t)value);
-        }
+        for (i = 0; i < part; i++) say_value(store.block[i], first + i == 0);
     }
     say("]\r\n");
 }
 
-/* One inference: the tokens of the input from an empty context, and the best token after the last. */
+/* One inference: the tokens of the input from an empty context, and the best token after the last; or its
+ * frames, and the outputs of the last. */
 static int infer_once(void) {
     uint32_t at;
     snn_status status = SNN_OK;
     snn_reset(store.context);
+    if (reads_frames()) {
+        uint32_t count = loaded / store.unit;
+        store.kept_at = (uint32_t)inputs_bytes(count);
+        store.kept_rows = 1;
+        status = snn_frames(store.context, (const int8_t *)store.work, count, (int32_t *)(void *)kept_row(0), 0);
+        return status == SNN_OK;
+    }
     for (at = 0; at + 4u <= loaded && status == SNN_OK; at += 4u) {
         status = snn_step(store.context, frame_u32(store.work + at), NULL);
     }
@@ -208,10 +223,12 @@ static void infer(char *rest) {
         say("e-[Inference warmup must be >=0]\r\n");
         return;
     }
-    if (expected == 0 || loaded != expected || loaded % 4u != 0) {
-        say("e-[The input is no whole number of tokens of 4 bytes]\r\n");
+    if (expected == 0 || loaded != expected || loaded % store.unit != 0) {
+        say("e-[The input is no whole number of ");
+        say_line(reads_frames() ? "frames of " : "tokens of ", store.unit, " bytes]\r\n");
         return;
     }
+    forget_results(); /* what a frame left may stand where the outputs go */
     say_line("m-warmup-start-", (uint32_t)warm, "\r\n");
     for (i = 0; i < warm && good; i++) good = infer_once();
     say("m-warmup-done\r\n");
@@ -230,7 +247,8 @@ static void infer(char *rest) {
         board_pin(0);
     }
     if (!good) {
-        say("e-[A token is not in the vocabulary]\r\n");
+        store.kept_rows = 0;
+        say(reads_frames() ? "e-[A sample is out of range]\r\n" : "e-[A token is not in the vocabulary]\r\n");
         return;
     }
     if (!DUT_ENERGY) { /* told after the last one: sending is no part of the time */

@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define DEVICE_FIRMWARE "1.0"
+#define DEVICE_FIRMWARE "1.1"
 
 void device_start(int cause);
 /* Takes all bytes that came and obeys what they ask. */

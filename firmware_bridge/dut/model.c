@@ -33,7 +33,7 @@ static uint64_t aligned(uint64_t bytes) {
 static void forget(void) {
     model = NULL;
     store.context = NULL;
-    store.kept_steps = store.saved = 0;
+    forget_results();
 }
 
 void model_start(void) {
@@ -122,6 +122,8 @@ static snn_status open_model(const snn_kernels *kernels, uint32_t *needs) {
     store.work_bytes = (uint32_t)(facts->arena + facts->arena_bytes - store.work);
     if (aligned(index_bytes) + aligned(context_bytes) > facts->arena_bytes) store.work_bytes = 0;
     snn_model_info(model, &store.info);
+    store.unit = reads_frames() ? store.info.inputs : 4u;
+    store.row = reads_frames() ? 4u * store.info.outputs : store.info.rank;
     return snn_context_open(model, 1, facts->arena + aligned(index_bytes), bytes, &store.context);
 }
 
@@ -196,12 +198,17 @@ static void open_it(const uint8_t *payload, size_t size, device_reply *reply) {
     frame_put32(at + 32, context_bytes);
     frame_put32(at + 36, store.work_bytes);
     memcpy(at + 40, store.info.hash, 32);
-    reply->size = 72;
+    frame_put32(at + 72, store.info.inputs);
+    frame_put32(at + 76, store.info.outputs);
+    reply->size = 80;
 }
+
+/* A state of tokens is bits, eight of its elements a byte; one of frames is numbers, as they lie. */
+static uint32_t state_wire_bytes(uint32_t elements) { return reads_frames() ? elements : (elements + 7u) / 8u; }
 
 static void write_region(const uint8_t *payload, size_t size, device_reply *reply) {
     const uint8_t *data = payload + 8;
-    uint32_t offset, count, i;
+    uint32_t offset, count, whole, i;
     if (size < 9) {
         device_refuse(reply, DUT_E_LENGTH, (uint32_t)size, 9);
         return;
@@ -217,8 +224,8 @@ static void write_region(const uint8_t *payload, size_t size, device_reply *repl
         forget();
         memcpy(board()->model + offset, data, count);
         have += count;
-    } else if (payload[0] == DUT_TOKENS && model != NULL) {
-        if (offset % 4u != 0 || count % 4u != 0) {
+    } else if (payload[0] == DUT_INPUTS && model != NULL) {
+        if (!reads_frames() && (offset % 4u != 0 || count % 4u != 0)) {
             device_refuse(reply, DUT_E_RANGE, offset, 4);
             return;
         }
@@ -226,20 +233,22 @@ static void write_region(const uint8_t *payload, size_t size, device_reply *repl
             device_refuse(reply, DUT_E_SPACE, offset + count, store.work_bytes);
             return;
         }
-        store.kept_steps = store.saved = 0;
+        forget_results();
         memcpy(store.work + offset, data, count);
     } else if (payload[0] == DUT_STATE && model != NULL) {
         if (store.info.state_bytes > store.work_bytes) {
             device_refuse(reply, DUT_E_SPACE, (uint32_t)store.info.state_bytes, store.work_bytes);
             return;
         }
-        if (offset > (store.info.state_bytes + 7) / 8 || count > (store.info.state_bytes + 7) / 8 - offset) {
-            device_refuse(reply, DUT_E_RANGE, offset + count, (uint32_t)((store.info.state_bytes + 7) / 8));
+        whole = state_wire_bytes((uint32_t)store.info.state_bytes);
+        if (offset > whole || count > whole - offset) {
+            device_refuse(reply, DUT_E_RANGE, offset + count, whole);
             return;
         }
-        store.kept_steps = 0;
+        forget_results();
         store.saved = (uint32_t)store.info.state_bytes;
-        for (i = 0; i < 8u * count; i++) { /* a byte of the wire is eight of the state, lowest bit first */
+        if (reads_frames()) memcpy(store.work + offset, data, count);
+        for (i = 0; !reads_frames() && i < 8u * count; i++) { /* a byte of the wire is eight of the state, lowest bit first */
             size_t at = 8u * (size_t)offset + i;
             if (at < store.saved) store.work[at] = (uint8_t)(data[i / 8u] >> (i % 8u) & 1u);
         }
@@ -253,9 +262,10 @@ static void write_region(const uint8_t *payload, size_t size, device_reply *repl
 
 static size_t region_size(uint8_t region) {
     switch (region) {
-    case DUT_STATE: return (store.saved + 7u) / 8u;
-    case DUT_LOGITS: return (size_t)store.info.vocab * 4u;
-    case DUT_CODES: return (size_t)store.kept_steps * store.info.rank;
+    case DUT_STATE: return state_wire_bytes(store.saved);
+    case DUT_LOGITS:
+        return !reads_frames() ? (size_t)store.info.vocab * 4u : store.kept_rows > 0 ? store.row : 0;
+    case DUT_CODES: return (size_t)store.kept_rows * store.row;
     case DUT_TICKS: return (size_t)store.kept_steps * 4u;
     default: return 0;
     }
@@ -280,7 +290,13 @@ static void read_region(const uint8_t *payload, size_t size, device_reply *reply
         device_refuse(reply, DUT_E_RANGE, offset, (uint32_t)whole);
         return;
     }
-    if (payload[0] == DUT_STATE) {
+    if (reads_frames()) {
+        const uint8_t *from = payload[0] == DUT_STATE    ? store.work
+                              : payload[0] == DUT_TICKS  ? store.work + store.kept_at
+                              : payload[0] == DUT_LOGITS ? kept_row(store.kept_rows - 1u)
+                                                         : kept_row(0);
+        memcpy(out, from + offset, count);
+    } else if (payload[0] == DUT_STATE) {
         memset(out, 0, count);
         for (i = 0; i < 8u * count && 8u * (size_t)offset + i < store.saved; i++) {
             out[i / 8u] |= (uint8_t)((store.work[8u * (size_t)offset + i] & 1u) << (i % 8u));
@@ -303,8 +319,7 @@ static void read_region(const uint8_t *payload, size_t size, device_reply *reply
             done += part;
         }
     } else {
-        const uint8_t *ticks = store.work + store.kept_at, *codes = ticks + 4u * (size_t)store.kept_steps;
-        memcpy(out, payload[0] == DUT_TICKS ? ticks + offset : codes + offset, count);
+        memcpy(out, (payload[0] == DUT_TICKS ? store.work + store.kept_at : kept_row(0)) + offset, count);
     }
     reply->size = 4u + count;
 }

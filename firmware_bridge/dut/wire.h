@@ -4,14 +4,18 @@
 
 /* Versions that this firmware speaks. */
 #ifndef DUT_VERSION
-#define DUT_VERSION 1u
+#define DUT_VERSION       2u
+#define DUT_VERSION_LEAST 1u
 #endif
+#ifndef DUT_VERSION_LEAST
 #define DUT_VERSION_LEAST DUT_VERSION
+#endif
 
 /* Longest payload; the widest readout (1,040 codes) and what stands before it fit one frame. */
 #define DUT_PAYLOAD_MAX 1152u
-/* Tokens that INFER brings itself. */
-#define DUT_INLINE_MAX 256u
+/* Tokens that INFER brings itself; frames have as many bytes together. */
+#define DUT_INLINE_MAX   256u
+#define DUT_INLINE_BYTES (4u * DUT_INLINE_MAX)
 
 enum { /* requests; the reply to one is its number with DUT_REPLY */
     DUT_HELLO = 1,
@@ -46,7 +50,7 @@ enum { /* first byte of a reply */
     DUT_E_ENGINE   /* the engine refused: snn_status */
 };
 
-enum { DUT_MODEL = 1, DUT_TOKENS, DUT_STATE, DUT_LOGITS, DUT_CODES, DUT_TICKS }; /* regions */
+enum { DUT_MODEL = 1, DUT_INPUTS, DUT_STATE, DUT_LOGITS, DUT_CODES, DUT_TICKS }; /* regions */
 
 #define DUT_OPEN_SESSION 1u /* of HELLO: begin a session; without it, only look */
 enum {                      /* flags of INFER */

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgesnn import plugins
 from edgesnn.api.options import Progress, silent
 from edgesnn.bundle.bundle import Bundle
 from edgesnn.bundle.eval_frames import EvalFrames
 from edgesnn.bundle.frames import FramesBundleSource, write_frames_bundle
-from edgesnn.errors import OutputError, UsageError
+from edgesnn.errors import EdgesnnError, OutputError, UsageError
+from edgesnn.exporters.base import Exporter
 from edgesnn.nir.agreement import ImportAgreement, compare
 from edgesnn.nir.calibration import (
     CalibrationFrames,
@@ -128,20 +131,39 @@ class ImportedNetwork:
             else {**asdict(agreement), "differ_share": agreement.differ_share, "clipped": self.clipped},
         }
 
-    def write(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path | Bundle:
+    def write(
+        self,
+        path: str | os.PathLike[str],
+        formats: str | Sequence[str] = (),
+        *,
+        overwrite: bool = False,
+        on_progress: Progress = silent,
+    ) -> Path | Bundle:
         """Write the bundle that devices run, or the program alone.
 
         Args:
             path: The folder to make, or a file that ends in ``.snn``.
+            formats: Names of formats that the bundle holds beside ``program.snn``, or one of them
+                (`frames_formats` lists them).
             overwrite: Whether what is there is replaced.
+            on_progress: Told what happens.
 
         Returns:
             The bundle, verified, or the path of the file.
 
         Raises:
+            UsageError: There is no such format, it carries no network that reads frames, or formats are asked
+                for in a file.
+            ExportError: A format cannot carry this network.
             OutputError: It exists already, or cannot be written.
         """
         target = Path(path)
+        names = [formats] if isinstance(formats, str) else list(formats)
+        exporters = {name: _frames_exporter(name)() for name in names}
+        if exporters and target.suffix == PROGRAM_SUFFIX:
+            raise UsageError(
+                f"'{target.name}' holds the program alone, no formats", remedy="name a folder for the bundle"
+            )
         if target.exists() and not overwrite:
             raise OutputError(f"'{target}' exists already", remedy="name another or give --force")
         if target.suffix == PROGRAM_SUFFIX:
@@ -153,8 +175,39 @@ class ImportedNetwork:
         return write_frames_bundle(
             FramesBundleSource(self.name, self.program, facts, cost, self.held_out),
             target,
+            exporters,
             overwrite=overwrite,
+            on_format=lambda name: on_progress(f"writing {name}", 0, 1),
         )
+
+
+def frames_formats() -> dict[str, str | None]:
+    """The formats that carry networks that read frames, with the reason why one cannot be written here.
+
+    Examples:
+        >>> edgesnn.frames_formats()["c"] is None
+        True
+    """
+    found = {}
+    for name in plugins.names(plugins.EXPORTERS):
+        try:
+            carries = getattr(plugins.load_exporter(name), "frames", False)
+        except EdgesnnError:
+            continue
+        if carries:
+            found[name] = plugins.exporter_misses(name)
+    return found
+
+
+def _frames_exporter(name: str) -> type[Exporter]:
+    exporter = plugins.load_exporter(name)
+    if not getattr(exporter, "frames", False):
+        raise UsageError(
+            f"format '{name}' carries no network that reads frames",
+            limit=", ".join(sorted(frames_formats())),
+            remedy="name one of these",
+        )
+    return exporter
 
 
 def import_network(

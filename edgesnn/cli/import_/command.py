@@ -93,6 +93,14 @@ def import_(
         str,
         typer.Option(help="What comes out of the last spikes: counts or spikes.", rich_help_panel=_INPUT),
     ] = "counts",
+    formats: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="Comma-separated formats beside program.snn: c, firmware, onnx, tflite, lava.",
+            show_default="none",
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing bundle or file.")] = False,
     json_mode: JsonFlag = False,
 ) -> None:
@@ -103,6 +111,7 @@ def import_(
 
     Examples:
         edgesnn import wake.nir --source snntorch --reset zero --calibration wake.npz -o wake
+        edgesnn import wake.nir --source norse --format c,onnx,tflite -o wake
         edgesnn import gesture.nir --source spikingjelly --input-shape 2,32,32 -o gesture.snn
     """
     with session("import", json_mode) as out:
@@ -124,11 +133,28 @@ def import_(
             network = import_network(
                 file, options, calibration=calibration, held_out=held_out, on_progress=tell
             )
-        made = network.write(output, overwrite=force)
+            chosen = [] if formats is None else [part.strip() for part in formats.split(",") if part.strip()]
+            if formats is not None and not chosen:
+                raise UsageError("--format names no format", remedy="see: edgesnn list exporters")
+            made = network.write(output, chosen, overwrite=force, on_progress=tell)
         program = made if isinstance(made, Path) else made.file(PROGRAM_NAME)
         size = program.stat().st_size
-        out.document(SCHEMA, {"output": output.name, "program_bytes": size, **network.report()})
+        bundle = None if isinstance(made, Path) else made
+        out.document(
+            SCHEMA,
+            {
+                "output": output.name,
+                "program_bytes": size,
+                "exports": {} if bundle is None else {n: e.files for n, e in bundle.manifest.exports.items()},
+                **network.report(),
+            },
+        )
         render(out, network)
+        if bundle is not None and bundle.manifest.exports:
+            from edgesnn.cli.export import render_boards, render_files
+
+            render_files(out, bundle)
+            render_boards(out, bundle)
         out.print(f"{output}: a program of {size:,} bytes, no overflow possible")
 
 

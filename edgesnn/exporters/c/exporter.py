@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from edgesnn import resources
 from edgesnn.errors import OutputError
 from edgesnn.exporters.base import Exporter, ExportResult, ExportSource
 from edgesnn.exporters.c.sources import EXAMPLE, amalgam
 from edgesnn.exporters.c.vocab import NO_TOKEN, vocab_bytes
+from edgesnn.program.program import Program
 from edgesnn.program.snn_format import to_bytes
 from edgesnn.text.tokenizer import load_tokenizer
 
@@ -33,6 +34,7 @@ class CExporter(Exporter):
 
     name: ClassVar[str] = "c"
     summary: ClassVar[str] = "C99 sources with the program: no malloc, no float, four kernels; exact"
+    frames: ClassVar[bool] = True
 
     def export(self, source: ExportSource, folder: Path) -> ExportResult:
         """Write the files.
@@ -67,6 +69,8 @@ class CExporter(Exporter):
                 shutil.copyfile(engine / "example" / name, folder / FOLDER / name)
         except OSError as error:
             raise OutputError(f"cannot write the C export: {error.strerror or error}") from None
+        if program.frames is not None:
+            return ExportResult(files, {**_frames_signature(program), "program_hash": source.program_hash})
         signature = {
             "step": {"inputs": ["token"], "outputs": ["logits"], "api": "snn_step"},
             "prefill": {"inputs": ["tokens"], "outputs": ["logits"], "api": "snn_prefill"},
@@ -82,3 +86,18 @@ class CExporter(Exporter):
                 "program_hash": source.program_hash,
             },
         )
+
+
+def _frames_signature(program: Program) -> dict[str, Any]:
+    frames = program.frames
+    assert frames is not None
+    return {
+        "step": {"inputs": ["frame"], "outputs": ["outputs"], "api": "snn_frames"},
+        "sequence": {"inputs": ["frames"], "outputs": ["outputs"], "api": "snn_frames"},
+        "inputs": frames.channels,
+        "inputs_dtype": "int8",
+        "input_scale": frames.scale,
+        "outputs": program.outputs,
+        "outputs_dtype": "int32",
+        "output_scale": program.output_scale,
+    }

@@ -13,6 +13,7 @@ from edgesnn.exporters.base import Exporter, ExportResult, ExportSource
 from edgesnn.exporters.c.sources import amalgam
 from edgesnn.exporters.firmware.report import board_fits, report_document, report_text
 from edgesnn.firmware import BOARDS
+from edgesnn.program.program import Program
 from edgesnn.program.snn_format import to_bytes
 from edgesnn.toolchain import BARE_METAL
 
@@ -40,6 +41,7 @@ class FirmwareExporter(Exporter):
     name: ClassVar[str] = "firmware"
     summary: ClassVar[str] = "a project for microcontrollers: firmware with the student in its flash; exact"
     on_request: ClassVar[bool] = True
+    frames: ClassVar[bool] = True
 
     def export(self, source: ExportSource, folder: Path) -> ExportResult:
         """Write the files, and what they take of every board.
@@ -79,8 +81,14 @@ class FirmwareExporter(Exporter):
             raise OutputError(f"cannot write the firmware export: {error.strerror or error}") from None
         return ExportResult(
             {role: f"{FOLDER}/{name}" for role, name in FILES.items()},
-            {"fit": report, "vocab": source.program.vocab_size, "program_hash": source.program_hash},
+            {"fit": report, **_widths(source.program), "program_hash": source.program_hash},
         )
+
+
+def _widths(program: Program) -> dict[str, int]:
+    if program.frames is not None:
+        return {"inputs": program.frames.channels, "outputs": program.outputs}
+    return {"vocab": program.vocab_size}
 
 
 def _boards_make() -> str:

@@ -12,6 +12,7 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from edgesnn.errors import ExportError
 from edgesnn.exporters.base import Exporter, ExportResult, ExportSource
 from edgesnn.exporters.onnx.files import write
 from edgesnn.exporters.onnx.graph import OnnxGraph
@@ -187,4 +188,6 @@ class OnnxFloat32Exporter(Exporter):
             "producer": "edgesnn",
             "arithmetic": "float32",
         }
+        if source.float_program is None:
+            raise ExportError("there is no float32 baseline of a network that reads frames")
         return write(source.float_program, float_numbers, metadata, FILES, folder)

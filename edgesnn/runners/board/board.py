@@ -1,17 +1,17 @@
-"""What a board does with a model, over an open session: take it in, run tokens, give results and state."""
+"""What a board does with a model, over a session: take it in, run tokens or frames, give results and state."""
 
 from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from edgesnn.errors import RunnerError
-from edgesnn.runners.board.frames import BoardCommand, InferFlag, Region
+from edgesnn.runners.board.frames import FRAMES_VERSION, BoardCommand, InferFlag, Region
 from edgesnn.runners.board.session import BoardSession
 
 #: Time for a request that does not compute, beside the board's silence.
@@ -20,6 +20,7 @@ ANSWER_S = 30.0
 OPEN_BYTES_PER_S = 50_000
 #: Bytes of a model that the header's fields reach to: where its program hash stands.
 _HASH_AT, _HASH_END = 32, 64
+_TOKEN_BYTES = 4
 _COUNTED = ("requests", "resends", "damaged", "dropped_bytes", "busy_replies", "pin_rises", "stack_bytes")
 
 
@@ -28,8 +29,8 @@ class BoardModel:
     """The model that is open on a board.
 
     Attributes:
-        vocab: Token ids.
-        rank: Readout codes of a token.
+        vocab: Token ids; 0 of a program that reads frames.
+        rank: Readout codes of a token; 0 of a program that reads frames.
         timesteps: T.
         window: Longest attention window.
         state_bytes: Elements of a saved state.
@@ -38,6 +39,8 @@ class BoardModel:
         work_bytes: RAM that is left for results.
         program_hash: Hex.
         sent: Bytes that had to be sent.
+        inputs: Samples of a frame; 0 of a program that reads tokens.
+        outputs: Outputs of a frame.
     """
 
     vocab: int
@@ -50,20 +53,45 @@ class BoardModel:
     work_bytes: int
     program_hash: str
     sent: int
+    inputs: int = 0
+    outputs: int = 0
+
+    @property
+    def input_bytes(self) -> int:
+        """Bytes of a token, or of a frame."""
+        return self.inputs or _TOKEN_BYTES
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes that a step leaves: readout codes, or the outputs of a frame."""
+        return 4 * self.outputs if self.inputs else self.rank
+
+    def most_inputs(self, *, every: bool) -> int:
+        """Tokens or frames of one run that the memory for results holds; at least 1.
+
+        Args:
+            every: Whether what every step leaves is kept, or of the last one.
+        """
+        slack = 4 if self.inputs else 0  # what stands behind frames is aligned
+        if every:
+            return max(1, (self.work_bytes - slack) // (self.input_bytes + 4 + self.row_bytes))
+        last = self.row_bytes if self.inputs else 0
+        return max(1, (self.work_bytes - slack - last) // self.input_bytes)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BoardRun:
-    """What one run of tokens gave.
+    """What one run of tokens or frames gave.
 
     Attributes:
-        steps: Tokens that ran, warm-up left out.
+        steps: Tokens or frames that ran, warm-up left out.
         start: The board's clock before the first, ticks.
         end: And after the last.
         spikes: Spikes of all LIF neurons, where they were asked for.
-        sha256: Of the logits of the last token, or of all tokens in order.
+        sha256: Of the logits of the last token or the outputs of the last frame, or of all in order.
         best: The most likely token after the last.
-        codes: Readout codes of the last token, int8 ``[rank]``.
+        codes: Readout codes of the last token, int8 ``[rank]``; of a frame the bytes of its outputs, or none
+            where they do not fit one reply.
     """
 
     steps: int
@@ -121,6 +149,9 @@ class Board:
             )
         number = 0 if kernels is None else known.index(kernels)
         told = call(BoardCommand.OPEN, struct.pack("<B3x", number), seconds=seconds)
+        inputs, outputs = (0, 0)
+        if self.session.hello.version >= FRAMES_VERSION:
+            inputs, outputs = struct.unpack_from("<II", told, 68)
         values = struct.unpack_from("<9I", told)
         self._model = BoardModel(
             vocab=values[0],
@@ -133,6 +164,8 @@ class Board:
             work_bytes=values[8],
             program_hash=told[36:68].hex(),
             sent=sent,
+            inputs=inputs,
+            outputs=outputs,
         )
         return self._model
 
@@ -153,27 +186,28 @@ class Board:
 
     def run(
         self,
-        tokens: Sequence[int] | npt.NDArray[np.integer],
+        inputs: npt.ArrayLike,
         *flags: InferFlag,
         repeat: int = 0,
         warmup: int = 0,
         seconds: float,
     ) -> BoardRun:
-        """Run tokens behind the context, or a window.
+        """Run tokens or frames behind the context, or a window.
 
         Args:
-            tokens: Token ids, as many as the board has room for with what the run leaves.
+            inputs: Token ids ``[length]``, or frames int8 ``[length, inputs]``, as many as the board has room
+                for with what the run leaves.
             *flags: How.
             repeat: Passes of a window, each from an empty context; 0 for a run that goes on.
             warmup: Steps before a window.
             seconds: Within this time there is an answer or an error.
         """
-        words = np.asarray(tokens, "<u4")
+        words = np.asarray(inputs, np.int8 if self.model.inputs else "<u4")
         given = words.tobytes()
-        if len(words) > self.session.hello.inline_tokens:
-            piece = (self.session.hello.payload_max - 8) // 4
-            for at in range(0, len(words), piece):
-                self._write(Region.TOKENS, 4 * at, words[at : at + piece].tobytes())
+        if len(given) > _TOKEN_BYTES * self.session.hello.inline_tokens:
+            piece = (self.session.hello.payload_max - 8) // 4 * 4
+            for at in range(0, len(given), piece):
+                self._write(Region.INPUTS, at, given[at : at + piece])
             given = b""
         payload = struct.pack("<BxxxIII", sum(set(flags)), len(words), repeat, warmup) + given
         told = self.session.call(BoardCommand.INFER, payload, seconds=seconds)
@@ -184,13 +218,14 @@ class Board:
         return BoardRun(steps, start, end, spikes, told[28:60], best, codes)
 
     def logits(self) -> npt.NDArray[np.int32]:
-        """All logits of the last token, in full, int32 ``[vocab]``."""
-        return np.frombuffer(self._read(Region.LOGITS, 4 * self.model.vocab), "<i4").astype(np.int32)
+        """Logits of the last token, int32 ``[vocab]``, or outputs of the last frame, ``[outputs]``."""
+        width = self.model.outputs or self.model.vocab
+        return np.frombuffer(self._read(Region.LOGITS, 4 * width), "<i4").astype(np.int32)
 
     def codes(self, steps: int) -> npt.NDArray[np.int8]:
-        """Readout codes of every step of the last run with `InferFlag.ALL`, ``[steps, rank]``."""
-        rank = self.model.rank
-        return np.frombuffer(self._read(Region.CODES, steps * rank), np.int8).reshape(steps, rank)
+        """What every step of the last run with `InferFlag.ALL` left, int8 ``[steps, row_bytes]``."""
+        row = self.model.row_bytes
+        return np.frombuffer(self._read(Region.CODES, steps * row), np.int8).reshape(steps, row)
 
     def ticks(self, steps: int) -> npt.NDArray[np.int64]:
         """Ticks that every step of that run took, ``[steps]``."""
@@ -201,21 +236,19 @@ class Board:
         told = self.session.call(BoardCommand.TOP, struct.pack("<I", k), seconds=ANSWER_S)
         return [struct.unpack_from("<Ii", told, 8 * i) for i in range(k)]
 
-    def steps_at_once(self) -> int:
-        """Tokens of a run with `InferFlag.ALL` that the board's memory holds."""
-        model = self.model
-        return model.work_bytes // (8 + model.rank)
-
     def save(self) -> tuple[npt.NDArray[np.uint8], int]:
-        """The context: elements 0 and 1 of its state in the engine's order, and the tokens since reset."""
+        """The context: bytes of its state in the engine's order, and the tokens or frames since reset."""
         told = self.session.call(BoardCommand.SAVE, seconds=ANSWER_S)
         size, position = struct.unpack("<IQ", told)
+        if self.model.inputs:
+            return np.frombuffer(self._read(Region.STATE, size), np.uint8), position
         packed = np.frombuffer(self._read(Region.STATE, (size + 7) // 8), np.uint8)
         return np.unpackbits(packed, count=size, bitorder="little"), position
 
     def restore(self, state: npt.NDArray[np.integer], position: int) -> None:
         """Go on from a saved context."""
-        packed = np.packbits(np.asarray(state, np.uint8), bitorder="little").tobytes()
+        flat = np.ascontiguousarray(state).astype(np.int8).view(np.uint8)
+        packed = (flat if self.model.inputs else np.packbits(flat, bitorder="little")).tobytes()
         piece = self.session.hello.payload_max - 8
         for at in range(0, len(packed), piece):
             self._write(Region.STATE, at, packed[at : at + piece])

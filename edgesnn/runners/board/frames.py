@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 #: Versions of the protocol that this end speaks.
-VERSIONS = (1, 1)
+VERSIONS = (1, 2)
+#: The first of them that knows programs of frames.
+FRAMES_VERSION = 2
 REPLY = 0x80
 #: Frames that nobody asked for: the firmware has just started; the processor met a fault.
 BOOTED, FAULT = 0xF0, 0xF1
@@ -61,7 +63,7 @@ class Region(IntEnum):
     """What WRITE and READ speak of."""
 
     MODEL = 1
-    TOKENS = 2
+    INPUTS = 2
     STATE = 3
     LOGITS = 4
     CODES = 5

@@ -15,6 +15,7 @@ from edgesnn.bundle.bundle import PROGRAM_NAME, Bundle
 from edgesnn.errors import BundleError, RunnerError
 from edgesnn.firmware import EMULATED
 from edgesnn.program.ops import Readout
+from edgesnn.program.program import check_frames
 from edgesnn.program.state import State
 from edgesnn.runners.base import (
     Capability,
@@ -28,7 +29,7 @@ from edgesnn.runners.base import (
 )
 from edgesnn.runners.board.address import BoardAddress
 from edgesnn.runners.board.board import Board, BoardRun
-from edgesnn.runners.board.frames import InferFlag
+from edgesnn.runners.board.frames import FRAMES_VERSION, InferFlag
 from edgesnn.runners.board.lines import ByteLine
 from edgesnn.runners.board.session import BoardSession
 from edgesnn.runners.host import ProgramRunner, check_batch, check_state, check_window, not_open
@@ -42,6 +43,8 @@ _UNKNOWN_STEP_S = 5.0
 _CLOCK_TRIES = 5
 
 Int32Rows = npt.NDArray[np.int32]
+#: Token ids uint32 ``[length]``, or frames int8 ``[length, channels]``.
+Inputs = npt.NDArray[np.uint32] | npt.NDArray[np.int8]
 
 
 def _fresh_at(position: int) -> tuple[InferFlag, ...]:
@@ -54,7 +57,7 @@ class BoardRunner(ProgramRunner):
 
     A token's logits travel as its readout codes, at most 1,040 bytes: the host makes the logits of them and
     compares their SHA-256 with that of the logits the board made. Where it differs, the board's own are
-    fetched.
+    fetched. Outputs of frames travel as they are.
     """
 
     name: ClassVar[str]
@@ -66,6 +69,7 @@ class BoardRunner(ProgramRunner):
             Capability.STATE,
             Capability.LOGITS,
             Capability.EXACT,
+            Capability.FRAMES,
             Capability.DEVICE_CLOCK,
             Capability.REMOTE,
         }
@@ -115,10 +119,11 @@ class BoardRunner(ProgramRunner):
         """
         address = self.read_address(options.address)
         self.close()
-        self._program, self._details = self._open_text(bundle), {}
+        self._program, self._details = bundle.program(), {}
         program = bundle.file(PROGRAM_NAME).read_bytes()
         try:
             self._board = Board(BoardSession(self.connect(address, program)))
+            self._check_version(self._board)
             started = time.perf_counter_ns()
             model = self._board.load(program, address.kernels)
             load_ms = (time.perf_counter_ns() - started) / 1e6
@@ -131,8 +136,8 @@ class BoardRunner(ProgramRunner):
         except BaseException:
             self.close()
             raise
-        readout = next(op for op in self._require_program().ops if isinstance(op, Readout))
-        self._table = readout.table.astype(np.float32)
+        if isinstance(readout := self._require_program().ops[-1], Readout):
+            self._table = readout.table.astype(np.float32)
         self._fresh, self._step_s = True, _UNKNOWN_STEP_S
         hello = self._board.session.hello
         self._details |= {
@@ -165,14 +170,13 @@ class BoardRunner(ProgramRunner):
         )
 
     def reset(self, batch: int = 1) -> None:
-        if batch != 1:
-            raise RunnerError("a board runs one sequence at a time", actual=batch, limit=1)
+        _check_alone(batch)
         self._open_board().reset()
         self._fresh = True
 
     def step(self, tokens: IntArray) -> Output:
         self._open_board()
-        check_batch(tokens, 1)
+        check_batch(tokens, 1, frames=self._reads_frames)
         return self._forward(np.asarray(tokens)[:, None])
 
     def prefill(self, ids: IntArray) -> Output:
@@ -193,14 +197,13 @@ class BoardRunner(ProgramRunner):
     def restore(self, state: State) -> None:
         board, program = self._open_board(), self._require_program()
         check_state(program, state)
-        if state.batch != 1:
-            raise RunnerError("a board runs one sequence at a time", actual=state.batch, limit=1)
+        _check_alone(state.batch)
         board.restore(state.flat(program, 0), state.count)
         self._fresh = False
 
     def sequence(self, ids: IntArray) -> Output:
         self._open_board()
-        checked = self._ids(ids)
+        checked = self._given(ids)
         kept = None if self._fresh else self.save()
         rows, spent = self._rows_by_codes(checked)
         if rows is None:  # the board's logits are not those of its codes: fetch them, one token at a time
@@ -221,8 +224,8 @@ class BoardRunner(ProgramRunner):
             RunnerError: There is nothing to run, the board's memory holds no window as long, or it failed.
         """
         board = self._open_board()
-        check_window(ids, repeat)
-        checked = self._ids(ids[None, :])
+        check_window(ids, repeat, frames=self._reads_frames)
+        checked = self._given(ids[None, :])
         readings = [self.clock() for _ in range(_CLOCK_TRIES)]
         best = min(readings, key=lambda r: r.host_after_ns - r.host_before_ns)
         offset = (best.host_before_ns + best.host_after_ns) // 2 - best.device_ticks
@@ -244,12 +247,13 @@ class BoardRunner(ProgramRunner):
 
     def play(self, pattern: tuple[LoadChip, ...]) -> None:
         """Runs tokens while a chip is busy, as many at once as it has time for: the line is idle then."""
-        deadline, most = time.perf_counter(), max(1, self._open_board().model.work_bytes // 4)
+        deadline, model = time.perf_counter(), self._open_board().model
+        most, shape = model.most_inputs(every=False), (model.inputs,) if model.inputs else ()
         for chip in pattern:
             deadline += chip.seconds
             while chip.busy and (left := deadline - time.perf_counter()) > 0:
                 count = min(max(1, round(left / self._step_s)), most)
-                self._run(np.zeros(count, np.uint32), InferFlag.FRESH, InferFlag.MARK)
+                self._run(np.zeros((count, *shape), np.int8), InferFlag.FRESH, InferFlag.MARK)
             time.sleep(max(0.0, deadline - time.perf_counter()))
         self.reset()
 
@@ -273,21 +277,21 @@ class BoardRunner(ProgramRunner):
         return self._board
 
     def _run(
-        self, tokens: npt.NDArray[np.integer], *flags: InferFlag, repeat: int = 0, warmup: int = 0
+        self, inputs: npt.NDArray[np.integer], *flags: InferFlag, repeat: int = 0, warmup: int = 0
     ) -> BoardRun:
-        steps = len(tokens) * max(1, repeat) + warmup
+        steps = len(inputs) * max(1, repeat) + warmup
         begun = time.monotonic()
         self._fresh = False
         got = self._open_board().run(
-            tokens, *flags, repeat=repeat, warmup=warmup, seconds=_ANSWER_S + _PATIENCE * steps * self._step_s
+            inputs, *flags, repeat=repeat, warmup=warmup, seconds=_ANSWER_S + _PATIENCE * steps * self._step_s
         )
         self._step_s = max((time.monotonic() - begun) / steps, 1e-3)
         return got
 
-    def _rows_by_codes(self, tokens: npt.NDArray[np.uint32]) -> tuple[Int32Rows | None, int]:
-        """Logits of all tokens and the ticks that they took; no logits where the board's hash is another."""
+    def _rows_by_codes(self, tokens: Inputs) -> tuple[Int32Rows | None, int]:
+        """Logits or outputs of all inputs and the ticks that they took; None where the hash is another."""
         board, rows, spent = self._open_board(), [], 0
-        part = max(1, board.steps_at_once())
+        part = board.model.most_inputs(every=True)
         for at in range(0, len(tokens), part):
             got = self._run(tokens[at : at + part], InferFlag.ALL, *_fresh_at(at))
             rows.append(self._made(board.codes(got.steps)))
@@ -297,8 +301,8 @@ class BoardRunner(ProgramRunner):
         return np.concatenate(rows), spent
 
     def _forward(self, ids: IntArray, *flags: InferFlag) -> Output:
-        checked, spent = self._ids(ids), 0
-        part = max(1, self._open_board().model.work_bytes // 4)
+        checked, spent = self._given(ids), 0
+        part = self._open_board().model.most_inputs(every=False)
         for at in range(0, len(checked), part):
             got = self._run(checked[at : at + part], *(flags if at == 0 else ()))
             spent += got.end - got.start
@@ -306,21 +310,45 @@ class BoardRunner(ProgramRunner):
 
     def _made(self, codes: npt.NDArray[np.int8]) -> Int32Rows:
         """Logits of readout codes: exact in float32, because a sum stays below 2**24 (`Readout`)."""
+        if self._reads_frames:
+            return np.ascontiguousarray(codes).view("<i4").astype(np.int32)
         made: Int32Rows = (codes.astype(np.float32) @ self._table.T).astype(np.int32)
         return made
 
     def _logits(self, got: BoardRun) -> Int32Rows:
-        made = self._made(got.codes[None])
-        if hashlib.sha256(made.tobytes()).digest() == got.sha256:
-            return made
+        if len(got.codes) == self._open_board().model.row_bytes:
+            made = self._made(got.codes[None])
+            if hashlib.sha256(made.tobytes()).digest() == got.sha256:
+                return made
         return self._open_board().logits()[None]
 
     def _ns(self, ticks: int) -> int:
         return ticks * 1_000_000_000 // self._open_board().session.hello.tick_hz
 
-    def _ids(self, ids: IntArray) -> npt.NDArray[np.uint32]:
-        checked = self._require_program().check_ids(ids)
-        if len(checked) != 1:
-            raise RunnerError("a board runs one sequence at a time", actual=len(checked), limit=1)
+    def _given(self, ids: IntArray) -> Inputs:
+        """Ids or frames of one sequence that are right."""
+        program = self._require_program()
+        if program.frames is not None:
+            frames = check_frames(ids, program.frames)
+            _check_alone(len(frames))
+            first: npt.NDArray[np.int8] = frames[0]
+            return first
+        checked = program.check_ids(ids)
+        _check_alone(len(checked))
         row: npt.NDArray[np.uint32] = checked[0].astype(np.uint32)
         return row
+
+    def _check_version(self, board: Board) -> None:
+        hello = board.session.hello
+        if self._reads_frames and hello.version < FRAMES_VERSION:
+            raise RunnerError(
+                f"the firmware of {board.session.who} knows no networks that read frames",
+                actual=f"protocol {hello.version}, firmware {hello.firmware}",
+                limit=f"protocol {FRAMES_VERSION}",
+                remedy="put the firmware of this edgesnn on the board",
+            )
+
+
+def _check_alone(batch: int) -> None:
+    if batch != 1:
+        raise RunnerError("a board runs one sequence at a time", actual=batch, limit=1)

@@ -323,9 +323,9 @@ class BoardSession(Closing):
 _NEEDS = {
     BoardCommand.BEGIN: "this model",
     BoardCommand.OPEN: "the engine's memory of this model",
-    BoardCommand.INFER: "the results of so many tokens",
+    BoardCommand.INFER: "the results of so many inputs",
     BoardCommand.SAVE: "a saved context",
-    BoardCommand.WRITE: "a saved context",
+    BoardCommand.WRITE: "what it is sent",
 }
 
 

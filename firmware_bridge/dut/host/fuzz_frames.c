@@ -2,7 +2,7 @@
  *
  * A session is begun, a small model is taken, and then frames come whose bytes, lengths and fields are wrong in
  * every way but their sum, or whose bytes are damaged on the way. Any finding of a sanitizer ends the process. It
- * prints how many frames were answered, and how many runs of tokens were among them.
+ * prints how many frames were answered, and how many runs were among them.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +20,7 @@ static board_facts facts = {"fuzz", 1000000u, 0, model_place, PLACE, arena_place
 static uint8_t line[1u << 16];
 static size_t head, tail;
 static unsigned long answers, runs;
-static uint32_t number, session = 1;
+static uint32_t number, session = 1, inputs; /* inputs: samples of a frame, 0 where the model reads tokens */
 static int closed; /* a request was refused because no model is open */
 static uint64_t state, now;
 static frame_reader answers_read;
@@ -58,6 +58,7 @@ void board_put(const uint8_t *data, size_t size) {
                    view.payload[0] != DUT_BUSY) {
             number++;
             closed |= view.payload[0] == DUT_E_MODEL;
+            if (view.cmd == (DUT_OPEN | DUT_REPLY) && view.payload[0] == DUT_OK) inputs = frame_u32(view.payload + 72);
             runs += view.cmd == (DUT_INFER | DUT_REPLY) && view.payload[0] == DUT_OK;
         }
     }
@@ -142,10 +143,14 @@ int main(int argc, char **argv) {
             if (next(8) != 0) frame_put32(payload + 4, next(12));
             frame_put32(payload + 8, next(4));
             frame_put32(payload + 12, next(2) ? 0 : next(4));
-            if (length > 16 + 4 * (size_t)frame_u32(payload + 4) && next(8) != 0)
-                length = 16 + 4 * (size_t)frame_u32(payload + 4);
-            for (i = 16; i + 4 <= length; i += 4) frame_put32(payload + i, next(64) ? next(5) : next(12));
-            length -= length % 4;
+            size_t unit = inputs > 0 ? inputs : 4, whole = unit * (size_t)frame_u32(payload + 4);
+            if (length > 16 + whole && next(8) != 0) length = 16 + whole;
+            if (inputs > 0) { /* of -3..4 */
+                for (i = 16; i < length; i++) payload[i] = (uint8_t)(next(1024) ? next(8) - 3u : next(256));
+            } else {
+                for (i = 16; i + 4 <= length; i += 4) frame_put32(payload + i, next(64) ? next(5) : next(12));
+            }
+            length -= (length - 16) % unit;
         }
         send(cmd, session, number + (next(16) != 0), payload, length, harm);
         if (frame % 500 == 499 || session == 0) open_session();

@@ -1,4 +1,4 @@
-/* Runs a program.snn on this computer: token ids in, token ids out.
+/* Runs a program.snn on this computer: token ids in, token ids out; or frames in, outputs out.
  *
  *     ./snn_example program.snn -n 20 17 4 99      continues the prompt 17 4 99 by the 20 best tokens, one id
  * a line echo 17 4 99 | ./snn_example program.snn     the same with ids from standard input
@@ -6,6 +6,9 @@
  * prompt token -k reference | swar | dsp | vector              chooses the kernels
  *
  * ./snn_example program.snn -v vocab.bin 17 4 99          writes text in place of ids, to the end of the text
+ *
+ * ./snn_example program.snn --frames FILE          int8 [frames][inputs] of a program that reads frames: the
+ * outputs of every frame, a line each, or with --logits int32 [frames][outputs], little-endian
  *
  * Ids are those of the student's tokenizer.json; `edgesnn generate --json` gives those of a prompt.
  */
@@ -128,6 +131,25 @@ static snn_status write_logits(snn_context *context, uint32_t vocab, size_t coun
     return status;
 }
 
+static snn_status write_outputs(snn_context *context, const snn_info *info, const int8_t *frames, size_t count,
+                                int binary) {
+    int32_t *out = (int32_t *)aligned((size_t)info->outputs * 4);
+    snn_status status = out == NULL ? SNN_E_MEMORY : SNN_OK;
+    size_t i;
+    uint32_t c;
+    for (i = 0; i < count && status == SNN_OK; i++) {
+        status = snn_frames(context, frames + i * info->inputs, 1, out, 0);
+        if (status != SNN_OK) break;
+        if (binary) {
+            if (fwrite(out, 4, info->outputs, stdout) != info->outputs) status = SNN_E_ARGUMENT;
+            continue;
+        }
+        for (c = 0; c < info->outputs; c++) printf("%s%ld", c > 0 ? " " : "", (long)out[c]);
+        puts("");
+    }
+    return status;
+}
+
 static snn_status generate(snn_context *context, size_t count, uint32_t more, const uint8_t *vocab) {
     snn_status status = snn_prefill(context, prompt, count, NULL);
     for (; status == SNN_OK && more > 0; more--) {
@@ -167,8 +189,8 @@ static snn_status open_context(const void *data, size_t size, const snn_kernels 
 
 int main(int argc, char **argv) {
     const snn_kernels *kernels = SNN_KERNELS_DEFAULT;
-    size_t size = 0, count = 0, vocab_size = 0;
-    const char *vocab_path = NULL;
+    size_t size = 0, count = 0, vocab_size = 0, frames_size = 0;
+    const char *vocab_path = NULL, *frames_path = NULL;
     uint8_t *vocab = NULL;
     uint32_t more = 16;
     int i, logits = 0;
@@ -176,12 +198,14 @@ int main(int argc, char **argv) {
     snn_context *context = NULL;
     snn_info info;
     snn_status status;
-    if (argc < 2) return fail("usage", "program.snn [-n COUNT] [-v VOCAB] [-k KERNELS] [--logits] [ID ...]");
+    if (argc < 2) return fail("usage", "program.snn [-n COUNT] [-v VOCAB] [-k KERNELS] [--logits] [ID ... | --frames FILE]");
     for (i = 2; i < argc; i++) {
         if (strcmp(argv[i], "--logits") == 0) {
             logits = 1;
         } else if (strcmp(argv[i], "-n") == 0 && i + 1 < argc) {
             if (!read_id(argv[++i], &more)) return fail("not a number", argv[i]);
+        } else if (strcmp(argv[i], "--frames") == 0 && i + 1 < argc) {
+            frames_path = argv[++i];
         } else if (strcmp(argv[i], "-v") == 0 && i + 1 < argc) {
             vocab_path = argv[++i];
         } else if (strcmp(argv[i], "-k") == 0 && i + 1 < argc) {
@@ -191,14 +215,23 @@ int main(int argc, char **argv) {
             return fail("not a token id", argv[i]);
         }
     }
-    if (count == 0) {
+    if (count == 0 && frames_path == NULL) {
         unsigned long id;
         while (count < PROMPT_MAX && scanf("%lu", &id) == 1) prompt[count++] = (uint32_t)id;
     }
-    if (count == 0) return fail("no token ids", "give them as arguments or on standard input");
+    if (count == 0 && frames_path == NULL) return fail("no token ids", "give them as arguments or on standard input");
     data = read_file(argv[1], &size);
     if (data == NULL) return fail("cannot read", argv[1]);
     status = open_context(data, size, kernels, &info, &context);
+    if (status == SNN_OK && (info.inputs > 0) != (frames_path != NULL))
+        return fail(argv[1], info.inputs > 0 ? "reads frames: give --frames FILE" : "reads token ids, no frames");
+    if (status == SNN_OK && frames_path != NULL) {
+        const int8_t *frames = (const int8_t *)read_file(frames_path, &frames_size);
+        if (frames == NULL) return fail("cannot read", frames_path);
+        if (frames_size % info.inputs != 0) return fail("no whole number of frames", frames_path);
+        status = write_outputs(context, &info, frames, frames_size / info.inputs, logits);
+        return status == SNN_OK ? 0 : fail(frames_path, snn_status_name(status));
+    }
     if (status == SNN_OK && vocab_path != NULL) {
         vocab = (uint8_t *)read_file(vocab_path, &vocab_size);
         if (vocab == NULL) return fail("cannot read", vocab_path);

@@ -144,9 +144,10 @@ def test_a_run_whose_results_have_no_room_is_refused_and_the_session_goes_on():
         used = opened.index_bytes + opened.context_bytes
     with Loopback(arena_bytes=used + 192) as loopback, loopback.session() as session:
         board = Board(session)
-        left = board.load(small_model()).work_bytes
-        assert left <= 192 and board.steps_at_once() == left // (8 + SHAPE.rank)
-        with pytest.raises(RunnerError, match="the results of so many tokens"):
+        model = board.load(small_model())
+        left = model.work_bytes
+        assert left <= 192 and model.most_inputs(every=True) == left // (8 + SHAPE.rank)
+        with pytest.raises(RunnerError, match="the results of so many inputs"):
             board.run(IDS, repeat=100, seconds=patience())
         with pytest.raises(RunnerError, match="too little memory for a saved context"):
             board.save()
@@ -204,7 +205,7 @@ def test_a_firmware_of_another_version_is_refused_by_name():
     with Loopback(program=program) as loopback, pytest.raises(RunnerError) as error:
         loopback.session()
     assert "another version of the protocol; actual: 9 to 9" in str(error.value)
-    assert "limit: 1 to 1" in str(error.value) and error.value.exit_code == 4
+    assert "limit: 1 to 2" in str(error.value) and error.value.exit_code == 4
 
 
 def test_a_port_that_is_not_there_is_named():

@@ -9,9 +9,13 @@ import pytest
 
 from edgesnn import toolchain
 from edgesnn.errors import UsageError
+from edgesnn.exporters.base import ExportSource
 from edgesnn.exporters.c.cross import NAMES, cross_build, parse_targets
+from edgesnn.exporters.c.exporter import CExporter
 from edgesnn.program.golden import Golden
+from edgesnn.program.snn_format import program_hash
 from edgesnn.program.state import State
+from tests.support.frame_programs import random_frames, random_frames_program
 
 KERNELS = ("reference", "swar", "dsp", "vector")
 TOKENS = 40
@@ -123,3 +127,35 @@ def test_an_unknown_cross_target_is_a_usage_error():
     for text in ("mips", "", "aarch64,sparc"):
         with pytest.raises(UsageError):
             parse_targets(text)
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+def test_the_example_runs_a_network_that_reads_frames(tmp_path, compiler):
+    if shutil.which(compiler) is None or shutil.which("make") is None:
+        pytest.skip(f"{compiler} or make is not installed")
+    network = random_frames_program(3)
+    result = CExporter().export(ExportSource(network, None, "wake", program_hash(network)), tmp_path)
+    assert "vocab" not in result.files and result.signatures["outputs"] == network.outputs
+    folder = tmp_path / "c"
+    subprocess.run(["make", "-s", f"CC={compiler}"], cwd=folder, check=True)
+    frames = random_frames(network, np.random.default_rng(1), 1, 12, 0.4)
+    (folder / "frames.bin").write_bytes(frames.tobytes())
+    want = Golden(network).sequence(frames)[0]
+    for kernels in KERNELS:
+        command = ["./snn_example", "program.snn", "--frames", "frames.bin", "-k", kernels]
+        text = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
+        assert [[int(number) for number in line.split()] for line in text.splitlines()] == want.tolist()
+        binary = subprocess.run([*command, "--logits"], cwd=folder, capture_output=True, check=True).stdout
+        np.testing.assert_array_equal(np.frombuffer(binary, "<i4").reshape(want.shape), want)
+    (folder / "part.bin").write_bytes(frames.tobytes()[:-1])
+    (folder / "wrong.bin").write_bytes(bytes([100]) * network.frames.channels)
+    for arguments, message in (
+        (["5"], "reads frames: give --frames FILE"),
+        (["--frames", "part.bin"], "no whole number of frames"),
+        (["--frames", "wrong.bin"], "SNN_E_FRAME"),
+        (["--frames", "nothing.bin"], "cannot read"),
+    ):
+        done = subprocess.run(
+            ["./snn_example", "program.snn", *arguments], cwd=folder, capture_output=True, text=True
+        )
+        assert done.returncode == 1 and message in done.stderr

@@ -182,14 +182,17 @@ def test_verify_finds_a_difference(bundle, monkeypatch):
     assert result.worst_layer is None
 
 
-def test_every_other_runner_says_that_it_runs_text_only(bundle):
+def test_every_other_runner_says_why_it_does_not_run_here(bundle):
+    """Those of a format want its files, boards want to be named, and the others run text only."""
     reasons = parity_targets(bundle)
     assert reasons["golden"] is None and reasons["native"] is None
     assert all(reason for name, reason in reasons.items() if name not in ("golden", "native"))
-    for name in ("ssh", "qemu", "browser", "onnxruntime", "lava"):
+    for name in ("ssh", "adb", "browser", "onnxruntime-fp32"):
         assert "reads frames" in runner_misses(load_runner(name), bundle)
-    with pytest.raises(UsageError, match="the runner 'litert' cannot run a network that reads frames"):
-        load_runner("litert")().open(bundle, RunnerOptions())
+    with pytest.raises(
+        UsageError, match="the runner 'onnxruntime-fp32' cannot run a network that reads frames"
+    ):
+        load_runner("onnxruntime-fp32")().open(bundle, RunnerOptions())
 
 
 @pytest.mark.parametrize("kind", [GoldenRunner, NativeRunner])

@@ -124,3 +124,31 @@ def test_samples_are_scaled_by_the_calibration_set_or_by_the_user(edgesnn, tmp_p
     )
     assert given["input"]["scale"] == pytest.approx(0.004)
     assert given["agreement"]["clipped"] > 0  # 127 * 0.004 is about a half
+
+
+def test_a_bundle_holds_the_formats_that_were_asked_for(edgesnn, wake, tmp_path):
+    done = edgesnn("import", wake, "--source", "snntorch", "--format", "c", "-o", tmp_path / "w", "--json")
+    bundle = Bundle(tmp_path / "w")
+    assert json.loads(done.out)["exports"]["c"]["program"] == "c/program.snn"
+    assert sorted(bundle.manifest.exports) == ["c"]
+    assert "c/snn.c" in edgesnn(
+        "import", wake, "--source", "snntorch", "--format", "c", "-o", tmp_path / "w", "--force"
+    ).out  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ("web w", "format 'web' carries no network that reads frames"),
+        ("cc w", "no exporter 'cc'"),
+        (", w", "--format names no format"),
+        ("c w.snn", "holds the program alone, no formats"),
+    ],
+)
+def test_a_format_that_carries_no_frames_is_refused_by_name(edgesnn, wake, tmp_path, asked, message):
+    asked, to = asked.split()
+    done = edgesnn(
+        "import", wake, "--source", "snntorch", "--format", asked, "-o", tmp_path / to, code=2
+    )  # fmt: skip
+    assert message in " ".join(done.err.split())
+    assert not (tmp_path / to).exists()
