@@ -61,7 +61,8 @@ class FloatNetwork:
         made = helper.make_graph(
             self._nodes, "float",
             [helper.make_tensor_value_info("frame", TensorProto.FLOAT, shape), *io],
-            [helper.make_tensor_value_info(value, TensorProto.FLOAT, None), *outs], self._constants,
+            [helper.make_tensor_value_info(value, TensorProto.FLOAT, [1, *graph.shapes[graph.output]]), *outs],
+            self._constants,
         )  # fmt: skip
         model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
         onnx.checker.check_model(model)

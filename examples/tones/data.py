@@ -60,7 +60,7 @@ def windows(count, seed):
 
 def main(folder):
     folder.mkdir(parents=True, exist_ok=True)
-    for name, count, seed in (("calibration", 200, 2), ("test", 500, 3)):
+    for name, count, seed in (("calibration", 200, 2), ("test", 1000, 3)):
         frames, labels = windows(count, seed)
         np.savez_compressed(folder / f"{name}.npz", frames=frames, labels=labels)
 

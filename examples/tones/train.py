@@ -42,13 +42,13 @@ def spikes(model, frames):
 
 
 def train(model, steps):
-    frames, labels = windows(6000, 1)
+    frames, labels = windows(4000, 1)
     frames, labels = torch.from_numpy(frames).float(), torch.from_numpy(labels)
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 5e-3, total_steps=steps)
     for step in range(steps):
         batch = torch.randint(0, len(frames), (BATCH,))
-        loss = nn.functional.cross_entropy(spikes(model, frames[batch]) * 0.3, labels[batch])
+        loss = nn.functional.cross_entropy(spikes(model, frames[batch]) * 0.6, labels[batch])
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -83,7 +83,7 @@ def as_nir(model, shapes):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("file")
-    parser.add_argument("--steps", type=int, default=700)
+    parser.add_argument("--steps", type=int, default=600)
     options = parser.parse_args()
     torch.set_num_threads(1)  # so small a network gains nothing by more
     torch.manual_seed(1)
