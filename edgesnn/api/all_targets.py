@@ -150,7 +150,7 @@ def profile_all(
         'is the definition that the others are compared with, no engine; profile it by name'
     """
     asked = chosen(options, **settings)
-    asked.refuse("a profile of every target takes no", "target", "reference", "output")
+    asked.refuse("a profile of every target takes no", "target", "cascade", "reference", "output")
     bundle = open_bundle(bundle)
     whole = load_profile(os.fspath(asked.profile))
     known: dict[int, Accuracy] = {}

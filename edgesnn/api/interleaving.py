@@ -129,7 +129,7 @@ def profile_interleaved(
         True
     """
     asked = chosen(options, **settings)
-    asked.refuse("windows in turns take no", "meter", "reference", "output")
+    asked.refuse("windows in turns take no", "meter", "cascade", "reference", "output")
     target = asked.target
     resolve_target(target)
     profile, notes = profile_for(asked)

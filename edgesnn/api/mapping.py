@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-import numpy as np
-
 from edgesnn.api.bundles import bundle_of
 from edgesnn.api.network import network_of
 from edgesnn.bundle.bundle import Bundle
@@ -15,12 +13,12 @@ from edgesnn.chips.energy import chip_energy
 from edgesnn.chips.fit import Fit, fit
 from edgesnn.chips.work import WorkTotals
 from edgesnn.profiler.counts.activity import ActivityCounts, count_activity
-from edgesnn.profiler.setting import workload_ids
+from edgesnn.profiler.setting import repeated, workload_ids
 from edgesnn.program.program import Program
 
 #: Tokens over which `map_bundle` counts what moves.
 MAP_TOKENS = 64
-NOT_COUNTED = "activity was not counted (0 tokens)"
+NOT_COUNTED = "activity was not counted (--tokens 0)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +28,9 @@ class Mapping:
     Attributes:
         chip: The chip.
         fit: Populations, cores, violations.
-        text: What the tokens of `work` were; None when nothing was counted.
+        text: What the tokens or frames of `work` were; None when nothing was counted.
         work: What was counted on golden; None when nothing was.
-        energy_uj: ESTIMATED energy per token by part, microjoules; None with `energy_reason`.
+        energy_uj: ESTIMATED energy per token or frame by part, microjoules; None with `energy_reason`.
         energy_high_uj: The same by the largest energies per event where sources differ.
         energy_reason: Why there is no energy; None where there is.
 
@@ -66,7 +64,7 @@ def map_bundle(
     Args:
         bundle: A bundle, its folder, or a student artifact (``reference`` ships with edgesnn).
         chip: Name of a chip that ships with edgesnn, or the path of a TOML file.
-        tokens: Tokens over which activity is counted; 0 leaves traffic and energy out.
+        tokens: Tokens, or frames, over which activity is counted; 0 leaves traffic and energy out.
 
     Raises:
         UserError: Bundle or artifact is unusable.
@@ -82,7 +80,7 @@ def map_bundle(
         if tokens == 0:
             return map_program(opened.program(), described)
         ids, text = workload_ids(opened)
-        activity = count_activity(opened.program(), np.resize(ids, tokens))
+        activity = count_activity(opened.program(), repeated(ids, tokens))
         return map_program(opened.program(), described, activity, text)
 
 

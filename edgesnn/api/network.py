@@ -4,6 +4,9 @@ Linear layers are the synapses of whoever reads their current. The residual stre
 Where messages carry numbers, every sum is a population of relays that pass it on, exact and without copies,
 and the readout stands on cores too. Where messages are plain spikes, a sum cannot be passed on: every LIF
 that reads the stream has all its writers' synapses of its own, and a processor beside the cores reads out.
+
+A network that reads frames has no stream: its frames come from outside, a convolution is a neuron's window
+of synapses, and a sum of a pool is the same weight on each of its inputs.
 """
 
 from __future__ import annotations
@@ -11,7 +14,22 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from edgesnn.chips.network import RESIDUAL_MESSAGE_BITS, Attention, ChipNetwork, Feed, Population
-from edgesnn.program.ops import LIF, Add, Attend, Count, Embed, Linear, Readout, Saturate, Shift, TokenOp
+from edgesnn.program.golden_frames import largest_values
+from edgesnn.program.ops import (
+    LIF,
+    Add,
+    Attend,
+    Count,
+    Embed,
+    Linear,
+    Op,
+    Readout,
+    Saturate,
+    Shift,
+    TokenOp,
+    inputs_of,
+)
+from edgesnn.program.ops_frames import Conv, Delay, FrameOutput, Frames, StatefulLIF, SumPool
 from edgesnn.program.program import Program
 from edgesnn.program.stock import stock_representable
 
@@ -31,6 +49,8 @@ def network_of(program: Program, message_bits: int) -> ChipNetwork:
         program: The program.
         message_bits: Widest payload of a message on the chip; from 18 bits on, sums are passed on.
     """
+    if program.frames is not None:
+        return _FramesLowering(program, message_bits).run()
     return _Lowering(program, graded=message_bits >= RESIDUAL_MESSAGE_BITS).run()
 
 
@@ -155,3 +175,99 @@ class _Lowering:
             WEIGHT_BITS,
         )
         self.populations += [factor, table]
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """What stands behind a value that is no current.
+
+    Attributes:
+        name: The population, or the frames.
+        channels: Its channels.
+        delayed: Channels that arrive later.
+        gathered: Inputs of one channel of the value: those of a pool.
+    """
+
+    name: str
+    channels: int
+    delayed: int = 0
+    gathered: int = 1
+
+
+@dataclass(slots=True)
+class _FramesLowering:
+    """Walks the ops of a program of frames once.
+
+    Attributes:
+        program: The program.
+        message_bits: Widest payload of a message on the chip.
+    """
+
+    program: Program
+    message_bits: int
+    feeds: dict[str, tuple[Feed, ...]] = field(default_factory=dict)
+    sources: dict[str, _Source] = field(default_factory=dict)
+    populations: list[Population] = field(default_factory=list)
+    host: list[str] = field(default_factory=list)
+    obstacles: list[str] = field(default_factory=list)
+
+    def run(self) -> ChipNetwork:
+        """The network."""
+        widths = self.program.channels()
+        largest = largest_values(self.program)
+        for op in self.program.ops:
+            self._lower(op, widths, largest)
+        return ChipNetwork(1, tuple(self.populations), (), tuple(self.host), tuple(self.obstacles))
+
+    def _lower(self, op: Op, widths: dict[str, int], largest: dict[str, int]) -> None:
+        if isinstance(op, Frames):
+            self.sources[op.out] = _Source(op.name, op.channels)
+            what = "spikes" if largest[op.out] <= 1 else "numbers"
+            self.host.append(f"sends up to {op.channels:,} {what} of every frame")
+            self._message(op.name, "samples of a frame", largest[op.out])
+        elif isinstance(op, Linear):
+            source = self.sources[op.input]
+            fan_in = int(op.weight.shape[0]) * source.gathered
+            self.feeds[op.out] = (Feed(source.name, fan_in, source.channels, True, source.delayed, op.name),)
+        elif isinstance(op, Conv):
+            source = self.sources[op.input]
+            fan_in = op.weight[0].size * source.gathered
+            feed = Feed(source.name, fan_in, source.channels, True, source.delayed, op.name, op.weight.size)
+            self.feeds[op.out] = (feed,)
+        elif isinstance(op, SumPool):
+            source = self.sources[op.input]
+            gathered = source.gathered * op.kernel[0] * op.kernel[1]
+            self.sources[op.out] = _Source(source.name, source.channels, source.delayed, gathered)
+        elif isinstance(op, Delay):
+            source = self.sources[op.input]
+            later = round(source.channels * float((op.delays > 0).mean()))
+            self.sources[op.out] = _Source(
+                source.name, source.channels, source.delayed + later, source.gathered
+            )
+        elif isinstance(op, StatefulLIF):
+            self._neurons(op, widths[op.out], largest.get(op.out, 1))
+        elif isinstance(op, FrameOutput):
+            what = "counts the spikes of the last layer" if op.summed else "reads the outputs of every frame"
+            self.host.append(f"{what}, and decides")
+        else:
+            self.feeds[op.out] = tuple(feed for name in inputs_of(op) for feed in self.feeds[name])
+
+    def _neurons(self, op: StatefulLIF, count: int, largest: int) -> None:
+        bits = _SPIKE_BITS if op.membrane else max(1, largest.bit_length())
+        self.populations.append(
+            Population(
+                op.name,
+                "lif",
+                count,
+                self.feeds[op.input],
+                bits,
+                WEIGHT_BITS,
+                stock_representable(op),
+            )
+        )
+        self.sources[op.out] = _Source(op.name, count)
+
+    def _message(self, name: str, what: str, largest: int) -> None:
+        bits = largest.bit_length() + (1 if largest > 1 else 0)
+        if bits > self.message_bits:
+            self.obstacles.append(f"'{name}': {what} have {bits} bits, a message has {self.message_bits}")

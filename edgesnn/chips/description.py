@@ -26,6 +26,8 @@ class ChipLimits(StrictModel):
         weight_bits: Widest signed weight.
         message_bits: Widest payload of a message; 1 is a plain spike.
         programmable_neurons: Whether neurons run microcode: products of states, exact biases, clipping.
+        shared_weights: Whether a core keeps the kernel of a convolution once; where it does not, or nobody
+            says, every synapse has a weight of its own.
     """
 
     cores_per_chip: SourcedCount
@@ -37,6 +39,7 @@ class ChipLimits(StrictModel):
     weight_bits: Bits
     message_bits: Bits
     programmable_neurons: Flag
+    shared_weights: Flag | None = None
 
 
 class ChipEnergy(StrictModel):

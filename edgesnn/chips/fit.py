@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from edgesnn.chips.description import Chip
 from edgesnn.chips.network import ChipNetwork, Population
-from edgesnn.chips.placement import Core, place
+from edgesnn.chips.placement import Core, place, shares_weights
 
 GREEDY = "greedy, population after population; not optimised"
 
@@ -163,22 +163,26 @@ def fit(network: ChipNetwork, chip: Chip) -> Fit:
         attention_cores=attention_cores,
         cores_available=limits.cores_per_chip.value,
         usage=_usage(cores, chip),
-        populations=tuple(_part(population, cores) for population in network.populations),
+        populations=tuple(
+            _part(population, cores, shared=shares_weights(limits)) for population in network.populations
+        ),
         attentions=attentions,
         host=network.host,
         violations=violations,
     )
 
 
-def _part(population: Population, cores: list[Core]) -> PopulationPart:
+def _part(population: Population, cores: list[Core], *, shared: bool) -> PopulationPart:
+    on = sum(any(part.population == population.name for part in core.slices) for core in cores)
+    own = population.neurons * population.own_bits(shared=shared)
     return PopulationPart(
         name=population.name,
         kind=population.kind,
         neurons=population.neurons,
         fan_in=population.fan_in,
         synapses=population.synapses,
-        synapse_bytes=(population.synapses * population.weight_bits + 7) // 8,
-        cores=sum(any(part.population == population.name for part in core.slices) for core in cores),
+        synapse_bytes=(own + on * population.kernel_bits(shared=shared) + 7) // 8,
+        cores=on,
         delayed=sum(feed.delayed for feed in population.feeds),
         stock=population.stock,
     )
@@ -238,7 +242,9 @@ def _population_violations(
                 f"{heard:,}",
                 f"{limits.axons_in_per_core.value:,}",
             )
-        needed = (population.fan_in * population.weight_bits + 7) // 8
+        shared = shares_weights(limits)
+        bits = population.own_bits(shared=shared) + population.kernel_bits(shared=shared)
+        needed = (bits + 7) // 8
         if needed > limits.synapse_bytes_per_core.value:
             yield Violation(
                 population.name,

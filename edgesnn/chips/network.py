@@ -26,6 +26,7 @@ class Feed:
         dense: Whether every source channel reaches every neuron.
         delayed: Channels of the source that arrive one token later.
         op: The part of the program whose weights they are, as activity counts name it; empty for one to one.
+        kernel: Weights of a convolution, which all neurons share; 0 where each synapse has its own.
     """
 
     source: str
@@ -34,6 +35,7 @@ class Feed:
     dense: bool
     delayed: int = 0
     op: str = ""
+    kernel: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,15 @@ class Population:
     def synapses(self) -> int:
         """Synapses of all of them."""
         return self.neurons * self.fan_in
+
+    def own_bits(self, *, shared: bool) -> int:
+        """Bits of the weights that each neuron brings; with ``shared`` kernels are not among them."""
+        kept = (feed.fan_in for feed in self.feeds if not (shared and feed.kernel))
+        return sum(kept) * self.weight_bits
+
+    def kernel_bits(self, *, shared: bool) -> int:
+        """Bits of the kernels that a core keeps once for all of its neurons; 0 unless ``shared``."""
+        return sum(feed.kernel for feed in self.feeds) * self.weight_bits if shared else 0
 
 
 @dataclass(frozen=True, slots=True)

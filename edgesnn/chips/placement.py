@@ -55,9 +55,15 @@ class Core:
     def room(self, population: Population, limits: ChipLimits) -> int:
         """Neurons of a population that still fit."""
         room = limits.neurons_per_core.value - self.neurons
-        bits_each = population.fan_in * population.weight_bits
+        shared = shares_weights(limits)
+        bits_each = population.own_bits(shared=shared)
+        free = 8 * limits.synapse_bytes_per_core.value - self.synapse_bits
+        if not self._holds(population):
+            free -= population.kernel_bits(shared=shared)
+        if free < 0:
+            return 0
         if bits_each:
-            room = min(room, (8 * limits.synapse_bytes_per_core.value - self.synapse_bits) // bits_each)
+            room = min(room, free // bits_each)
         new = {
             f.source: f.source_neurons for f in population.feeds if f.dense and f.source not in self._dense
         }
@@ -69,11 +75,13 @@ class Core:
             return 0
         return min(room, left // len(singles)) if singles else room
 
-    def add(self, population: Population, first: int, count: int) -> None:
-        """Put neurons onto the core."""
+    def add(self, population: Population, first: int, count: int, *, shared: bool) -> None:
+        """Put neurons onto the core; ``shared``: it keeps the kernel of a convolution once."""
+        if not self._holds(population):
+            self.synapse_bits += population.kernel_bits(shared=shared)
         self.slices.append(Slice(population.name, first, count))
         self.neurons += count
-        self.synapse_bits += count * population.fan_in * population.weight_bits
+        self.synapse_bits += count * population.own_bits(shared=shared)
         for feed in population.feeds:
             if feed.dense:
                 self._dense[feed.source] = feed.source_neurons
@@ -81,9 +89,17 @@ class Core:
         for source in self._singles(population, set()):
             self._single[source] = self._single.get(source, 0) + count
 
+    def _holds(self, population: Population) -> bool:
+        return any(part.population == population.name for part in self.slices)
+
     def _singles(self, population: Population, also_dense: set[str]) -> list[str]:
         known = self._dense.keys() | also_dense
         return [f.source for f in population.feeds if not f.dense and f.source not in known]
+
+
+def shares_weights(limits: ChipLimits) -> bool:
+    """Whether a core keeps the kernel of a convolution once; where nobody says, it does not."""
+    return limits.shared_weights is not None and limits.shared_weights.value
 
 
 def place(
@@ -111,7 +127,7 @@ def place(
             if not cores or cores[-1].room(population, limits) < 1:
                 cores.append(Core())
             count = min(population.neurons - placed, cores[-1].room(population, limits))
-            cores[-1].add(population, placed, count)
+            cores[-1].add(population, placed, count, shared=shares_weights(limits))
             placed += count
     _count_axons_out(cores, populations)
     for core in cores:

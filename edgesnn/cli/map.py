@@ -27,7 +27,10 @@ def map(
     tokens: Annotated[
         int,
         typer.Option(
-            "--tokens", min=0, max=100_000, help="Tokens over which spikes are counted; 0 leaves them out."
+            "--tokens",
+            min=0,
+            max=100_000,
+            help="Tokens or frames over which spikes are counted; 0 leaves them out.",
         ),
     ] = 64,
     json_mode: JsonFlag = False,
@@ -138,27 +141,33 @@ def render(out: CommandOutput, name: str, mapping: Mapping) -> None:
 
 def _render_traffic(out: CommandOutput, mapping: Mapping) -> None:
     work = mapping.work
+    step = "frame" if work is not None and work.stateful else "token"
     if work is not None:
         text = mapping.text or "no text"
         rate = (
             f"{work.spikes / work.tokens:,.1f} spikes of {work.neurons:,} LIF neurons ({work.spike_rate:.1%})"
         )
-        out.print(
-            f"\nper token (counted on golden over {work.tokens} tokens, {text}): {rate} in {work.timesteps} "
-            f"timesteps, {work.linear_effective / work.tokens:,.0f} synaptic operations of linear layers, "
-            f"{work.attend_effective / work.tokens:,.0f} of attention"
-        )
+        counted = f"\nper {step} (counted on golden over {work.tokens} {step}s, {text}): {rate}"
+        operations = (work.linear_effective + work.multiply_effective) / work.tokens
+        if work.stateful:
+            out.print(f"{counted}, {operations:,.0f} synaptic operations")
+        else:
+            out.print(
+                f"{counted} in {work.timesteps} timesteps, "
+                f"{work.linear_effective / work.tokens:,.0f} synaptic operations of linear layers, "
+                f"{work.attend_effective / work.tokens:,.0f} of attention"
+            )
     if mapping.energy_uj is not None and mapping.energy_high_uj is not None:
         low, high = mapping.energy_uj, mapping.energy_high_uj
         parts = ", ".join(f"{part} {_range(value, high[part])}" for part, value in low.items())
         out.print(
-            f"energy per token: {_range(sum(low.values()), sum(high.values()))} uJ ",
+            f"energy per {step}: {_range(sum(low.values()), sum(high.values()))} uJ ",
             ("ESTIMATED", "yellow"),
-            f" ({parts}), as placed: a matrix that several populations hear is charged for each; "
-            "without attention, what the host does, hops between tiles and leakage",
+            f" ({parts}), as placed: a matrix that several populations hear is charged for each; without "
+            f"{'' if step == 'frame' else 'attention, '}what the host does, hops between tiles and leakage",
         )
     elif mapping.energy_reason is not None:
-        out.print(f"energy per token: absent, {mapping.energy_reason}")
+        out.print(f"energy per {step}: absent, {mapping.energy_reason}")
 
 
 def _range(low: float, high: float) -> str:

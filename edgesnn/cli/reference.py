@@ -24,7 +24,7 @@ SCHEMAS: dict[str, str] = {
     "edgesnn.chip/1": "edgesnn.chips.description:Chip",
     "edgesnn.compare/1": "edgesnn.reports.comparing.result:compare_schema",
     "edgesnn.energy/1": "edgesnn.chips.energy:EnergyTable",
-    "edgesnn.profile/1": "edgesnn.profiler.budgets.profile:Profile",
+    "edgesnn.profile/1": "edgesnn.profiler.budgets.profile:AnyProfile",
     "edgesnn.profiles/1": "edgesnn.record.profiles:Profiles",
     "edgesnn.run/1": "edgesnn.record.schema:run_schema",
     "edgesnn.target/1": "edgesnn.targets:Target",

@@ -83,6 +83,7 @@ def session_run(
             arrays=None,
             generation=result.generation,
             interleaving=interleaving,
+            cascade=result.wake,
             reference=reference,
         )
     return make_run(record, result.arrays)

@@ -19,7 +19,7 @@ from edgesnn.profiler.power.evaluation import PowerResult
 from edgesnn.profiler.quality.decisions import DecisionAccuracy
 from edgesnn.profiler.results import Absent
 from edgesnn.profiler.setting import Setting, Subject, decision_frames_of, workload_ids
-from edgesnn.profiler.steps import TimedSession
+from edgesnn.profiler.steps import SessionSteps, TimedSession
 from edgesnn.profiler.windows import SessionWindows
 from edgesnn.record.quantities import Quantities
 from edgesnn.record.steps import FRAMES
@@ -27,7 +27,7 @@ from edgesnn.record.timing import Generation
 from edgesnn.runners.base import Capability
 
 
-class FrameSteps:
+class FrameSteps(SessionSteps):
     """The steps of a network that reads frames (`SessionSteps`).
 
     Args:
@@ -42,7 +42,6 @@ class FrameSteps:
     """
 
     words = FRAMES
-    generation: Generation | None = None
 
     def __init__(
         self,
@@ -56,6 +55,10 @@ class FrameSteps:
         self._accuracy, self._cell, self._workload = accuracy, profile.cell, profile.workload
         self.decision_frames = decision_frames_of(subject.bundle, profile.workload)
         self.given, self.text = workload_ids(subject.bundle, self.decision_frames)
+
+    @property
+    def generation(self) -> Generation | None:
+        return None
 
     def quality(self) -> Quantities:
         return decision_quantities(self._accuracy)

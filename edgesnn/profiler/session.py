@@ -23,6 +23,7 @@ from edgesnn.profiler.counts.memory import Probe, probe_memory
 from edgesnn.profiler.frame_steps import FrameSteps
 from edgesnn.profiler.latency.spread import window_marks
 from edgesnn.profiler.latency.steps import Progress
+from edgesnn.profiler.power.cascade import wake_network
 from edgesnn.profiler.power.evaluation import PowerResult
 from edgesnn.profiler.power.quantities import power_arrays, power_quantities
 from edgesnn.profiler.quality.decisions import DecisionAccuracy
@@ -41,6 +42,7 @@ from edgesnn.profiler.setting import Setting, Subject, repeated
 from edgesnn.profiler.steps import SessionSteps, TimedSession
 from edgesnn.profiler.token_steps import TokenSteps
 from edgesnn.profiler.windows import SessionWindows
+from edgesnn.record.cascade import WakeNetwork
 from edgesnn.record.counts import Activity, Energy
 from edgesnn.record.model import Host, Parity
 from edgesnn.record.power import Power
@@ -74,6 +76,7 @@ class SessionResult:
         arrays: The raw arrays: times in milliseconds unless the name says otherwise, the trace of the power,
             scores by document (``accuracy_document_*`` are `AccuracyResult.by_document`) or by window
             (`DecisionAccuracy.arrays`).
+        wake: The wake network in front, where there is one.
         timed: The times that `latency` records.
         metered: The distributions behind `power`.
         words: What a step is called.
@@ -96,6 +99,7 @@ class SessionResult:
     started: datetime
     seconds: float
     arrays: Mapping[str, npt.NDArray[np.generic]]
+    wake: WakeNetwork | None
     timed: TimedSession | Absent
     metered: PowerResult | Absent
     words: StepWords
@@ -187,6 +191,9 @@ def run_session(
         started=started,
         seconds=time.perf_counter() - clock,
         arrays=_arrays(memory, power, timed) | steps.arrays() | _counted(stepped, device, steps.words),
+        wake=None
+        if setting.wake is None or setting.cascade is None
+        else wake_network(setting.wake, setting.cascade),
         timed=timed,
         metered=power,
         words=steps.words,

@@ -11,11 +11,13 @@ import numpy.typing as npt
 from edgesnn.bundle.bundle import Bundle
 from edgesnn.bundle.eval_frames import read_eval_frames
 from edgesnn.errors import UsageError
+from edgesnn.profiler.budgets.profile import Cascade
 from edgesnn.profiler.budgets.running import OnRunning
 from edgesnn.profiler.budgets.workload import FramesWorkload
 from edgesnn.profiler.counts.memory import Probe
 from edgesnn.profiler.latency.session import TextCodec
 from edgesnn.profiler.latency.steps import TakenWindows
+from edgesnn.profiler.power.cascade import MeasuredWake
 from edgesnn.profiler.power.meter_process import MeterProcess
 from edgesnn.profiler.power.metered import LoadFeed
 from edgesnn.profiler.results import Absent
@@ -62,6 +64,8 @@ class Setting:
         store: Keeps finished windows on disk, and has those of an interrupted session; None keeps none.
         taken: Windows taken already, in turns with another program's; None measures them.
         on_running: Told after every window how the budgets stand; None tells nobody.
+        wake: The wake network in front of a language model, measured; None without one.
+        cascade: How often its frames and events come; there where ``wake`` is.
         memory_probe: Starts one fresh process; None starts it on this machine; Absent where that makes no
             sense, for example on a device behind a cable.
     """
@@ -72,6 +76,8 @@ class Setting:
     store: SessionStore | None = None
     taken: TakenWindows | None = None
     on_running: OnRunning | None = None
+    wake: MeasuredWake | None = None
+    cascade: Cascade | None = None
     memory_probe: MemoryProbe | Absent | None = None
 
 

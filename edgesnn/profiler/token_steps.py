@@ -11,12 +11,13 @@ from edgesnn.profiler.latency.frames import FrameSession
 from edgesnn.profiler.latency.generation import GenerationSession, measure_generation
 from edgesnn.profiler.latency.session import LatencySession, TextCodec, measure_latency
 from edgesnn.profiler.latency.steps import Progress
+from edgesnn.profiler.power.cascade import cascade_quantities
 from edgesnn.profiler.power.duty import RunPower, duty_quantities
 from edgesnn.profiler.power.evaluation import PowerResult
 from edgesnn.profiler.quantities import accuracy_quantities, generation_quantities, latency_quantities
 from edgesnn.profiler.results import Absent, AccuracyResult
 from edgesnn.profiler.setting import Setting, Subject, workload_ids
-from edgesnn.profiler.steps import TimedSession
+from edgesnn.profiler.steps import SessionSteps, TimedSession
 from edgesnn.profiler.windows import SessionWindows
 from edgesnn.record.quantities import Kind, Quantities
 from edgesnn.record.steps import TOKENS
@@ -24,7 +25,7 @@ from edgesnn.record.timing import Generation
 from edgesnn.runners.base import Capability
 
 
-class TokenSteps:
+class TokenSteps(SessionSteps):
     """The steps of a language model (`SessionSteps`).
 
     Args:
@@ -90,7 +91,13 @@ class TokenSteps:
         kind = Kind.SIMULATED if self._subject.device.simulated else Kind.MEASURED
         runs = _power_of_runs(answers, power, simulated=simulated)
         duty = duty_quantities(answers, self._workload, self._cell, runs, kind=kind)
-        return generation_quantities(answers, kind) | duty
+        return generation_quantities(answers, kind) | duty | self._cascade(power, simulated=simulated)
+
+    def _cascade(self, power: PowerResult | Absent, *, simulated: bool) -> Quantities:
+        wake, cascade = self._setting.wake, self._setting.cascade
+        if wake is None or cascade is None:
+            return {}
+        return cascade_quantities(wake, cascade, self.answers, power, self._cell, simulated=simulated)
 
     def invalid(self) -> str | None:
         return self.answers.invalid if isinstance(self.answers, GenerationSession) else None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from edgesnn.program.ops import LIF, MEMBRANE_SCALE, THETA_MAX, Int32Array
+from edgesnn.program.ops_frames import FRACTION_MAX, Reset, StatefulLIF
 
 #: Largest bias mantissa of a stock neuron.
 BIAS_MANTISSA_MAX = 4095
@@ -32,16 +33,20 @@ def bias_exponent(bias: Int32Array) -> Int32Array:
     return exponent.astype(np.int32)
 
 
-def stock_representable(op: LIF) -> bool:
+def stock_representable(op: LIF | StatefulLIF) -> bool:
     """Whether stock neurons give this LIF's spikes bit for bit.
 
     Args:
-        op: The LIF.
+        op: The LIF; one whose membrane lives on must begin at 0 after a spike, with 6 fraction bits.
 
     Returns:
         True when every threshold is a multiple of 64 and every bias is ``mant << exp`` with
         ``abs(mant) <= 4095`` and ``exp <= 7``.
     """
+    if isinstance(op, StatefulLIF) and (
+        op.reset is not Reset.ZERO or op.fraction != FRACTION_MAX or op.membrane
+    ):
+        return False
     if (op.threshold % MEMBRANE_SCALE).any():
         return False
     exponent = bias_exponent(op.bias)

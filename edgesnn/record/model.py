@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import Field, JsonValue, model_validator
 
 from edgesnn.record.base import Part, Sha256
+from edgesnn.record.cascade import WakeNetwork
 from edgesnn.record.counts import Activity, Energy
 from edgesnn.record.power import Power
 from edgesnn.record.quantities import Kind, Quantity
@@ -28,6 +29,12 @@ class FrameInput(Part):
     scale: float = Field(description="What a sample is worth outside.")
     outputs: int = Field(ge=1, description="Outputs of a frame.")
     decision_frames: int | None = Field(description="Frames of a decision; null where nobody said.")
+
+    def sentence(self) -> str:
+        """What a network reads and gives, in a few words."""
+        shape = " x ".join(str(size) for size in self.shape)
+        length = "" if self.decision_frames is None else f", {self.decision_frames} of them a decision"
+        return f"frames of {shape}{length}, {self.outputs:,} outputs"
 
 
 class Model(Part):
@@ -169,6 +176,7 @@ class RunRecord(Part):
         default=None, description="Whole answers, where they were asked for."
     )
     interleaving: Interleaving | None = Field(default=None, description="The A/B session it is half of.")
+    cascade: WakeNetwork | None = Field(default=None, description="The wake network in front of it.")
     reference: Reference | None = Field(default=None, description="A reference model beside it.")
 
     @model_validator(mode="after")

@@ -64,6 +64,13 @@ def profile(
         typer.Option("--interleave", help="Two bundles on one target, windows in turns, and their ratio."),
     ] = False,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the order of --interleave.")] = 0,
+    cascade: Annotated[
+        Path | None,
+        typer.Option(
+            "--cascade",
+            help="Bundle of a wake network in front of the language model: power of the pair.",
+        ),
+    ] = None,
     reference: Annotated[
         str | None,
         typer.Option(
@@ -92,6 +99,8 @@ def profile(
         edgesnn profile bundle
         edgesnn profile bundle --target native --profile quick --details
         edgesnn profile bundle --meter sim:ppk2 -o runs/mine.json
+        edgesnn profile wake --profile always-on --allow-unmeasured
+        edgesnn profile bundle --cascade wake --profile cascade --allow-unmeasured
     """
     with session("profile", json_mode) as out:
         from edgesnn.api.options import ProfileOptions
@@ -115,6 +124,7 @@ def profile(
             windows=windows,
             min_window_seconds=window_seconds,
             meter=meter,
+            cascade=cascade,
             reference=reference,
             reference_timeout_s=reference_timeout,
             output=None if all_targets or interleave else output,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from edgesnn.cli.tables import Sheet
     from edgesnn.record.counts import Energy
-    from edgesnn.record.model import Model, RunRecord
+    from edgesnn.record.model import RunRecord
     from edgesnn.record.power import Power
     from edgesnn.record.quantities import Quantity, QuantityGroup
     from edgesnn.record.verdicts import Budget
@@ -51,12 +51,14 @@ def render(out: CommandOutput, record: RunRecord, *, details: bool) -> None:
         details: Whether to say how each number was taken, and to show every layer.
     """
     device, model = record.device, record.model
+    reads = f"T = {model.timesteps}, context window {model.context_window}"
+    reads = reads if model.frames is None else model.frames.sentence()
     simulated = "  SIMULATED" if device.simulated else ""
     out.print((model.name, "bold"), f" on {record.target}: {device.device}", (simulated, "bold yellow"))
     out.print(
         f"engine {device.engine} {device.engine_version} (runner {device.runner}, "
         f"{device.threads} thread{'s' if device.threads > 1 else ''}), program {model.program_hash[:12]}, "
-        f"{shape_of(model)}\n"
+        f"{reads}\n"
     )
     if record.power is not None:
         _render_losses(out, record.power)
@@ -83,16 +85,6 @@ def render(out: CommandOutput, record: RunRecord, *, details: bool) -> None:
     if record.reference is not None:
         out.print(_reference_table(record))
     _render_notes(out, record)
-
-
-def shape_of(model: Model) -> str:
-    """What a model reads, in a few words."""
-    read = model.frames
-    if read is None:
-        return f"T = {model.timesteps}, context window {model.context_window}"
-    shape = " x ".join(str(size) for size in read.shape)
-    length = "" if read.decision_frames is None else f", {read.decision_frames} of them a decision"
-    return f"frames of {shape}{length}, {read.outputs} outputs"
 
 
 def default_path(record: RunRecord) -> Path:

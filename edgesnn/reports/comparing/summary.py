@@ -228,6 +228,7 @@ def _identity(record: RunRecord) -> dict[str, str]:
         "context window": record.model.context_window,
         "vocabulary": record.model.vocab_size,
         "frames of a decision": None if record.model.frames is None else record.model.frames.decision_frames,
+        "wake network": None if record.cascade is None else record.cascade.program_hash,
         "host": host.cpu,
         "system": host.system,
         "governor": host.before.governor,

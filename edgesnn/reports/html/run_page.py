@@ -15,6 +15,7 @@ from edgesnn.reports.html.markup import Child, Safe, SafeLink, element
 from edgesnn.reports.html.page import Section, page
 from edgesnn.reports.html.run_parts import (
     budget_cards,
+    cascade_part,
     engines_table,
     facts,
     kind_note,
@@ -69,6 +70,7 @@ def run_page(
         Section("budgets", "Budgets", budget_cards(record)),
         Section("changes", "Changes", _changes(comparison)),
         Section("power", "Power", _power(head)),
+        Section("cascade", "Cascade", cascade_part(record)),
         Section("latency", "Latency", latency_figures(head, base, head.limit(record.words.budget))),
         Section("trend", "Trend", list(trends)),
         Section("activity", "Spikes", _activity(head, base)),

@@ -6,7 +6,7 @@ import json
 
 from edgesnn.record.budgets import BUDGETS
 from edgesnn.record.model import Model, Parity, RunRecord
-from edgesnn.record.quantities import Kind
+from edgesnn.record.quantities import GROUPS, Kind, Quantity, QuantityGroup
 from edgesnn.record.steps import StepWords
 from edgesnn.record.verdicts import Budget
 from edgesnn.reports.html.charts.svg import line, rect, table
@@ -58,13 +58,10 @@ def run_facts(record: RunRecord) -> Safe:
 
 def _network(model: Model) -> str:
     """What a network reads, in one line."""
-    read = model.frames
-    if read is None:
-        vocabulary = "absent" if model.vocab_size is None else f"{model.vocab_size:,}"
-        return f"T = {model.timesteps}, context {model.context_window}, V = {vocabulary}"
-    shape = " x ".join(str(size) for size in read.shape)
-    length = "" if read.decision_frames is None else f", {read.decision_frames} of them a decision"
-    return f"frames of {shape}{length}, {read.outputs:,} outputs"
+    if model.frames is not None:
+        return model.frames.sentence()
+    vocabulary = "absent" if model.vocab_size is None else f"{model.vocab_size:,}"
+    return f"T = {model.timesteps}, context {model.context_window}, V = {vocabulary}"
 
 
 def budget_cards(record: RunRecord) -> Safe | None:
@@ -72,6 +69,37 @@ def budget_cards(record: RunRecord) -> Safe | None:
     found = [b for b in record.budgets if b.limit is not None or b.quantity.value is not None]
     gated = sorted(found, key=lambda b: (not b.required, b.limit is None))
     return element("ul", [_card(b, record) for b in gated], class_="cards") if gated else None
+
+
+def cascade_part(record: RunRecord) -> Child:
+    """The wake network in front of a language model, and what both draw together."""
+    wake = record.cascade
+    if wake is None:
+        return None
+    rows = [
+        [row.label, value_with_interval(found), element("span", _why(found), class_="ends")]
+        for row in GROUPS[QuantityGroup.CASCADE]
+        if (found := record.quantities.get(row.name)) is not None
+    ]
+    heard = None
+    if wake.events is not None and wake.others is not None:
+        heard = (
+            f"{wake.events_heard:,} of {wake.events:,} windows with an event and {wake.others_heard:,} of "
+            f"{wake.others:,} others"
+        )
+    about: list[tuple[str, Child]] = [
+        ("wake network", wake.name),
+        ("program", element("code", wake.program_hash[:12])),
+        ("frames", f"{number(wake.frames_per_second)} a second"),
+        ("events", f"{number(wake.events_per_hour)} an hour"),
+        ("wakes", heard),
+    ]
+    head = ("quantity", "value", "how, or why not")
+    return [facts(about), table(head, rows, caption="wake network, and the answers that it asks for")]
+
+
+def _why(found: Quantity) -> str:
+    return found.reason or found.how or ""
 
 
 def quantities_table(record: RunRecord) -> Safe:

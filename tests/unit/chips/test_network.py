@@ -9,10 +9,14 @@ import pytest
 from edgesnn.api.mapping import map_program
 from edgesnn.api.network import network_of
 from edgesnn.chips.description import load_chip
+from edgesnn.chips.fit import fit
 from edgesnn.profiler.counts.activity import count_activity
 from edgesnn.program.ops import LIF, Linear
+from edgesnn.program.ops_frames import Conv, StatefulLIF
 from edgesnn.program.program import Program
+from tests.support.frame_programs import random_frames_program
 from tests.support.random_program import RandomShape, random_program
+from tests.support.wake_networks import maps_program
 
 
 @pytest.fixture(scope="module")
@@ -121,3 +125,45 @@ def test_a_small_program_fits_loihi_2_and_not_loihi_1(program):
     found = map_program(program, load_chip("loihi1"))
     assert {v.where for v in found.fit.violations} >= {"blocks.0.attn.attend", "blocks.1.attn.attend"}
     assert found.energy_uj is None and "not counted" in found.energy_reason
+
+
+def test_a_convolution_of_frames_is_a_window_of_synapses_at_every_neuron():
+    network = network_of(maps_program(), 32)
+    maps, last = network.populations
+    assert (maps.neurons, maps.fan_in, maps.synapses) == (48, 2 * 3 * 3, 48 * 18)
+    # behind a pool of 2 x 2 every weight stands at four inputs, and each of them is a synapse of its own
+    assert (last.neurons, last.fan_in) == (2, 12 * 4)
+    assert [feed.source_neurons for feed in (*maps.feeds, *last.feeds)] == [32, 48]
+    assert network.obstacles == () and network.attentions == ()
+
+
+def test_a_core_that_shares_weights_keeps_a_kernel_once(make_chip):
+    network = network_of(maps_program(), 32)
+    bytes_of = {}
+    for shared in (True, False):
+        part = fit(network, make_chip(shared_weights=shared)).populations[0]
+        bytes_of[shared] = part.synapse_bytes
+    assert bytes_of == {True: 3 * 2 * 3 * 3, False: 48 * 18}
+    assert fit(network, make_chip(shared_weights=None)).populations[0].synapse_bytes == 48 * 18
+
+
+def test_kernels_are_kept_on_every_core_that_holds_some_of_the_neurons(make_chip):
+    part = fit(network_of(maps_program(), 32), make_chip(neurons_per_core=20)).populations[0]
+    assert part.cores == 3
+    assert part.synapse_bytes == 3 * (3 * 2 * 3 * 3)
+
+
+def test_samples_are_no_plain_spikes():
+    program = random_frames_program(1)
+    first = replace(program.ops[0], low=-127, high=127)
+    network = network_of(Program(1, (first, *program.ops[1:])), 1)
+    assert any("8 bits, a message has 1" in obstacle for obstacle in network.obstacles)
+
+
+def test_every_operation_of_frames_has_its_place():
+    for seed in range(20):
+        program = random_frames_program(seed)
+        network = network_of(program, 32)
+        assert network.neurons == sum(program.channels()[op.out] for op in program.all(StatefulLIF))
+        effective = {op.name: 1 for op in (*program.all(Linear), *program.all(Conv))}
+        assert network.placed_operations(effective) == len(effective)

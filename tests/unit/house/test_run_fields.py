@@ -41,6 +41,8 @@ OTHERS_IN = {
     ("cli/profile/show.py", "parts"): "the uncertainty's components and their unit",
     ("cli/train/command.py", "values"): "options of a student's architecture",
     ("profiler/budgets/profile.py", "changes"): "what is changed in a profile",
+    ("profiler/budgets/profile.py", "workload"): "a profile's file",
+    ("profiler/budgets/workload.py", "Literal"): "a type of one value",
     ("profiler/power/uncertainty.py", "found"): "shares by component",
     ("reports/formats/junit.py", "case"): "an element of XML",
     ("reports/html/charts/bars.py", "found"): "a chip's energies, as its file has them",
