@@ -273,6 +273,23 @@ def prove(program: Program) -> tuple[OpBound, ...]:
     Raises:
         CompileError: An op can overflow; it is named, with the value and the limit.
     """
+    return _walk(program)[0]
+
+
+def value_ranges(program: Program) -> dict[str, tuple[int, int]]:
+    """Least and largest number of every value of a program, by name; a lowering chooses its types by them.
+
+    Args:
+        program: As `prove` takes it.
+
+    Raises:
+        CompileError: As `prove` does.
+    """
+    _, intervals = _walk(program)
+    return {name: (int(made.low.min()), int(made.high.max())) for name, made in intervals.items()}
+
+
+def _walk(program: Program) -> tuple[tuple[OpBound, ...], dict[str, ChannelBounds]]:
     intervals: dict[str, ChannelBounds] = {}
     bounds: list[OpBound] = []
     for op in program.ops:
@@ -282,7 +299,7 @@ def prove(program: Program) -> tuple[OpBound, ...]:
         frames = program.frames is not None
         bounds.append(_bound(op, inputs, made, program.timesteps, saturated=saturated, frames=frames))
         intervals[op.out] = made
-    return tuple(bounds)
+    return tuple(bounds), intervals
 
 
 def secure(program: Program) -> Program:

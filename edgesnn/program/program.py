@@ -58,7 +58,7 @@ class Program:
         if self.frames is not None:
             raise UsageError(
                 f"{who} cannot run a network that reads frames, only one that reads text",
-                remedy="the targets native and golden run it, as in: edgesnn verify BUNDLE --target native",
+                remedy="see which targets do: edgesnn verify BUNDLE",
             )
 
     def text_ops(self, who: str) -> tuple[TokenOp, ...]:

@@ -162,6 +162,19 @@ class State:
             self.tensors[tensor.name][sequence] = part.reshape(tensor.shape)
             at += size
 
+    def oldest_first(self, program: Program) -> State:
+        """The same state of a program that reads frames, its delays turned as a prefill gives them, n = 0.
+
+        Args:
+            program: Its program.
+        """
+        turned = self.copied(program)
+        for name in turned._delays:
+            ring = turned.tensors[name]
+            ring[...] = np.roll(ring, -(self.count % ring.shape[1]), axis=1)
+        turned.count = 0
+        return turned
+
     def copied(self, program: Program, dtype: npt.DTypeLike | None = None) -> State:
         """The same state in memory of its own.
 

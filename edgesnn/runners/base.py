@@ -155,8 +155,8 @@ Chip = LoadChip
 class Inspectable(Protocol):
     """What a runner with `Capability.INTERMEDIATE` can do beside the contract."""
 
-    def values(self, ids: IntArray) -> dict[str, npt.NDArray[np.int8]]:
-        """Spike values ``[batch, length, T, c]`` by name, of whole sequences ``[batch, length]``."""
+    def values(self, ids: IntArray) -> dict[str, npt.NDArray[np.integer]]:
+        """What neurons gave, ``[batch, length, T, c]``, by value name, of whole sequences."""
         ...
 
 

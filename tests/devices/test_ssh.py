@@ -9,15 +9,18 @@ import sys
 import numpy as np
 import pytest
 
-from edgesnn.errors import RunnerError, UsageError
+from edgesnn.api.verification import verify_bundle
+from edgesnn.bundle.frames import FramesBundleSource, write_frames_bundle
+from edgesnn.errors import FramesError, RunnerError, UsageError
 from edgesnn.program.golden import Golden
-from edgesnn.runners.base import RunnerOptions
+from edgesnn.runners.base import LoadChip, RunnerOptions
 from edgesnn.runners.golden import GoldenRunner
 from edgesnn.runners.remote import ssh_client
 from edgesnn.runners.remote.ssh import SshRunner
 from tests.conftest import ROOT
 from tests.support.bundles import shared_bundle
 from tests.support.devices.adb_server import free_port
+from tests.support.frame_programs import random_frames, random_frames_program
 from tests.support.patience import wait_for
 
 IDS = np.random.default_rng(0).integers(0, 280, (1, 30))
@@ -179,3 +182,34 @@ def test_a_login_shell_that_runs_no_commands_is_named_as_such(make_board, bundle
     with pytest.raises(RunnerError, match=rf"the shell of board 'board' {words}") as caught:
         opened(bundle, board.target())
     assert "start-up files" in caught.value.remedy
+
+
+@pytest.mark.parametrize("seed", [1, 3])
+def test_a_network_that_reads_frames_equals_golden_in_every_form(board, tmp_path, seed):
+    program = random_frames_program(seed)
+    source = FramesBundleSource("wake", program, {}, {})
+    wake = write_frames_bundle(source, tmp_path / "wake", overwrite=False)
+    frames = random_frames(program, np.random.default_rng(seed), 1, 11, 0.4)
+    wanted = Golden(program).sequence(frames)
+    with opened(wake, board.target()) as runner, GoldenRunner() as golden:
+        golden.open(wake, RunnerOptions())
+        np.testing.assert_array_equal(runner.sequence(frames).logits, wanted)
+        np.testing.assert_array_equal(runner.prefill(frames[:, :4]).logits, wanted[:, 3])
+        np.testing.assert_array_equal(runner.extend(frames[:, 4:6]).logits, wanted[:, 5])
+        saved = runner.save()
+        runner.sequence(frames[:, :3])  # leaves the context alone
+        np.testing.assert_array_equal(runner.step(frames[:, 6]).logits, wanted[:, 6])
+        golden.restore(saved)
+        np.testing.assert_array_equal(golden.step(frames[:, 6]).logits, wanted[:, 6])
+        runner.reset()
+        runner.restore(golden.save())
+        np.testing.assert_array_equal(runner.step(frames[:, 7]).logits, wanted[:, 7])
+        window = runner.window(frames[0], 3, 2)
+        assert window.output_sha256 == golden.window(frames[0], 3, 2).output_sha256
+        assert len(window.latencies_ns) == 33
+        runner.play((LoadChip(busy=True, seconds=0.05), LoadChip(busy=False, seconds=0.05)))
+        with pytest.raises(FramesError, match="out of range"):
+            runner.step(np.full((1, program.frames.channels), 100))
+    assert board.left() == []
+    [result] = verify_bundle(wake, [f"ssh:{board.target()}"], tokens=100)
+    assert result.mismatches == 0 and set(result.forms) == {"sequence", "step", "prefill"}

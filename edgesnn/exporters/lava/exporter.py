@@ -14,9 +14,11 @@ from edgesnn import resources
 from edgesnn.errors import OutputError
 from edgesnn.exporters.base import Exporter, ExportResult, ExportSource
 from edgesnn.exporters.lava.arrays import LavaArrays
+from edgesnn.exporters.lava.frames import lower_frames
 from edgesnn.exporters.lava.graph import lower
 from edgesnn.program.golden import Golden
 from edgesnn.program.ops import LIF, Attend, Embed, Linear, Op, Readout, Shift, inputs_of
+from edgesnn.program.ops_frames import Frames
 from edgesnn.program.program import Program
 
 #: Folder of the export inside a bundle.
@@ -27,6 +29,7 @@ SHIPPED = "export"
 SCHEMA = "edgesnn.lava/1"
 _EXAMPLE_TOKENS = 12
 _EXAMPLE_SEED = 0
+_EXAMPLE_DENSITY = 0.1
 
 
 class LavaExporter(Exporter):
@@ -34,6 +37,7 @@ class LavaExporter(Exporter):
 
     name: ClassVar[str] = "lava"
     summary: ClassVar[str] = "Lava processes (Loihi 2 fixed point) with weights and a script; exact"
+    frames: ClassVar[bool] = True
 
     def export(self, source: ExportSource, folder: Path) -> ExportResult:
         """Write the folder.
@@ -68,6 +72,12 @@ class LavaExporter(Exporter):
             (folder / files["manifest"]).write_text(text + "\n", encoding="utf-8")
         except OSError as error:
             raise OutputError(f"cannot write the Lava export: {error.strerror or error}") from None
+        if source.program.frames is not None:
+            graph = {"inputs": ["frames"], "outputs": ["outputs"], "processes": len(document["processes"])}
+            signature = {"graph": {**graph, "latency_timesteps": document["latency"]}}
+            return ExportResult(
+                files, {**signature, "outputs_dtype": "int32", "program_hash": source.program_hash}
+            )
         forms = {
             "single": {"inputs": ["tokens"], "outputs": ["logits"], "processes": 1},
             "graph": {
@@ -99,11 +109,23 @@ def manifest(source: ExportSource, arrays: LavaArrays) -> dict[str, Any]:
         ExportError: The program has an op that no process executes.
     """
     program = source.program
+    facts = {"schema": SCHEMA, "name": source.name, "program_hash": source.program_hash}
+    if program.frames is not None:
+        graph = lower_frames(program, arrays)
+        return {
+            **facts,
+            "timesteps": 1,
+            "inputs": program.frames.channels,
+            "outputs": program.outputs,
+            "output_scale": program.output_scale,
+            "latency": graph.latency,
+            "processes": graph.processes,
+            "connections": [list(pair) for pair in graph.connections],
+            "example": _frames_example(program, program.frames),
+        }
     graph = lower(program, arrays)
     return {
-        "schema": SCHEMA,
-        "name": source.name,
-        "program_hash": source.program_hash,
+        **facts,
         "timesteps": program.timesteps,
         "vocab": program.vocab_size,
         "logit_exponent": program.readout.exponent,
@@ -147,6 +169,15 @@ def _example(program: Program) -> dict[str, Any]:
     logits = Golden(program).sequence(ids[None, :])[0]
     digest = hashlib.sha256(np.ascontiguousarray(logits, np.dtype("<i4")).tobytes()).hexdigest()
     return {"ids": ids.tolist(), "logits_sha256": digest}
+
+
+def _frames_example(program: Program, frames: Frames) -> dict[str, Any]:
+    """Spikes of some frames by channel, and the hash of the outputs that golden gives them, as of logits."""
+    rng = np.random.default_rng(_EXAMPLE_SEED)
+    shown = (rng.random((_EXAMPLE_TOKENS, frames.channels)) < _EXAMPLE_DENSITY).astype(np.int8)
+    outputs = Golden(program).sequence(shown[None])[0]
+    digest = hashlib.sha256(np.ascontiguousarray(outputs, np.dtype("<i4")).tobytes()).hexdigest()
+    return {"frames": [np.flatnonzero(frame).tolist() for frame in shown], "outputs_sha256": digest}
 
 
 def _role(name: str) -> str:

@@ -31,14 +31,14 @@ from edgesnn.program.program import Program
 from edgesnn.program.stock import bias_exponent, stock_representable
 
 #: Lava's decay ``dv`` is in 1/4096, the program's n in 1/256.
-_DECAY_STEP = 16
-_DECAY_UNITY = 4096
+DECAY_STEP = 16
+DECAY_UNITY = 4096
 #: A decay that lets nothing of the current persist: ``du + 1 = 4096``.
 _NO_CURRENT = 4095
 
 
 @dataclass(frozen=True, slots=True)
-class _Signal:
+class LavaSignal:
     """Where a value comes from.
 
     Attributes:
@@ -51,7 +51,7 @@ class _Signal:
 
 
 @dataclass(slots=True)
-class _Process:
+class LavaProcess:
     """One process of the manifest, while it is being made."""
 
     name: str
@@ -88,19 +88,32 @@ class LavaGraph:
     latency: int
 
 
-class _Lowering:
-    """Walks the ops once and makes processes."""
+class LavaLowering:
+    """Walks the ops once and makes processes.
+
+    Args:
+        program: The program.
+        arrays: Takes the arrays that processes need.
+
+    Attributes:
+        latency: Timesteps from a token's or frame's first to the first in which its outputs are there.
+    """
 
     def __init__(self, program: Program, arrays: LavaArrays) -> None:
         self._program = program
         self._arrays = arrays
         self._width = program.channels()
-        self._signals: dict[str, _Signal] = {}
-        self._made: dict[str, _Process] = {}
+        self._signals: dict[str, LavaSignal] = {}
+        self._made: dict[str, LavaProcess] = {}
         self._connections: list[tuple[str, str]] = []
         self.latency = 0
 
     def run(self) -> LavaGraph:
+        """The processes.
+
+        Raises:
+            ExportError: The program has an op that no process executes.
+        """
         makers = {
             Embed: self._embed,
             Linear: self._linear,
@@ -117,24 +130,27 @@ class _Lowering:
             if make is None:
                 raise ExportError(f"Lava has no process for op '{op.name}'", actual=type(op).__name__)
             make(op)
+        return self._graph()
+
+    def _graph(self) -> LavaGraph:
         return LavaGraph([made.entry() for made in self._made.values()], self._connections, self.latency)
 
     def _embed(self, op: Embed) -> None:
         parameters = {"shift": op.shift, "timesteps": self._program.timesteps, "first": 1}
         tensors = self._arrays.names(op, "table", "projection", "multiplier")
-        self._add_process(_Process(op.name, "TokenSource", 0, parameters, tensors, ("tokens",)))
-        self._signals[op.out] = _Signal((f"{op.name}.a_out",), 0)
+        self._add_process(LavaProcess(op.name, "TokenSource", 0, parameters, tensors, ("tokens",)))
+        self._signals[op.out] = LavaSignal((f"{op.name}.a_out",), 0)
 
     def _linear(self, op: Linear) -> None:
         latency = self._connect(op.input, op.name, "s_in")
-        self._add_process(_Process(op.name, "Dense", latency, {}, self._arrays.names(op, "weight")))
-        self._signals[op.out] = _Signal((f"{op.name}.a_out",), latency + 1)
+        self._add_process(LavaProcess(op.name, "Dense", latency, {}, self._arrays.names(op, "weight")))
+        self._signals[op.out] = LavaSignal((f"{op.name}.a_out",), latency + 1)
 
     def _lif(self, op: LIF) -> None:
         latency = self._connect(op.input, op.name, "a_in")
         timesteps = self._program.timesteps
         parameters = {
-            "dv": _DECAY_UNITY - _DECAY_STEP * op.decay,
+            "dv": DECAY_UNITY - DECAY_STEP * op.decay,
             "reset_interval": timesteps,
             "reset_offset": (1 + latency) % timesteps,
         }
@@ -149,14 +165,14 @@ class _Lowering:
                 "bias_mant": self._arrays.add(f"{op.name}.bias_mant", op.bias >> exponent),
                 "bias_exp": self._arrays.add(f"{op.name}.bias_exp", exponent),
             }
-            self._add_process(_Process(op.name, "LIFReset", latency, {**stock, **parameters}, tensors))
+            self._add_process(LavaProcess(op.name, "LIFReset", latency, {**stock, **parameters}, tensors))
         else:
             tensors = {
                 "theta": self._arrays.add(f"{op.name}.threshold", op.threshold),
                 "bias": self._arrays.add(f"{op.name}.bias", op.bias),
             }
-            self._add_process(_Process(op.name, "ThresholdLIF", latency, parameters, tensors))
-        self._signals[op.out] = _Signal((f"{op.name}.s_out",), latency)
+            self._add_process(LavaProcess(op.name, "ThresholdLIF", latency, parameters, tensors))
+        self._signals[op.out] = LavaSignal((f"{op.name}.s_out",), latency)
 
     def _shift(self, op: Shift) -> None:
         source = self._signals[op.input]
@@ -173,8 +189,8 @@ class _Lowering:
             "timesteps": self._program.timesteps,
             "first": 1 + latency,
         }
-        self._add_process(_Process(op.name, "TokenShift", latency, parameters, tensor))
-        self._signals[op.out] = _Signal((f"{op.name}.s_out",), latency)
+        self._add_process(LavaProcess(op.name, "TokenShift", latency, parameters, tensor))
+        self._signals[op.out] = LavaSignal((f"{op.name}.s_out",), latency)
 
     def _attend(self, op: Attend) -> None:
         latency = self._connect(op.input, op.name, "s_in")
@@ -184,8 +200,8 @@ class _Lowering:
             "timesteps": self._program.timesteps,
             "first": 1 + latency,
         }
-        self._add_process(_Process(op.name, "SpikingAttention", latency, parameters))
-        self._signals[op.out] = _Signal((f"{op.name}.a_out",), latency)
+        self._add_process(LavaProcess(op.name, "SpikingAttention", latency, parameters))
+        self._signals[op.out] = LavaSignal((f"{op.name}.a_out",), latency)
 
     def _add(self, op: Add) -> None:
         left, right = self._signals[op.left], self._signals[op.right]
@@ -196,7 +212,7 @@ class _Lowering:
             right = self._delayed(op.right, latency - right.latency, f"{op.name}.delay")
         if set(left.ports) & set(right.ports):  # Lava connects two ports once
             right = self._relay(op.right, 0, False, f"{op.name}.copy")
-        self._signals[op.out] = _Signal((*left.ports, *right.ports), latency)
+        self._signals[op.out] = LavaSignal((*left.ports, *right.ports), latency)
 
     def _saturate(self, op: Saturate) -> None:
         self._signals[op.out] = self._relay(op.input, 0, True, op.name)
@@ -208,9 +224,11 @@ class _Lowering:
         self.latency = latency = self._connect(op.input, op.name, "s_in")
         parameters = {"shift": op.shift, "timesteps": self._program.timesteps, "first": 1 + latency}
         tensors = self._arrays.names(op, "weight", "bias", "multiplier", "table")
-        self._add_process(_Process(op.name, "CountSink", latency, parameters, tensors, ("tokens", "logits")))
+        self._add_process(
+            LavaProcess(op.name, "CountSink", latency, parameters, tensors, ("tokens", "logits"))
+        )
 
-    def _delayed(self, value: str, timesteps: int, name: str) -> _Signal:
+    def _delayed(self, value: str, timesteps: int, name: str) -> LavaSignal:
         """A value some timesteps later, from a population that reads it or else from a process of its own."""
         source = self._signals[value]
         for op in self._program.consumers(value):
@@ -219,21 +237,21 @@ class _Lowering:
                 continue
             if self._residual(population):
                 population.parameters["relay"] = timesteps
-                return _Signal((f"{population.name}.a_out",), source.latency + timesteps)
+                return LavaSignal((f"{population.name}.a_out",), source.latency + timesteps)
         return self._relay(value, timesteps, False, name)
 
-    def _residual(self, population: _Process) -> bool:
+    def _residual(self, population: LavaProcess) -> bool:
         """Make a population one that can delay what it reads and writes; False where it is a stock one."""
         if population.kind == "ThresholdLIF":
             population.kind = "ResidualLIF"
             population.parameters |= {"relay": 0, "first": 1 + population.latency}
         return population.kind == "ResidualLIF"
 
-    def _relay(self, value: str, delay: int, saturate: bool, name: str) -> _Signal:
+    def _relay(self, value: str, delay: int, saturate: bool, name: str) -> LavaSignal:
         latency = self._connect(value, name, "a_in")
         parameters = {"shape": [self._width[value]], "delay": delay, "saturate": saturate}
-        self._add_process(_Process(name, "CurrentDelay", latency, parameters))
-        return _Signal((f"{name}.a_out",), latency + delay)
+        self._add_process(LavaProcess(name, "CurrentDelay", latency, parameters))
+        return LavaSignal((f"{name}.a_out",), latency + delay)
 
     def _connect(self, value: str, process: str, port: str) -> int:
         """Connect all that a value is the sum of; the value's latency."""
@@ -241,7 +259,7 @@ class _Lowering:
         self._connections += [(name, f"{process}.{port}") for name in source.ports]
         return source.latency
 
-    def _add_process(self, made: _Process) -> None:
+    def _add_process(self, made: LavaProcess) -> None:
         self._made[made.name] = made
 
 
@@ -258,7 +276,7 @@ def lower(program: Program, arrays: LavaArrays) -> LavaGraph:
     Raises:
         ExportError: The program has an op that no process executes.
     """
-    return _Lowering(program, arrays).run()
+    return LavaLowering(program, arrays).run()
 
 
 def _stock(op: LIF) -> bool:

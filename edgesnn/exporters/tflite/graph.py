@@ -29,6 +29,8 @@ SCHEMA_VERSION = 3
 FILE_IDENTIFIER = b"TFL3"
 #: Value of a fused activation.
 RELU = int(schema.ActivationFunctionType.RELU)
+#: Padding of a convolution that has none.
+VALID = int(schema.Padding.VALID)
 #: Name of the metadata entry with the facts of the model, JSON.
 METADATA_NAME = "edgesnn"
 #: The oldest tflite-runtime that has every operator version in use; read by tools, ignored by runtimes.
@@ -37,6 +39,7 @@ MIN_RUNTIME_VERSION = "2.14.0"
 _TYPES = {
     np.dtype(np.float32): schema.TensorType.FLOAT32,
     np.dtype(np.int32): schema.TensorType.INT32,
+    np.dtype(np.int16): schema.TensorType.INT16,
     np.dtype(np.int8): schema.TensorType.INT8,
 }
 #: Operators whose int8 form came with version 2.
@@ -54,7 +57,7 @@ class Tensor:
     Attributes:
         index: Its number.
         shape: Its dimensions; a negative one is only known when the model runs.
-        dtype: float32, int32 or int8 (quantised with scale 1 and zero point 0).
+        dtype: float32, int32, int16 or int8 (quantised with scale 1 and zero point 0).
     """
 
     index: int

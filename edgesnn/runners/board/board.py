@@ -1,4 +1,4 @@
-"""What a board does with a model, over a session: take it in, run tokens or frames, give results and state."""
+"""What a board does with a model, over a session: take it in, run it, give results and state."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from edgesnn import resources
 from edgesnn.bundle.bundle import Bundle, file_sha256
 from edgesnn.errors import BundleError, RunnerError, UsageError
+from edgesnn.program.program import check_frames
 from edgesnn.runners.base import Capability, DeviceInfo, IntArray, Output, RunnerOptions
 from edgesnn.runners.host import HostRunner, check_batch, not_open
 from edgesnn.runners.lava import environment as lava_environment
@@ -34,7 +35,7 @@ class LavaRunner(HostRunner):
     """Executes the export ``lava`` in one of its forms, the target's address: ``single`` or ``graph``.
 
     The single-process form, which runs without an address, can do everything. The graph of processes runs
-    whole sequences, one after another.
+    whole sequences, one after another; networks that read frames have that form alone.
     """
 
     name: ClassVar[str] = "lava"
@@ -45,6 +46,7 @@ class LavaRunner(HostRunner):
         Capability.STEP,
         Capability.PREFILL,
         Capability.BATCH,
+        Capability.FRAMES,
     }
 
     export: ClassVar[str] = "lava"
@@ -87,14 +89,16 @@ class LavaRunner(HostRunner):
             BundleError: The bundle has no such export, or one of another edgesnn.
             RunnerError: Lava is not installed, does not load or does not start.
         """
-        form = options.address or FORMS[0]
-        if form not in FORMS:
-            raise UsageError(f"Lava has no form '{form}'", limit=", ".join(FORMS))
+        forms = FORMS[1:] if bundle.reads_frames else FORMS
+        form = options.address or forms[0]
+        if form not in forms:
+            raise UsageError(f"Lava has no form '{form}'", limit=", ".join(forms))
         self.close()
         files = _checked_files(bundle)
         environment = lava_environment.find()
         started = time.perf_counter_ns()
-        self._vocab = self._open_text(bundle).vocab_size
+        program = self._program = bundle.program()
+        self._vocab = program.outputs
         sizes = (_HEADER + _JOB_TOKENS, _JOB_TOKENS * self._vocab)
         self._form = form
         self._running = LavaChild(
@@ -107,7 +111,8 @@ class LavaRunner(HostRunner):
         )
         load_ms = (time.perf_counter_ns() - started) / 1e6
         if form == "graph":
-            self.capabilities = _GRAPH  # type: ignore[misc] # this object can do less than its class
+            frames = {Capability.FRAMES} if bundle.reads_frames else set()
+            self.capabilities = _GRAPH | frames  # type: ignore[misc] # it can do less than its class
         self.reset(1)
         facts = self._running.facts
         found = facts["ready"]
@@ -138,10 +143,13 @@ class LavaRunner(HostRunner):
 
     def sequence(self, ids: IntArray) -> Output:
         checked = self._check(ids)
-        batch, length = checked.shape
+        batch, length = checked.shape[:2]
         logits = np.empty((batch, length, self._vocab), np.int32)
         started = time.perf_counter_ns()
-        if self._form == "graph":
+        if self._reads_frames:
+            for row, frames in enumerate(checked):
+                logits[row] = self._frames_job(frames)
+        elif self._form == "graph":
             for row in range(batch):
                 logits[row] = self._job(checked[row : row + 1], _SEQUENCES, fresh=True, every=True)
         else:
@@ -179,6 +187,16 @@ class LavaRunner(HostRunner):
         child.advance(length)
         return child.logits.words[:size].reshape(batch, -1, self._vocab).copy()
 
+    def _frames_job(self, frames: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+        """Have frames ``[length, channels]`` run from an empty context; their outputs."""
+        child, (length, channels) = self._child(), frames.shape
+        child.tokens.grow(_HEADER + frames.size)
+        child.logits.grow(length * self._vocab)
+        child.tokens.words[:5] = (_SEQUENCES, True, length, channels, True)
+        child.tokens.words[_HEADER : _HEADER + frames.size] = frames.ravel()
+        child.advance(length)
+        return child.logits.words[: length * self._vocab].reshape(length, self._vocab).copy()
+
     def _child(self) -> LavaChild:
         if self._running is None:
             raise not_open()
@@ -196,7 +214,10 @@ class LavaRunner(HostRunner):
 
     def _check(self, ids: IntArray) -> npt.NDArray[np.int32]:
         self._child()
-        return self._require_program().check_ids(ids).astype(np.int32)
+        program = self._require_program()
+        if program.frames is not None:
+            return check_frames(ids, program.frames).astype(np.int32)
+        return program.check_ids(ids).astype(np.int32)
 
 
 def _pieces(batch: int, length: int) -> list[tuple[int, int]]:

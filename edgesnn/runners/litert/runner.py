@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from edgesnn.bundle.bundle import Bundle
 from edgesnn.errors import missing_extra
+from edgesnn.program.program import check_frames
 from edgesnn.program.state import State, state_tensors
 from edgesnn.runners.base import Capability, DeviceInfo, IntArray, Output, RunnerOptions
 from edgesnn.runners.host import HostRunner, check_batch, check_state, cpu_name, not_open
@@ -19,6 +20,7 @@ from edgesnn.runners.litert.state import PlacedState, step_names
 
 _PACKAGE = "ai-edge-litert"
 _IDS = "input_ids"
+_FRAME = "frame"
 
 
 class LiteRtRunner(HostRunner):
@@ -35,6 +37,7 @@ class LiteRtRunner(HostRunner):
             Capability.BATCH,
             Capability.LOGITS,
             Capability.EXACT,
+            Capability.FRAMES,
         }
     )
 
@@ -46,6 +49,7 @@ class LiteRtRunner(HostRunner):
         self._options = RunnerOptions()
         self._names: list[str] = []
         self._shapes: dict[str, tuple[int, ...]] = {}
+        self._dtypes: dict[str, str] = {}
         self._state: PlacedState | None = None
         self._batch = 0
 
@@ -73,9 +77,10 @@ class LiteRtRunner(HostRunner):
             raise missing_extra(_PACKAGE, "tflite", "the runner litert")
         started = time.perf_counter_ns()
         self._bundle, self._options = bundle, options
-        program = self._open_text(bundle)
+        program = self._program = bundle.program()
         self._names = step_names(program)
         self._shapes = {t.name: t.shape for t in state_tensors(program) if t.name in self._names}
+        self._dtypes = {t.name: t.dtype for t in state_tensors(program)}
         self._model("step")
         self.reset(1)
         load_ms = (time.perf_counter_ns() - started) / 1e6
@@ -95,19 +100,23 @@ class LiteRtRunner(HostRunner):
     def reset(self, batch: int = 1) -> None:
         model, program = self._model("step"), self._require_program()
         shapes = {name: (batch, *shape) for name, shape in self._shapes.items()}
-        if model.resize({_IDS: (batch, 1), **shapes}) or self._state is None:
+        given = {_IDS: (batch, 1)} if program.frames is None else {_FRAME: (batch, program.frames.channels)}
+        if model.resize({**given, **shapes}) or self._state is None:
             tensors = {name: model.inputs[name] for name in self._names}
             self._state = PlacedState(program, tensors, {n: model.outputs[f"new.{n}"] for n in self._names})
         self._state.clear()
         self._batch = batch
 
     def step(self, tokens: IntArray) -> Output:
-        """Run one token per sequence; the time includes the host's care for the state."""
-        model, state = self._model("step"), self._state
+        """Run one token or frame per sequence; the time includes the host's care for the state."""
+        model, state, program = self._model("step"), self._state, self._require_program()
         if state is None:
             raise not_open()
-        check_batch(tokens, self._batch)
-        ids = self._require_program().check_ids(np.asarray(tokens)[:, None]).astype(np.int32)
+        check_batch(tokens, self._batch, frames=self._reads_frames)
+        rows = np.asarray(tokens)[:, None]
+        if program.frames is not None:
+            return self._step_frames(check_frames(rows, program.frames)[:, 0])
+        ids = program.check_ids(rows).astype(np.int32)
         started = time.perf_counter_ns()
         model.inputs[_IDS][...] = ids
         model.invoke()
@@ -116,11 +125,22 @@ class LiteRtRunner(HostRunner):
         return Output(self._integers(model.outputs["logits"]), elapsed)
 
     def sequence(self, ids: IntArray) -> Output:
-        """Run whole sequences; tensors of a new shape are allocated outside the time that is reported."""
+        """Run whole sequences; tensors of a new shape are allocated outside the time that is reported.
+
+        Frames run one after another, and the context stays as it was.
+        """
+        if self._reads_frames:
+            kept = self.save()
+            outputs, elapsed = self._run_frames(ids)
+            self.restore(kept)
+            return Output(outputs, elapsed)
         model, elapsed = self._whole("sequence", ids)
         return Output(self._integers(model.outputs["logits"]), elapsed)
 
     def prefill(self, ids: IntArray) -> Output:
+        if self._reads_frames:
+            outputs, elapsed = self._run_frames(ids)
+            return Output(outputs[:, -1], elapsed)
         model, elapsed = self._whole("prefill", ids)
         started = time.perf_counter_ns()
         self.reset(len(ids))
@@ -135,7 +155,9 @@ class LiteRtRunner(HostRunner):
         return self._state.copied(self._require_program(), self._batch)
 
     def restore(self, state: State) -> None:
-        check_state(self._require_program(), state)
+        program = self._require_program()
+        check_state(program, state)
+        state = state.oldest_first(program) if self._reads_frames else state
         self.reset(state.batch)
         if self._state is not None:
             self._state.load(state.tensors, state.count)
@@ -144,6 +166,28 @@ class LiteRtRunner(HostRunner):
         self._state = None
         self._models.clear()
         self._bundle = self._program = None
+
+    def _step_frames(self, frames: npt.NDArray[np.int8]) -> Output:
+        """One frame ``[batch, channels]`` each, behind the context."""
+        model, state = self._model("step"), self._state
+        if state is None:
+            raise not_open()
+        started = time.perf_counter_ns()
+        model.inputs[_FRAME][...] = frames
+        model.invoke()
+        state.push()
+        elapsed = time.perf_counter_ns() - started
+        return Output(model.outputs["outputs"].copy(), elapsed)
+
+    def _run_frames(self, ids: IntArray) -> tuple[npt.NDArray[np.int32], int]:
+        """Outputs of frames from an empty context ``[batch, length, outputs]``, and the ns."""
+        program = self._require_program()
+        assert program.frames is not None
+        frames = check_frames(ids, program.frames)
+        self.reset(len(frames))
+        steps = [self._step_frames(frames[:, i]) for i in range(frames.shape[1])]
+        rows = np.stack([step.logits for step in steps], axis=1).astype(np.int32)
+        return rows, sum(step.elapsed_ns for step in steps)
 
     def _whole(self, role: str, ids: IntArray) -> tuple[LiteRtModel, int]:
         model, checked = self._model(role), self._require_program().check_ids(ids).astype(np.int32)
@@ -173,10 +217,12 @@ class LiteRtRunner(HostRunner):
         """Dtype and shape signature of every input of a form."""
         if role != "step":
             return {_IDS: ("int32", [-1, -1])}
-        state = {name: ("int8", [-1, *shape]) for name, shape in self._shapes.items()}
+        state = {name: (self._dtypes[name], [-1, *shape]) for name, shape in self._shapes.items()}
+        if (frames := self._require_program().frames) is not None:
+            return {_FRAME: ("int8", [-1, frames.channels]), **state}
         return {_IDS: ("int32", [-1, 1]), **state}
 
     def _outputs(self, role: str) -> set[str]:
         prefix = {"step": "new.", "prefill": "state."}.get(role)
         names = self._names if prefix is not None else []
-        return {"logits", *(f"{prefix}{name}" for name in names)}
+        return {"outputs" if self._reads_frames else "logits", *(f"{prefix}{name}" for name in names)}

@@ -1,6 +1,7 @@
 """The state of a step, kept where the runtime reads it: no copy of a ring per token.
 
-The rules are those of `edgesnn.program.state`; only the memory is the runtime's.
+The rules are those of `edgesnn.program.state`; only the memory is the runtime's. Of a network that reads
+frames a step gives whole tensors, delays oldest first, so n stays 0.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class PlacedState:
     ) -> None:
         self.count = 0
         self._tensors = dict(tensors)
+        self._frames = program.frames is not None
         self._rings = [
             (
                 self._tensors[f"k.{op.name}"][:, :, :, first : first + size],
@@ -54,6 +56,8 @@ class PlacedState:
             for op in program.all(Shift)
             if len(op.channels) > 0
         ]
+        if self._frames:
+            self._shifts = [(array, new[name]) for name, array in self._tensors.items()]
 
     def push(self) -> None:
         """Take in what the step has just written."""
@@ -64,7 +68,7 @@ class PlacedState:
             values[:, :, slot] = value
         for shifted, latest in self._shifts:
             shifted[...] = latest
-        self.count = count + 1
+        self.count = count + (not self._frames)
 
     def clear(self) -> None:
         """Forget everything."""

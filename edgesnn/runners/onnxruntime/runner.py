@@ -11,13 +11,15 @@ import numpy.typing as npt
 from edgesnn.bundle.bundle import Bundle
 from edgesnn.errors import RunnerError
 from edgesnn.program.ops import LIF
+from edgesnn.program.ops_frames import StatefulLIF
+from edgesnn.program.program import Program, check_frames
 from edgesnn.program.state import State, state_tensors
 from edgesnn.runners.base import Capability, DeviceInfo, Inspectable, IntArray, Output, RunnerOptions
 from edgesnn.runners.host import HostRunner, check_batch, check_state, cpu_flags, cpu_name, not_open
 from edgesnn.runners.onnxruntime.session import engine_failed, open_session
 
 _STATE_DTYPES = {"tensor(int8)": np.int8, "tensor(float)": np.float32}
-_DTYPES = {**_STATE_DTYPES, "tensor(int64)": np.int64}
+_DTYPES = {**_STATE_DTYPES, "tensor(int16)": np.int16, "tensor(int32)": np.int32, "tensor(int64)": np.int64}
 _VNNI = frozenset({"avx512_vnni", "avx_vnni"})
 
 
@@ -54,12 +56,14 @@ class _OnnxRunner(HostRunner):
 
         started = time.perf_counter_ns()
         self._bundle, self._options = bundle, options
-        program = self._open_text(bundle)
+        frames = Capability.FRAMES in self.capabilities
+        program = self._program = bundle.program() if frames else self._open_text(bundle)
         session = self._session("step")
         names = [tensor.name for tensor in state_tensors(program)]
         self._new = names
-        self._outputs = ["logits", *(f"new.{name}" for name in names)]
-        self._check_step(session, names)
+        given, made = _ends(program)
+        self._outputs = [made, *(f"new.{name}" for name in names)]
+        self._check_step(session, {given, *names})
         self.reset(1)
         load_ms = (time.perf_counter_ns() - started) / 1e6
         file = bundle.manifest.exports[self.export].files["step"]
@@ -85,21 +89,24 @@ class _OnnxRunner(HostRunner):
         self._state = State(program, batch, self._state_dtype())
 
     def step(self, tokens: IntArray) -> Output:
-        """Run one token per sequence; the time includes the host's care for the state."""
+        """Run one token or frame per sequence; the time includes the host's care for the state."""
         session, state = self._session("step"), self._state
         if state is None:
             raise not_open()
-        check_batch(tokens, state.batch)
-        ids = self._require_program().check_ids(np.asarray(tokens)[:, None])
+        check_batch(tokens, state.batch, frames=self._reads_frames)
+        ids = self._given(np.asarray(tokens)[:, None])
         bound = self._bound
         if bound is None or bound.state is not state:
-            bound = self._bound = BoundStep(session, state, self._new)
+            bound = self._bound = BoundStep(session, state, self._require_program())
         started = time.perf_counter_ns()
         logits = bound.run(ids)
         elapsed = time.perf_counter_ns() - started
         return Output(self._promised(logits), elapsed)
 
     def sequence(self, ids: IntArray) -> Output:
+        if self._reads_frames:
+            outputs, _, elapsed = self._frames(ids)
+            return Output(outputs, elapsed)
         session, checked = self._session("sequence"), self._require_program().check_ids(ids)
         started = time.perf_counter_ns()
         results = self._run(session, ["logits"], {"input_ids": checked})
@@ -107,6 +114,9 @@ class _OnnxRunner(HostRunner):
         return Output(self._promised(results[0]), elapsed)
 
     def prefill(self, ids: IntArray) -> Output:
+        if self._reads_frames:
+            outputs, self._state, elapsed = self._frames(ids)
+            return Output(outputs[:, -1], elapsed)
         session, checked = self._session("prefill"), self._require_program().check_ids(ids)
         state = State(self._require_program(), checked.shape[0], self._state_dtype())
         started = time.perf_counter_ns()
@@ -125,7 +135,8 @@ class _OnnxRunner(HostRunner):
     def restore(self, state: State) -> None:
         program = self._require_program()
         check_state(program, state)
-        self._state = state.copied(program, self._state_dtype())
+        given = state.oldest_first(program) if self._reads_frames else state
+        self._state = given.copied(program, self._state_dtype())
 
     def close(self) -> None:
         self._sessions.clear()
@@ -134,7 +145,25 @@ class _OnnxRunner(HostRunner):
     def _promised(self, logits: npt.NDArray[np.float32]) -> npt.NDArray[np.int32] | npt.NDArray[np.float32]:
         return logits
 
-    def _state_dtype(self) -> npt.DTypeLike:
+    def _given(self, ids: IntArray) -> npt.NDArray[np.integer]:
+        """Ids ``[batch, length]``, or frames ``[batch, length, channels]``, that are right."""
+        program = self._require_program()
+        return program.check_ids(ids) if program.frames is None else check_frames(ids, program.frames)
+
+    def _frames(self, frames: IntArray) -> tuple[npt.NDArray[np.int32], State, int]:
+        """Outputs of frames from an empty context, one call each; the state after them, and the ns."""
+        session, program, checked = self._session("step"), self._require_program(), self._given(frames)
+        state = State(program, len(checked))
+        bound = BoundStep(session, state, program)
+        started = time.perf_counter_ns()
+        rows = [bound.run(checked[:, i : i + 1]) for i in range(checked.shape[1])]
+        elapsed = time.perf_counter_ns() - started
+        return np.stack(rows, axis=1).astype(np.int32), state, elapsed
+
+    def _state_dtype(self) -> npt.DTypeLike | None:
+        """Type of all state tensors; None for each its own."""
+        if self._reads_frames:
+            return None
         for item in self._session("step").get_inputs():
             if item.name != "input_ids":
                 return _STATE_DTYPES[item.type]
@@ -149,15 +178,15 @@ class _OnnxRunner(HostRunner):
             )
         return self._sessions[role]
 
-    def _check_step(self, session: Any, names: list[str]) -> None:
+    def _check_step(self, session: Any, names: set[str]) -> None:
         inputs = {item.name for item in session.get_inputs()}
         outputs = {item.name for item in session.get_outputs()}
-        types = {item.type for item in session.get_inputs()} - {"tensor(int64)", *_STATE_DTYPES}
-        if inputs != {"input_ids", *names} or not outputs >= set(self._outputs) or types:
+        types = {item.type for item in session.get_inputs()} - set(_DTYPES)
+        if inputs != names or not outputs >= set(self._outputs) or types:
             raise RunnerError(
                 f"the step graph of format '{self.export}' has other inputs or outputs than the program",
                 actual=", ".join(sorted(inputs)),
-                limit=", ".join(sorted({"input_ids", *names})),
+                limit=", ".join(sorted(names)),
                 remedy="export the student again",
             )
 
@@ -176,19 +205,23 @@ class BoundStep:
     Args:
         session: The session of a step graph.
         state: The state; its arrays are read in place.
-        names: Names of the state tensors.
+        program: The program.
     """
 
-    def __init__(self, session: Any, state: State, names: list[str]) -> None:
+    def __init__(self, session: Any, state: State, program: Program) -> None:
         import onnxruntime
 
         self.state = state
         self._session = session
         self._binding = session.io_binding()
-        self._ids = np.zeros((state.batch, 1), np.int64)
+        given, made = _ends(program)
+        self._frames = program.frames is not None
+        self._ids: npt.NDArray[np.integer] = np.zeros((state.batch, 1), np.int64)
+        if program.frames is not None:
+            self._ids = np.zeros((state.batch, program.frames.channels), np.int8)
         self._new: dict[str, npt.NDArray[Any]] = {}
         self._values: list[Any] = []
-        for name, array in {"input_ids": self._ids, **state.tensors}.items():
+        for name, array in {given: self._ids, **state.tensors}.items():
             self._values.append(onnxruntime.OrtValue.ortvalue_from_numpy(array))
             self._binding.bind_ortvalue_input(name, self._values[-1])
         for item in session.get_outputs():
@@ -197,26 +230,29 @@ class BoundStep:
             array = self._new[item.name.removeprefix("new.")] = np.zeros(shape, dtype)
             self._values.append(onnxruntime.OrtValue.ortvalue_from_numpy(array))
             self._binding.bind_ortvalue_output(item.name, self._values[-1])
-        self._logits = self._new.pop("logits")
+        self._logits = self._new.pop(made)
 
-    def run(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        """Run one token per sequence and keep the state.
+    def run(self, ids: npt.NDArray[np.integer]) -> npt.NDArray[Any]:
+        """Run one token or frame per sequence and keep the state.
 
         Args:
-            ids: Token ids ``[batch, 1]``.
+            ids: Token ids ``[batch, 1]``, or frames ``[batch, 1, channels]``.
 
         Returns:
-            Logits ``[batch, vocab]``, a copy.
+            Logits ``[batch, vocab]`` or outputs ``[batch, outputs]``, a copy.
 
         Raises:
             RunnerError: ONNX Runtime failed.
         """
-        self._ids[...] = ids
+        self._ids[...] = ids[:, 0] if self._frames else ids
         try:
             self._session.run_with_iobinding(self._binding)
         except Exception as error:  # onnxruntime's own exceptions share no base class
             raise engine_failed(error) from error
-        self.state.push(self._new)
+        if self._frames:  # whole tensors, delays oldest first
+            self.state.load(self._new)
+        else:
+            self.state.push(self._new)
         return self._logits.copy()
 
 
@@ -234,13 +270,14 @@ class OnnxRuntimeRunner(_OnnxRunner, Inspectable):
             Capability.BATCH,
             Capability.LOGITS,
             Capability.EXACT,
+            Capability.FRAMES,
             Capability.INTERMEDIATE,
         }
     )
     export: ClassVar[str] = "onnx"
 
-    def values(self, ids: IntArray) -> dict[str, npt.NDArray[np.int8]]:
-        """Spikes of every LIF by value name, int8 ``[batch, length, T, c]``, of whole sequences.
+    def values(self, ids: IntArray) -> dict[str, npt.NDArray[np.integer]]:
+        """What every neuron gave by value name, ``[batch, length, T, c]``, of whole sequences.
 
         Raises:
             TextError: A token id is outside the vocabulary.
@@ -248,6 +285,8 @@ class OnnxRuntimeRunner(_OnnxRunner, Inspectable):
         """
         if self._bundle is None:
             raise not_open()
+        if self._reads_frames:
+            return self._frame_values(ids)
         names = [op.out for op in self._require_program().all(LIF)]
         path = self._bundle.export_file(self.export, "sequence")
         session = open_session(path, self._options.threads, names)
@@ -257,8 +296,27 @@ class OnnxRuntimeRunner(_OnnxRunner, Inspectable):
             for name, value in zip(names, results, strict=True)
         }
 
+    def _frame_values(self, frames: IntArray) -> dict[str, npt.NDArray[np.integer]]:
+        program, checked = self._require_program(), self._given(frames)
+        names = [op.out for op in program.all(StatefulLIF)]
+        if self._bundle is None:
+            raise not_open()
+        session = open_session(self._bundle.export_file(self.export, "step"), self._options.threads, names)
+        tensors = State(program, len(checked)).tensors
+        rows: dict[str, list[npt.NDArray[Any]]] = {name: [] for name in names}
+        kept = [f"new.{name}" for name in self._new]
+        given, _ = _ends(program)
+        for i in range(checked.shape[1]):
+            results = self._run(session, [*names, *kept], {given: checked[:, i], **tensors})
+            for name, value in zip(names, results, strict=False):
+                rows[name].append(value.astype(np.int32))
+            tensors = dict(zip(self._new, results[len(names) :], strict=True))
+        return {name: np.stack(each, axis=1)[:, :, None] for name, each in rows.items()}
+
     def _promised(self, logits: npt.NDArray[np.float32]) -> npt.NDArray[np.int32]:
         """Integer logits: the graph multiplies them by a power of two, which loses nothing."""
+        if self._reads_frames:
+            return logits.astype(np.int32)
         return (logits * np.float32(1 / self._require_program().logit_scale)).astype(np.int32)
 
 
@@ -278,3 +336,8 @@ class OnnxRuntimeFloat32Runner(_OnnxRunner):
         }
     )
     export: ClassVar[str] = "onnx-fp32"
+
+
+def _ends(program: Program) -> tuple[str, str]:
+    """Names of the input and the output of a step graph that are no state."""
+    return ("input_ids", "logits") if program.frames is None else ("frame", "outputs")

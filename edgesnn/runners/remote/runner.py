@@ -14,6 +14,7 @@ import numpy as np
 from edgesnn import __version__
 from edgesnn.bundle.bundle import PROGRAM_NAME, Bundle
 from edgesnn.errors import BundleError, RunnerError, UsageError
+from edgesnn.program.program import check_frames
 from edgesnn.program.state import State
 from edgesnn.runners.base import (
     Capability,
@@ -76,6 +77,7 @@ class RemoteRunner(ProgramRunner, Watchful):
             Capability.STATE,
             Capability.LOGITS,
             Capability.EXACT,
+            Capability.FRAMES,
             Capability.DEVICE_CLOCK,
             Capability.PATTERN,
             Capability.REMOTE,
@@ -117,7 +119,7 @@ class RemoteRunner(ProgramRunner, Watchful):
             raise UsageError("on a device one sequence runs on one thread", actual=options.threads, limit=1)
         self.close()
         address = parse_address(options.address, self.extra_options)
-        self._open_text(bundle)
+        self._program = bundle.program()
         self._link = self.connect(address)
         try:
             return self._open(bundle, address, self._link)
@@ -192,22 +194,22 @@ class RemoteRunner(ProgramRunner, Watchful):
 
     def step(self, tokens: IntArray) -> Output:
         self._open_session()
-        check_batch(tokens, 1)
-        return self._forward(Command.STEP, self._ids(np.asarray(tokens)[:, None]))
+        check_batch(tokens, 1, frames=self._reads_frames)
+        return self._forward(Command.STEP, self._given(np.asarray(tokens)[:, None]))
 
     def prefill(self, ids: IntArray) -> Output:
         self._open_session()
-        return self._forward(Command.PREFILL, self._ids(ids))
+        return self._forward(Command.PREFILL, self._given(ids))
 
     def extend(self, ids: IntArray) -> Output:
         self._open_session()
-        return self._forward(Command.EXTEND, self._ids(ids))
+        return self._forward(Command.EXTEND, self._given(ids))
 
     def save(self) -> State:
         self._open_session()
         answer, state = self._call(Command.SAVE), State(self._require_program())
         flat = b"".join(frame.payload for frame in answer.frames if frame.kind == Reply.STATE)
-        wanted = sum(array.size for array in state.tensors.values())
+        wanted = sum(array.nbytes for array in state.tensors.values())
         if len(flat) != wanted or len(answer.more) != _POSITION.size:
             raise RunnerError("the device sent a state of another size", actual=len(flat), limit=wanted)
         state.take(self._require_program(), 0, np.frombuffer(flat, np.int8))
@@ -224,9 +226,10 @@ class RemoteRunner(ProgramRunner, Watchful):
 
     def sequence(self, ids: IntArray) -> Output:
         self._open_session()
-        checked = self._ids(ids)
-        answer = self._call(Command.SEQUENCE, checked.tobytes(), steps=checked.size)
-        return Output(self._logits(answer, checked.size)[None], answer.end - answer.start)
+        checked = self._given(ids)
+        steps = checked.shape[1]
+        answer = self._call(Command.SEQUENCE, checked.tobytes(), steps=steps)
+        return Output(self._logits(answer, steps)[None], answer.end - answer.start)
 
     def window(self, ids: IntArray, repeat: int, warmup: int) -> Window:
         """Run and time steps on the device with nothing in between.
@@ -238,15 +241,15 @@ class RemoteRunner(ProgramRunner, Watchful):
             RunnerError: There is nothing to run, or the device failed.
         """
         self._open_session()
-        check_window(ids, repeat)
-        checked = self._ids(ids[None, :])
+        check_window(ids, repeat, frames=self._reads_frames)
+        checked = self._given(ids[None, :])
         readings = [self.clock() for _ in range(_CLOCK_TRIES)]
         best = min(readings, key=lambda r: r.host_after_ns - r.host_before_ns)
         offset = (best.host_before_ns + best.host_after_ns) // 2 - best.device_ticks
         payload = struct.pack("<II", repeat, warmup) + checked.tobytes()
         before = time.perf_counter_ns()
         # the logits of every step are made a second time, for the hash
-        answer = self._call(Command.WINDOW, payload, steps=2 * repeat * checked.size + warmup)
+        answer = self._call(Command.WINDOW, payload, steps=2 * repeat * checked.shape[1] + warmup)
         after = time.perf_counter_ns()
         blocks = [np.frombuffer(f.payload, "<u8") for f in answer.frames if f.kind == Reply.STAMPS]
         stamps = np.concatenate(blocks).reshape(-1, 2)
@@ -325,23 +328,26 @@ class RemoteRunner(ProgramRunner, Watchful):
         return self._open_session().call(command, payload, seconds=seconds)
 
     def _forward(self, command: Command, ids: IntArray) -> Output:
-        answer = self._call(command, ids.tobytes(), steps=ids.size)
+        steps = ids.shape[1]
+        answer = self._call(command, ids.tobytes(), steps=steps)
         elapsed = answer.end - answer.start
-        self._step_s = max(elapsed / ids.size / 1e9, 1e-6)
+        self._step_s = max(elapsed / steps / 1e9, 1e-6)
         return Output(self._logits(answer, 1), elapsed)
 
     def _logits(self, answer: Answer, rows: int) -> np.ndarray[Any, np.dtype[np.int32]]:
-        vocab = self._require_program().vocab_size
+        width = self._require_program().outputs
         parts = [frame.payload for frame in answer.frames if frame.kind == Reply.LOGITS]
-        if len(parts) != rows or any(len(part) != 4 * vocab for part in parts):
+        if len(parts) != rows or any(len(part) != 4 * width for part in parts):
             raise RunnerError("the device sent logits of another shape", actual=len(parts), limit=rows)
-        return np.frombuffer(b"".join(parts), "<i4").astype(np.int32).reshape(rows, vocab)
+        return np.frombuffer(b"".join(parts), "<i4").astype(np.int32).reshape(rows, width)
 
-    def _ids(self, ids: IntArray) -> np.ndarray[Any, np.dtype[np.uint32]]:
-        checked = self._require_program().check_ids(ids)
+    def _given(self, ids: IntArray) -> IntArray:
+        """Ids or frames of one sequence that are right, as the device reads them."""
+        program = self._require_program()
+        checked = program.check_ids(ids) if program.frames is None else check_frames(ids, program.frames)
         if len(checked) != 1:
             raise RunnerError("a device runs one sequence at a time", actual=len(checked), limit=1)
-        return checked.astype(np.dtype("<u4"))
+        return checked.astype(np.dtype("<u4")) if program.frames is None else checked
 
 
 def _count(hello: dict[str, str], key: str) -> int | None:

@@ -37,6 +37,7 @@
 #define REMOTE_PREFIX     "edgesnn-"
 #define REMOTE_PATH_MAX   512u
 
+/* Of a program that reads frames, frames int8 [inputs] stand where tokens do, without gaps. */
 enum { /* commands; u32 words unless said otherwise */
     REMOTE_HELLO = 1, /* -> TEXT "key=value" lines */
     REMOTE_RESET,     /* a new context */
@@ -55,7 +56,7 @@ enum { /* commands; u32 words unless said otherwise */
 };
 enum { /* replies */
     REMOTE_TEXT = 64,
-    REMOTE_LOGITS, /* int32 [vocab] */
+    REMOTE_LOGITS, /* int32 [vocab], or [outputs] of a frame */
     REMOTE_STAMPS, /* u64 pairs: before and after each step, CLOCK_MONOTONIC in ns */
     REMOTE_FILE,   /* path, a zero byte, at most 4096 bytes of the file */
     REMOTE_DONE,   /* 32 bytes SHA-256, u64 start, u64 end, and after a window the block below */

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from edgesnn.api.verification import verify_bundle
 from edgesnn.bundle.frames import FramesBundleSource, write_frames_bundle
 from edgesnn.errors import FramesError, RunnerError
-from edgesnn.firmware import EMULATED
+from edgesnn.firmware import EMULATED, find_firmware
 from edgesnn.program.golden import Golden
 from edgesnn.program.ops import Linear
 from edgesnn.program.ops_frames import FrameOutput, Frames
@@ -246,4 +246,16 @@ def test_every_kernel_set_of_a_board_equals_golden(tmp_path, kernels):
     with QemuRunner() as runner:
         info = runner.open(bundle, RunnerOptions(address=f"{M7}?kernels={kernels}"))
         assert info.details["kernels"] == kernels
+        np.testing.assert_array_equal(runner.sequence(frames).logits, Golden(program).sequence(frames))
+
+
+@emulated
+def test_a_network_in_the_flash_of_a_board_is_found_there(tmp_path):
+    program = random_frames_program(4)
+    bundle = bundle_of(program, tmp_path / "x")
+    firmware = find_firmware(EMULATED[M7], to_bytes(program))
+    frames = random_frames(program, np.random.default_rng(1), 1, 6, 0.5)
+    with QemuRunner() as runner:
+        info = runner.open(bundle, RunnerOptions(address=f"{M7}?firmware={firmware}"))
+        assert info.details["model_bytes_sent"] == 0
         np.testing.assert_array_equal(runner.sequence(frames).logits, Golden(program).sequence(frames))

@@ -187,7 +187,7 @@ def test_every_other_runner_says_why_it_does_not_run_here(bundle):
     reasons = parity_targets(bundle)
     assert reasons["golden"] is None and reasons["native"] is None
     assert all(reason for name, reason in reasons.items() if name not in ("golden", "native"))
-    for name in ("ssh", "adb", "browser", "onnxruntime-fp32"):
+    for name in ("browser", "onnxruntime-fp32"):
         assert "reads frames" in runner_misses(load_runner(name), bundle)
     with pytest.raises(
         UsageError, match="the runner 'onnxruntime-fp32' cannot run a network that reads frames"

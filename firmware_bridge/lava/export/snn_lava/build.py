@@ -13,6 +13,7 @@ from lava.proc.lif.process import LIFReset
 from lava.utils.weightutils import SignMode
 
 from snn_lava.currents import CurrentDelay, TokenSource
+from snn_lava.frames import FrameSink, FrameSource, PersistentLIF
 from snn_lava.mailbox import HEADER, Mapped, write_job
 from snn_lava.network import Network
 from snn_lava.neurons import ResidualLIF, ThresholdLIF
@@ -29,6 +30,9 @@ CUSTOM = {
         SpikingAttention,
         CurrentDelay,
         CountSink,
+        FrameSource,
+        PersistentLIF,
+        FrameSink,
     )
 }
 
@@ -117,17 +121,18 @@ class Simulation:
         self._steps(self._manifest["timesteps"] if self._graph else 1)
 
     def run(self, ids: np.ndarray) -> np.ndarray:
-        """Logits of every token of one text, from an empty context.
+        """Logits of every token of one text, or outputs of every frame, from an empty context.
 
         Args:
-            ids: Token ids ``[length]``.
+            ids: Token ids ``[length]``, or frames ``[length, inputs]``.
 
         Returns:
-            Integer logits, int32 ``[length, vocab]``.
+            Integer logits, int32 ``[length, vocab]``, or outputs ``[length, outputs]``.
         """
-        write_job(self._tokens.words(), np.asarray(ids)[None, :])
+        given = np.asarray(ids)
+        write_job(self._tokens.words(), given if "inputs" in self._manifest else given[None, :])
         self.advance(len(ids))
-        vocab = self._manifest["vocab"]
+        vocab = self._manifest.get("outputs") or self._manifest["vocab"]
         return np.array(self._logits.words()[: len(ids) * vocab]).reshape(len(ids), vocab)
 
     def advance(self, length: int) -> None:
@@ -163,9 +168,9 @@ class Simulation:
         return getattr(self.processes[process], port)
 
 
-def make_files(folder: Path, length: int, vocab: int) -> tuple:
-    """Empty files of tokens and logits for texts of up to ``length`` tokens; their paths."""
+def make_files(folder: Path, length: int, vocab: int, inputs: int = 1) -> tuple:
+    """Empty files of tokens and logits for texts of up to ``length`` tokens or frames; their paths."""
     tokens, logits = folder / "tokens.bin", folder / "logits.bin"
-    np.zeros(HEADER + length, np.int32).tofile(tokens)
+    np.zeros(HEADER + length * inputs, np.int32).tofile(tokens)
     np.zeros(length * vocab, np.int32).tofile(logits)
     return str(tokens), str(logits)

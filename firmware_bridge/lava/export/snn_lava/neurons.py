@@ -56,7 +56,7 @@ class ThresholdLIF(LIFReset):
         self.bias = Var(shape=bias.shape, init=bias)
 
 
-class _PyThresholds(AbstractPyLifModelFixed):
+class PyThresholds(AbstractPyLifModelFixed):
     """Lava's fixed-point neuron with thresholds and biases that are not shared; a model of its own below."""
 
     s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=1)
@@ -91,7 +91,7 @@ class _PyThresholds(AbstractPyLifModelFixed):
 @implements(proc=ThresholdLIF, protocol=LoihiProtocol)
 @requires(CPU)
 @tag("fixed_pt")
-class PyThresholdLIF(_PyThresholds):
+class PyThresholdLIF(PyThresholds):
     """Receives, fires, sends."""
 
     def run_spk(self) -> None:
@@ -129,7 +129,7 @@ class ResidualLIF(ThresholdLIF):
 @implements(proc=ResidualLIF, protocol=LoihiProtocol)
 @requires(CPU)
 @tag("fixed_pt")
-class PyResidualLIF(_PyThresholds):
+class PyResidualLIF(PyThresholds):
     """Keeps the last ``relay`` currents, and of the last token the spikes that leave later."""
 
     a_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=24)
