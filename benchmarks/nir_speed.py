@@ -58,10 +58,11 @@ class FloatNetwork:
             helper.make_tensor_value_info(f"{name}_out", TensorProto.FLOAT, s)
             for name, s in self._states.items()
         ]
+        last = [1, *graph.shapes[graph.output]]
         made = helper.make_graph(
             self._nodes, "float",
             [helper.make_tensor_value_info("frame", TensorProto.FLOAT, shape), *io],
-            [helper.make_tensor_value_info(value, TensorProto.FLOAT, [1, *graph.shapes[graph.output]]), *outs],
+            [helper.make_tensor_value_info(value, TensorProto.FLOAT, last), *outs],
             self._constants,
         )  # fmt: skip
         model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
