@@ -1,16 +1,18 @@
 """Lose a third of a network's weights, to see whether a gate notices.
 
-python examples/worsen.py examples/tones/tones.nir build/worse.nir
+python examples/worsen.py examples/tones/tones.nir build/worse/tones.nir
 """
 
 import shutil
 import sys
+from pathlib import Path
 
 import h5py
 import numpy as np
 
 
 def main(source, target):
+    Path(target).parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, target)
     rng = np.random.default_rng(0)
     with h5py.File(target, "r+") as file:

@@ -301,13 +301,10 @@ class _Unfolder:
             if self.dialect.resting:
                 shaped["v_reset"] = np.zeros_like(threshold)
         kind = {(False, False): "LIF", (False, True): "LI", (True, False): "IF", (True, True): "I"}
-        one = (
-            self.dialect.exponential and len(source.shape) > 1
-        )  # Sinabs asks `any` of them, which takes no map
-        shaped = {
-            key: values[:1] if one and (values == values[0]).all() else values.reshape(source.shape)
-            for key, values in shaped.items()
-        }
+        # Sinabs asks `any` of parameters, which takes no map, and nir 1.0.4 wants all of one shape
+        one = self.dialect.exponential and len(source.shape) > 1
+        one = one and all(len(np.unique(values.astype(np.float32))) == 1 for values in shaped.values())
+        shaped = {key: values[:1] if one else values.reshape(source.shape) for key, values in shaped.items()}
         node = self.put(op.name, source, kind[keeps, membrane], **shaped)
         self.values[op.out] = _Value(node, source.shape)
 
