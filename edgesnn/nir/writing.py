@@ -56,8 +56,9 @@ def nir_files(name: str, program: Program) -> tuple[list[NirFile], dict[str, str
         MissingExtraError: h5py is not installed.
         ExportError: NIR has no word for how the network's values lie.
     """
+    left: dict[str, str] = {}
     if program.frames is not None:
-        parts, left = [("", program.ops)], {}
+        parts = [("", program.ops)]
     else:
         chains, left = segments(program)
         parts = [(f".{chain[0].name}", chain) for chain in chains]

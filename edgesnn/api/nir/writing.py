@@ -119,7 +119,7 @@ def _program(source: str | os.PathLike[str], on_progress: Progress) -> tuple[str
     folder = model_folder(source)
     if (folder / MANIFEST_NAME).is_file():
         bundle = open_bundle(folder)
-        return bundle.manifest.name, bundle.program
+        return bundle.manifest.name, bundle.program()
     path = Path(source)
     if path.suffix == PROGRAM_SUFFIX:
         return path.stem, read_program(path).program

@@ -150,3 +150,11 @@ def test_the_command_writes_a_folder_and_nothing_else(wake, tmp_path, capsys):
     }
     assert run(["export", str(wake), "-o", str(tmp_path / "both"), "--format", "nir,c"]) == 2
     assert "not a part of a bundle" in capsys.readouterr().err
+
+
+def test_a_bundle_exports_under_its_own_name(tmp_path):
+    network = import_network(recorded("snntorch-zero", tmp_path), options_for("snntorch-zero"))
+    network.write(tmp_path / "bundle")
+    written = export_nir(tmp_path / "bundle", tmp_path / "out")
+    assert written.program_hash == program_hash(network.program)
+    assert [file.name.partition(".")[0] for file in written.files] == ["snntorch-zero"] * len(DIALECTS)
