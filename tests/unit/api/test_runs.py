@@ -54,7 +54,7 @@ def test_a_run_says_in_a_few_lines_what_it_found(run):
     assert (
         lines[0].startswith("<Run: FAIL (exit code 3), ") and " on board, native 1, profile gate" in lines[0]
     )
-    assert "  mismatching logits: 3 logits>" in lines
+    assert "  mismatches with golden: 3 logits>" in lines
     assert "  model files: 1 MB" in lines
 
 

@@ -420,7 +420,7 @@ def test_a_profile_times_whole_contexts_and_says_how_it_ran(bundle, tmp_path):
 
 def test_accuracy_never_sees_the_token_that_it_predicts(bundle, model):
     """What a record calls accuracy is of prefixes, not of the whole text, which the student has read."""
-    from edgesnn.api.profiling import accuracy_of
+    from edgesnn.api.measuring.quality import accuracy_of
     from edgesnn.profiler.budgets.profile import load_profile
 
     found = accuracy_of(bundle, load_profile("quick"), lambda *_: None)

@@ -20,7 +20,7 @@ from tests.support.patience import patience, wait_for
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="twins need pseudo-terminals")
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PROFILE = """
 schema = "edgesnn.profile/1"
 name = "short"
@@ -168,7 +168,7 @@ def test_a_meter_that_is_missing_is_told_before_anything_is_measured(
     def measured(*_, **__):
         raise AssertionError("something was measured before the meter was there")
 
-    monkeypatch.setattr("edgesnn.api.profiling.verify_bundle", measured)
+    monkeypatch.setattr("edgesnn.api.profiling.verify_open", measured)
     assert run(words(meter)) == code
     captured = capsys.readouterr()
     assert words_of_it in captured.err and captured.out == ""
