@@ -1,6 +1,7 @@
-"""Which rounding of an import makes which spikes differ: one thing is rounded at a time, in the float simulation.
+"""Which rounding of an import makes which spikes differ: one thing is rounded at a time, in floats.
 
-    .foreign/snntorch/bin/python tests/foreign/nir_sources/from_snntorch.py build/nir480 --inputs 1000 --steps 480
+    PYTHON=.foreign/snntorch/bin/python
+    $PYTHON tests/foreign/nir_sources/from_snntorch.py build/nir480 --inputs 1000 --steps 480
     python benchmarks/nir_rounding.py build/nir480/snntorch-maps.nir build/nir480/snntorch-samples.nir
 
 Rounded are: samples to int8, weights to 1/127 of the largest of their row, beta to 1/256, beta to 1/65536. Of
