@@ -98,7 +98,7 @@ nir-libraries: setup-test  ## networks made now by snnTorch, Norse, Sinabs and S
 	@bash tools/foreign_env.sh --on-venv norse norse==1.1.0 nir==1.0.8 nirtorch==2.6
 	@bash tools/foreign_env.sh --on-venv sinabs sinabs==3.1.3 nir==1.0.4 nirtorch==1.0 pbr==7.1.3
 	@bash tools/foreign_env.sh --on-venv spikingjelly spikingjelly==2.0.0 nir==1.0.8 nirtorch==2.6 loguru==0.7.3
-	@EDGESNN_TEST_NIR_LIBRARIES=1 $(BIN)/python -m pytest -n0 tests/foreign/test_nir_sources.py
+	@EDGESNN_TEST_NIR_LIBRARIES=1 $(BIN)/python -m pytest -n0 tests/foreign/test_nir_sources.py tests/foreign/test_nir_export.py
 
 pythons: setup-test  ## the demo from the wheel on every Python from 3.11 on that is here
 	@bash tools/pythons.sh

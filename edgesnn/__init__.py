@@ -38,6 +38,8 @@ if TYPE_CHECKING:  # `PUBLIC` once more, as type checkers and editors read it; a
     from edgesnn.api.nir.importing import ImportOptions as ImportOptions
     from edgesnn.api.nir.importing import frames_formats as frames_formats
     from edgesnn.api.nir.importing import import_network as import_network
+    from edgesnn.api.nir.writing import NirExport as NirExport
+    from edgesnn.api.nir.writing import export_nir as export_nir
     from edgesnn.api.options import ProfileOptions as ProfileOptions
     from edgesnn.api.profiling import profile_bundle as profile_bundle
     from edgesnn.api.reporting import report_run as report_run
@@ -86,6 +88,8 @@ PUBLIC = {
     "import_network": ("api.nir.importing", "Make a program of another library's network."),
     "ImportOptions": ("api.nir.importing", "What a NIR file does not say."),
     "ImportedNetwork": ("api.nir.importing", "What `import_network` made, and what it cost."),
+    "export_nir": ("api.nir.writing", "Write what NIR can say of a program, for other libraries."),
+    "NirExport": ("api.nir.writing", "What `export_nir` wrote."),
     "open_bundle": ("api.bundles", "Open a bundle and verify every hash."),
     "read_v1_student": ("api.v1.upgrading", "Read a student of version 1.0."),
     "V1ExportOptions": ("api.v1.exporting", "What the export of a v1.0 student is told besides."),

@@ -11,6 +11,7 @@ from edgesnn.cli.output import CommandOutput, JsonFlag, session
 from edgesnn.errors import UsageError
 
 if TYPE_CHECKING:
+    from edgesnn.api.nir.writing import NirExport
     from edgesnn.bundle.bundle import Bundle
 
 _V1 = "Students of version 1.0"
@@ -19,7 +20,10 @@ _V1 = "Students of version 1.0"
 def export(
     artifact: Annotated[
         Path | None,
-        typer.Argument(help="Student artifact: the folder that edgesnn train wrote, or reference."),
+        typer.Argument(
+            help="Student artifact: the folder that edgesnn train wrote, or reference. For nir also a bundle "
+            "or a .snn file."
+        ),
     ] = None,
     *,
     output: Annotated[
@@ -39,7 +43,8 @@ def export(
         str | None,
         typer.Option(
             "--format",
-            help="Comma-separated formats; by default all but torchscript and firmware.",
+            help="Comma-separated formats; by default all but torchscript and firmware. nir, alone, writes "
+            "a folder for other libraries.",
         ),
     ] = None,
     name: Annotated[
@@ -81,6 +86,7 @@ def export(
         edgesnn export artifacts/mine -o bundle --format firmware
         edgesnn export --model-path artifacts/mine/student.pt --output-path student.torchscript.pt
         edgesnn export old/student.pt -o bundle --tokenizer gpt2/tokenizer.json
+        edgesnn export wake -o wake-nir --format nir
     """
     with session("export", json_mode) as out:
         from edgesnn.api.background.files import export_file, student_with_metadata
@@ -103,6 +109,18 @@ def export(
             def tell(stage: str, done: int, total: int) -> None:
                 progress.update(task, description=stage, completed=done, total=total)
 
+            if "nir" in (chosen or ()):
+                if chosen != ["nir"] or output_path is not None:
+                    raise UsageError(
+                        "nir is a folder of files for other libraries, not a part of a bundle",
+                        remedy="edgesnn export SOURCE -o FOLDER --format nir",
+                    )
+                from edgesnn.api.nir.writing import export_nir
+
+                written = export_nir(model, target, name=name, overwrite=force, on_progress=tell)
+                out.document("edgesnn.export_nir/1", written.report())
+                render_nir(out, written)
+                return
             with student_with_metadata(model, metadata_path) as student:
                 if output_path is not None:
                     one = None if chosen is None else chosen[0]
@@ -211,6 +229,22 @@ def render_boards(out: CommandOutput, bundle: Bundle) -> None:
         for row in report_rows(fit):
             boards.add_row(*row)
         out.print(boards)
+
+
+def render_nir(out: CommandOutput, written: NirExport) -> None:
+    """Show the files, and what NIR cannot say."""
+    from edgesnn.cli.tables import Sheet, numbers, words
+
+    table = Sheet(
+        f"NIR in {written.folder}", words("file"), words("for", 1), numbers("bytes", 2), words("import with")
+    )
+    for file in written.files:
+        table.add_row(file.name, ", ".join(file.readers), f"{len(file.content):,}", file.read_back or "")
+    out.print(table)
+    for name, why in written.left_out.items():
+        out.print(f"left out {name}: {why}")
+    for why in dict.fromkeys(why for file in written.files for why in file.approximate):
+        out.print(f"approximate: {why}")
 
 
 def _fit(bundle: Bundle) -> dict[str, Any] | None:

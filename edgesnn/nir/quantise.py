@@ -36,6 +36,8 @@ _RESETS = {"zero": Reset.ZERO, "subtract": Reset.SUBTRACT, "none": Reset.NONE}
 _THETA_ROOM = MEMBRANE_MAX // 2
 #: Scales that are tried for each row of weights, where a row has at most so many.
 _SCALES, _FEW_WEIGHTS = 48, 512
+#: By how much of itself a float32 may be off after a few operations.
+_FLOAT32_NOISE = 2.0**-20
 #: Frames over which a membrane without threshold sums its input before it may saturate.
 _FRAMES_OF_SUM = 64.0
 
@@ -193,8 +195,15 @@ def _scales(current: Current, theta: Float64Array, gain: Float64Array | None) ->
 
 
 def _finest(current: Current, least: Float64Array) -> Float64Array:
-    """Scales of rows, from the smallest to a quarter more, by which their weights fall closest to codes."""
+    """Scales of rows by which their weights fall closest to codes.
+
+    Weights that are codes already keep their scale, so that an integer program goes through a file unchanged.
+    Of others the scale is the smallest or up to a quarter more.
+    """
     rows = np.concatenate([part.weight.reshape(current.rows, -1) for part in current.parts], axis=1)
+    grid = _grid(rows, least)
+    if (grid > 0).all():
+        return grid
     if rows.shape[1] > _FEW_WEIGHTS:  # the errors of many are as large at any scale
         return least
     best, lowest = least, np.full(len(least), np.inf)
@@ -203,6 +212,21 @@ def _finest(current: Current, least: Float64Array) -> Float64Array:
         error = np.square(rows - np.rint(rows / scale[:, None]) * scale[:, None]).sum(axis=1)
         best, lowest = np.where(error < lowest, scale, best), np.minimum(error, lowest)
     return best
+
+
+def _grid(rows: Float64Array, least: Float64Array) -> Float64Array:
+    """The smallest scale of each row by which all its weights are whole, up to float32; 0 where none is."""
+    largest = np.abs(rows).max(axis=1)
+    found = np.zeros(len(rows))
+    for code in range(WEIGHT_MAX, 0, -1):
+        scale = largest / code
+        open_rows = np.flatnonzero((found == 0) & (scale >= least * (1 - _FLOAT32_NOISE)) & (largest > 0))
+        for width in (_FEW_WEIGHTS // 8, rows.shape[1]):  # most fall at the first weights
+            codes = rows[open_rows, :width] / scale[open_rows, None]
+            near = np.abs(codes - np.rint(codes)).max(axis=1, initial=0.0) < WEIGHT_MAX * _FLOAT32_NOISE
+            open_rows = open_rows[near]
+        found[open_rows] = scale[open_rows]
+    return np.where(largest > 0, found, least)
 
 
 def _fraction(theta: Float64Array, reach: Float64Array, beta: Float64Array, *, fires: bool) -> int:

@@ -217,6 +217,11 @@ static inline uint32_t snn_lowest(uint64_t x) {
 #endif
 }
 
+/* n / d of numbers that are not negative; extents and strides are mostly powers of two, which only shift. */
+static inline uint32_t snn_divide(uint32_t n, uint32_t d) {
+    return (d & (d - 1)) == 0 ? n >> snn_lowest(d) : n / d;
+}
+
 /* A word of the bits of at most 64 bytes that are 0 or 1; eight of them are the top byte of a product. */
 static inline uint64_t snn_pack(const uint8_t *bytes, uint32_t count) {
     uint64_t word = 0, eight;

@@ -37,6 +37,13 @@ SAID = {
     "spikingjelly-reset": {},
     "spikingjelly-undecayed": {},
 }
+#: Networks that each library loads again from the file that we write for it.
+READ_BACK = {
+    "snntorch": ("snntorch-zero", "snntorch-maps", "spikingjelly-maps"),
+    "spikingjelly": ("spikingjelly-lif", "spikingjelly-line", "spikingjelly-maps"),
+    "norse": ("norse-value", "norse-maps", "norse-iaf"),
+    "sinabs": ("sinabs-lif", "sinabs-iaf", "sinabs-maps"),
+}
 
 
 def options_for(case: str) -> ImportOptions:

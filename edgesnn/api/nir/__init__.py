@@ -1,1 +1,1 @@
-"""Networks of other libraries: their import, and what it cost."""
+"""Networks of other libraries: their import, what it cost, and the way back."""

@@ -67,16 +67,19 @@ static void windows_of(const snn_op *op, uint32_t axis, int32_t place, int32_t *
     int32_t kernel = op->numbers[2 + axis], stride = op->numbers[4 + axis];
     int32_t most = (int32_t)op->extents[axis] - 1;
     place += op->numbers[6 + axis];
-    *first = place < kernel ? 0 : (place - kernel) / stride + 1;
-    *last = place / stride < most ? place / stride : most;
+    *first = place < kernel ? 0 : (int32_t)snn_divide((uint32_t)(place - kernel), (uint32_t)stride) + 1;
+    *last = (int32_t)snn_divide((uint32_t)place, (uint32_t)stride);
+    *last = *last < most ? *last : most;
 }
 
 static void pool_event(const snn_op *op, uint32_t index, int32_t value, int16_t *out) {
-    uint32_t wide = (uint32_t)op->numbers[1], area = (uint32_t)op->numbers[0] * wide, place = index % area;
+    uint32_t wide = (uint32_t)op->numbers[1], area = (uint32_t)op->numbers[0] * wide;
+    uint32_t channel = snn_divide(index, area), place = index - channel * area;
+    uint32_t line = snn_divide(place, wide);
     int32_t top, bottom, left, right, y, x;
-    windows_of(op, 0, (int32_t)(place / wide), &top, &bottom);
-    windows_of(op, 1, (int32_t)(place % wide), &left, &right);
-    out += (size_t)(index / area) * op->extents[0] * op->extents[1];
+    windows_of(op, 0, (int32_t)line, &top, &bottom);
+    windows_of(op, 1, (int32_t)(place - line * wide), &left, &right);
+    out += (size_t)channel * op->extents[0] * op->extents[1];
     for (y = top; y <= bottom; y++) {
         for (x = left; x <= right; x++) {
             int16_t *sum = out + (size_t)(uint32_t)y * op->extents[1] + (uint32_t)x;

@@ -30,8 +30,9 @@ static inline void frames_add(int32_t *restrict out, const int8_t *restrict row,
 static inline int32_t frames_place(int32_t at, int32_t stride, uint32_t extent) {
     if (at < 0) return -1;
     if (stride != 1) {
-        if (at % stride != 0) return -1;
-        at /= stride;
+        uint32_t step = (uint32_t)stride, to = snn_divide((uint32_t)at, step);
+        if (to * step != (uint32_t)at) return -1;
+        at = (int32_t)to;
     }
     return (uint32_t)at < extent ? at : -1;
 }
@@ -39,15 +40,20 @@ static inline int32_t frames_place(int32_t at, int32_t stride, uint32_t extent) 
 /* Adds the columns of weights of one event to the sums [height'][width'][maps]. */
 static inline void frames_conv_event(const snn_op *op, uint32_t index, int32_t value, int32_t *sums) {
     uint32_t wide = (uint32_t)op->numbers[1], area = (uint32_t)op->numbers[0] * wide;
-    uint32_t channel = index / area, place = index % area, each = op->each, u, v;
-    int32_t y = (int32_t)(place / wide) + op->numbers[4], x = (int32_t)(place % wide) + op->numbers[5];
+    uint32_t channel = snn_divide(index, area), place = index - channel * area, each = op->each, u, v;
+    uint32_t line = snn_divide(place, wide);
+    int32_t y = (int32_t)line + op->numbers[4], x = (int32_t)(place - line * wide) + op->numbers[5];
     const int8_t *row = op->weight + (size_t)channel * op->kernel[0] * op->kernel[1] * each;
     sums += (size_t)(channel / op->inside) * each;
     for (u = 0; u < op->kernel[0]; u++) {
         int32_t to_y = frames_place(y - (int32_t)u * op->numbers[6], op->numbers[2], op->extents[0]);
+        if (to_y < 0) {
+            row += (size_t)op->kernel[1] * each;
+            continue;
+        }
         for (v = 0; v < op->kernel[1]; v++, row += each) {
             int32_t to_x = frames_place(x - (int32_t)v * op->numbers[7], op->numbers[3], op->extents[1]);
-            if (to_y < 0 || to_x < 0) continue;
+            if (to_x < 0) continue;
             frames_add(sums + ((size_t)(uint32_t)to_y * op->extents[1] + (uint32_t)to_x) * op->maps, row,
                        each, value);
         }
