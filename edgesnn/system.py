@@ -2,7 +2,7 @@
 
 edgesnn is run and tested on Linux. Nobody has run it on macOS or Windows: what is written here for them
 follows their documentation, and tests run the commands with what those systems lack taken away
-(``tests/cli/test_other_systems.py``). What only Linux can do says so when it is asked for: Lava, emulated
+(``tests/systems/test_other_systems.py``). What only Linux can do says so when it is asked for: Lava, emulated
 boards, simulated instruments where there are no pseudo-terminals, the native engine on Windows.
 """
 
@@ -137,3 +137,18 @@ def peak_memory() -> tuple[int, str]:
 
     unit = 1 if name() == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit, "ru_maxrss of getrusage"
+
+
+def limit_process(more_bytes: int, cpu_s: int) -> None:
+    """Let this process take so much memory beyond what it has, and so many seconds of processor time.
+
+    Linux ends or refuses it where it takes more; on other systems nothing is limited.
+    """
+    if not is_linux():
+        return
+    import resource
+
+    pages = int((PROC / "self/statm").read_text(encoding="ascii").split()[0])
+    most = pages * resource.getpagesize() + more_bytes
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s))

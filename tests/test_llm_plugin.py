@@ -28,7 +28,7 @@ def llm(tmp_path_factory):
     facts = place / "edgesnn_here-0.dist-info"
     facts.mkdir()
     (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: edgesnn_here\nVersion: 0\n")
-    (facts / "entry_points.txt").write_text("[llm]\nedgesnn = edgesnn.llm_plugin\n")
+    (facts / "entry_points.txt").write_text("[llm]\nedgesnn = edgesnn.integrations.llm_plugin\n")
     settings = {
         "LLM_USER_PATH": str(place),
         "LLM_LOAD_PLUGINS": "edgesnn_here",

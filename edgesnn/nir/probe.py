@@ -10,6 +10,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from edgesnn import system
 from edgesnn.children import Child
 from edgesnn.errors import EdgesnnError, NetworkError, UserError
 from edgesnn.nir.hdf5 import BYTES_MAX, read_tree
@@ -47,12 +48,8 @@ def _limit() -> None:
     import h5py  # noqa: F401 - what it takes is not the file's
     import numpy  # noqa: F401, ICN001
 
-    with suppress(ImportError, OSError, ValueError):
-        import resource
-
-        taken = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (taken + _MEMORY, taken + _MEMORY))
-        resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
+    with suppress(OSError, ValueError):
+        system.limit_process(_MEMORY, CPU_S)
 
 
 if __name__ == "__main__":

@@ -246,7 +246,7 @@ def pytester_run(tmp_path):
         (tmp_path / "test_gate.py").write_text(textwrap.dedent(source))
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_gate.py"]
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PYTEST_PLUGINS": ""}
-        plug = [] if _installed() else ["-p", "edgesnn.pytest_plugin"]
+        plug = [] if _installed() else ["-p", "edgesnn.integrations.pytest_plugin"]
         finished = subprocess.run(
             [*command, *plug, *map(str, arguments)],
             cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=patience(),
@@ -259,7 +259,9 @@ def pytester_run(tmp_path):
 def _installed():
     from importlib.metadata import entry_points
 
-    return any(point.value == "edgesnn.pytest_plugin" for point in entry_points(group="pytest11"))
+    return any(
+        point.value == "edgesnn.integrations.pytest_plugin" for point in entry_points(group="pytest11")
+    )
 
 
 def test_the_documents_of_the_action_parse():

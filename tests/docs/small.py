@@ -5,7 +5,8 @@ import re
 from pathlib import Path
 
 from edgesnn import config, resources
-from edgesnn.api import profiling, students, verification
+from edgesnn.api import students, verification
+from edgesnn.api.measuring import quality
 from edgesnn.program.snn_format import program_hash
 from edgesnn.whole_files import replace_file
 
@@ -52,7 +53,7 @@ def make_small(folder: Path, set_attribute=setattr) -> None:
     def parity_ids(*arguments):
         return [batch[:1, :16] for batch in whole(*arguments)]
 
-    measured = profiling.measure_accuracy
+    measured = quality.measure_accuracy
 
     def measure_accuracy(program, held_out, text, **options):
         """What golden scored once, it scores again: every page profiles the same student."""
@@ -61,7 +62,7 @@ def make_small(folder: Path, set_attribute=setattr) -> None:
             replace_file(kept, pickle.dumps(measured(program, held_out, text, **options)))
         return pickle.loads(kept.read_bytes())
 
-    set_attribute(profiling, "measure_accuracy", measure_accuracy)
+    set_attribute(quality, "measure_accuracy", measure_accuracy)
     set_attribute(config, "files", files)
     set_attribute(students, "CALIBRATION_TOKENS", 100)
     set_attribute(verification, "parity_ids", parity_ids)

@@ -98,11 +98,11 @@ def test_what_pip_and_make_are_asked_for_must_be_there(monkeypatch):
 def test_a_smaller_profile_is_smaller_and_keeps_its_budgets(profile):
     import tomllib
 
-    from edgesnn.profiler.budgets.profile import Profile
+    from edgesnn.profiler.budgets.profile import AnyProfile
 
     whole, less = (
         tomllib.loads(text) for text in (profile.read_text("utf-8"), smaller(profile.read_text("utf-8")))
     )
     assert less["budgets"] == whole["budgets"]
-    kept = Profile.model_validate(less).workload
+    kept = AnyProfile.model_validate(less).root.workload
     assert all(getattr(kept, name) <= most for name, most in AT_MOST.items() if name in whole["workload"])

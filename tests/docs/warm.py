@@ -32,7 +32,7 @@ answer = link.recv(1)
 sys.exit(answer[0] if answer else 70)
 """
 #: What needs torch, or another program's interpreter.
-APART = ("edgesnn.student", "edgesnn.llm_plugin", "edgesnn.pytest_plugin")
+APART = ("edgesnn.student", "edgesnn.integrations.llm_plugin", "edgesnn.integrations.pytest_plugin")
 #: A program that looks at what is asked of it and does nothing: environments and targets are others' tests.
 CHECKED = {
     "pip": "tests.docs.checked",

@@ -8,7 +8,7 @@ import pytest
 from tests.support.sources import FILES, tree, where
 
 #: Where records are made, judged and shown.
-READERS = ("api", "cli", "profiler", "pytest_plugin.py", "reports")
+READERS = ("api", "cli", "profiler", "integrations", "reports")
 #: Dictionaries of other kinds whose keys are called like a field of a record, by their name.
 OTHERS = {
     "request": "what a child process is asked",

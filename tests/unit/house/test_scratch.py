@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from edgesnn import scratch
+from edgesnn import scratch, system
 from edgesnn.bundle.writer import new_folder
 from edgesnn.scratch import ScratchFile, ScratchFolder, hold, old_name, release, sweep
 from edgesnn.whole_files import write_whole
@@ -115,7 +115,7 @@ def test_a_second_process_that_uses_a_folder_keeps_it(tmp_path):
 
 
 def test_one_that_is_found_before_it_is_held_is_made_again(tmp_path, monkeypatch):
-    lock, tries = scratch._locked, []
+    lock, tries = system.lock, []
 
     def late(path, *, shared):
         tries.append(path)
@@ -125,7 +125,7 @@ def test_one_that_is_found_before_it_is_held_is_made_again(tmp_path, monkeypatch
             raise BlockingIOError
         return lock(path, shared=shared)
 
-    monkeypatch.setattr(scratch, "_locked", late)
+    monkeypatch.setattr(system, "lock", late)
     with ScratchFolder("bun", tmp_path) as made:
         assert made.path.is_dir() and made.path == tries[2]
     tries[1].rmdir()
@@ -206,7 +206,7 @@ def test_an_old_folder_is_removed_once_the_new_one_is_there(tmp_path):
 def test_without_such_locks_nothing_is_removed(tmp_path, monkeypatch):
     with worker(tmp_path) as (process, left):
         process.kill()
-    monkeypatch.setattr(scratch, "fcntl", None)
+    monkeypatch.setattr(system, "fcntl", None)
     with ScratchFolder("bun", tmp_path) as made:
         assert names(tmp_path) == sorted([*left, made.path.name])
     assert names(tmp_path) == sorted(left)

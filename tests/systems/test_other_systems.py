@@ -1,4 +1,4 @@
-"""Commands on macOS and Windows, simulated; tests/support/other_system.py says what that shows."""
+"""Commands on macOS and Windows, simulated; tests/systems/other_system.py says what that shows."""
 
 import json
 import os
@@ -21,7 +21,7 @@ def on(tmp_path):
     def run(name, *arguments, code=0):
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "EDGESNN_CACHE": str(tmp_path / "cache")}
         finished = subprocess.run(
-            [sys.executable, ROOT / "tests/support/other_system.py", name, *map(str, arguments)],
+            [sys.executable, ROOT / "tests/systems/other_system.py", name, *map(str, arguments)],
             cwd=tmp_path,
             env=environment,
             capture_output=True,

@@ -1,0 +1,1 @@
+"""What other programs load: the plug-ins for pytest and for llm."""
