@@ -170,7 +170,10 @@ def every_sheet(edgesnn_here, monkeypatch, tmp_path):
         assert len(found) > before or line[0] == "baseline", (line, finished)
     record = RunRecord.model_validate(page_records.document(power=True))
     found += [show._layers_table(record), show._operations_table(record)]
-    found += [show._energy_parts_table(record.energy), show._constants_table(record.energy)]
+    found += [
+        show._energy_parts_table(record.energy, record.words.step),
+        show._constants_table(record.energy),
+    ]
     return [*found, show._uncertainty_table(record.power), show._power_windows_table(record.power, True)]
 
 

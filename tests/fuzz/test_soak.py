@@ -1,6 +1,7 @@
 """The soak: random programs on the exact targets, and what becomes of one on which a target differs."""
 
 import json
+import platform
 import shutil
 import subprocess
 import sys
@@ -92,7 +93,7 @@ def test_a_broken_kernel_is_found_and_its_program_made_small(tmp_path, monkeypat
     kernel.write_text(broken)
     _, compiler = native_engine.library()
     (tmp_path / "built").mkdir()
-    made = native_build._build(sources, compiler, tmp_path / "built")
+    made = native_build.build(sources, native_build.units(platform.machine()), compiler, tmp_path / "built")
     compare = native("reference")
     assert not any(compare(draw(1, number))[1] for number in range(4))
     native_engine._load.cache_clear()

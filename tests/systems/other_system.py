@@ -1,4 +1,4 @@
-"""Run a command as if on another operating system: ``python other_system.py win32|darwin ARGUMENTS``.
+"""Run commands as if on another operating system: ``python other_system.py win32|darwin COMMAND...``.
 
 What that system lacks is taken away from this process before edgesnn is loaded; everything that others wrote
 is loaded first, as their own code for that system cannot be had here. That is no proof that edgesnn runs
@@ -7,6 +7,7 @@ there; it is one that its own code asks for nothing that is not there.
 
 import importlib
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -60,4 +61,6 @@ if __name__ == "__main__":
     take_away(sys.argv[1])
     from edgesnn.cli.main import run
 
-    sys.exit(run(sys.argv[2:]))
+    for command in sys.argv[2:]:
+        if code := run(shlex.split(command)):
+            sys.exit(code)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -16,12 +17,12 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def on(tmp_path):
-    """Runs ``edgesnn ARGUMENTS`` as if on another system, in an empty folder."""
+    """Runs commands, one after another in one process, as if on another system, in an empty folder."""
 
-    def run(name, *arguments, code=0):
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "EDGESNN_CACHE": str(tmp_path / "cache")}
+    def run(name, *commands, code=0):
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         finished = subprocess.run(
-            [sys.executable, ROOT / "tests/systems/other_system.py", name, *map(str, arguments)],
+            [sys.executable, ROOT / "tests/systems/other_system.py", name, *commands],
             cwd=tmp_path,
             env=environment,
             capture_output=True,
@@ -36,22 +37,25 @@ def on(tmp_path):
 
 @pytest.mark.parametrize("name", ["win32", "darwin"])
 def test_a_student_is_profiled_compared_and_reported(on, tmp_path, name):
-    run = ["--target", "onnxruntime", "--profile", "quick", "-o", "run.json", "--json"]
-    assert json.loads(on(name, "profile", shared_bundle(), *run))["verdict"]["verdict"] == "PASS"
-    on(name, "compare", "run.json", "run.json")
-    on(name, "report", "run.json", "--html", "run.html")
+    on(
+        name,
+        f"profile {shlex.quote(str(shared_bundle()))} --target onnxruntime --profile quick -o run.json",
+        "compare run.json run.json",
+        "report run.json --html run.html",
+        "baseline update run.json",
+    )
+    assert json.loads((tmp_path / "run.json").read_text("utf-8"))["verdict"]["verdict"] == "PASS"
     assert (tmp_path / "run.html").read_text("utf-8").startswith("<!doctype html>")
 
 
-def test_what_windows_cannot_do_says_so(on, tmp_path):
-    missing = {
-        c["name"]: c["found"] for c in json.loads(on("win32", "doctor", "--json"))["checks"] if not c["ok"]
-    }
+def test_what_windows_cannot_do_says_so(on):
+    said = on("win32", "doctor --json")
+    missing = {check["name"]: check["found"] for check in json.loads(said)["checks"] if not check["ok"]}
     assert missing["native"] == "the native engine needs Linux or macOS"
     assert "Linux" in missing["lava"] and "ports" not in missing
-    refused = json.loads(on("win32", "meter", "monitor", "sim:ppk2?voltage=3.7", "--json", code=4))
+    refused = json.loads(on("win32", "meter monitor sim:ppk2?voltage=3.7 --json", code=4))
     assert "no pseudo-terminals" in json.dumps(refused)
 
 
 def test_a_simulated_instrument_runs_where_there_are_pseudo_terminals(on):
-    on("darwin", "meter", "monitor", "sim:ppk2?voltage=3.7", "--duration", "0.2")
+    on("darwin", "meter monitor sim:ppk2?voltage=3.7 --duration 0.2")

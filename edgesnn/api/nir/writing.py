@@ -35,7 +35,7 @@ class NirExport:
         left_out: Why each op that is in none of them is left out, by its name.
 
     Examples:
-        >>> written = edgesnn.export_nir("wake", "wake-nir")
+        >>> written = edgesnn.export_nir("wake", "files")
         >>> [file.name for file in written.files]
         ['wake.euler.approximate.nir', 'wake.norse.approximate.nir', 'wake.sinabs.approximate.nir']
     """

@@ -91,7 +91,7 @@ def test_the_board_at_the_port_says_who_it_is(tools, bundle, monkeypatch):
     monkeypatch.setenv("LOOPBACK_NAME", "pico2 (Cortex-M33)")
     with TerminalBoard() as board:
         answers = flash_bundle(bundle, "pico2", board.port).answers
-    assert answers.startswith("pico2 (Cortex-M33), firmware 1.0, engine ")
+    assert answers.startswith("pico2 (Cortex-M33), firmware 1.1, engine ")
 
 
 @pytest.mark.skipif(why_no_compiler() is not None, reason=str(why_no_compiler()))
