@@ -132,7 +132,8 @@ def peak_memory() -> tuple[int, str]:
     if is_windows():
         import psutil
 
-        return int(psutil.Process().memory_info().peak_wset), "peak working set (psutil)"
+        facts = psutil.Process().memory_info()._asdict()  # only Windows has this one
+        return int(facts["peak_wset"]), "peak working set (psutil)"
     import resource
 
     unit = 1 if name() == "darwin" else 1024
