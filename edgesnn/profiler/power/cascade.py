@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from scipy.stats import beta
 
 from edgesnn.profiler.budgets.profile import Cascade, Cell
 from edgesnn.profiler.budgets.statistics import FloatArray
@@ -236,7 +237,14 @@ def _wakes(accuracy: DecisionAccuracy | Absent, background: int) -> _Wakes | Abs
 
 
 def _share(hits: int, count: int, rng: np.random.Generator) -> _Pair:
-    return _Pair(hits / count, rng.beta(hits + 0.5, count - hits + 0.5, TRIALS))
+    """A share with draws whose percentiles are the ends of its exact interval (Clopper and Pearson).
+
+    So they hold the share itself, also where it is 0 or 1, and agree with `share_interval`.
+    """
+    at = rng.random(TRIALS)
+    low = beta.ppf(at, hits, count - hits + 1) if hits else np.zeros(TRIALS)
+    high = beta.ppf(at, hits + 1, count - hits) if hits < count else np.ones(TRIALS)
+    return _Pair(hits / count, np.where(at < 0.5, low, high))
 
 
 def _share_quantities(found: _Wakes) -> Quantities:

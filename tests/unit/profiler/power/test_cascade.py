@@ -73,6 +73,21 @@ def test_few_false_wakes_leave_their_rate_open():
     assert found.lower < 0.5 * found.value and found.upper > 2 * found.value
 
 
+@pytest.mark.parametrize("false", [0, 2, 1000])
+def test_intervals_of_rates_hold_the_rate_and_are_those_of_the_shares(false):
+    decided = np.concatenate([np.repeat([1, 0], [false, 1000 - false]), np.ones(1000, int)])
+    one = wake(LABELS, decided, power(0.03, 0.004, 30e-6))
+    cell = Cell(voltage_v=3.7, capacity_mah=150.0)
+    found = cascade_quantities(one, CASCADE, ANSWERS, power(0.5, 0.004, 1e-3), cell, simulated=False)
+    share, rate = found["cascade.false_wakes"], found["cascade.false_wakes_per_hour"]
+    others = 100.0 * 3600 / 50 - 10
+    assert rate.lower == pytest.approx(others * share.lower, rel=0.05, abs=1e-9)
+    assert rate.upper == pytest.approx(others * share.upper, rel=0.05)
+    known = [found[f"cascade.{name}"] for name in ("false_wakes_per_hour", "answers_per_hour", "power")]
+    known = known if false < 1000 else known[:2]  # so many answers leave no time: their power is absent
+    assert all(each.lower <= each.value <= each.upper for each in known)
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
