@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Literal
 
 from pydantic import ConfigDict, Field
@@ -35,34 +36,34 @@ class SteppedWorkload(ProfilePart):
     idle_seconds: float = Field(default=5.0, gt=0, le=3600)
 
     @property
+    @abstractmethod
     def least_steps(self) -> int:
         """Least number of a window's counted steps."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def warmup_steps(self) -> int:
         """Least number of steps before anything is timed."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def activity_steps(self) -> int:
         """Steps over which golden counts activity; 0 leaves it out."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def memory_steps(self) -> int:
         """Steps that each fresh process runs."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def parity_steps(self) -> int:
         """Steps compared with golden."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def scored(self) -> int:
         """Most tokens or decisions that are scored; 0 leaves accuracy out."""
-        raise NotImplementedError
 
 
 class Workload(SteppedWorkload):
