@@ -70,10 +70,9 @@ gate: setup  ## the counts of the reference student against .ci/baselines
 gate-baseline: setup  ## accept the counts of the reference student as they are now
 	@bash tools/gate.sh update
 
-train-reference: setup-test  ## distil the reference student: DATA=FOLDER with train.jsonl and heldout.jsonl
+train-reference: setup-test  ## sample from the teacher and distil the reference student, many hours: DATA=FOLDER
 	@[ -n "$(DATA)" ] || { echo "error: name the folder: make train-reference DATA=FOLDER" >&2; exit 2; }
-	@$(BIN)/edgesnn train --preset reference --threads 1 --dataset-path "$(DATA)/train.jsonl" \
-	  --eval-path "$(DATA)/heldout.jsonl" --output-dir build/reference
+	@bash tools/train_reference.sh "$(DATA)"
 
 lint: setup-test  ## the checks without the tests
 	@bash tools/check.sh lint
