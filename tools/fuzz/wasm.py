@@ -1,7 +1,7 @@
 """Harnesses of the engine's WebAssembly modules, in Node: what a hostile file makes of a page's memory.
 
-A page copies ``program.snn`` into the module's memory and opens it there. Refused is right, and so is any answer;
-a trap (an access outside the memory, a division by zero) or more than 1 GB of memory is a finding.
+A page copies ``program.snn`` into the module's memory and opens it there. Refused is right, and so is any
+answer; a trap (an access outside the memory, a division by zero) or more than 1 GB of memory is a finding.
 """
 
 from __future__ import annotations
