@@ -40,7 +40,7 @@ def built(request, project):
 
 
 def add_example(folder, built):
-    """Put the built example into another export, which has the same sources: the model is read at run time."""
+    """Put the built example into another export, of the same sources: it reads its model when it runs."""
     made_of = ["Makefile", *(path.name for path in built.glob("*.[ch]"))]
     assert all((folder / name).read_bytes() == (built / name).read_bytes() for name in made_of)
     shutil.copy2(built / "snn_example", folder)
