@@ -8,7 +8,7 @@ log ratio, Student t over the pairs.
 from __future__ import annotations
 
 import numpy as np
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 
 from edgesnn.profiler.budgets.statistics import CONFIDENCE, FloatArray, percentile
 from edgesnn.profiler.budgets.workload import SteppedWorkload
@@ -129,7 +129,7 @@ def _paired(
     logs = np.log(own_ms / other_ms)
     n = len(logs)
     ratio = float(np.exp(logs.mean()))
-    half = float(student_t.ppf((1.0 + CONFIDENCE) / 2.0, n - 1) * logs.std(ddof=1) / np.sqrt(n))
+    half = float(stdtrit(n - 1, (1.0 + CONFIDENCE) / 2.0) * logs.std(ddof=1) / np.sqrt(n))
     low, high = ratio * float(np.exp(-half)), ratio * float(np.exp(half))
     how = f"mean log ratio of the medians of {n} alternating pairs of windows, Student t"
     quantity = present(ratio, "ratio", how, kind, interval=(low, high), n=n)
