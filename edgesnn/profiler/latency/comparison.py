@@ -57,10 +57,13 @@ def compare_forward(
     context = result.latency.context
     ids, _ = workload_ids(other.bundle, result.decision_frames)
     warming = warm_up if context is not None else warm_frames
-    warm = warming(runner, ids, workload.warmup_steps)
+    other_warm = warming(runner, ids, workload.warmup_steps)
     one = _one_window(workload)
 
+    own_warm = result.latency.warm_up
+
     def window(of: Runner) -> MeasuredWindow:
+        warm = other_warm if of is runner else own_warm  # each fills the time of a window with its own steps
         return measure_windows(of, one, ids, context=context or 1, warm=warm, on_progress=_silent)[0]
 
     pairs = min(MOST_PAIRS, PAIRS_PER_WINDOW * workload.windows)
