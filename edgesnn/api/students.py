@@ -161,8 +161,7 @@ def student_folder(student: str | os.PathLike[str]) -> Path:
     """The folder of a student artifact; ``reference`` names the one that ships with edgesnn.
 
     Args:
-        student: A folder, a file in it (`edgesnn.resources.model_folder`), or ``reference`` where no such
-            folder exists.
+        student: A folder, a file in it, or ``reference`` where no such folder exists.
     """
     path = Path(student)
     if path == Path(REFERENCE) and not path.exists():
