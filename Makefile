@@ -20,7 +20,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install -qq --constraint constraints.txt
 
-.PHONY: help setup setup-test demo test gate gate-baseline bench nir-libraries pythons train-reference lint format docs docs-site constraints clean
+.PHONY: help setup setup-test demo test test-long gate gate-baseline bench nir-libraries pythons train-reference lint format docs docs-site constraints clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 18
@@ -60,9 +60,12 @@ setup-test: .venv/test.stamp .venv/lava.stamp  ## add torch, Lava (in an environ
 demo: setup  ## the whole way on the reference student
 	@$(BIN)/edgesnn demo --output build/demo
 
-test: setup-test  ## all checks and all tests, the slow ones too
+test: setup-test  ## all checks and all tests but the long ones
 	@bash tools/check.sh all
 	@bash tools/gate.sh
+
+test-long: setup-test  ## the tests that take long, for each of which CI runs a shorter one
+	@$(BIN)/python -m pytest -rs --durations=20 --numprocesses auto --dist loadfile --no-loadscope-reorder -m long
 
 gate: setup  ## the counts of the reference student against .ci/baselines
 	@bash tools/gate.sh
@@ -70,10 +73,9 @@ gate: setup  ## the counts of the reference student against .ci/baselines
 gate-baseline: setup  ## accept the counts of the reference student as they are now
 	@bash tools/gate.sh update
 
-train-reference: setup-test  ## distil the reference student: DATA=FOLDER with train.jsonl and heldout.jsonl
+train-reference: setup-test  ## sample from the teacher and distil the reference student, many hours: DATA=FOLDER
 	@[ -n "$(DATA)" ] || { echo "error: name the folder: make train-reference DATA=FOLDER" >&2; exit 2; }
-	@$(BIN)/edgesnn train --preset reference --threads 1 --dataset-path "$(DATA)/train.jsonl" \
-	  --eval-path "$(DATA)/heldout.jsonl" --output-dir build/reference
+	@bash tools/train_reference.sh "$(DATA)"
 
 lint: setup-test  ## the checks without the tests
 	@bash tools/check.sh lint

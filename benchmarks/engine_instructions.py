@@ -36,8 +36,10 @@ CALLGRIND_FLAGS = ("-std=c99", "-O2")
 COMPILER = "gcc"
 VOCAB = 8192
 TOLERATED = 0.02
-#: Tokens of the two runs; the widest window of the flagship is full after 255.
-SHORTER, LONGER = 256, 264
+#: Tokens that fill the windows, of which the flagship's widest is full after 255, and those that are counted.
+FILLING, COUNTED = 256, 8
+#: What is compiled with the engine: its windows are filled at full speed, and only what follows is counted.
+STEPS = Path(__file__).with_suffix(".c")
 
 
 def combination() -> dict[str, Any]:
@@ -52,27 +54,28 @@ def combination() -> dict[str, Any]:
 
 
 def count_instructions() -> dict[str, int]:
-    """Instructions per token under callgrind with every window full: a longer run's less a shorter one's."""
-    ids = [str(i) for i in np.random.default_rng(0).integers(0, VOCAB, LONGER)]
-    counts: dict[str, int] = {}
+    """Instructions per token under callgrind, with every window full."""
+    ids = [str(i) for i in np.random.default_rng(0).integers(0, VOCAB, FILLING + COUNTED)]
     with tempfile.TemporaryDirectory() as name:
         folder, engine = Path(name), resources.folder("engine")
         (folder / "snn.c").write_text(amalgam(engine), encoding="utf-8")
-        (folder / "program.snn").write_bytes(to_bytes(random_program(replace(FLAGSHIP, vocab=VOCAB))))
-        sources = [str(folder / "snn.c"), str(engine / "example" / "main.c")]
-        command = [COMPILER, *CALLGRIND_FLAGS, f"-I{engine}", *sources, "-o", str(folder / "run")]
-        subprocess.run(command, check=True)
-        for kernels in KERNELS_COUNTED:
-            totals = [_instructions(folder, kernels, ids[:n]) for n in (SHORTER, LONGER)]
-            counts[kernels] = (totals[1] - totals[0]) // (LONGER - SHORTER)
-    return counts
+        program, state = folder / "program.snn", folder / "state"
+        program.write_bytes(to_bytes(random_program(replace(FLAGSHIP, vocab=VOCAB))))
+        sources = [str(folder / "snn.c"), str(STEPS)]
+        run = str(folder / "run")
+        subprocess.run([COMPILER, *CALLGRIND_FLAGS, f"-I{engine}", *sources, "-o", run], check=True)
+        subprocess.run([run, "fill", program, "vector", state, *ids[:FILLING]], check=True)
+        return {
+            kernels: _instructions([run, "count", program, kernels, state, *ids[FILLING:]]) // COUNTED
+            for kernels in KERNELS_COUNTED
+        }
 
 
-def _instructions(folder: Path, kernels: str, ids: list[str]) -> int:
-    out = folder / "callgrind.out"
-    command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", str(folder / "run")]
-    arguments = [str(folder / "program.snn"), "-k", kernels, "--logits", *ids]
-    subprocess.run([*command, *arguments], capture_output=True, check=True)
+def _instructions(command: list[str | Path]) -> int:
+    """Instructions of all counted steps of a run."""
+    out = Path(command[0]).with_name("callgrind.out")
+    words = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", "--toggle-collect=counted_step"]
+    subprocess.run([*words, *command], capture_output=True, check=True)
     lines = out.read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(("summary:", "totals:")))
 

@@ -2,9 +2,9 @@
 
     python benchmarks/retention.py TEXT [STUDENT] [--positions N] [--cache FOLDER]
 
-TEXT is a file of JSON lines (``prompt``, ``response``) or plain text. STUDENT is a distilled artifact; the
-reference student by default. The teacher is asked once; its answers stay in FOLDER. Figures of
-reference/README.md.
+TEXT is a file of JSON lines (``prompt``, ``response``) or plain text, or a folder of ``edgesnn sample``, with
+what the teacher expected. STUDENT is a distilled artifact; the reference student by default. The teacher is
+asked once; its answers stay in FOLDER. Figures of reference/README.md.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from edgesnn.program.fold import fold
 from edgesnn.student.artifact.evaluate import EvalDocuments as ScoredSlice
 from edgesnn.student.artifact.evaluate import evaluate
 from edgesnn.student.artifact.files import load_student, read_metadata
+from edgesnn.student.sampling.parts import ROWS_FOLDER
 from edgesnn.student.teacher.cache import MANIFEST_FILE, TeacherCache
 from edgesnn.student.teacher.loading import load_teacher, trim_for
 from edgesnn.student.teacher.passes import PassSettings, run_teacher
@@ -63,7 +64,9 @@ def main() -> None:
 
 
 def ask(student: Path, text: Path, folder: Path, positions: int) -> TeacherCache:
-    """The teacher's answers on a text; a finished cache is used again."""
+    """The teacher's answers on a text; a finished cache is used again. A sampled folder brings one."""
+    if text.is_dir():
+        return TeacherCache.open(text / ROWS_FOLDER)
     if (folder / MANIFEST_FILE).is_file() and TeacherCache.open(folder).complete:
         return TeacherCache.open(folder)
     config = read_metadata(student)["config"]

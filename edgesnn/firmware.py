@@ -1,7 +1,8 @@
 """The firmware of microcontrollers: which boards there are, how an ELF file for one is built, what it takes.
 
 It is compiled from ``firmware_bridge/dut`` and the engine, and kept in the user's cache under a name that
-holds a hash of sources, flags, compiler and model. Without a model it takes any over the line; with one, that
+holds a hash of sources, flags, compiler and model; so are the objects of the engine, which are the same for
+every model and every board of a processor. Without a model it takes any over the line; with one, that
 one lies in a section of its own and is read in place.
 """
 
@@ -10,7 +11,9 @@ from __future__ import annotations
 import hashlib
 import re
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from edgesnn import resources
@@ -137,9 +140,16 @@ def engine_files() -> list[Path]:
 
 def firmware_sources() -> list[Path]:
     """The C files that are the same on every board and on a computer."""
-    engine, dut = resources.folder("engine"), resources.folder("dut")
-    found = [engine / name for name in ENGINE_SOURCES]
-    return [*found, engine / "remote" / "sha256.c", *(dut / name for name in FIRMWARE_SOURCES)]
+    return [*_engine_sources(), *_device_sources()]
+
+
+def _engine_sources() -> list[Path]:
+    engine = resources.folder("engine")
+    return [*(engine / name for name in ENGINE_SOURCES), engine / "remote" / "sha256.c"]
+
+
+def _device_sources() -> list[Path]:
+    return [resources.folder("dut") / name for name in FIRMWARE_SOURCES]
 
 
 def find_firmware(
@@ -254,22 +264,46 @@ def _build(
     header = (f'-DBOARD_HEADER="{board.name}.h"', f"-I{boards}")
 
     def run(*arguments: str) -> None:
-        compiler.run(
-            arguments,
-            label=f"the compiler for {board.processor}",
-            error=error,
-            remedy=_remedy(board.processor),
-            folder=work,
-        )
+        _compile(board.processor, compiler, arguments, work, error)
 
     script, made = work / "board.ld", work / "firmware.elf"
     run("-E", "-P", "-x", "c", *header, str(boards / "link.ld.S"), "-o", str(script))
-    sources = [str(path) for path in firmware_sources()] + [str(boards / name) for name in board.sources]
+    sources = [str(path) for path in _engine_objects(board.processor, compiler, error)]
+    sources += [str(path) for path in _device_sources()] + [str(boards / name) for name in board.sources]
     if program is not None:
         (work / "program.snn").write_bytes(program)
         sources += ['-DBOARD_IMAGE_FILE="program.snn"', str(boards / "image.S")]
     run(*FLAGS, *header, *sources, *LINK_FLAGS, f"-Wl,-T,{script}", "-o", str(made))
     return made
+
+
+def _engine_objects(processor: str, compiler: Compiler, error: type[EdgesnnError]) -> list[Path]:
+    """The engine compiled for a processor, one object a source, in their order."""
+    headers = (resources.folder("engine") / "remote").glob("*.h")
+    key = fingerprint(compiler, FLAGS, [*_engine_sources(), *engine_files(), *headers])
+    folder = resources.cache_folder("firmware") / f"engine-{processor}-{key}"
+
+    def make(source: Path, work: Path) -> Path:
+        made = work / "object.o"
+        _compile(processor, compiler, [*FLAGS, "-c", str(source), "-o", str(made)], work, error)
+        return made
+
+    return [
+        build_once(folder / f"{source.stem}.o", partial(make, source), label="the engine", error=error)
+        for source in _engine_sources()
+    ]
+
+
+def _compile(
+    processor: str, compiler: Compiler, arguments: Sequence[str], work: Path, error: type[EdgesnnError]
+) -> None:
+    compiler.run(
+        arguments,
+        label=f"the compiler for {processor}",
+        error=error,
+        remedy=_remedy(processor),
+        folder=work,
+    )
 
 
 def _remedy(processor: str) -> str:

@@ -40,6 +40,14 @@ def is_windows() -> bool:
     return name() == "win32"
 
 
+def boot() -> str:
+    """Which start of the machine this is, as Linux names it; empty where nobody says."""
+    try:
+        return (PROC / "sys/kernel/random/boot_id").read_text("ascii").strip()
+    except OSError:
+        return ""
+
+
 def user_id() -> int | None:
     """Number of the user whose rights this process has; None where users have none."""
     return os.geteuid() if hasattr(os, "geteuid") else None

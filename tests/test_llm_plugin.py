@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
-from edgesnn import export_student, generate_text
+from edgesnn import generate_text
 from tests.conftest import ROOT
+from tests.support.bundles import shared_bundle
 from tests.support.patience import patience
 
 PYTHON = ROOT / ".foreign/llm/bin/python"
@@ -16,8 +17,8 @@ pytestmark = pytest.mark.skipif(not PYTHON.is_file(), reason="the program llm is
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return export_student(ROOT / "reference", tmp_path_factory.mktemp("llm") / "bundle", []).path
+def folder():
+    return shared_bundle()
 
 
 @pytest.fixture(scope="module")

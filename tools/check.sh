@@ -48,10 +48,10 @@ check "known weaknesses" "$bin/python" tools/audit.py
 if [ "${1:-all}" = all ]; then
   # One worker per core, a file's tests on one of them, in the order of tests/conftest.py: the long files first.
   check "pytest" "$bin/python" -m pytest -rs --durations=20 \
-    --numprocesses auto --dist loadfile --no-loadscope-reorder -m "not realtime"
+    --numprocesses auto --dist loadfile --no-loadscope-reorder -m "not realtime and not long"
   finish "mypy"
   # Then, alone, what plays an instrument in real time: starved of a core it loses samples, as an instrument would.
-  check "pytest, in real time" "$bin/python" -m pytest -rs --durations=5 -m realtime tests/meters
+  check "pytest, in real time" "$bin/python" -m pytest -rs --durations=5 -m "realtime and not long" tests/meters
 else
   finish "mypy"
 fi

@@ -82,8 +82,8 @@ def generate_text(
         DeviceError: The target cannot run here.
 
     Examples:
-        >>> print(edgesnn.generate_text("bundle", "Hello", max_tokens=20))
-        Ladies and gentlemen, I'm sorry for any confusion.
+        >>> print(edgesnn.generate_text("bundle", "How do I get to the museum?", max_tokens=20))
+        To get from the museum to the museum on foot, you can use a shuttle
         >>> options = edgesnn.SamplingOptions(temperature=0.7, top_k=40, seed=7)
         >>> pieces = edgesnn.generate_text("bundle", "What is on the menu?", options, max_tokens=4)
         >>> [piece.token for piece in pieces]

@@ -110,6 +110,7 @@ def sample_teacher(
     dtype: str = "auto",
     threads: int | None = None,
     seconds: float | None = None,
+    enough: int | None = None,
     on_progress: OnSample | None = None,
 ) -> tuple[Prompts, Sampled]:
     """Let a teacher answer prompts: text to train on, with what it expected at every position.
@@ -126,6 +127,7 @@ def sample_teacher(
         dtype: Type of the teacher's weights.
         threads: CPU threads; None for torch's own choice.
         seconds: Begin no batch after so long; None for no limit.
+        enough: Begin no batch once there are so many answers; None for no limit.
         on_progress: Called after every batch.
 
     Returns:
@@ -150,6 +152,7 @@ def sample_teacher(
         dtype=dtype,
         threads=threads,
         seconds=seconds,
+        enough=enough,
         on_progress=on_progress,
     )
 
@@ -158,8 +161,7 @@ def student_folder(student: str | os.PathLike[str]) -> Path:
     """The folder of a student artifact; ``reference`` names the one that ships with edgesnn.
 
     Args:
-        student: A folder, a file in it (`edgesnn.resources.model_folder`), or ``reference`` where no such
-            folder exists.
+        student: A folder, a file in it, or ``reference`` where no such folder exists.
     """
     path = Path(student)
     if path == Path(REFERENCE) and not path.exists():

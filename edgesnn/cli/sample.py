@@ -63,6 +63,10 @@ def sample(
     minutes: Annotated[
         float | None, typer.Option(min=0, help="Begin no batch after so long.", rich_help_panel=_RUN)
     ] = None,
+    enough: Annotated[
+        int | None,
+        typer.Option(min=1, help="Begin no batch once there are so many answers.", rich_help_panel=_RUN),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the draws.", rich_help_panel=_RUN)] = 0,
     teacher_dtype: Annotated[
         str,
@@ -121,6 +125,7 @@ def sample(
                 dtype=teacher_dtype,
                 threads=threads,
                 seconds=None if minutes is None else 60 * minutes,
+                enough=enough,
                 on_progress=show,
             )
         if asked.excluded:

@@ -111,8 +111,7 @@ def compare(
             a, b = real[name].astype(np.int64), whole[name].astype(np.int64)
             counted[name] += (a.size, int((a != b).sum()), int(a.sum()), int(b.sum()))
         scores = result[:, -1] if summed else result.sum(axis=1, dtype=np.int64)
-        flat = out.reshape(*out.shape[:2], -1)
-        decided.append((flat.sum(axis=1).argmax(axis=-1), scores.argmax(axis=-1)))
+        decided.append((_decisions(out), scores.argmax(axis=-1)))
         on_progress("comparing with the float network", min(start + step, windows), windows)
     float_top, integer_top = (np.concatenate(part) for part in zip(*decided, strict=True))
     labels = calibration.labels
@@ -126,6 +125,35 @@ def compare(
         integer_accuracy=None if labels is None else float((integer_top == labels).mean()),
     )
     return found, float_top
+
+
+def float_decisions(
+    graph: Graph,
+    rules: Rules,
+    calibration: CalibrationFrames,
+    *,
+    on_progress: Callable[[str, int, int], None],
+) -> npt.NDArray[np.intp]:
+    """What the float network decides on a set of frames, ``[windows]``; `compare` says what a decision is.
+
+    Args:
+        graph: The float network.
+        rules: What its neurons do.
+        calibration: The frames.
+        on_progress: Told how many windows were run.
+    """
+    windows = len(calibration.frames)
+    decided = []
+    step = windows_at_once(graph, calibration.frames.shape[1])
+    for start in range(0, windows, step):
+        decided.append(_decisions(simulate(graph, rules, calibration.frames[start : start + step])))
+        on_progress("asking the float network", min(start + step, windows), windows)
+    return np.concatenate(decided)
+
+
+def _decisions(out: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
+    """The output with the largest sum of each window of ``[n, frames, *shape]``."""
+    return np.asarray(out.reshape(*out.shape[:2], -1).sum(axis=1).argmax(axis=-1))
 
 
 def _keep(

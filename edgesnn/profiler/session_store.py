@@ -12,7 +12,6 @@ import io
 import json
 import os
 import shutil
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,11 +29,12 @@ from edgesnn.meters.samples.summary import loss_dict
 from edgesnn.meters.serve import ENDING_S, recording_lock
 from edgesnn.npz import arrays_from
 from edgesnn.profiler.latency.steps import MeasuredWindow
+from edgesnn.profiler.moments import Moment
 from edgesnn.profiler.power.evaluation import HostSpan, Lap
 from edgesnn.profiler.power.parts import SessionPart, covers, middle_of_rest_ns, read_stream
 from edgesnn.record.power import Rung
 
-SCHEMA: Final = "edgesnn.session/1"
+SCHEMA: Final = "edgesnn.session/2"
 _MAX_WINDOW_BYTES = 2**29  # unpacked
 
 
@@ -52,7 +52,7 @@ class _MeterIdentity(BaseModel):
 class _SessionFile(BaseModel):
     """``session.json``: what was profiled, and how."""
 
-    schema_name: Literal["edgesnn.session/1"] = Field(alias="schema")
+    schema_name: Literal["edgesnn.session/2"] = Field(alias="schema")
     key: dict[str, JsonValue]
     steps: int | None
     meter: _MeterIdentity | None
@@ -71,7 +71,7 @@ class _WindowHead(BaseModel):
     """``head`` of ``window-NN.npz``: what stands beside the times; steps before ``lead`` do not count."""
 
     part: int
-    began_unix_ns: int
+    began: Moment
     duration_ns: int
     seconds: float
     outside_ms_per_token: float
@@ -120,7 +120,7 @@ class SessionStore:
     Args:
         folder: Where it is or shall be.
         key: What a session must agree in to go on, as plain data by name.
-        resume: Whether to go on; else what is there is thrown away.
+        resume: Whether to go on, or to begin again.
 
     Attributes:
         folder: The folder.
@@ -130,8 +130,8 @@ class SessionStore:
 
     Raises:
         UsageError: The folder holds a session of something else.
-        RecordError: The folder holds something that is no session.
-        OutputError: The folder cannot be written.
+        RecordError: It holds something that is no session.
+        OutputError: It cannot be written.
     """
 
     def __init__(self, folder: Path, key: Mapping[str, Any], *, resume: bool = True) -> None:
@@ -141,8 +141,7 @@ class SessionStore:
         self.windows: list[StoredWindow] = []
         self._parts: dict[int, SessionPart] = {}
         self._meter: _MeterIdentity | None = None
-        self._next = 0
-        self.part = 0
+        self._next = self.part = 0
         if not resume:
             remove_session(folder)
         try:
@@ -203,7 +202,7 @@ class SessionStore:
             stored = _StoredView(span=view.span, lap=view.lap, rung=view.rung, syncs=syncs)
         head = _WindowHead(
             part=self.part,
-            began_unix_ns=window.started_ns + time.time_ns() - time.perf_counter_ns(),
+            began=Moment.at(window.started_ns),
             duration_ns=window.ended_ns - window.started_ns,
             seconds=window.seconds,
             outside_ms_per_token=window.outside_ms_per_token,
@@ -237,7 +236,10 @@ class SessionStore:
 
     def _load(self) -> None:
         stored = _session(self.folder)
-        found = {path: _window(path) for path in sorted(self.folder.glob("window-*.npz"))}
+        found, ended_ns = {}, None
+        for path in sorted(self.folder.glob("window-*.npz")):
+            found[path] = _window(path, ended_ns)
+            ended_ns = found[path].window.ended_ns
         if found and stored.key != self._key:
             raise _differs(self.folder, stored.key, self._key, "")
         self.steps, self._meter = stored.steps, stored.meter
@@ -274,8 +276,7 @@ class SessionStore:
         self._write("session.json", (stored.model_dump_json(indent=2, by_alias=True) + "\n").encode())
 
     def _write(self, name: str, data: bytes) -> None:
-        path = self.folder / name
-        fresh = path.with_name(name + ".new")
+        path, fresh = self.folder / name, self.folder / f"{name}.new"
         try:
             fresh.write_bytes(data)
             os.replace(fresh, path)
@@ -329,13 +330,13 @@ def _part(path: Path, views: Sequence[MeterView]) -> SessionPart:
     return SessionPart(stream, spans, laps, last.rung, info, loss_dict(segment.loss))
 
 
-def _window(path: Path) -> StoredWindow:
+def _window(path: Path, not_before_ns: int | None) -> StoredWindow:
     try:
         with path.open("rb") as stream:
             arrays = arrays_from(stream, _MAX_WINDOW_BYTES)
         head = _WindowHead.model_validate_json(arrays["head"].tobytes())
         latencies_ms, receipts = arrays["latencies_ms"], arrays["receipts"]
-        began_ns = head.began_unix_ns - time.time_ns() + time.perf_counter_ns()
+        began_ns = head.began.here(not_before_ns)
         window = MeasuredWindow(
             latencies_ms=latencies_ms,
             counted_ms=latencies_ms[head.lead :],
@@ -348,8 +349,8 @@ def _window(path: Path) -> StoredWindow:
         view = None
         if head.seen is not None:
             syncs = tuple(ClockPair(*one) for one in head.seen.syncs)
-            arrived = tuple((float(meter), float(host)) for meter, host in receipts)
-            view = MeterView(head.seen.span, head.seen.lap, head.seen.rung, syncs, arrived)
+            seen, arrived = head.seen, tuple((float(meter), float(host)) for meter, host in receipts)
+            view = MeterView(seen.span, seen.lap, seen.rung, syncs, arrived)
         return StoredWindow(head.part, window, view)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise RecordError(
@@ -360,8 +361,7 @@ def _window(path: Path) -> StoredWindow:
 
 
 def _differs(folder: Path, was: Mapping[str, Any], now: Mapping[str, Any], whose: str) -> EdgesnnError:
-    names = [name for name in now if was.get(name) != now[name]]
-    names += [name for name in was if name not in now]
+    names = [name for name in {**now, **was} if was.get(name) != now.get(name)]
     return UsageError(
         f"'{folder}' holds an interrupted session that differs in the {whose}{', '.join(names)}",
         actual="; ".join(f"{name} {_brief(now.get(name))}" for name in names),

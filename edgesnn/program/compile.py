@@ -144,11 +144,15 @@ def compile_program(
     quantised = quantise(folded, exponent, stock_grid=stock_grid)
     program = secure(Program(folded.timesteps, quantised.ops))
     choice: dict[int, float] = {}
+    counted = None
     if text is not None:
-        program, choice = _choose_exponent(folded, program, text, tell)
+        counted = _count(program, text, tell)
+        program, choice = _choose_exponent(folded, program, counted, text)
     check_program(program)
     bounds = prove(program)
-    calibration = None if text is None else _calibrate(folded, program, text, tell)
+    calibration = None
+    if text is not None and counted is not None:
+        calibration = _calibrate(folded, program, counted, text, tell)
     return Compiled(
         program,
         bounds,
@@ -176,28 +180,56 @@ def _exponent_for(reach: npt.NDArray[np.floating], column_scale: npt.NDArray[np.
     return int(np.floor(np.log2(WEIGHT_MAX / largest))) if largest > 0 else 0
 
 
+@dataclass(slots=True, eq=False)
+class _Counted:
+    """The calibration text through the integer layers, which no choice of the readout changes.
+
+    Attributes:
+        counts: Spike counts ``[length, d]`` of each document, in the order of the documents.
+        fired: Spikes of every neuron, by LIF.
+        slots: Tokens times inner timesteps.
+    """
+
+    counts: list[npt.NDArray[np.integer]]
+    fired: dict[str, npt.NDArray[np.int64]] = field(default_factory=dict)
+    slots: int = 0
+
+
+def _count(program: Program, text: CalibrationText, tell: Progress) -> _Counted:
+    golden = Golden(program)
+    lifs = {op.out: op.name for op in program.all(LIF)}
+    counted = _Counted([np.zeros((0, 0), np.int32)] * len(text.documents))
+    done = 0
+    for chosen, ids in padded_batches(text.documents, _BATCH):
+        lengths = np.array([len(text.documents[i]) for i in chosen])
+        held = np.arange(ids.shape[1]) < lengths[:, None]
+
+        def tap(name: str, value: npt.NDArray[np.integer], held: npt.NDArray[np.bool_] = held) -> None:
+            if name in lifs:
+                count = value[held].sum(axis=(0, 1), dtype=np.int64)
+                counted.fired[lifs[name]] = counted.fired.get(lifs[name], 0) + count
+
+        counts = golden.counts(ids, tap)
+        for row, i in enumerate(chosen):
+            counted.counts[i] = counts[row, : lengths[row]]
+        counted.slots += int(lengths.sum()) * program.timesteps
+        done += len(chosen)
+        tell("calibrating integers", done, len(text.documents))
+    return counted
+
+
 def _choose_exponent(
-    folded: FloatProgram, program: Program, text: CalibrationText, tell: Progress
+    folded: FloatProgram, program: Program, counted: _Counted, text: CalibrationText
 ) -> tuple[Program, dict[int, float]]:
     """Try exponents around the one that clips nothing on the text; keep the one with the fewest bits.
 
     A smaller exponent rounds codes coarsely, a larger one clips the largest: text decides.
     """
     table, column_scale = quantise_columns(folded.readout.table)
-    golden = Golden(program)
-    counts: list[npt.NDArray[np.integer]] = []
-    targets: list[npt.NDArray[np.integer]] = []
+    pairs = zip(counted.counts, text.documents, strict=True)
+    scored_at = [(block[:-1], np.asarray(ids[1:])) for block, ids in pairs if len(ids) > 1]
+    counts, targets = [block for block, _ in scored_at], [target for _, target in scored_at]
     reach = np.zeros(table.shape[1])
-    done = 0
-    for chosen, ids in padded_batches(text.documents, _BATCH):
-        batch_counts = golden.counts(ids)
-        for row, i in enumerate(chosen):
-            length = len(text.documents[i]) - 1
-            if length > 0:
-                counts.append(batch_counts[row, :length])
-                targets.append(np.asarray(text.documents[i][1:]))
-        done += len(chosen)
-        tell("choosing the logit exponent", done, len(text.documents))
     for block in counts:
         z = block @ folded.readout.weight + folded.readout.bias
         reach = np.maximum(reach, np.abs(z).max(axis=0))
@@ -218,26 +250,18 @@ def _choose_exponent(
     return Program(program.timesteps, (*program.ops[:-1], made[best])), scored
 
 
-def _calibrate(folded: FloatProgram, program: Program, text: CalibrationText, tell: Progress) -> IntegerCost:
+def _calibrate(
+    folded: FloatProgram, program: Program, counted: _Counted, text: CalibrationText, tell: Progress
+) -> IntegerCost:
     golden = Golden(program)
-    fired: dict[str, npt.NDArray[np.int64]] = {}
-    lifs = {op.out: op.name for op in program.all(LIF)}
-    slots = 0
     best: dict[str, dict[bytes, npt.NDArray[np.integer]]] = {"float": {}, "integer": {}}
     batches = (chosen for chosen, _ in padded_batches(text.documents, _BATCH))
 
     def integer(ids: IntArray) -> npt.NDArray[np.float32]:
-        nonlocal slots
-        lengths = np.array([len(text.documents[i]) for i in next(batches)])
-        held = np.arange(ids.shape[1]) < lengths[:, None]
-
-        def tap(name: str, value: npt.NDArray[np.integer]) -> None:
-            if name in lifs:
-                count = value[held].sum(axis=(0, 1), dtype=np.int64)
-                fired[lifs[name]] = fired.get(lifs[name], 0) + count
-
-        slots += int(held.sum()) * program.timesteps
-        logits = golden.sequence(ids, tap) * np.float32(program.logit_scale)
+        counts = np.zeros((*ids.shape, program.readout.weight.shape[0]), np.int32)
+        for row, i in enumerate(next(batches)):
+            counts[row, : len(counted.counts[i])] = counted.counts[i]
+        logits = golden.logits_of(counts) * np.float32(program.logit_scale)
         best["integer"][ids.tobytes()] = logits.argmax(axis=-1)
         return logits
 
@@ -247,13 +271,7 @@ def _calibrate(folded: FloatProgram, program: Program, text: CalibrationText, te
         return logits
 
     total = len(text.documents)
-    exact = score_documents(
-        integer,
-        text.documents,
-        text.doc_bytes,
-        batch=_BATCH,
-        on_progress=lambda n: tell("calibrating integers", n, total),
-    )
+    exact = score_documents(integer, text.documents, text.doc_bytes, batch=_BATCH)
     real = score_documents(
         floating,
         text.documents,
@@ -278,7 +296,7 @@ def _calibrate(folded: FloatProgram, program: Program, text: CalibrationText, te
         float_top1=real.top1,
         integer_top1=exact.top1,
         same_top1=same / compared,
-        spike_rates={name: float(count.mean() / slots) for name, count in fired.items()},
-        silent={name: int((count == 0).sum()) for name, count in fired.items()},
-        constant={name: int((count == slots).sum()) for name, count in fired.items()},
+        spike_rates={name: float(count.mean() / counted.slots) for name, count in counted.fired.items()},
+        silent={name: int((count == 0).sum()) for name, count in counted.fired.items()},
+        constant={name: int((count == counted.slots).sum()) for name, count in counted.fired.items()},
     )

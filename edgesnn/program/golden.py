@@ -48,7 +48,11 @@ _FLOAT32_EXACT = 2**24
 
 def trunc_shift(value: npt.NDArray[np.int64], shift: int) -> npt.NDArray[np.int64]:
     """``trunc(value / 2**shift)``: division that rounds toward zero, int64."""
-    return (value + np.where(value < 0, (1 << shift) - 1, 0)) >> shift
+    toward_zero = value >> 63  # -1 where negative, else 0
+    toward_zero &= (1 << shift) - 1
+    toward_zero += value
+    toward_zero >>= shift
+    return toward_zero
 
 
 def decay(membrane: npt.NDArray[np.int64], n: int) -> npt.NDArray[np.int64]:
@@ -69,13 +73,14 @@ def lif_membranes(current: IntArray, op: LIF) -> tuple[npt.NDArray[np.int64], Sp
     drive = current.astype(np.int64) * MEMBRANE_SCALE + op.bias
     membranes = np.empty_like(drive)
     spikes = np.empty(drive.shape, np.int8)
-    membrane = np.zeros_like(drive[..., 0, :])
+    kept: npt.NDArray[np.int64] | int = 0  # what a token begins with
     for t in range(drive.shape[-2]):
-        membrane = np.clip(decay(membrane, op.decay) + drive[..., t, :], -MEMBRANE_MAX, MEMBRANE_MAX)
-        fired = membrane > op.threshold
-        membranes[..., t, :] = membrane
-        spikes[..., t, :] = fired
-        membrane = np.where(fired, 0, membrane)
+        membrane = membranes[..., t, :]
+        np.add(drive[..., t, :], kept, out=membrane)
+        np.clip(membrane, -MEMBRANE_MAX, MEMBRANE_MAX, out=membrane)
+        fired = np.greater(membrane, op.threshold, out=spikes[..., t, :].view(np.bool_))
+        if t + 1 < drive.shape[-2]:
+            kept = decay(np.where(fired, 0, membrane), op.decay)
     return membranes, spikes
 
 
@@ -139,13 +144,18 @@ class Golden:
         """
         return self._run(self.program.check_input(ids), None, tap, None)
 
-    def counts(self, ids: IntArray) -> Int32Array:
+    def counts(self, ids: IntArray, tap: Tap | None = None) -> Int32Array:
         """Spike counts that reach the readout, int32 ``[batch, length, d]``, of whole sequences.
 
         Args:
             ids: Token ids ``[batch, length]``.
+            tap: As in `sequence`.
         """
-        return self._run(self.program.check_ids(ids), None, None, None, until=self.program.readout)
+        return self._run(self.program.check_ids(ids), None, tap, None, until=self.program.readout)
+
+    def logits_of(self, counts: IntArray) -> Int32Array:
+        """Integer logits, int32 ``[.., vocab]``, of spike counts ``[.., d]`` that reach the readout."""
+        return self._tied(readout_codes(counts, self.program.readout))
 
     def prefill(self, ids: IntArray) -> tuple[Int32Array, State]:
         """Logits of whole sequences, and the state after them.

@@ -247,6 +247,9 @@ def pytester_run(tmp_path):
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_gate.py"]
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PYTEST_PLUGINS": ""}
         plug = [] if _installed() else ["-p", "edgesnn.integrations.pytest_plugin"]
+        if "-n" in arguments:  # every worker would load whatever else is installed
+            environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+            plug = ["-p", "edgesnn.integrations.pytest_plugin", "-p", "xdist"]
         finished = subprocess.run(
             [*command, *plug, *map(str, arguments)],
             cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=patience(),

@@ -38,8 +38,8 @@ def scripts(ci, text):
 
 @pytest.mark.parametrize("ci", FILES)
 @pytest.mark.parametrize("target", TARGETS)
-def test_a_target_reaches_edgesnn_as_it_was_typed_and_its_group_is_safe(edgesnn, tmp_path, ci, target):
-    made = edgesnn("init", "--ci", ci, "--bundle", "build/my bundle", "--target", target)
+def test_a_target_reaches_edgesnn_as_it_was_typed_and_its_group_is_safe(edgesnn_here, tmp_path, ci, target):
+    made = edgesnn_here("init", "--ci", ci, "--bundle", "build/my bundle", "--target", target)
     assert made.exit_code == 0, made.stderr
     _, run, group = scripts(ci, (tmp_path / FILES[ci].format("")).read_text())
     (command,) = [
@@ -54,34 +54,34 @@ def test_a_target_reaches_edgesnn_as_it_was_typed_and_its_group_is_safe(edgesnn,
 @pytest.mark.parametrize(
     "value", ["x; rm -rf .", "$(id)", "a'b", 'a"b', "a\nb", "${{ secrets.X }}", "-x", "", "a`b`"]
 )
-def test_what_a_shell_or_a_ci_would_read_is_refused(edgesnn, tmp_path, option, value):
-    refused = edgesnn("init", f"{option}={value}")
+def test_what_a_shell_or_a_ci_would_read_is_refused(edgesnn_here, tmp_path, option, value):
+    refused = edgesnn_here("init", f"{option}={value}")
     assert refused.exit_code == 2 and option in refused.stderr
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("ci", FILES)
-def test_nothing_is_replaced(edgesnn, tmp_path, ci):
+def test_nothing_is_replaced(edgesnn_here, tmp_path, ci):
     (tmp_path / ".gitattributes").write_text("*.bin binary\n")
-    assert edgesnn("init", "--ci", ci).exit_code == 0
+    assert edgesnn_here("init", "--ci", ci).exit_code == 0
     assert (tmp_path / ".gitattributes").read_text() == "*.bin binary\nbaselines/*.jsonl merge=union\n"
-    again = edgesnn("init", "--ci", ci)
+    again = edgesnn_here("init", "--ci", ci)
     assert again.exit_code == 2 and "--force" in again.stderr
-    assert edgesnn("init", "--ci", ci, "--force", "--target", "native").exit_code == 0
+    assert edgesnn_here("init", "--ci", ci, "--force", "--target", "native").exit_code == 0
     assert "native" in (tmp_path / FILES[ci].format("")).read_text()
-    assert edgesnn("init", "--ci", "none").exit_code == 2
+    assert edgesnn_here("init", "--ci", "none").exit_code == 2
 
 
 @pytest.mark.parametrize("order", [("github", "gitlab"), ("gitlab", "github")])
-def test_two_cis_live_in_one_repository_and_the_limits_that_were_set_stay(edgesnn, tmp_path, order):
-    assert edgesnn("init", "--ci", order[0]).exit_code == 0
+def test_two_cis_live_in_one_repository_and_the_limits_that_were_set_stay(edgesnn_here, tmp_path, order):
+    assert edgesnn_here("init", "--ci", order[0]).exit_code == 0
     profile = tmp_path / "edgesnn.toml"
     profile.write_text(profile.read_text() + "# my limits\n")
-    second = edgesnn("init", "--ci", order[1], "--json")
+    second = edgesnn_here("init", "--ci", order[1], "--json")
     assert second.exit_code == 0 and {"edgesnn.toml", "baselines/README.md"} == set(second.document["kept"])
     assert profile.read_text().endswith("# my limits\n")
     assert all((tmp_path / path.format("")).is_file() for path in FILES.values())
-    other = edgesnn("init", "--ci", "none", "--profile", "quick")  # asked for, so never passed over
+    other = edgesnn_here("init", "--ci", "none", "--profile", "quick")  # asked for, so never passed over
     assert other.exit_code == 2 and "edgesnn.toml" in other.stderr
 
 
@@ -91,12 +91,14 @@ BELOW = {"pkg": "-pkg", "apps/my model": "-apps-my-model", "ü": "-folder"}
 @pytest.mark.parametrize("marker", ["folder", "file"], ids=["repository", "worktree"])
 @pytest.mark.parametrize("ci", FILES)
 @pytest.mark.parametrize("below", BELOW)
-def test_below_the_top_of_a_repository_the_file_goes_where_ci_looks(edgesnn, tmp_path, ci, marker, below):
+def test_below_the_top_of_a_repository_the_file_goes_where_ci_looks(
+    edgesnn_here, tmp_path, ci, marker, below
+):
     git = tmp_path / ".git"
     git.mkdir() if marker == "folder" else git.write_text("gitdir: /elsewhere\n")
     folder = tmp_path / below
     folder.mkdir(parents=True)
-    made = edgesnn("init", folder, "--ci", ci)
+    made = edgesnn_here("init", folder, "--ci", ci)
     assert made.exit_code == 0 and "CI looks for its file at the top only" in made.stdout
     assert (folder / "edgesnn.toml").is_file() and not (folder / ".github").exists()
     job, run, _ = scripts(ci, (tmp_path / FILES[ci].format(BELOW[below])).read_text())
@@ -108,14 +110,14 @@ def test_below_the_top_of_a_repository_the_file_goes_where_ci_looks(edgesnn, tmp
         assert job["artifacts"]["reports"]["junit"] == f"{below}/build/edgesnn/junit.xml"
 
 
-def test_gitlab_reads_the_gate_or_the_command_says_what_is_missing(edgesnn, tmp_path):
-    assert edgesnn("init", "--ci", "gitlab").exit_code == 0
+def test_gitlab_reads_the_gate_or_the_command_says_what_is_missing(edgesnn_here, tmp_path):
+    assert edgesnn_here("init", "--ci", "gitlab").exit_code == 0
     entry = tmp_path / ".gitlab-ci.yml"
     assert yaml.safe_load(entry.read_text()) == {"include": [{"local": "/.gitlab/edgesnn.yml"}]}
-    again = edgesnn("init", "--ci", "gitlab", "--force", "--json").document
+    again = edgesnn_here("init", "--ci", "gitlab", "--force", "--json").document
     assert again["to_do"] == []
     entry.write_text("stages: [test]\n")
-    told = edgesnn("init", "--ci", "gitlab", "--force")
+    told = edgesnn_here("init", "--ci", "gitlab", "--force")
     assert (
         "let .gitlab-ci.yml include the gate" in told.stdout and "local: /.gitlab/edgesnn.yml" in told.stdout
     )
@@ -139,20 +141,21 @@ PINNED = f"edgesnn=={__version__}"
     ],
 )  # fmt: skip
 def test_ci_installs_the_version_that_wrote_its_file_or_what_was_named(
-    edgesnn, tmp_path, ci, arguments, words
+    edgesnn_here, tmp_path, ci, arguments, words
 ):
-    assert edgesnn("init", "--ci", ci, *arguments).exit_code == 0
+    assert edgesnn_here("init", "--ci", ci, *arguments).exit_code == 0
     _, run, _ = scripts(ci, (tmp_path / FILES[ci].format("")).read_text())
     (command,) = [line for part in run for line in part.splitlines() if line.startswith("pip ")]
     assert shlex.split(command) == ["pip", "install", *words]
 
 
-def test_what_is_written_runs(edgesnn, tmp_path):
+def test_what_is_written_runs(edgesnn_here, tmp_path):
     """The scripts of the GitLab file under a shell, with stand-ins that say how they were called."""
     (tmp_path / ".git").mkdir()
     (tmp_path / "it's").mkdir()
     assert (
-        edgesnn("init", "it's", "--ci", "gitlab", "--target", "ssh:pi@board?port=22&cpus=big").exit_code == 0
+        edgesnn_here("init", "it's", "--ci", "gitlab", "--target", "ssh:pi@board?port=22&cpus=big").exit_code
+        == 0
     )
     _, run, _ = scripts("gitlab", (tmp_path / FILES["gitlab"].format("-it-s")).read_text())
     tools = tmp_path / "bin"

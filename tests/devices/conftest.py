@@ -107,6 +107,7 @@ class Board:
             f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nPidFile none\n"
             f"AuthorizedKeysFile {folder}/authorized\nStrictModes no\nUsePAM no\nPermitRootLogin yes\n"
             "PasswordAuthentication no\nKbdInteractiveAuthentication no\nMaxStartups 100\n"
+            f"SetEnv HOME={folder}\n"  # without the start-up files of whoever runs the tests
             + (f"ForceCommand {shell}\n" if shell else "")
         )
         self.process = subprocess.Popen(

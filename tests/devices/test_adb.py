@@ -205,7 +205,7 @@ def test_without_a_name_the_only_phone_is_taken_and_several_must_be_named(make_p
     assert caught.value.remedy == "adb connect 127.0.0.1:1"
 
 
-def test_an_unauthorized_and_an_offline_phone_are_different_errors(make_phone, bundle, edgesnn):
+def test_an_unauthorized_and_an_offline_phone_are_different_errors(make_phone, bundle, edgesnn_here):
     stranger = make_phone(authorized=False)
     silent = make_phone(silent=True, connect=False)
     waits = subprocess.Popen(["adb", "connect", silent.serial], stdout=subprocess.DEVNULL)
@@ -216,7 +216,7 @@ def test_an_unauthorized_and_an_offline_phone_are_different_errors(make_phone, b
         with pytest.raises(RunnerError, match="is offline; remedy: unplug"):
             opened(bundle, silent.serial)
         ready = make_phone()
-        listed = edgesnn("list", "devices", "--json").document["items"]
+        listed = edgesnn_here("list", "devices", "--json").document["items"]
     finally:
         waits.kill()
         waits.wait()
@@ -337,13 +337,13 @@ def test_sessions_side_by_side_disturb_nobody_and_leave_nothing(phone, bundle):
     assert phone.left() == [] and not phone.running
 
 
-def test_the_command_line_verifies_and_profiles_a_phone(phone, edgesnn, tmp_path):
+def test_the_command_line_verifies_and_profiles_a_phone(phone, edgesnn_here, tmp_path):
     target = f"adb:{phone.serial}?cpus=little"
-    verified = edgesnn("verify", shared_bundle(), "--target", target, "--tokens", "50", "--json")
+    verified = edgesnn_here("verify", shared_bundle(), "--target", target, "--tokens", "50", "--json")
     assert verified.exit_code == 0, verified.stderr
     assert verified.document["targets"][0]["mismatches"] == 0
     run = tmp_path / "run.json"
-    profiled = edgesnn(
+    profiled = edgesnn_here(
         "profile", shared_bundle(), "--target", target, "--profile", "quick", "--window-seconds", "0.05",
         "-o", run, "--json",
     )  # fmt: skip
@@ -358,8 +358,8 @@ def test_the_command_line_verifies_and_profiles_a_phone(phone, edgesnn, tmp_path
     assert phone.left() == []
 
 
-def test_a_phone_is_compared_only_when_it_is_named(phone, edgesnn):
-    verified = edgesnn("verify", shared_bundle(), "--tokens", "5", "--json")
+def test_a_phone_is_compared_only_when_it_is_named(phone, edgesnn_here):
+    verified = edgesnn_here("verify", shared_bundle(), "--tokens", "5", "--json")
     assert "adb" in verified.document["skipped"]
 
 
@@ -423,7 +423,7 @@ def stand_in(tmp_path, monkeypatch):
     return attach
 
 
-def test_two_phones_of_one_serial_number_are_told_apart_by_transport(stand_in, edgesnn):
+def test_two_phones_of_one_serial_number_are_told_apart_by_transport(stand_in, edgesnn_here):
     stand_in("0123 device model:A transport_id:1", "0123 device model:B transport_id:2", "7 device")
     with pytest.raises(UsageError, match="2 phones have the serial number '0123'") as caught:
         adb_client.choose_phone("0123")
@@ -433,7 +433,7 @@ def test_two_phones_of_one_serial_number_are_told_apart_by_transport(stand_in, e
     assert adb_client.AdbLink(phone).shell("echo here").out == "here\n"
     with pytest.raises(RunnerError, match="'0123.transport=3' is not attached"):
         adb_client.choose_phone("0123", "3")
-    listed = edgesnn("list", "devices", "--json").document["items"]
+    listed = edgesnn_here("list", "devices", "--json").document["items"]
     names = [item["name"] for item in listed if item["name"].startswith("adb:")]
     assert names == ["adb:0123?transport=1", "adb:0123?transport=2", "adb:7"]
     stand_in("0123 device model:B transport_id:2")

@@ -68,8 +68,8 @@ def test_every_form_equals_golden_and_nothing_is_left(board, bundle):
     assert board.left() == [] and not os.path.exists(private)
 
 
-def test_the_command_line_verifies_a_board(board, edgesnn):
-    verified = edgesnn(
+def test_the_command_line_verifies_a_board(board, edgesnn_here):
+    verified = edgesnn_here(
         "verify", shared_bundle(), "--target", f"ssh:{board.target()}", "--tokens", "20", "--json"
     )
     assert verified.exit_code == 0, verified.stderr

@@ -15,6 +15,7 @@ AT_MOST = {
     "windows": 2, "min_window_seconds": 0.02, "min_window_tokens": 8, "warmup_tokens": 2, "first_tokens": 2,
     "activity_tokens": 16, "memory_probes": 0, "parity_tokens": 16, "accuracy_tokens": 1500,
     "metered_window_seconds": 0.3, "idle_seconds": 0.2, "generated_tokens": 8,
+    "min_window_frames": 16, "activity_frames": 64, "accuracy_decisions": 300,
 }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.fences import fences
+from tests.docs.small import make_small
 from tests.support.patience import patience
 
 ROOT = Path(__file__).parents[2]
@@ -31,17 +32,18 @@ def commands(page: str) -> list[tuple[list[str], set[int]]]:
 
 
 @pytest.mark.parametrize("page", ["docs/examples/tones.md", "docs/examples/gesture.md"])
-def test_every_command_of_the_page_ends_as_the_page_says(page, tmp_path):
+def test_every_command_of_the_page_ends_as_the_page_says(page, tmp_path, edgesnn_here, monkeypatch):
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     (tmp_path / "build").mkdir()
+    make_small(tmp_path / "small", monkeypatch.setattr)
     emulated = shutil.which("qemu-system-arm") is not None and shutil.which("arm-none-eabi-gcc") is not None
     lines = commands(page)
     assert sum("compare" in words for words, _ in lines) == 1, "the page has lost its gate"
     for words, codes in lines:
         if not emulated and any(word.startswith("qemu:") for word in words):
             continue
-        program = [sys.executable] if words[0] == "python" else [sys.executable, "-m", "edgesnn.cli.main"]
-        done = subprocess.run(
-            [*program, *words[1:]], cwd=tmp_path, capture_output=True, text=True, timeout=patience() * 4
-        )
-        assert done.returncode in codes, f"{' '.join(words)}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+        if words[0] == "python":
+            subprocess.run([sys.executable, *words[1:]], cwd=tmp_path, check=True, timeout=patience())
+            continue
+        done = edgesnn_here(*words[1:])
+        assert done.exit_code in codes, f"{' '.join(words)}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"

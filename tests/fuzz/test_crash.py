@@ -21,12 +21,26 @@ from tools.crash.__main__ import Place
 from tools.crash.scenarios import EDGESNN, SCENARIOS
 
 TORCH = {"train", "sample"}
+#: Run by themselves they take long; in CI these are killed elsewhere, in the middle of what they write.
+LONG = {
+    "sample": pytest.mark.long(
+        guarded_by="tests/unit/student/teacher/test_sampled_training.py::"
+        "test_a_killed_command_ends_with_the_same_files_and_trains"
+    ),
+    "train": pytest.mark.long(
+        guarded_by="tests/unit/student/test_trainer.py::test_a_run_killed_in_the_middle_goes_on_bit_for_bit"
+    ),
+    "profile": pytest.mark.long(
+        guarded_by="tests/cli/profile/test_profile_meter.py::"
+        "test_an_interrupted_command_goes_on_when_it_is_repeated"
+    ),
+}
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(native_build.missing() is not None, reason=str(native_build.missing()))
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="processes are found in /proc")
-@pytest.mark.parametrize("name", sorted(SCENARIOS))
+@pytest.mark.parametrize("name", [pytest.param(name, marks=LONG.get(name, ())) for name in sorted(SCENARIOS)])
 def test_after_a_kill_the_next_run_is_whole_and_nothing_is_left(name, tmp_path):
     needed = "torch" if name in TORCH else "h5py" if name == "import" else "starlette"
     if find_spec(needed) is None:

@@ -21,6 +21,15 @@ SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 ROUNDS = 6000
 
 
+@pytest.fixture(autouse=True, scope="module")
+def found_once():
+    """Every engine asks where its library is, which reads all of its sources; here it is asked once."""
+    found = native_build.library()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("edgesnn.runners.native.engine.library", lambda: found)
+        yield
+
+
 @pytest.fixture(scope="module")
 def program():
     return to_bytes(smallest())

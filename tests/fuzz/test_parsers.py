@@ -39,7 +39,13 @@ from tools.fuzz.mutate import mutated
 
 HARNESSES = all_harnesses()
 #: These start or compile a program: the long run feeds them, and tests of their own.
-LONG = {"tflite", "signature", "child", "nir", *(name for name in HARNESSES if name.startswith("c-"))}
+LONG = {
+    "tflite",
+    "signature",
+    "child",
+    "nir",
+    *(name for name in HARNESSES if name.startswith(("c-", "wasm"))),
+}
 INPUTS = 60
 
 

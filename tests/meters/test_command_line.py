@@ -178,9 +178,9 @@ def test_the_file_holds_what_was_reported(sessions, name):
     assert segment["uncertainty"]["energy_j"] > 0
 
 
-def test_a_recording_played_again_gives_the_same_result(sessions, edgesnn):
+def test_a_recording_played_again_gives_the_same_result(sessions, edgesnn_here):
     session = sessions["ina228"]
-    again = edgesnn("meter", "record", f"replay:{session.path}?speed=max", "-o", "again.npz", "--json")
+    again = edgesnn_here("meter", "record", f"replay:{session.path}?speed=max", "-o", "again.npz", "--json")
     assert again.exit_code == 0
     (first,), (second,) = session.recorded["segments"], again.document["segments"]
     for key in ("samples", "energy_j", "charge_c", "missing_s", "peak_1ms_power_w", "loss", "calibration"):
@@ -192,8 +192,8 @@ def test_a_recording_played_again_gives_the_same_result(sessions, edgesnn):
     assert second["meter"]["simulated"]
 
 
-def test_without_json_everything_says_simulated(sessions, edgesnn):
-    finished = edgesnn("meter", "monitor", f"replay:{sessions['ina228'].path}?speed=max")
+def test_without_json_everything_says_simulated(sessions, edgesnn_here):
+    finished = edgesnn_here("meter", "monitor", f"replay:{sessions['ina228'].path}?speed=max")
     assert finished.exit_code == 0
     assert "SIMULATED" in finished.stdout
     assert "energy" in finished.stdout
@@ -214,9 +214,9 @@ def test_ctrl_c_keeps_what_was_recorded(twin, tmp_path):
     assert not part.exists()
 
 
-def test_after_an_unplug_a_recording_goes_on_with_a_new_segment(edgesnn, tmp_path):
+def test_after_an_unplug_a_recording_goes_on_with_a_new_segment(edgesnn_here, tmp_path):
     meter = "sim:ina228?fault=unplug@1:0.2"
-    finished = edgesnn("meter", "record", meter, "-o", "a.npz", "-d", "1.5", "--reconnect", "--json")
+    finished = edgesnn_here("meter", "record", meter, "-o", "a.npz", "-d", "1.5", "--reconnect", "--json")
     assert finished.exit_code == 0, finished.stderr
     segments = finished.document["segments"]
     assert len(segments) == 2
@@ -225,17 +225,17 @@ def test_after_an_unplug_a_recording_goes_on_with_a_new_segment(edgesnn, tmp_pat
         assert [one.complete for one in recording.segments] == [True, True]
 
 
-def test_without_reconnect_an_unplug_is_a_device_fault_that_keeps_what_there_is(edgesnn, tmp_path):
+def test_without_reconnect_an_unplug_is_a_device_fault_that_keeps_what_there_is(edgesnn_here, tmp_path):
     meter = "sim:ina228?fault=unplug@1:0"
-    finished = edgesnn("meter", "record", meter, "-o", "a.npz", "-d", "30", "--json")
+    finished = edgesnn_here("meter", "record", meter, "-o", "a.npz", "-d", "30", "--json")
     assert finished.exit_code == 4
     assert finished.document["error"]["code"] == "meter-unplugged"
     assert finished.document["segments"][0]["samples"] > 0
     assert (tmp_path / "a.npz").is_file()
 
 
-def test_lost_samples_are_reported_and_not_filled_in(edgesnn):
-    finished = edgesnn(
+def test_lost_samples_are_reported_and_not_filled_in(edgesnn_here):
+    finished = edgesnn_here(
         "meter",
         "record",
         "sim:ina228?load=constant:50m&fault=drop-samples@0.5:200",
@@ -303,9 +303,9 @@ def test_what_is_wrong_is_said_with_its_exit_code(here, arguments, code, what):
     assert what in here(*arguments, code=code)["error"]["what"]
 
 
-def test_a_failed_start_leaves_no_file_and_an_older_one_as_it_was(edgesnn, tmp_path):
+def test_a_failed_start_leaves_no_file_and_an_older_one_as_it_was(edgesnn_here, tmp_path):
     (tmp_path / "a.npz").write_bytes(b"precious")
-    finished = edgesnn("meter", "record", "ina228:/dev/nothing", "-o", "a.npz", "--force")
+    finished = edgesnn_here("meter", "record", "ina228:/dev/nothing", "-o", "a.npz", "--force")
     assert finished.exit_code == 4
     assert (tmp_path / "a.npz").read_bytes() == b"precious"
     assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
@@ -347,24 +347,24 @@ def test_a_rate_in_the_address_reaches_a_trace(here, tmp_path):
         (JOULESCOPE + "0,000,0,027,3,7\n", 1, "more fields"),
     ],
 )
-def test_where_nothing_was_measured_that_is_said_and_no_file_is_left(edgesnn, tmp_path, text, code, said):
+def test_where_nothing_was_measured_that_is_said_and_no_file_left(edgesnn_here, tmp_path, text, code, said):
     (tmp_path / "a.csv").write_text(text)
     for command in (("record", "-o", "a.npz"), ("monitor",)):
-        finished = edgesnn("meter", command[0], "csv:a.csv?voltage=3&speed=max", *command[1:])
+        finished = edgesnn_here("meter", command[0], "csv:a.csv?voltage=3&speed=max", *command[1:])
         assert finished.exit_code == code
         assert said in finished.stderr
         assert "name the voltage" not in finished.stdout + finished.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
 
 
-def test_a_missing_voltage_is_asked_for_only_where_it_is_missing(edgesnn, tmp_path):
+def test_a_missing_voltage_is_asked_for_only_where_it_is_missing(edgesnn_here, tmp_path):
     (tmp_path / "a.csv").write_text("Timestamp(ms),Current(uA)\n0,1\n1,1\n")
-    finished = edgesnn("meter", "record", "csv:a.csv?speed=max", "-o", "a.npz")
+    finished = edgesnn_here("meter", "record", "csv:a.csv?speed=max", "-o", "a.npz")
     assert finished.exit_code == 0
     assert "name it, ...?voltage=3.7" in finished.stdout
 
 
-def test_a_damaged_recording_is_a_users_error_that_names_the_part(edgesnn, tmp_path):
+def test_a_damaged_recording_is_a_users_error_that_names_the_part(edgesnn_here, tmp_path):
     with Recorder(tmp_path / "a.npz") as recorder:
         recorder.begin_segment(segment())
         recorder.add(block([0.01] * 50), Loss(50))
@@ -372,12 +372,12 @@ def test_a_damaged_recording_is_a_users_error_that_names_the_part(edgesnn, tmp_p
     data = bytearray((tmp_path / "a.npz").read_bytes())
     data[data.rindex(b"s000/c00000/chunk.json") + len("s000/c00000/c")] ^= 2
     (tmp_path / "a.npz").write_bytes(data)
-    finished = edgesnn("meter", "record", "replay:a.npz?speed=max", "-o", "b.npz", "--json")
+    finished = edgesnn_here("meter", "record", "replay:a.npz?speed=max", "-o", "b.npz", "--json")
     assert finished.exit_code == 1
     assert "'s000/c00000/cjunk.json' is not where it belongs" in finished.document["error"]["what"]
     assert not (tmp_path / "b.npz").exists()
 
 
-def test_the_help_of_the_group_names_its_commands(edgesnn):
-    finished = edgesnn("meter", "--help")
+def test_the_help_of_the_group_names_its_commands(edgesnn_here):
+    finished = edgesnn_here("meter", "--help")
     assert all(name in finished.stdout for name in ("info", "monitor", "record", "simulate", "calibrate"))

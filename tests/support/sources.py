@@ -28,9 +28,15 @@ def tree(path):
     return ast.parse((PACKAGE / path).read_text(encoding="utf-8"))
 
 
+@cache
+def walked(path):
+    """Every node of a file of the package."""
+    return tuple(ast.walk(tree(path)))
+
+
 def nodes(kind):
     """Every node of a kind, with the file in which it stands."""
-    return [(path, node) for path in FILES for node in ast.walk(tree(path)) if isinstance(node, kind)]
+    return [(path, node) for path in FILES for node in walked(path) if isinstance(node, kind)]
 
 
 def where(path, node):

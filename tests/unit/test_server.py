@@ -18,7 +18,7 @@ httpx = pytest.importorskip("httpx")
 
 from starlette.testclient import TestClient  # noqa: E402
 
-from edgesnn import export_student, generate_text  # noqa: E402
+from edgesnn import generate_text  # noqa: E402
 from edgesnn.api.runtime.student import OpenStudent  # noqa: E402
 from edgesnn.errors import EdgesnnError, MeterError, RunnerError, UsageError  # noqa: E402
 from edgesnn.runners.native.runner import NativeRunner  # noqa: E402
@@ -27,14 +27,15 @@ from edgesnn.server.power import ServerPower  # noqa: E402
 from edgesnn.server.requests import ServerLimits  # noqa: E402
 from edgesnn.server.running import is_loopback, listening  # noqa: E402
 from tests.conftest import ROOT  # noqa: E402
+from tests.support.bundles import shared_bundle  # noqa: E402
 from tests.support.patience import patience, wait_for  # noqa: E402
 
 OPENAI = ROOT / ".foreign/openai/bin/python"
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return export_student(ROOT / "reference", tmp_path_factory.mktemp("s") / "bundle", []).path
+def folder():
+    return shared_bundle()
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +161,7 @@ def test_without_its_token_a_client_gets_nothing(student):
             assert client.get(path, headers=headers).status_code == 401
     assert client.get("/healthz").status_code == 200
     (model,) = client.get("/v1/models", headers={"Authorization": "Bearer secret"}).json()["data"]
-    assert model["id"] == "reference"
+    assert model["id"] == "tiny"
 
 
 def test_the_metrics_count_tokens_requests_and_times(student):
@@ -175,9 +176,9 @@ def test_the_metrics_count_tokens_requests_and_times(student):
 
 
 def test_an_answer_that_takes_too_long_ends_with_length(student):
-    answer = ask(client_of(student, seconds=1e-9), max_tokens=1000).json()
+    answer = ask(client_of(student, seconds=1e-9, max_tokens=100_000), max_tokens=100_000).json()
     assert answer["choices"][0]["finish_reason"] == "length"
-    assert 0 < answer["usage"]["completion_tokens"] < 1000
+    assert 0 < answer["usage"]["completion_tokens"] < 100_000
 
 
 def test_a_device_that_fails_is_said_and_the_next_request_is_answered(student, monkeypatch):
@@ -228,11 +229,12 @@ def test_two_hundred_requests_at_once_are_answered_or_told_to_wait(folder):
     with served(folder, "--waiting", "300") as (address, _, _):
         body = {"prompt": "Once upon", "max_tokens": 10}
 
-        def answer(_):
-            return httpx.post(f"{address}/v1/completions", json=body, timeout=patience())
+        with httpx.Client(timeout=patience()) as together, ThreadPoolExecutor(50) as threads:
 
-        wanted = answer(0).json()["choices"]
-        with ThreadPoolExecutor(50) as threads:
+            def answer(_):
+                return together.post(f"{address}/v1/completions", json=body)
+
+            wanted = answer(0).json()["choices"]
             answers = list(threads.map(answer, range(200)))
     assert all(answer.json()["choices"] == wanted for answer in answers)
 
@@ -321,7 +323,7 @@ def test_the_client_of_openai_works_against_it(folder):
             timeout=patience(),
             check=True,
         )
-    assert json.loads(done.stdout) == [hello, hello, once, 15, ["reference"], "invalid_value"]
+    assert json.loads(done.stdout) == [hello, hello, once, 15, ["tiny"], "invalid_value"]
 
 
 def test_a_conversation_in_the_terminal_remembers(folder):

@@ -58,4 +58,4 @@ def _of(module: str) -> dict[str, Harness]:
     return found
 
 
-_MODULES = ("files", "wires", "instruments", "native", "models", "students")
+_MODULES = ("files", "wires", "instruments", "native", "wasm", "models", "students")

@@ -32,7 +32,7 @@ from tools.soak.targets import bundle_of
 # Programs --------------------------------------------------------------------------------------------------
 
 
-def _fixed(data: bytes) -> bytes:
+def fixed(data: bytes) -> bytes:
     """The file with its size, its hash and its checksum right again."""
     if len(data) < 128:
         return data
@@ -48,7 +48,7 @@ def _read_program(data: bytes) -> None:
 
 def _program(text: bool) -> Harness:
     def opened(folder: Path) -> Subject:
-        return Subject([to_bytes(smallest() if text else smallest_frames())], _read_program, _fixed)
+        return Subject([to_bytes(smallest() if text else smallest_frames())], _read_program, fixed)
 
     return Harness(opened)
 

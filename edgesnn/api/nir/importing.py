@@ -18,7 +18,7 @@ from edgesnn.bundle.eval_frames import EvalFrames
 from edgesnn.bundle.frames import FramesBundleSource, write_frames_bundle
 from edgesnn.errors import EdgesnnError, OutputError, UsageError
 from edgesnn.exporters.base import Exporter
-from edgesnn.nir.agreement import ImportAgreement, compare
+from edgesnn.nir.agreement import ImportAgreement, compare, float_decisions
 from edgesnn.nir.calibration import (
     CalibrationFrames,
     clipped_share,
@@ -268,7 +268,7 @@ def import_network(
         agreement, decided = compare(graph, rules, folded, samples, frames, on_progress=on_progress)
     if held_out is not None:
         kept = read_calibration(Path(held_out), graph.shapes[graph.input])
-        decided = compare(graph, rules, folded, samples, kept, on_progress=on_progress)[1]
+        decided = float_decisions(graph, rules, kept, on_progress=on_progress)
     return ImportedNetwork(
         source.name.removesuffix(".nir"),
         graph,

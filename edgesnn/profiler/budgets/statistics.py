@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binom, rankdata
+from scipy.special import bdtr, bdtrik
 
 from edgesnn.record.timing import Drift
 
@@ -110,7 +110,9 @@ def autocorrelation_time(series: FloatArray) -> float:
 
 def rank_autocorrelation_time(values: FloatArray) -> float:
     """`autocorrelation_time` of the ranks, which outliers cannot hide."""
-    return autocorrelation_time(rankdata(values).astype(np.float64))
+    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks = np.cumsum(counts) - (counts - 1) / 2  # equal values share the mean of their ranks
+    return autocorrelation_time(ranks[places])
 
 
 def order_interval(n: int, q: float, confidence: float = CONFIDENCE) -> tuple[int | None, int | None]:
@@ -131,7 +133,7 @@ def order_interval(n: int, q: float, confidence: float = CONFIDENCE) -> tuple[in
     if n < 1:
         return None, None
     tail = (1.0 - confidence) / 2.0
-    upper = int(binom.ppf(1.0 - tail, n, q)) + 1
+    upper = _binomial_quantile(1.0 - tail, n, q) + 1
     lower_tail = tail
     if upper > n:
         beyond = q**n
@@ -143,10 +145,13 @@ def order_interval(n: int, q: float, confidence: float = CONFIDENCE) -> tuple[in
 
 def _lower_rank(n: int, q: float, tail: float) -> int | None:
     """Largest r with ``P(Bin(n, q) < r) <= tail``."""
-    rank = int(binom.ppf(tail, n, q))
-    while rank > 0 and binom.cdf(rank - 1, n, q) > tail:
-        rank -= 1
-    return rank or None
+    return _binomial_quantile(tail, n, q) or None
+
+
+def _binomial_quantile(p: float, n: int, q: float) -> int:
+    """Smallest k with ``P(Bin(n, q) <= k) >= p``."""
+    k = max(0, math.ceil(bdtrik(p, n, q)))
+    return k - 1 if k and bdtr(k - 1, n, q) >= p else k
 
 
 def percentile(values: FloatArray, q: float, tau: float | None = None) -> Percentile:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import random
 
 import numpy as np
-from scipy.stats import ttest_ind
 
 from edgesnn.profiler.budgets.statistics import CONFIDENCE, FloatArray
 from edgesnn.record.timing import RatioFigure
@@ -39,6 +38,8 @@ def ratio_of_windows(a: FloatArray, b: FloatArray) -> RatioFigure:
     elif not (np.ptp(log_a) > 0 or np.ptp(log_b) > 0):
         reason = "no window differs from another of its side"
     else:
+        from scipy.stats import ttest_ind  # a second of processor time
+
         test = ttest_ind(log_b, log_a, equal_var=False)
         interval = test.confidence_interval(CONFIDENCE)
         lower, upper = float(np.exp(interval.low)), float(np.exp(interval.high))

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import theilslopes
 
 from edgesnn.profiler.budgets.statistics import CONFIDENCE, DRIFT_THRESHOLD, FloatArray
 from edgesnn.profiler.budgets.workload import SteppedWorkload
@@ -68,6 +67,8 @@ def window_drift(values_ms: FloatArray, offsets_s: FloatArray) -> WindowDrift | 
     span = float(np.ptp(offsets_s)) if len(offsets_s) else 0.0
     if len(values_ms) < LEAST_WINDOWS or span <= 0.0:
         return None
+    from scipy.stats import theilslopes  # a second of processor time
+
     slope, _, low, high = theilslopes(np.log(values_ms), offsets_s, alpha=CONFIDENCE)
     change, lower, upper = (float(np.expm1(value * span)) for value in (slope, low, high))
     drifted = (lower > 0 or upper < 0) and abs(change) >= DRIFT_THRESHOLD

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import beta
+from scipy.special import betaincinv
 
 from edgesnn.profiler.budgets.profile import Cascade, Cell
 from edgesnn.profiler.budgets.statistics import FloatArray
@@ -242,8 +242,8 @@ def _share(hits: int, count: int, rng: np.random.Generator) -> _Pair:
     So they hold the share itself, also where it is 0 or 1, and agree with `share_interval`.
     """
     at = rng.random(TRIALS)
-    low = beta.ppf(at, hits, count - hits + 1) if hits else np.zeros(TRIALS)
-    high = beta.ppf(at, hits + 1, count - hits) if hits < count else np.ones(TRIALS)
+    low = betaincinv(hits, count - hits + 1, at) if hits else np.zeros(TRIALS)
+    high = betaincinv(hits + 1, count - hits, at) if hits < count else np.ones(TRIALS)
     return _Pair(hits / count, np.where(at < 0.5, low, high))
 
 

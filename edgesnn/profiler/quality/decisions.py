@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import beta
+from scipy.special import betaincinv
 
 from edgesnn.bundle.eval_frames import EvalFrames
 from edgesnn.profiler.budgets.statistics import CONFIDENCE
@@ -25,8 +25,8 @@ from edgesnn.program.golden import Golden
 from edgesnn.program.ops_frames import FrameOutput
 from edgesnn.program.program import Program
 
-#: Values of the widest layer that golden holds at once.
-_AT_ONCE = 2**23
+#: Values of the widest layer that golden holds at once, few enough for a processor's caches.
+_AT_ONCE = 2**18
 _POINTS = 100.0
 
 NO_WINDOWS = "the bundle has no held-out frames: import the network with --calibration or --held-out"
@@ -103,8 +103,8 @@ def share_interval(hits: int, count: int, *, error: float = 1 - CONFIDENCE) -> I
         count: Of how many, at least 1.
         error: Probability that it misses the true share, at most.
     """
-    low = 0.0 if hits == 0 else float(beta.ppf(error / 2, hits, count - hits + 1))
-    high = 1.0 if hits == count else float(beta.ppf(1 - error / 2, hits + 1, count - hits))
+    low = 0.0 if hits == 0 else float(betaincinv(hits, count - hits + 1, error / 2))
+    high = 1.0 if hits == count else float(betaincinv(hits + 1, count - hits, 1 - error / 2))
     return low, high
 
 

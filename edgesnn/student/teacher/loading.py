@@ -21,6 +21,7 @@ from edgesnn.student.teacher.soundness import check_behaviour, check_numbers, ch
 from edgesnn.student.teacher.source import (
     TeacherSource,
     check_whole,
+    gguf_parsed_once,
     hash_files,
     resolve_teacher,
 )
@@ -108,6 +109,7 @@ def load_teacher(
             heard,
             contextlib.redirect_stdout(sys.stderr),
             hub_access(wanted=not source.local),
+            gguf_parsed_once(source),
         ):
             check_whole(source)
             tokenizer = transformers.AutoTokenizer.from_pretrained(source.location, **extra)  # nosec B615

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +151,25 @@ def check_whole(source: TeacherSource) -> None:
                 actual="not there: " + ", ".join(lost[:3]),
                 remedy="fetch all of its files again",
             )
+
+
+@contextlib.contextmanager
+def gguf_parsed_once(source: TeacherSource) -> Iterator[None]:
+    """Inside, a GGUF file is parsed once.
+
+    Transformers parses it anew for the tokenizer, twice for the configuration and for the weights, and
+    `check_whole` before it; with a vocabulary of 49,152 that is seconds each time.
+    """
+    if source.gguf_file is None:
+        yield
+        return
+    gguf: Any = importlib.import_module("gguf")
+    reader = gguf.GGUFReader
+    gguf.GGUFReader = cache(reader)  # everyone takes it from there when it is needed
+    try:
+        yield
+    finally:
+        gguf.GGUFReader = reader
 
 
 def model_folder(transformers: Any, source: TeacherSource) -> Path:

@@ -101,9 +101,9 @@ def test_another_board_at_the_port_is_an_error(tools, bundle):
         flash_bundle(bundle, "pico2", board.port)
 
 
-def test_the_command_line_says_what_it_wrote(edgesnn, tools, tmp_path):
+def test_the_command_line_says_what_it_wrote(edgesnn_here, tools, tmp_path):
     tools("picotool")
-    done = edgesnn("flash", shared_bundle(), "--board", "pico2", "--json")
+    done = edgesnn_here("flash", shared_bundle(), "--board", "pico2", "--json")
     assert done.exit_code == 0, done.stderr
     assert done.document["board"] == "pico2" and done.document["answers"] is None
     assert done.document["command"][0] == "picotool"

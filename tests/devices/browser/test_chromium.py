@@ -15,7 +15,6 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 
-from edgesnn import export_student
 from edgesnn.api.verification import verify_open
 from edgesnn.bundle.bundle import Bundle
 from edgesnn.profiler.budgets.profile import load_profile
@@ -86,16 +85,8 @@ def command(chrome, tmp_path, *arguments):
         process.communicate()
 
 
-@pytest.fixture(scope="session")
-def reference(tmp_path_factory):
-    """The reference student: the page needs no export of it."""
-    return export_student(ROOT / "reference", tmp_path_factory.mktemp("phone") / "bundle", [])
-
-
-def test_profile_of_the_reference_student_ends_with_every_bit_equal_and_the_verdict_on_the_phone(
-    chrome, reference, tmp_path
-):
-    arguments = ("profile", reference.path, "--target", "browser:127.0.0.1", "--profile", "quick")
+def test_a_profile_ends_with_every_bit_equal_and_the_verdict_on_the_phone(chrome, bundle, tmp_path):
+    arguments = ("profile", bundle.path, "--target", "browser:127.0.0.1", "--profile", "quick")
     with command(chrome, tmp_path, *arguments, "-o", "run.json", "--json") as (process, tab, url):
         said = tab.wait_for("PASS")
         stdout, stderr = process.communicate(timeout=patience())
@@ -107,7 +98,7 @@ def test_profile_of_the_reference_student_ends_with_every_bit_equal_and_the_verd
     written = json.loads((tmp_path / "run.json").read_text("utf-8"))
     assert record["schema"] == written["schema"] and record["device"] == written["device"]
     assert record["parity"]["mismatches"] == 0
-    assert record["parity"]["logits_compared"] > 10**6
+    assert record["parity"]["logits_compared"] > 10**4
     assert set(record["parity"]["forms"]) == {"step", "sequence", "prefill"}
     assert record["verdict"]["verdict"] == "PASS"
     assert record["latency"]["clock"] == "device"

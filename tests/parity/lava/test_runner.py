@@ -148,8 +148,8 @@ def test_a_closed_runner_says_so_and_can_be_opened_again(bundle):
                 call()
 
 
-def test_verify_and_profile_take_the_form_as_flag_and_as_address(bundle, edgesnn):
-    verified = edgesnn("verify", bundle.path, "--target", "lava", "--tokens", "1", "--json")
+def test_verify_takes_the_form_as_flag_and_as_address(bundle, edgesnn_here):
+    verified = edgesnn_here("verify", bundle.path, "--target", "lava", "--tokens", "1", "--json")
     assert verified.exit_code == 0
     (single,) = verified.document["targets"]
     assert single["forms"] == {"sequence": 0, "step": 0, "prefill": 0} and single["mismatches"] == 0
@@ -158,14 +158,16 @@ def test_verify_and_profile_take_the_form_as_flag_and_as_address(bundle, edgesnn
     assert graph.tokens >= 50
 
 
-def test_a_profile_of_lava_is_marked_as_simulated(bundle, edgesnn, tmp_path):
+def test_a_profile_of_lava_is_marked_as_simulated(edgesnn_here, tmp_path):
     record, short = tmp_path / "run.json", tmp_path / "short.toml"
     quick = (ROOT / "profiles" / "quick.toml").read_text("utf-8")
-    for name in ("prompt_tokens", "generated_tokens", "min_window_tokens", "first_tokens", "parity_tokens"):
-        quick = re.sub(rf"^{name} = \d+", f"{name} = 8", quick, flags=re.MULTILINE)
-    short.write_text(quick, "utf-8")
+    for name in ("prompt", "generated", "min_window", "warmup", "first", "memory", "parity"):
+        quick = re.sub(rf"^{name}_tokens = \d+", f"{name}_tokens = 4", quick, flags=re.MULTILINE)
+    short.write_text(quick.replace("min_window_seconds = 0.3 ", "min_window_seconds = 0.01 "), "utf-8")
+    bundle = bundle_of(random_program(replace(SHAPE, depth=1), 4), tmp_path / "small")
     arguments = ("profile", bundle.path, "--target", "lava", "--form", "graph", "--profile", short)
-    assert edgesnn(*arguments, "-o", record).exit_code == 0
+    finished = edgesnn_here(*arguments, "-o", record)
+    assert finished.exit_code == 0, finished.stderr
     document = json.loads(record.read_text())
     assert document["device"]["simulated"] is True and document["target"] == "lava:graph"
     assert document["quantities"]["memory.peak"]["value"] is None

@@ -10,6 +10,7 @@ from edgesnn import export_student, generate_text
 from edgesnn.exporters.c.vocab import vocab_bytes
 from edgesnn.text.sampling import SamplingOptions
 from edgesnn.text.tokenizer import load_tokenizer
+from tests.parity.native.conftest import add_example
 from tests.support.artifacts import write_artifact
 
 PROMPTS = ("What is that", "Größe: 3 €", "x")
@@ -21,13 +22,11 @@ def bundle(tmp_path_factory):
     return export_student(write_artifact(folder / "tiny"), folder / "bundle", ["c"])
 
 
-@pytest.fixture(scope="module", params=["gcc", "clang"])
-def example(request, bundle, tmp_path_factory):
+@pytest.fixture(scope="module")
+def example(built, bundle, tmp_path_factory):
     """The folder of the export with the example built in it."""
-    if shutil.which(request.param) is None or shutil.which("make") is None:
-        pytest.skip(f"{request.param} or make is not installed")
     folder = shutil.copytree(bundle.path / "c", tmp_path_factory.mktemp("built") / "c")
-    subprocess.run(["make", "-s", f"CC={request.param}"], cwd=folder, check=True)
+    add_example(folder, built)
     return folder
 
 

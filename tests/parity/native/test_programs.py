@@ -97,8 +97,20 @@ def test_a_saved_state_is_goldens_state_and_continues_it(kernels):
             engine.restore(flat, position)
 
 
-@pytest.mark.slow
-def test_ten_thousand_tokens_of_a_flagship_size_program_equal_golden():
+@pytest.mark.parametrize(
+    "texts",
+    [
+        2,
+        pytest.param(
+            10,
+            marks=pytest.mark.long(
+                guarded_by="tests/parity/native/test_programs.py"
+                "::test_thousands_of_tokens_of_a_flagship_size_program_equal_golden"
+            ),
+        ),
+    ],
+)
+def test_thousands_of_tokens_of_a_flagship_size_program_equal_golden(texts):
     program = random_program(
         RandomShape(
             vocab=2048, dim=256, depth=4, windows=(8, 32, 128, 256), mlp=512, rank=64, shifted=128, clip=False
@@ -106,7 +118,7 @@ def test_ten_thousand_tokens_of_a_flagship_size_program_equal_golden():
     )
     engine, golden = Engine(to_bytes(program)), Golden(program)
     engine.reset(2)
-    for seed in range(10):
+    for seed in range(texts):
         ids = ids_of(2048, 2, 512, seed=seed)
         np.testing.assert_array_equal(engine.sequence(ids), golden.sequence(ids.astype(np.int64)))
         engine.reset(2)

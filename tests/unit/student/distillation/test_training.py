@@ -44,19 +44,30 @@ def stop_after(step):
     return check
 
 
-@pytest.mark.slow
-def test_the_guides_quickstart_runs_offline(tiny_gpt2, tmp_path):
+def test_the_guides_quickstart_runs_offline(tiny_gpt2, edgesnn_here, tmp_path):
     output = tmp_path / "demo"
-    command = [sys.executable, "-m", "edgesnn.cli.main", "train", "--teacher-model", str(tiny_gpt2)]
-    command += ["--dataset", "synthetic", "--num-steps", "50", "--batch-size", "4", "--grad-accum-steps", "2"]
-    command += ["--output-dir", str(output), "--threads", "1", "--vocab-size", "350", "--json"]
-    command += ["--export-onnx"]
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=patience(), check=False
+    done = edgesnn_here(
+        *("train", "--teacher-model", tiny_gpt2, "--dataset", "synthetic", "--num-steps", 50),
+        *("--batch-size", 4, "--grad-accum-steps", 2, "--output-dir", output, "--export-onnx"),
+        # beside the guide's: what it costs here
+        *(
+            "--threads",
+            1,
+            "--vocab-size",
+            350,
+            "--max-length",
+            48,
+            "--dim",
+            32,
+            "--depth",
+            1,
+            "--num-heads",
+            4,
+        ),
+        *("--mlp-dim", 64, "--rank", 16, "--windows", "2,4,8,16", "--json"),
     )
-    assert done.returncode == 0, done.stderr[-2000:]
-    document = json.loads(done.stdout)
+    assert done.exit_code == 0, done.stderr[-2000:]
+    document = done.document
     assert document["schema"] == "edgesnn.train/1"
     assert "teacher, train:" in done.stderr and "step 50/50" in done.stderr
     metadata = json.loads((output / "metadata.json").read_text())

@@ -119,6 +119,14 @@ def test_time_runs_out_between_batches(teacher, tmp_path):
     assert not made.complete and made.answers == 0 and not (tmp_path / "answers.jsonl").exists()
 
 
+def test_it_stops_at_the_batch_with_enough_answers_and_goes_on(whole, teacher, tmp_path):
+    part = sample_answers(teacher, PROMPTS, tmp_path, SETTINGS, enough=5)
+    assert not part.complete and 5 <= part.answers < 16
+    assert sample_answers(teacher, PROMPTS, tmp_path, SETTINGS, enough=5).answers == part.answers
+    assert sample_answers(teacher, PROMPTS, tmp_path, SETTINGS).complete
+    assert contents(tmp_path) == contents(whole[0])
+
+
 def test_another_run_in_the_folder_is_refused(whole, teacher):
     other = SampleSettings(DrawSettings(temperature=0.2), **{k: getattr(SETTINGS, k) for k in ("answers",)})
     with pytest.raises(TrainingError, match="belong to another run") as caught:

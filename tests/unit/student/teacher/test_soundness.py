@@ -149,6 +149,19 @@ def test_a_part_of_a_gguf_is_an_error_and_a_whole_one_is_not(native_tokenizer, t
         _load(_write_gguf(tmp_path / "part.gguf", native_tokenizer, **options))
 
 
+def test_a_gguf_is_parsed_once_and_the_package_left_as_it_was(native_tokenizer, tmp_path, monkeypatch):
+    gguf = pytest.importorskip("gguf", reason="needs the `train` extra")
+    parsed, reader = [], gguf.GGUFReader
+
+    def counted(path):
+        parsed.append(path)
+        return reader(path)
+
+    monkeypatch.setattr(gguf, "GGUFReader", counted)
+    assert _load(_write_gguf(tmp_path / "whole.gguf", native_tokenizer)).vocab_size == 704
+    assert len(parsed) == 1 and gguf.GGUFReader is counted
+
+
 def _write_gguf(path, tokenizer, split=None, leave_out="none", configured=2):
     import gguf
     import numpy as np
