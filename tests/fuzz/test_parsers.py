@@ -204,6 +204,12 @@ def test_a_cache_whose_numbers_fit_nothing_is_refused(tmp_path):
         subject.run(json.dumps(document).encode())
 
 
+@pytest.mark.parametrize("path", ["cpu/cpu{}/cpufreq/scaling_cur_freq", "class/thermal/thermal_zone{}/temp"])
+def test_a_processor_of_thousands_of_digits_is_none(path):
+    state = read_device({"/sys/devices/system/" + path.format("6" + "9" * 5000): "1800000"})
+    assert not state.frequency_khz and not state.temperatures_c
+
+
 def test_numbers_that_no_kernel_and_no_shell_writes_are_none(tmp_path):
     huge = "9" * 400
     files = {

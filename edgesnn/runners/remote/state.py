@@ -37,8 +37,8 @@ STATE = (
 GAUGE_S, GAUGE_STEP_S = 3.0, 0.01
 #: Temperatures beyond this are no temperatures: unused sensors report such values.
 PLAUSIBLE_C = (-40.0, 150.0)
-_CPU = re.compile(r"/cpu(\d+)/cpufreq/(\w+)$")
-_THERMAL = re.compile(r"/(thermal_zone|cooling_device)(\d+)/(\w+)$")
+_CPU = re.compile(r"/cpu(\d{1,9})/cpufreq/(\w+)$")
+_THERMAL = re.compile(r"/(thermal_zone|cooling_device)(\d{1,9})/(\w+)$")
 _SUPPLY = re.compile(r"/power_supply/([^/]+)/(\w+)$")
 _CPU_COOLER = re.compile(r"cpu", re.IGNORECASE)
 
