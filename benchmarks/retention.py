@@ -15,12 +15,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from edgesnn.api.students import read_student, student_folder
-from edgesnn.bundle.bundle import EVAL_NAME, EvalSlice, read_eval_slice
+from edgesnn.api.students import compile_student, student_folder
+from edgesnn.bundle.bundle import EvalSlice
 from edgesnn.profiler.quality.accuracy import measure_accuracy
 from edgesnn.profiler.results import Absent
-from edgesnn.program.compile import CalibrationText, compile_program
-from edgesnn.program.fold import fold
 from edgesnn.student.artifact.evaluate import EvalDocuments as ScoredSlice
 from edgesnn.student.artifact.evaluate import evaluate
 from edgesnn.student.artifact.files import load_student, read_metadata
@@ -51,10 +49,7 @@ def main() -> None:
     found = evaluate(model, ScoredSlice(**arrays)).as_dict()
     print(f"{'float32':10} {found['bits_per_byte']:.3f} bits/byte  top-1 {found['student_top1']:.1%}", end="")
     print(f"  retention {found['retention']:.1%}")
-    folded = fold(read_student(path))
-    calibration = read_eval_slice(path / EVAL_NAME, folded.embed.table.shape[0]).first(4000)
-    text = CalibrationText(calibration.documents(), calibration.doc_bytes, "calibration")
-    program = compile_program(folded, text).program
+    program = compile_student(path)[2].program
     names = ("ids", "doc_starts", "doc_bytes", "positions", "teacher_top1")
     integer = measure_accuracy(program, EvalSlice(**{name: arrays[name] for name in names}), given.text.name)
     assert not isinstance(integer, Absent)

@@ -21,18 +21,14 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import numpy as np
 import numpy.typing as npt
 
-from edgesnn.api.students import read_student, student_folder
+from edgesnn.api.students import compile_student, student_folder
 from edgesnn.bundle.bundle import EVAL_NAME, read_eval_slice
 from edgesnn.profiler.counts.activity import count_activity
 from edgesnn.profiler.quality.accuracy import measure_logits
 from edgesnn.profiler.results import Absent
-from edgesnn.program.compile import CalibrationText, compile_program
-from edgesnn.program.fold import fold
 from edgesnn.program.snn_format import to_bytes
 from edgesnn.runners.native.engine import Engine
 from edgesnn.student.artifact.files import read_metadata
-
-CALIBRATION_TOKENS = 4000
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +81,8 @@ def main() -> None:
 
 def measure(name: str, folder: Path, tokens: int) -> Point:
     """Compile a student, score it and count what it does."""
-    folded = fold(read_student(folder))
-    held_out = read_eval_slice(folder / EVAL_NAME, folded.embed.table.shape[0])
-    calibration = held_out.first(CALIBRATION_TOKENS)
-    text = CalibrationText(calibration.documents(), calibration.doc_bytes, "calibration")
-    program = compile_program(folded, text).program
+    program = compile_student(folder)[2].program
+    held_out = read_eval_slice(folder / EVAL_NAME, program.vocab_size)
     engine, scale = Engine(to_bytes(program)), np.float32(program.logit_scale)
 
     def logits(ids: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:

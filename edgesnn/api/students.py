@@ -110,7 +110,7 @@ def sample_teacher(
     dtype: str = "auto",
     threads: int | None = None,
     seconds: float | None = None,
-    enough: int | None = None,
+    max_answers: int | None = None,
     on_progress: OnSample | None = None,
 ) -> tuple[Prompts, Sampled]:
     """Let a teacher answer prompts: text to train on, with what it expected at every position.
@@ -127,7 +127,7 @@ def sample_teacher(
         dtype: Type of the teacher's weights.
         threads: CPU threads; None for torch's own choice.
         seconds: Begin no batch after so long; None for no limit.
-        enough: Begin no batch once there are so many answers; None for no limit.
+        max_answers: Begin no batch once there are so many answers; None for no limit.
         on_progress: Called after every batch.
 
     Returns:
@@ -152,7 +152,7 @@ def sample_teacher(
         dtype=dtype,
         threads=threads,
         seconds=seconds,
-        enough=enough,
+        max_answers=max_answers,
         on_progress=on_progress,
     )
 

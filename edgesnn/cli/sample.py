@@ -63,7 +63,7 @@ def sample(
     minutes: Annotated[
         float | None, typer.Option(min=0, help="Begin no batch after so long.", rich_help_panel=_RUN)
     ] = None,
-    enough: Annotated[
+    max_answers: Annotated[
         int | None,
         typer.Option(min=1, help="Begin no batch once there are so many answers.", rich_help_panel=_RUN),
     ] = None,
@@ -125,7 +125,7 @@ def sample(
                 dtype=teacher_dtype,
                 threads=threads,
                 seconds=None if minutes is None else 60 * minutes,
-                enough=enough,
+                max_answers=max_answers,
                 on_progress=show,
             )
         if asked.excluded:

@@ -124,7 +124,7 @@ def sample_answers(
     settings: SampleSettings,
     *,
     seconds: float | None = None,
-    enough: int | None = None,
+    max_answers: int | None = None,
     on_progress: OnSample | None = None,
 ) -> Sampled:
     """Ask a teacher, or go on with a run that was interrupted.
@@ -137,7 +137,7 @@ def sample_answers(
         directory: Where ``answers.jsonl`` and ``rows`` go.
         settings: How.
         seconds: Begin no batch after so long; what is there is joined, and the same call goes on later.
-        enough: Begin no batch once there are so many answers; the seed decides which.
+        max_answers: Begin no batch once there are so many answers; the seed decides which.
         on_progress: Called after every batch.
 
     Returns:
@@ -172,7 +172,7 @@ def sample_answers(
         )
     run = _Run(teacher, trimmed, prompts, native, planned, folder, settings, on_progress)
     try:
-        rate = run.ask(seconds, enough)
+        rate = run.ask(seconds, max_answers)
     finally:  # also on Ctrl-C: what is there can be trained on
         total = run.join()
     complete = len(run.counts) == len(planned)
@@ -194,7 +194,7 @@ def sample_file(
     dtype: str = "auto",
     threads: int | None = None,
     seconds: float | None = None,
-    enough: int | None = None,
+    max_answers: int | None = None,
     on_progress: OnSample | None = None,
 ) -> tuple[Prompts, Sampled]:
     """Load a teacher and let it answer the prompts of a file; see `sample_answers`.
@@ -209,7 +209,7 @@ def sample_file(
         dtype: Type of the teacher's weights.
         threads: CPU threads; None for torch's own choice.
         seconds: Begin no batch after so long.
-        enough: Begin no batch once there are so many answers.
+        max_answers: Begin no batch once there are so many answers.
         on_progress: Called after every batch.
     """
     asked = read_prompts(prompts, exclude)
@@ -218,7 +218,7 @@ def sample_file(
     device = "cuda" if torch.cuda.is_available() else "cpu"
     teacher = load_teacher(teacher_model, device=device, dtype=dtype, system=system_prompt)
     return asked, sample_answers(
-        teacher, asked, directory, settings, seconds=seconds, enough=enough, on_progress=on_progress
+        teacher, asked, directory, settings, seconds=seconds, max_answers=max_answers, on_progress=on_progress
     )
 
 
@@ -236,7 +236,7 @@ class _Run:
     on_progress: OnSample | None
     counts: dict[int, PartCount] = field(default_factory=dict)
 
-    def ask(self, seconds: float | None, enough: int | None) -> float:
+    def ask(self, seconds: float | None, max_answers: int | None) -> float:
         """Ask what is not asked yet; tokens per second."""
         settings, started, fresh, answered = self.settings, time.monotonic(), 0, 0
         numbers = range(len(self.planned))
@@ -254,7 +254,7 @@ class _Run:
             for number in (n for n in numbers if n not in self.counts):
                 if seconds is not None and time.monotonic() - started >= seconds:
                     break
-                if enough is not None and PartCount.sum(self.counts.values()).answers >= enough:
+                if max_answers is not None and PartCount.sum(self.counts.values()).answers >= max_answers:
                     break
                 batch = self.planned[number]
                 draws = [uniforms(settings.seed, n, settings.max_new_tokens) for n in batch]

@@ -119,10 +119,10 @@ def test_time_runs_out_between_batches(teacher, tmp_path):
     assert not made.complete and made.answers == 0 and not (tmp_path / "answers.jsonl").exists()
 
 
-def test_it_stops_at_the_batch_with_enough_answers_and_goes_on(whole, teacher, tmp_path):
-    part = sample_answers(teacher, PROMPTS, tmp_path, SETTINGS, enough=5)
+def test_it_stops_at_the_batch_with_the_wanted_answers_and_goes_on(whole, teacher, tmp_path):
+    part = sample_answers(teacher, PROMPTS, tmp_path, SETTINGS, max_answers=5)
     assert not part.complete and 5 <= part.answers < 16
-    assert sample_answers(teacher, PROMPTS, tmp_path, SETTINGS, enough=5).answers == part.answers
+    assert sample_answers(teacher, PROMPTS, tmp_path, SETTINGS, max_answers=5).answers == part.answers
     assert sample_answers(teacher, PROMPTS, tmp_path, SETTINGS).complete
     assert contents(tmp_path) == contents(whole[0])
 
