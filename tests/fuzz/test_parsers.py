@@ -26,6 +26,7 @@ from edgesnn.meters.files.recording import Recorder, Recording
 from edgesnn.meters.host.battery import parse_gauge
 from edgesnn.meters.joulescope.join import Join
 from edgesnn.nir import probe as nir_probe
+from edgesnn.profiler.budgets.profile import load_profile
 from edgesnn.runners.browser.protocol import read_hello
 from edgesnn.runners.remote.state import read_device
 from edgesnn.text.tokenizer import load_tokenizer
@@ -122,11 +123,12 @@ def test_the_same_seed_gives_the_same_inputs():
 # What was found ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("load", [load_chip, load_profile])
 @pytest.mark.parametrize("value", ["[" * 5000, "9" * 5000])
-def test_toml_that_is_nested_too_deeply_or_has_endless_numbers_is_refused(tmp_path, value):
+def test_toml_that_is_nested_too_deeply_or_has_endless_numbers_is_refused(tmp_path, value, load):
     (tmp_path / "a.toml").write_text(f"a = {value}")
     with pytest.raises(ConfigError, match="not valid TOML"):
-        load_chip(str(tmp_path / "a.toml"))
+        load(str(tmp_path / "a.toml"))
 
 
 def test_a_recording_whose_directory_lies_about_every_place_is_read_by_its_headers(tmp_path):
