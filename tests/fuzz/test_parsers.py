@@ -6,6 +6,8 @@ What the long one found stands at the end, one test each.
 import json
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -34,7 +36,7 @@ from tests.support.artifacts import tiny_tokenizer
 from tests.support.instruments.meter_blocks import block, segment
 from tests.support.patience import patience
 from tests.support.sources import ROOT
-from tools.fuzz.child import tried
+from tools.fuzz.child import fast_folder, tried
 from tools.fuzz.harness import all_harnesses
 from tools.fuzz.mutate import mutated
 
@@ -51,8 +53,9 @@ INPUTS = 60
 
 
 @pytest.fixture
-def subject(request, tmp_path):
-    return HARNESSES[request.param].open(tmp_path)
+def subject(request):
+    with tempfile.TemporaryDirectory(prefix="edgesnn-fuzz-", dir=fast_folder()) as folder:
+        yield HARNESSES[request.param].open(Path(folder))
 
 
 @pytest.mark.parametrize("subject", sorted(HARNESSES.keys() - LONG), indirect=True)
