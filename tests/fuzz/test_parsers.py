@@ -109,9 +109,9 @@ def test_what_no_parser_may_do_is_noticed_and_kept(name, kind, tmp_path):
         assert (done.returncode, state["findings"], state["refused"]) == (0, {}, 2)
         return
     assert done.returncode == 3, done.stderr
-    (found,) = state["findings"]
-    assert found.startswith(kind)
-    (kept,) = (tmp_path / "findings").rglob("*.bin")
+    # a busy machine may take more than 2 s to give that much memory, too
+    (found,) = [one for one in state["findings"] if one.startswith(kind)]
+    (kept,) = (tmp_path / "findings").rglob(f"{found}.bin")
     assert json.loads(kept.with_suffix(".json").read_text())["replay"].endswith(str(kept))
 
 
@@ -183,6 +183,27 @@ def test_a_tokenizer_with_an_id_beyond_all_is_refused(tmp_path):
         load_tokenizer(tmp_path / "tokenizer.json")
 
 
+def test_a_tokenizer_on_which_the_package_panics_is_refused(tmp_path):
+    document = json.loads(tiny_tokenizer().to_str())
+    document["model"]["merges"][3][1] = "<|assistant|>"  # of more bytes than the two make together
+    (tmp_path / "tokenizer.json").write_text(json.dumps(document))
+    with pytest.raises(TextError, match="is no tokenizer"):
+        load_tokenizer(tmp_path / "tokenizer.json")
+
+
+def test_an_lpm01a_event_of_thousands_of_digits_is_damage(tmp_path):
+    subject = HARNESSES["lpm01a-ascii"].open(tmp_path)
+    seed = max(subject.seeds, key=len)
+    assert seed.count(b"event ") or seed.count(b"TimeStamp")
+    middle = seed.index(b"\n", len(seed) // 2)
+    outcome, what = tried(subject, seed[:middle] + b"\nevent " + b"1" * 5000 + b" ris" + seed[middle:])
+    assert outcome != "finding", what
+
+
+def test_a_childs_word_on_its_progress_that_is_none_is_passed_over(tmp_path):
+    HARNESSES["child"].open(tmp_path).run(b'{"progress": ["loading", 2]}\n{"progress": 3}\n{"result": 1}\n')
+
+
 def test_a_nir_file_on_which_hdf5_never_ends_or_that_it_blows_up_is_refused(tmp_path, monkeypatch):
     pytest.importorskip("h5py")
     path = tmp_path / "a.nir"
@@ -198,6 +219,10 @@ def test_a_nir_file_on_which_hdf5_never_ends_or_that_it_blows_up_is_refused(tmp_
     (package / "__init__.py").write_text("def File(*a):\n    import os\n    os.abort()\n")
     monkeypatch.setattr(nir_probe, "WALL_S", patience())
     with pytest.raises(NetworkError, match="SIGABRT"):
+        nir_probe.probe(path)
+    # what it met at its limits is said by it: this process, without limits, does not open the file
+    (package / "__init__.py").write_text("def File(*a):\n    raise OSError('no memory for it')\n")
+    with pytest.raises(NetworkError, match="no HDF5 file that can be read: no memory for it"):
         nir_probe.probe(path)
 
 
