@@ -74,7 +74,7 @@ def _manifest(folder: Path) -> Subject:
         bundle = Bundle(path)
         _ = repr(bundle), bundle.name, bundle.without_program, bundle.reads_frames
         for name, entry in bundle.manifest.exports.items():
-            assert [bundle.export_file(name, role) for role in entry.files]
+            _ = [bundle.export_file(name, role) for role in entry.files]  # none is harmless
         bundle.program()
 
     return Subject(seeds, run)

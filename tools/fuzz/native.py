@@ -178,9 +178,9 @@ def _remote(folder: Path) -> Subject:
             assert stdin is not None
             stdin.close()
         said = b""
-        while fed._process is not None:
+        while fed._process is not None:  # to its end, where the input ended
             said += (more := fed.answer())
-            if not more or _answered(said):
+            if not more or (whole and _answered(said)):
                 return
 
     return Subject(seeds, run, fix)
