@@ -164,7 +164,7 @@ HARNESSES = {
     "program-text": _program(text=True),
     "program-frames": _program(text=False),
     "manifest": Harness(_manifest),
-    "onnx": Harness(_onnx, share=20),
+    "onnx": Harness(_onnx),
     "tflite": Harness(_tflite, share=1),
     "nir": Harness(_nir, share=2),
     "nir-frames": Harness(_frames),

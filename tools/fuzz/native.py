@@ -265,6 +265,6 @@ if shutil.which("gcc"):
         "c-program-text": _reader(text=True),
         "c-program-frames": _reader(text=False),
         "c-remote": Harness(_remote, share=5),
-        "c-firmware": Harness(_firmware, share=20),
+        "c-firmware": Harness(_firmware),
         "c-bridge": Harness(_bridge),
     }
