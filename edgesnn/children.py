@@ -153,8 +153,10 @@ class Child(Closing):
             self.check()
             if message is None:
                 raise self._died(f"{self._what} ended without '{key}'")
-            if on_progress is not None and "progress" in message:
-                on_progress(*message["progress"])
+            if on_progress is not None:
+                match message.get("progress"):
+                    case [str() as stage, int() as done, int() as total]:
+                        on_progress(stage, done, total)
 
     def check(self) -> None:
         """Raise what it met or died of, if it did.

@@ -30,6 +30,24 @@ class StrictModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
+def parse_toml(path: Path) -> tuple[str, dict[str, Any]]:
+    """Read a TOML file as text and as what it says, whatever that is.
+
+    Raises:
+        ConfigError: The file cannot be read, or is no TOML.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot read '{path}'", actual=error.strerror or str(error)) from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"'{path}' is not UTF-8 text") from None
+    try:
+        return text, tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # also what Python says of 5,000 digits
+        raise ConfigError(f"'{path}' is not valid TOML", actual=str(error)) from None
+
+
 def load_toml(path: Path, model: type[ModelT]) -> ModelT:
     """Read a TOML file into a model.
 
@@ -46,16 +64,7 @@ def load_toml(path: Path, model: type[ModelT]) -> ModelT:
     Raises:
         ConfigError: The file cannot be read, is no TOML, or does not fit.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"cannot read '{path}'", actual=error.strerror or str(error)) from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"'{path}' is not UTF-8 text") from None
-    try:
-        data = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # also what Python says of 5,000 digits
-        raise ConfigError(f"'{path}' is not valid TOML", actual=str(error)) from None
+    text, data = parse_toml(path)
     try:
         return model.model_validate_json(json.dumps(data, default=str), strict=True, extra="forbid")
     except ValidationError as error:

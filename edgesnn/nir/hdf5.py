@@ -26,6 +26,7 @@ BYTES_MAX, OBJECTS_MAX, DEPTH_MAX = 2**30, 20_000, 16
 #: What HDF5 ships with itself: shuffle, Fletcher-32, deflate; and h5py's lzf. Others would be plug-ins.
 _FILTERS = frozenset({1, 2, 3, 32000})
 _NUMBERS = "biuf"
+REMEDY = "write it again with nir.write(FILE, graph)"
 #: What h5py raises for what is damaged.
 _DAMAGE = (OSError, RuntimeError, ValueError, KeyError, TypeError, MemoryError, OverflowError)
 
@@ -59,7 +60,7 @@ def read_tree(path: Path, problems: list[str]) -> Tree:
         raise NetworkError(
             path,
             [f"it is no HDF5 file that can be read: {_first_line(error)}"],
-            remedy="write it again with nir.write(FILE, graph)",
+            remedy=REMEDY,
         ) from None
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from edgesnn import system
 from edgesnn.children import Child
 from edgesnn.errors import EdgesnnError, NetworkError, UserError
-from edgesnn.nir.hdf5 import BYTES_MAX, read_tree
+from edgesnn.nir.hdf5 import BYTES_MAX, REMEDY, read_tree
 
 #: What reading the largest file that is taken may cost: seconds of processor time, and of the clock.
 CPU_S, WALL_S = 20, 120.0
@@ -28,19 +28,22 @@ def probe(path: Path) -> None:
         path: The file.
 
     Raises:
-        NetworkError: That process did not come through it.
+        NetworkError: That process did not come through it, or it refuses it: what it met at its limits this
+            process, which has none, does not meet.
     """
     what = f"the process that reads '{path.name}'"
     try:
         with Child(["-m", __name__, str(path)], what, died=UserError, late=UserError) as child:
-            child.expect("result", WALL_S)
+            problems = child.expect("result", WALL_S)
     except UserError as error:
         raise NetworkError(
             path,
             [f"it is no HDF5 file that can be read: {error.what}"],
             limit=f"{CPU_S} s and {_MEMORY >> 20} MB",
-            remedy="write it again with nir.write(FILE, graph)",
+            remedy=REMEDY,
         ) from None
+    if problems:
+        raise NetworkError(path, problems, remedy=REMEDY)
 
 
 def _limit() -> None:
@@ -53,7 +56,12 @@ def _limit() -> None:
 
 
 if __name__ == "__main__":
-    with suppress(EdgesnnError, ImportError):  # whoever asked meets it, too, and says it
+    refused: tuple[str, ...] = ()
+    try:
         _limit()
         read_tree(Path(sys.argv[1]), [])
-    print(json.dumps({"result": None}))
+    except NetworkError as error:
+        refused = error.problems
+    except (EdgesnnError, ImportError):
+        pass  # whoever asked meets it, too, and says it
+    print(json.dumps({"result": refused}))

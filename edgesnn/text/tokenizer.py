@@ -187,7 +187,9 @@ def load_tokenizer(path: Path) -> TextTokenizer:
         raise TextError(f"no tokenizer at '{path.name}'", actual="missing file")
     try:
         made = TextTokenizer(Tokenizer.from_str(path.read_text(encoding="utf-8")))
-    except Exception as error:  # the package raises bare Exception for every malformed file
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a bare Exception, and for some files a panic of Rust, which is none
         raise TextError(f"'{path.name}' is no tokenizer", actual=str(error)[:200]) from None
     if made.vocab_size > IDS_MAX:
         raise TextError(

@@ -6,6 +6,8 @@ What the long one found stands at the end, one test each.
 import json
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,6 +28,7 @@ from edgesnn.meters.files.recording import Recorder, Recording
 from edgesnn.meters.host.battery import parse_gauge
 from edgesnn.meters.joulescope.join import Join
 from edgesnn.nir import probe as nir_probe
+from edgesnn.profiler.budgets.profile import load_profile
 from edgesnn.runners.browser.protocol import read_hello
 from edgesnn.runners.remote.state import read_device
 from edgesnn.text.tokenizer import load_tokenizer
@@ -33,7 +36,7 @@ from tests.support.artifacts import tiny_tokenizer
 from tests.support.instruments.meter_blocks import block, segment
 from tests.support.patience import patience
 from tests.support.sources import ROOT
-from tools.fuzz.child import tried
+from tools.fuzz.child import fast_folder, tried
 from tools.fuzz.harness import all_harnesses
 from tools.fuzz.mutate import mutated
 
@@ -50,8 +53,9 @@ INPUTS = 60
 
 
 @pytest.fixture
-def subject(request, tmp_path):
-    return HARNESSES[request.param].open(tmp_path)
+def subject(request):
+    with tempfile.TemporaryDirectory(prefix="edgesnn-fuzz-", dir=fast_folder()) as folder:
+        yield HARNESSES[request.param].open(Path(folder))
 
 
 @pytest.mark.parametrize("subject", sorted(HARNESSES.keys() - LONG), indirect=True)
@@ -105,9 +109,9 @@ def test_what_no_parser_may_do_is_noticed_and_kept(name, kind, tmp_path):
         assert (done.returncode, state["findings"], state["refused"]) == (0, {}, 2)
         return
     assert done.returncode == 3, done.stderr
-    (found,) = state["findings"]
-    assert found.startswith(kind)
-    (kept,) = (tmp_path / "findings").rglob("*.bin")
+    # a busy machine may take more than 2 s to give that much memory, too
+    (found,) = [one for one in state["findings"] if one.startswith(kind)]
+    (kept,) = (tmp_path / "findings").rglob(f"{found}.bin")
     assert json.loads(kept.with_suffix(".json").read_text())["replay"].endswith(str(kept))
 
 
@@ -122,11 +126,12 @@ def test_the_same_seed_gives_the_same_inputs():
 # What was found ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("load", [load_chip, load_profile])
 @pytest.mark.parametrize("value", ["[" * 5000, "9" * 5000])
-def test_toml_that_is_nested_too_deeply_or_has_endless_numbers_is_refused(tmp_path, value):
+def test_toml_that_is_nested_too_deeply_or_has_endless_numbers_is_refused(tmp_path, value, load):
     (tmp_path / "a.toml").write_text(f"a = {value}")
     with pytest.raises(ConfigError, match="not valid TOML"):
-        load_chip(str(tmp_path / "a.toml"))
+        load(str(tmp_path / "a.toml"))
 
 
 def test_a_recording_whose_directory_lies_about_every_place_is_read_by_its_headers(tmp_path):
@@ -178,6 +183,27 @@ def test_a_tokenizer_with_an_id_beyond_all_is_refused(tmp_path):
         load_tokenizer(tmp_path / "tokenizer.json")
 
 
+def test_a_tokenizer_on_which_the_package_panics_is_refused(tmp_path):
+    document = json.loads(tiny_tokenizer().to_str())
+    document["model"]["merges"][3][1] = "<|assistant|>"  # of more bytes than the two make together
+    (tmp_path / "tokenizer.json").write_text(json.dumps(document))
+    with pytest.raises(TextError, match="is no tokenizer"):
+        load_tokenizer(tmp_path / "tokenizer.json")
+
+
+def test_an_lpm01a_event_of_thousands_of_digits_is_damage(tmp_path):
+    subject = HARNESSES["lpm01a-ascii"].open(tmp_path)
+    seed = max(subject.seeds, key=len)
+    assert seed.count(b"event ") or seed.count(b"TimeStamp")
+    middle = seed.index(b"\n", len(seed) // 2)
+    outcome, what = tried(subject, seed[:middle] + b"\nevent " + b"1" * 5000 + b" ris" + seed[middle:])
+    assert outcome != "finding", what
+
+
+def test_a_childs_word_on_its_progress_that_is_none_is_passed_over(tmp_path):
+    HARNESSES["child"].open(tmp_path).run(b'{"progress": ["loading", 2]}\n{"progress": 3}\n{"result": 1}\n')
+
+
 def test_a_nir_file_on_which_hdf5_never_ends_or_that_it_blows_up_is_refused(tmp_path, monkeypatch):
     pytest.importorskip("h5py")
     path = tmp_path / "a.nir"
@@ -193,6 +219,10 @@ def test_a_nir_file_on_which_hdf5_never_ends_or_that_it_blows_up_is_refused(tmp_
     (package / "__init__.py").write_text("def File(*a):\n    import os\n    os.abort()\n")
     monkeypatch.setattr(nir_probe, "WALL_S", patience())
     with pytest.raises(NetworkError, match="SIGABRT"):
+        nir_probe.probe(path)
+    # what it met at its limits is said by it: this process, without limits, does not open the file
+    (package / "__init__.py").write_text("def File(*a):\n    raise OSError('no memory for it')\n")
+    with pytest.raises(NetworkError, match="no HDF5 file that can be read: no memory for it"):
         nir_probe.probe(path)
 
 

@@ -24,7 +24,7 @@ from typing import Any
 
 from edgesnn.children import ending
 from edgesnn.whole_files import replace_file
-from tools.fuzz.child import tried
+from tools.fuzz.child import fast_folder, tried
 from tools.fuzz.harness import all_harnesses, harness
 from tools.fuzz.mutate import mutated
 
@@ -46,9 +46,10 @@ class Watched:
         self._place.flush()
         self._at = mmap.mmap(self._place.fileno(), 8)
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115
+        self._folder = tempfile.TemporaryDirectory(prefix="edgesnn-fuzz-", dir=fast_folder())
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tools.fuzz.child", name, str(seed), str(first), str(last)]
-            + [self._place.name],
+            + [self._place.name, self._folder.name],
             stdout=subprocess.PIPE,
             stderr=self._errors,
             stdin=subprocess.DEVNULL,
@@ -80,6 +81,7 @@ class Watched:
                 os.killpg(self.process.pid, signal.SIGKILL)
                 self.process.wait()
         said += self.process.stdout.read() or b""
+        self._folder.cleanup()
         messages = [json.loads(line) for line in said.splitlines()]
         ended = hung or (None if messages and "result" in messages[-1] else ending(self.process.returncode))
         return messages, ended

@@ -1,9 +1,10 @@
 """The process in which inputs are read; what happens to it is what happens to the parser.
 
-    python -m tools.fuzz.child NAME SEED FROM TO PLACE
+    python -m tools.fuzz.child NAME SEED FROM TO PLACE FOLDER
 
 PLACE is a file of 8 bytes that holds the number of the input at work, so that whoever watches knows which one
-it was when this process dies or hangs. A line of JSON goes to stdout for every finding, and one at the end.
+it was when this process dies or hangs. FOLDER is for files; whoever watches removes it. A line of JSON goes
+to stdout for every finding, and one at the end.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import mmap
 import os
 import resource
 import sys
-import tempfile
 import traceback
 from pathlib import Path
 from typing import Any
@@ -66,37 +66,38 @@ def found(error: BaseException) -> dict[str, str]:
 
 def main() -> int:
     """The process."""
-    name, seed, first, last, place = sys.argv[1], *map(int, sys.argv[2:5]), sys.argv[5]
+    name, seed, first, last = sys.argv[1], *map(int, sys.argv[2:5])
+    place, folder = sys.argv[5:7]
     said = os.fdopen(os.dup(1), "w")
     quiet = os.open(os.devnull, os.O_WRONLY)
     os.dup2(quiet, 1)  # what libraries print is not for whoever watches
     with open(place, "r+b") as file:
         at = mmap.mmap(file.fileno(), 8)
-    with tempfile.TemporaryDirectory(prefix="edgesnn-fuzz-", dir=_fast_folder()) as folder:
-        subject = harness(name).open(Path(folder))
-        for seed_input in subject.seeds:  # what is right must be read, or all that follows says nothing
-            outcome, what = tried(subject, seed_input)
-            if outcome != "taken":
-                raise SystemExit(f"the harness '{name}' refuses its own seed: {what}")
-        gc.collect()
-        start = peak_bytes()
-        counts = {"taken": 0, "refused": 0, "finding": 0}
-        for number in range(first, last):
-            at[:] = number.to_bytes(8, "little")
-            outcome, what = tried(subject, mutated(subject.seeds, seed, number, subject.fix))
-            counts[outcome] += 1
-            if what is None and peak_bytes() - start > MEMORY_MAX:
-                what = {"key": "memory", "what": f"more than {MEMORY_MAX >> 20} MB", "trace": ""}
-            if what is not None:
-                _say(said, {"finding": what, "number": number})
-            if peak_bytes() - start > MEMORY_MAX:
-                counts["stopped"] = number + 1
-                break
+    subject = harness(name).open(Path(folder))
+    for seed_input in subject.seeds:  # what is right must be read, or all that follows says nothing
+        outcome, what = tried(subject, seed_input)
+        if outcome != "taken":
+            raise SystemExit(f"the harness '{name}' refuses its own seed: {what}")
+    gc.collect()
+    start = peak_bytes()
+    counts = {"taken": 0, "refused": 0, "finding": 0}
+    for number in range(first, last):
+        at[:] = number.to_bytes(8, "little")
+        outcome, what = tried(subject, mutated(subject.seeds, seed, number, subject.fix))
+        counts[outcome] += 1
+        if what is None and peak_bytes() - start > MEMORY_MAX:
+            what = {"key": "memory", "what": f"more than {MEMORY_MAX >> 20} MB", "trace": ""}
+        if what is not None:
+            _say(said, {"finding": what, "number": number})
+        if peak_bytes() - start > MEMORY_MAX:
+            counts["stopped"] = number + 1
+            break
     _say(said, {"result": counts, "memory": peak_bytes() - start})
     return 0
 
 
-def _fast_folder() -> str | None:
+def fast_folder() -> str | None:
+    """Where to write a file anew a thousand times: ext4 puts one that was cut to nothing on the disk."""
     return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # nosec B108 - names are random there
 
 

@@ -180,7 +180,7 @@ HARNESSES = {
     "record-arrays": Harness(_arrays),
     "eval-slice": _file("eval.npz", _eval_slices, lambda path: read_eval_slice(path, 280)),
     "recording": _file("a.npz", _recordings, _read_recording),
-    "csv": Harness(_csv, share=20),
+    "csv": Harness(_csv),
     "calibration": _file("a.json", _calibrations, _read_calibration_points),
     "chip": _file("a.toml", _shipped("targets", "chips"), lambda path: load_chip(str(path))),
     "energy": _file("a.toml", _shipped("targets", "energy"), lambda path: load_energy_table(str(path))),

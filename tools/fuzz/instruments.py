@@ -104,7 +104,7 @@ def _meter(
             seeds, lambda data: _session(kind(MeterAddress(name), link=_Played(data)), settings, reads)
         )
 
-    return Harness(opened, share=10)
+    return Harness(opened)
 
 
 _LOAD = Conditions(square(0.002, 0.090, 0.1))

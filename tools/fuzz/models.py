@@ -74,7 +74,7 @@ def _manifest(folder: Path) -> Subject:
         bundle = Bundle(path)
         _ = repr(bundle), bundle.name, bundle.without_program, bundle.reads_frames
         for name, entry in bundle.manifest.exports.items():
-            assert [bundle.export_file(name, role) for role in entry.files]
+            _ = [bundle.export_file(name, role) for role in entry.files]  # none is harmless
         bundle.program()
 
     return Subject(seeds, run)
@@ -164,7 +164,7 @@ HARNESSES = {
     "program-text": _program(text=True),
     "program-frames": _program(text=False),
     "manifest": Harness(_manifest),
-    "onnx": Harness(_onnx, share=20),
+    "onnx": Harness(_onnx),
     "tflite": Harness(_tflite, share=1),
     "nir": Harness(_nir, share=2),
     "nir-frames": Harness(_frames),

@@ -121,7 +121,7 @@ HARNESSES = {
     "student-metadata": Harness(_metadata),
     "v1-metadata": Harness(_v1_metadata),
     "safetensors": Harness(_tensors),
-    "tokenizer": Harness(_tokenizer, share=20),
+    "tokenizer": Harness(_tokenizer),
     "prompts": Harness(_prompts),
     "teacher-cache": Harness(_teacher_cache),
 }

@@ -277,7 +277,7 @@ def _child(folder: Path) -> Subject:
 
 
 HARNESSES = {
-    "board": Harness(_board, share=10),
+    "board": Harness(_board),
     "board-frames": Harness(_board_bytes),
     "remote-frames": Harness(_remote),
     "shell-answers": Harness(_shell),
@@ -285,5 +285,5 @@ HARNESSES = {
     "device-state": Harness(_device_state),
     "browser": Harness(_browser),
     "server": Harness(_server),
-    "child": Harness(_child, share=10),
+    "child": Harness(_child),
 }

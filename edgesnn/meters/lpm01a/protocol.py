@@ -44,10 +44,10 @@ EVENT_FIRMWARE = (1, 0, 6)
 #: A time stamp has a resolution of 1 ms.
 STAMP_S = 1e-3
 
-STAMP_LINE = re.compile(rb"TimeStamp:\s*([><]?)\s*(\d+)s\s+(\d+)ms,\s*buff\s+(\d+)%")
+STAMP_LINE = re.compile(rb"TimeStamp:\s*([><]?)\s*(\d{1,10})s\s+(\d{1,4})ms,\s*buff\s+(\d{1,3})%")
 SAMPLE_LINE = re.compile(rb"(\d{4})([+-]\d{2})")
-EVENT_LINE = re.compile(rb"event (\d+) (?:ris|fal)")
-VERSION = re.compile(rb"(\d+)\.(\d+)\.(\d+)")
+EVENT_LINE = re.compile(rb"event (\d{1,20}) (?:ris|fal)")
+VERSION = re.compile(rb"(\d{1,9})\.(\d{1,9})\.(\d{1,9})")
 
 
 class Lpm01aFrameType(IntEnum):

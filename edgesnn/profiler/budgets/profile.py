@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
 from pydantic import Field, RootModel, ValidationError, model_validator
 
-from edgesnn.config import find_profile, load_toml
+from edgesnn.config import find_profile, load_toml, parse_toml
 from edgesnn.errors import UsageError
 from edgesnn.profiler.budgets.workload import FramesWorkload, ProfilePart, Workload
 
@@ -220,16 +219,9 @@ def load_profile(name_or_path: str) -> Profile | FramesProfile:
         ConfigError: There is no such profile, or it has an unknown key, a wrong type or value.
     """
     path: Path = find_profile(name_or_path)
-    return load_toml(path, FramesProfile) if _reads_frames(path) else load_toml(path, Profile)
-
-
-def _reads_frames(path: Path) -> bool:
-    """Whether a file says that its workload is of kind ``frames``; what is wrong with it `load_toml` says."""
-    try:
-        workload = tomllib.loads(path.read_text(encoding="utf-8")).get("workload")
-    except (OSError, ValueError):
-        return False
-    return isinstance(workload, dict) and workload.get("kind") == "frames"
+    workload = parse_toml(path)[1].get("workload")
+    reads_frames = isinstance(workload, dict) and workload.get("kind") == "frames"
+    return load_toml(path, FramesProfile) if reads_frames else load_toml(path, Profile)
 
 
 def for_target(profile: ProfileT, target: str) -> ProfileT:
