@@ -16,6 +16,8 @@ MAKEFLAGS += --no-print-directory
 
 export PIP_CACHE_DIR ?= $(CURDIR)/.cache/pip
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Where it is set, every command of the tests would compile all of edgesnn anew, and pytest every test.
+unexport PYTHONDONTWRITEBYTECODE
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install -qq --constraint constraints.txt
