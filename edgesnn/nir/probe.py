@@ -56,12 +56,12 @@ def _limit() -> None:
 
 
 if __name__ == "__main__":
-    refused: tuple[str, ...] = ()
+    refused: list[str] = []
     try:
         _limit()
-        read_tree(Path(sys.argv[1]), [])
+        read_tree(Path(sys.argv[1]), refused)
     except NetworkError as error:
-        refused = error.problems
+        refused.extend(error.problems)
     except (EdgesnnError, ImportError):
         pass  # whoever asked meets it, too, and says it
     print(json.dumps({"result": refused}))

@@ -226,6 +226,15 @@ def test_a_nir_file_on_which_hdf5_never_ends_or_that_it_blows_up_is_refused(tmp_
         nir_probe.probe(path)
 
 
+def test_an_array_of_a_nir_file_that_was_refused_at_the_childs_limits_is_not_read_without_them(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    path = tmp_path / "a.nir"
+    with h5py.File(path, "w") as file:
+        file["node"] = h5py.ExternalLink("elsewhere.h5", "/")  # as any array that the child refuses
+    with pytest.raises(NetworkError, match="/node: a link to another file"):
+        nir_probe.probe(path)
+
+
 def test_a_cache_whose_numbers_fit_nothing_is_refused(tmp_path):
     subject = HARNESSES["teacher-cache"].open(tmp_path)
     document = json.loads(subject.seeds[0])
