@@ -8,6 +8,7 @@
 #   PIP_CACHE_DIR=FOLDER   a cache shared with other checkouts
 #   EDGESNN_TEST_PATIENCE=3  'make test' waits three times as long before it calls something hung; the limits
 #                          are generous already, no test is about speed
+#   TMPDIR=FOLDER          where tests write. Unset: in memory, where there is room
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
