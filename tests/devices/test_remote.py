@@ -258,9 +258,11 @@ def frames_of(data):
         with os.fdopen(write, "wb") as out:
             out.write(data)
         found = []
-        while (got := reader.read(time.monotonic() + patience())) is not None:
-            found.append(got)
-        reader.join(patience())
+        try:
+            while (got := reader.read(time.monotonic() + patience())) is not None:
+                found.append(got)
+        finally:
+            reader.join(patience())
     return found
 
 
