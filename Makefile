@@ -31,7 +31,7 @@ help:  ## show this list
 setup: .venv/core.stamp  ## make .venv with what edgesnn needs to run (no torch)
 
 setup-test: .venv/core.stamp  ## add torch, Lava (in an environment of its own) and what the tests need
-	@$(MAKE) --jobs=4 .venv/test.stamp .venv/system.stamp .venv/foreign.stamp .venv/lava.stamp  # side by side
+	@$(MAKE) --silent --jobs=4 .venv/test.stamp .venv/system.stamp .venv/foreign.stamp .venv/lava.stamp  # side by side
 
 .venv/core.stamp: pyproject.toml constraints.txt tools/make_venv.sh
 	@[ -x $(BIN)/python ] && $(BIN)/python -c 'import pip' 2>/dev/null || bash tools/make_venv.sh
